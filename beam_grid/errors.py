@@ -1,0 +1,15 @@
+"""What can go wrong in a way the user can mend: one line that says what happened, what was seen, what to try."""
+
+from __future__ import annotations
+
+
+class GridError(Exception):
+    """Ends a command. `exit_code` 2 means usage or environment, 1 that something ran and failed."""
+
+    exit_code = 2
+
+
+class RunFailed(GridError):
+    """Something ran and failed; what was committed before stays."""
+
+    exit_code = 1

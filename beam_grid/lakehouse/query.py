@@ -1,0 +1,204 @@
+"""SQL over the tables of the newest version set, by delta-rs and its DataFusion engine: no Spark, a fraction of a second.
+
+Reading statements only: the engine itself would execute `COPY ... TO` and `CREATE EXTERNAL TABLE`. A statement is cut
+into words, quoted names, strings and signs (comments drop out), and must be one query, or EXPLAIN of one, or SHOW
+TABLES, or DESCRIBE of a table. Kept free of heavy imports.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from beam_grid.errors import GridError
+from beam_grid.lakehouse.versions import newest
+from beam_grid.landing import Lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|--[^\n]*)
+      | (?P<comment>/\*)
+      | (?P<string>'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
+      | (?P<name>"(?:[^"]|"")*"|`[^`]*`)
+      | (?P<word>[^\W\d][\w$]*)
+      | (?P<number>\d[\w.]*)
+      | (?P<sign>.)""",
+    re.X | re.S,
+)
+_HINT = "query reads only: SELECT, WITH, VALUES, EXPLAIN of a query, SHOW TABLES or DESCRIBE"
+_WRITES = frozenset("INSERT UPDATE DELETE MERGE COPY CREATE DROP ALTER TRUNCATE REPLACE SET RESET PREPARE EXECUTE VACUUM OPTIMIZE GRANT".split())
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+
+    @property
+    def word(self) -> str:
+        """Upper case of a bare word, the sign itself, nothing for names and strings."""
+        return self.text.upper() if self.kind in ("word", "sign") else ""
+
+
+def query(lake: Lake, sql: str) -> pa.Table:
+    """The statement's answer; timestamps are UTC microseconds.
+
+    Raises GridError for anything but one reading statement, for a table that is not there (the message lists those
+    that are), and for what the engine cannot plan or compute.
+    """
+    tokens = _statement(sql)
+    found = newest(lake)
+    if found is None:
+        raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")
+    if tokens[0].word == "SHOW":
+        return _show(found)
+    used = _tables_used(tokens, found)
+    return _run(lake, found, used, sql, described=tokens[0].word in ("DESCRIBE", "DESC"))
+
+
+def _show(found: dict[str, Any]) -> pa.Table:
+    import pyarrow as pa
+
+    names = sorted(found["tables"])
+    return pa.table({"table": names, "version": pa.array([found["tables"][n]["version"] for n in names], pa.int64())})
+
+
+def _run(lake: Lake, found: dict[str, Any], used: list[str], sql: str, described: bool) -> pa.Table:
+    import pyarrow as pa
+    from deltalake import DeltaTable, QueryBuilder
+
+    engine = QueryBuilder()
+    for schema in sorted({name.split(".")[0] for name in found["tables"]}):
+        engine.execute(f"CREATE SCHEMA {schema}").read_all()
+    for name in used:
+        table = found["tables"][name]
+        try:
+            engine.register(name, DeltaTable(str(lake.path / table["path"]), version=table["version"]))
+        except Exception as cause:
+            raise GridError(
+                f"table {name}: version {table['version']} cannot be opened ({_short(cause)}); "
+                f"`beam-grid refine --lake {lake.path}` makes deleted tables again"
+            ) from cause
+    try:
+        answer = pa.table(engine.execute(sql).read_all())
+    except Exception as cause:
+        raise GridError(f"query: {_explain(cause, found)}") from cause
+    return pa.table([_plain(column) for column in answer.columns], names=answer.schema.names)
+
+
+def _plain(column: Any) -> Any:
+    """Timestamps as UTC microseconds, text as text: what every reader of Arrow knows."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.timestamp("us", "UTC"))
+    if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+        return column.cast(pa.string())
+    if pa.types.is_binary_view(kind):
+        return column.cast(pa.binary())
+    return column
+
+
+def _tokens(sql: str) -> list[_Token]:
+    found, at = [], 0
+    while at < len(sql):
+        match = _TOKEN.match(sql, at)
+        assert match is not None  # `sign` takes any character
+        kind, at = str(match.lastgroup if match.lastgroup != "tag" else "string"), match.end()
+        if kind == "comment":
+            at = _comment_end(sql, at)
+        elif kind == "sign" and match[0] in "'\"`":
+            raise GridError(f"query: the quote {match[0]} at character {match.start() + 1} is never closed")
+        elif kind != "space":
+            found.append(_Token(kind, match[0]))
+    return found
+
+
+def _comment_end(sql: str, at: int) -> int:
+    """Comments nest, as they do in the engine."""
+    depth = 1
+    for mark in re.finditer(r"/\*|\*/", sql[at:]):
+        depth += 1 if mark[0] == "/*" else -1
+        if not depth:
+            return at + mark.end()
+    raise GridError("query: a comment /* is never closed")
+
+
+def _statement(sql: str) -> list[_Token]:
+    """The tokens of one reading statement; raises GridError for anything else."""
+    tokens = _tokens(sql)
+    while tokens and tokens[-1].word == ";":
+        tokens.pop()
+    if not tokens:
+        raise GridError(f"query: there is no statement; {_HINT}")
+    if any(token.word == ";" for token in tokens):
+        raise GridError(f"query: several statements; give one at a time ({_HINT})")
+    verb = tokens[0].word
+    if verb == "SHOW":
+        if [t.word for t in tokens] != ["SHOW", "TABLES"]:
+            raise GridError("query: SHOW knows TABLES only; DESCRIBE silver.x gives a table's columns")
+    elif verb in ("DESCRIBE", "DESC"):
+        if len(tokens) < 2 or any(t.kind not in ("word", "name") and t.text != "." for t in tokens[1:]):
+            raise GridError("query: DESCRIBE wants a table's name, as in DESCRIBE silver.x")
+    else:
+        _check_query(tokens)
+    return tokens
+
+
+def _check_query(tokens: list[_Token]) -> None:
+    verb = tokens[0].word
+    if verb == "EXPLAIN":
+        rest = tokens[1:]
+        while rest and rest[0].word in ("ANALYZE", "VERBOSE"):
+            rest = rest[1:]
+        if rest and rest[0].word == "FORMAT":
+            rest = rest[2:]
+        if not rest:
+            raise GridError(f"query: EXPLAIN of what? {_HINT}")
+        _check_query(rest)
+        return
+    if verb not in ("SELECT", "WITH", "VALUES", "("):
+        raise GridError(f"query: {tokens[0].text!r} is not allowed; {_HINT}")
+    for before, token, after in zip([_Token("", ""), *tokens], tokens, [*tokens[1:], _Token("", "")], strict=False):
+        # A statement can begin at the start, after an opening bracket, and after WITH's last closing one.
+        if token.word in _WRITES and before.word in ("", "(", ")") and before.kind != "string" and after.word not in ("(", ",", ")", ".", "", "AS", "FROM"):
+            raise GridError(f"query: {token.text!r} is not allowed; {_HINT}")
+        if token.word == "INTO" and before.word not in (".", "AS"):
+            raise GridError(f"query: 'INTO' is not allowed; {_HINT}")
+
+
+def _tables_used(tokens: list[_Token], found: dict[str, Any]) -> list[str]:
+    """Tables of the set that the statement may name; raises for a `schema.table` that is not in the set."""
+    plain = [t.text[1:-1] if t.kind == "name" else t.text.lower() for t in tokens]
+    used = {f"{a}.{b}" for a, dot, b in zip(plain, plain[1:], plain[2:], strict=False) if dot == "." and f"{a}.{b}" in found["tables"]}
+    follows = [t.word in ("FROM", "JOIN", "DESCRIBE", "DESC", ",") for t in tokens]
+    for at, (name, dot, last) in enumerate(zip(plain, plain[1:], plain[2:], strict=False)):
+        if at and dot == "." and follows[at - 1] and name in ("silver", "gold", "bronze") and f"{name}.{last}" not in found["tables"]:
+            aliases = {plain[i] for i in range(1, len(plain)) if plain[i] == name and tokens[i - 1].word == "AS"}
+            if not aliases:
+                raise GridError(f"query: there is no table {name}.{last}; {_known(f'{name}.{last}', found)}")
+    return sorted(used)
+
+
+def _explain(cause: Exception, found: dict[str, Any]) -> str:
+    text = _short(cause)
+    missing = re.search(r"table '?([\w.\-\"]+?)'? not found", text)
+    if missing is None:
+        return text
+    name = missing[1].removeprefix("datafusion.").removeprefix("public.")
+    return f"there is no table {name}; {_known(name, found)}"
+
+
+def _known(name: str, found: dict[str, Any]) -> str:
+    tables = sorted(found["tables"])
+    close = difflib.get_close_matches(name, tables, n=1, cutoff=0.6) or [t for t in tables if t.split(".")[1] == name]
+    return (f"did you mean {close[0]}? " if close else "") + f"tables: {', '.join(tables)}"
+
+
+def _short(cause: Exception) -> str:
+    return " ".join(str(cause).split())[:600]

@@ -1,0 +1,118 @@
+"""Tiles made from landed rows after the fact, with DuckDB, batch by batch, in bounded memory.
+
+Three uses: the rows now current (landed, not superseded) of touched windows; a commit's rows, for a window its
+contract did not have yet; a commit's superseded rows, which mark the windows they were taken from. The tiles are the
+ones the Beam stage makes (`transforms.tiles.tile_rows`): one meaning of a measure, conditions of `count_if` included.
+They are written beside the lake's tables, where Spark reads them, and removed when the run ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_grid.lakehouse.silver import IDENTITY
+from beam_grid.lakehouse.spans import Span, may_meet
+from beam_grid.lakehouse.tables import Batch, listed
+from data_sources.durations import micros
+from transforms.tiles import tile_rows, tile_schema
+
+if TYPE_CHECKING:
+    from data_sources.contract import WindowSpec
+
+BATCH_ROWS = 250_000
+
+
+def landed(commit: dict[str, Any], batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
+    """Tiles of all rows of one commit."""
+    files = [batch.path(e) for e in listed(commit, "rows") if may_meet(e, batch.contract, span)]
+    return _tiled(_rows_sql(files, batch), batch, window, scratch, commit["commit"]) if files else []
+
+
+def superseded(commit: dict[str, Any], batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
+    """Tiles of the rows one commit superseded, under that commit's number."""
+    files = [batch.path(e) for e in listed(commit, "superseded") if may_meet(e, batch.contract, span)]
+    return _tiled(_rows_sql(files, batch), batch, window, scratch, commit["commit"]) if files else []
+
+
+def current(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, touched: list[str]) -> list[str]:
+    """Tiles, without a commit, of the rows now current in the groups and windows that the `touched` tiles name."""
+    contract = batch.contract
+    rows = [batch.path(e) for c in batch.commits for e in listed(c, "rows") if may_meet(e, contract, span)]
+    gone = [batch.path(e) for c in batch.commits for e in listed(c, "superseded") if may_meet(e, contract, span)]
+    if not rows:
+        return []
+    query = f"SELECT r.* FROM ({_rows_sql(rows, batch)}) r"
+    if gone:
+        same = " AND ".join(f"r.{name} IS NOT DISTINCT FROM g.{name}" for name in IDENTITY)
+        query += f" ANTI JOIN (SELECT DISTINCT {', '.join(IDENTITY)} FROM {_parquet(gone)}) g ON {same}"
+    if batch.applied and touched:
+        query = f"SELECT q.* FROM ({query}) q SEMI JOIN ({_touched_cells(touched, window)}) t ON t.__cell = {_cell('q', batch, window)}" + "".join(
+            f" AND t.{_name(by)} IS NOT DISTINCT FROM q.{_name(by)}" for by in window.by
+        )
+    return _tiled(query, batch, window, scratch, None)
+
+
+def _touched_cells(tiles: list[str], window: WindowSpec) -> str:
+    """Groups and all cells of every window that a tile is part of: those less than a size before or after it."""
+    cell, size = micros(window.cell), micros(window.size)
+    reach = (size // cell - 1) * cell
+    by = "".join(f"{_name(name)}, " for name in window.by)
+    return (
+        f"SELECT DISTINCT {by}unnest(range(epoch_us(_cell) - {reach}, epoch_us(_cell) + {reach + 1}, {cell})) AS __cell "
+        f"FROM (SELECT DISTINCT {by}_cell FROM {_parquet(tiles)})"
+    )
+
+
+def _cell(row: str, batch: Batch, window: WindowSpec) -> str:
+    name, cell = batch.contract.event_time, micros(window.cell)
+    time = f"{row}.{_name(name)}"
+    if batch.contract.field(name).type == "date":
+        time = f"CAST({time} AS TIMESTAMP)"
+    instant = f"epoch_us({time})"
+    return f"{instant} - ((({instant} % {cell}) + {cell}) % {cell})"
+
+
+def _rows_sql(files: list[str], batch: Batch) -> str:
+    """The files' rows in the contract's columns; `landed_shape` supplies, as nulls, what older files lack."""
+    names = ", ".join(_name(name) for name in batch.contract.landed_schema.names)
+    return f"SELECT {names} FROM (SELECT * FROM landed_shape UNION ALL BY NAME SELECT * FROM {_parquet(files)})"
+
+
+def _tiled(query: str, batch: Batch, window: WindowSpec, scratch: Path, commit: int | None) -> list[str]:
+    import duckdb
+
+    landed_schema = batch.contract.landed_schema
+    schema = tile_schema(batch.contract, window)
+    scratch.mkdir(parents=True, exist_ok=True)
+    where = scratch / f"{secrets.token_hex(8)}.parquet"
+    with duckdb.connect(config={"temp_directory": str(scratch)}) as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        engine.register("landed_shape", landed_schema.empty_table())
+        reader = engine.sql(query).to_arrow_reader(BATCH_ROWS)
+        with pq.ParquetWriter(where, schema, compression="zstd", compression_level=1) as out:
+            for rows in reader:
+                if not rows.num_rows:
+                    continue
+                tiles = tile_rows(pa.Table.from_batches([rows]).cast(_nullable(landed_schema)), batch.contract, window)
+                number = pa.array([commit] * tiles.num_rows, pa.int64())
+                columns = [number if name == "_commit" else tiles[name] for name in schema.names]
+                out.write_table(pa.table(columns, schema.names).cast(schema))
+    return [str(where)]
+
+
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([f.with_nullable(True) for f in schema])
+
+
+def _parquet(files: list[str]) -> str:
+    names = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
+    return f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,217 @@
+"""Delta tables as refine sees them: where they are, what they hold already, how they are made and written to.
+
+What a table holds is asked of delta-rs, without Spark. Every write goes through `transaction`, or `append`, and
+carries `LAKE/FEED/TABLE` as Delta's transaction id and the batch's last commit as its version: Delta itself then
+skips a write that was done before. Names are quoted everywhere; a user's field may be called `order`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from beam_grid.errors import GridError
+from beam_grid.landing import FeedLog, Lake
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from data_sources.contract import Contract
+
+STATISTICS_COLUMNS = 32
+"""As many columns get min/max statistics; a column without cannot be clustered by nor skip files."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Delta table of a lake and, read once, what it holds."""
+
+    lake: Lake
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.lake.path.resolve() / self.relative
+
+    @property
+    def relative(self) -> str:
+        return "tables/" + self.name.replace(".", "/", 1)
+
+    @property
+    def sql(self) -> str:
+        """The table's name in Spark SQL."""
+        return f"delta.{quoted(str(self.path))}"
+
+    def state(self) -> State:
+        """What the table holds now; an empty State where there is no table."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        if not (self.path / "_delta_log").is_dir():
+            return State()
+        try:
+            table = DeltaTable(str(self.path))
+        except TableNotFoundError:
+            return State()
+        except Exception as cause:
+            raise GridError(
+                f"table {self.name}: {self.path} cannot be read ({cause}); remove the folder and run refine, which makes it anew"
+            ) from cause
+        metadata = table.metadata()
+        return State(table.version(), str(metadata.id), dict(metadata.configuration), [f.name for f in table.schema().fields], table)
+
+    def application(self, feed: str, step: str = "") -> str:
+        """Delta's transaction id of what `feed` writes here."""
+        return "/".join(filter(None, [self.lake.id, feed, self.name, step]))
+
+
+@dataclass(frozen=True)
+class State:
+    """A table's version, id, properties and columns; `version` is None where there is none."""
+
+    version: int | None = None
+    id: str | None = None
+    properties: dict[str, str] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    _table: Any = None
+
+    def applied(self, application: str) -> int:
+        """The last commit that this transaction id brought, 0 for none."""
+        return (self._table.transaction_version(application) or 0) if self._table is not None else 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a table has to take in: the commits of a feed after `applied`, in the light of all before.
+
+    `commits` holds every commit of the feed from the first to the batch's last.
+    """
+
+    log: FeedLog
+    contract: Contract
+    commits: list[dict[str, Any]]
+    applied: int
+
+    @property
+    def target(self) -> int:
+        return len(self.commits)
+
+    @property
+    def new(self) -> list[dict[str, Any]]:
+        return self.commits[self.applied :]
+
+    @property
+    def watermark(self) -> int | None:
+        """The feed's watermark after the batch, in microseconds since the epoch; None for a feed of whole files."""
+        return self.commits[-1].get("watermark")
+
+    def files(self, kind: str, *, new_only: bool = True) -> list[str]:
+        """Absolute paths of the files of one kind."""
+        return [self.path(entry) for commit in (self.new if new_only else self.commits) for entry in listed(commit, kind)]
+
+    def bytes(self, *kinds: str) -> int:
+        return sum(entry.get("bytes", 0) for commit in self.new for kind in kinds for entry in listed(commit, kind))
+
+    def path(self, entry: dict[str, Any]) -> str:
+        return str(self.log.path.resolve() / entry["path"])
+
+
+def listed(commit: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """The manifest's entries of one kind that have rows."""
+    return [entry for entry in commit["files"] if entry["kind"] == kind and entry.get("rows", 1)]
+
+
+def quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def literal(text: str) -> str:
+    """A string in Spark SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def spark_type(kind: pa.DataType) -> str:
+    """The Spark SQL name of an Arrow type, of those a contract can have."""
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    if pa.types.is_timestamp(kind):
+        return "TIMESTAMP"
+    if pa.types.is_struct(kind):
+        inner = (kind.field(i) for i in range(kind.num_fields))
+        return "STRUCT<" + ", ".join(f"{quoted(f.name)}: {spark_type(f.type)}" for f in inner) + ">"
+    return {
+        pa.string(): "STRING",
+        pa.int32(): "INT",
+        pa.int64(): "BIGINT",
+        pa.float64(): "DOUBLE",
+        pa.bool_(): "BOOLEAN",
+        pa.date32(): "DATE",
+        pa.binary(): "BINARY",
+    }[kind]
+
+
+def columns_ddl(schema: pa.Schema) -> str:
+    return ", ".join(f"{quoted(f.name)} {spark_type(f.type)}" for f in schema)
+
+
+def read(spark: SparkSession, files: Sequence[str], schema: pa.Schema) -> DataFrame:
+    """The files' rows in the schema's columns; a column that a file lacks is null."""
+    return spark.read.schema(columns_ddl(schema)).parquet(*files)
+
+
+def create(spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Sequence[str], properties: dict[str, str], replace: bool = False) -> None:
+    """Make an empty table with liquid clustering, and see that Delta took it: its writers' `clusterBy` does not."""
+    keys = [name for name in cluster_by if not pa.types.is_boolean(schema.field(name).type)]
+    head = [*keys, *(f.name for f in schema if f.name not in keys)]
+    measured = [name for name in head if not pa.types.is_boolean(schema.field(name).type)][:STATISTICS_COLUMNS]
+    if "_commit" in schema.names and "_commit" not in measured:
+        measured[-1] = "_commit"
+    chosen = {
+        "delta.enableChangeDataFeed": "true",
+        "delta.enableDeletionVectors": "true",
+        "delta.dataSkippingStatsColumns": ",".join(quoted(name) for name in measured),
+        **properties,
+    }
+    clause = f"CLUSTER BY ({', '.join(map(quoted, keys))})" if keys else ""
+    spark.sql(
+        f"CREATE {'OR REPLACE TABLE' if replace else 'TABLE IF NOT EXISTS'} {table.sql} ({columns_ddl(schema)}) USING delta {clause} "
+        f"TBLPROPERTIES ({', '.join(f'{literal(k)} = {literal(v)}' for k, v in chosen.items())})"
+    )
+    seen = spark.sql(f"DESCRIBE DETAIL {table.sql}").select("clusteringColumns").collect()[0][0]
+    if [name.strip("`") for name in seen] != keys:
+        raise GridError(f"table {table.name}: should be clustered by {keys}, Delta says {seen}; this version of Delta does not fit")
+
+
+def add_columns(spark: SparkSession, table: Table, state: State, schema: pa.Schema) -> None:
+    """Bring in the fields a newer contract has; older rows have null there."""
+    have = {name.lower() for name in state.columns}
+    missing, before = [], None
+    for item in schema:
+        if item.name.lower() not in have:
+            missing.append(f"{quoted(item.name)} {spark_type(item.type)} " + (f"AFTER {quoted(before)}" if before else "FIRST"))
+        before = item.name
+    for column in missing:  # one by one: a column may stand after one that is new itself
+        spark.sql(f"ALTER TABLE {table.sql} ADD COLUMNS ({column})")
+
+
+def append(rows: DataFrame, table: Table, application: str, commit: int) -> None:
+    """Append once; Delta skips what this transaction id brought before."""
+    rows.write.format("delta").mode("append").option("txnAppId", application).option("txnVersion", str(commit)).save(str(table.path))
+
+
+@contextmanager
+def transaction(spark: SparkSession, application: str, commit: int) -> Iterator[None]:
+    """The same for one MERGE or UPDATE, the only write inside: a second one would be skipped."""
+    names = {"spark.databricks.delta.write.txnAppId": application, "spark.databricks.delta.write.txnVersion": str(commit)}
+    try:
+        for name, value in names.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name in names:
+            spark.conf.unset(name)

@@ -1,0 +1,51 @@
+"""The sets of table versions that belong together, one JSON each, created atomically, never changed.
+
+    LAKE/versions/0000000001.json
+        set, created_at
+        commits  {feed: last commit in the tables}
+        tables   {"silver.x": {path relative to the lake, version, id, feeds: {feed: last commit looked at}}}
+
+What is read (`query`, `report`, `ledger`) is read at the newest set: a refine under way, or one that was killed
+between two tables, is not seen. Kept free of heavy imports, because `query` pays for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beam_grid.errors import GridError
+from beam_grid.landing import FORMAT, Lake, create_once, read_json, utc_now
+
+
+def newest(lake: Lake) -> dict[str, Any] | None:
+    """The newest version set, None before the first; raises GridError for one that cannot be read."""
+    where = max((lake.path / "versions").glob("[0-9]*.json"), default=None)
+    if where is None:
+        return None
+    try:
+        found = dict(read_json(where))
+    except (OSError, ValueError) as cause:
+        raise GridError(f"lake {lake.path}: version set {where.name} cannot be read ({cause}); remove it and run refine") from cause
+    if found.get("format", 0) > FORMAT:
+        raise GridError(f"lake {lake.path}: version set {where.name} was written by a newer version; update beam-grid")
+    return found
+
+
+def publish(lake: Lake, commits: dict[str, int], tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Make a new set visible, all or nothing; the caller holds the lock on tables."""
+    before = newest(lake)
+    number = before["set"] + 1 if before else 1
+    content = {"format": FORMAT, "set": number, "created_at": utc_now().isoformat(), "commits": commits, "tables": tables}
+    where = lake.path / "versions" / f"{number:010d}.json"
+    where.parent.mkdir(parents=True, exist_ok=True)
+    create_once(where, content)
+    return content
+
+
+def stands(lake: Lake, found: dict[str, Any]) -> bool:
+    """Whether every table of the set exists and is at just the version the set names, judged by file names alone."""
+    for table in found["tables"].values():
+        log = lake.path / table["path"] / "_delta_log"
+        if not (log / f"{table['version']:020d}.json").exists() or (log / f"{table['version'] + 1:020d}.json").exists():
+            return False
+    return True

@@ -1,0 +1,321 @@
+"""`beam-grid land`: slice after slice of what is new, each through the Beam graph, each one commit.
+
+    plan -> write plan.json -> run the graph -> manifest -> check that it balances -> commit (atomic) -> next
+
+Killed anywhere, a rerun gives equal tables: what no commit lists is garbage, and the plan keeps the run's clock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from beam_grid import crash
+from beam_grid.errors import GridError, RunFailed
+from beam_grid.landing import FATES, FORMAT, FeedLog, Lake, read_json, utc_now, write_atomically
+from beam_grid.plan import Plan, next_slice
+from beam_grid.state import FeedState
+from data_sources.contract import Contract
+
+log = logging.getLogger(__name__)
+
+SLICE_ROWS = 500_000
+"""Default rows of a slice: bounds memory whatever the backlog; one big slice would save 8 % of the CPU."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may say about a run. now: microseconds since the epoch."""
+
+    source: str
+    runner: str = "direct"
+    spark_master: str = "local[2]"
+    slice_rows: int = SLICE_ROWS
+    shards: int | None = None
+    now: int | None = None
+    kafka_config: str | None = None
+    own_globs: bool = False
+    command: str = ""
+
+
+@dataclass
+class Landed:
+    """What a run did for one feed: commits made, the fates they sum up to, and what was left out and why."""
+
+    feed: str
+    commits: int = 0
+    fates: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FATES, 0))
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    rejected_by: dict[str, int] = field(default_factory=dict)
+
+
+Progress = Callable[[Landed, Plan], None]
+
+
+def land(lake: Lake, contract: Contract, options: Options, progress: Progress | None = None) -> Landed:
+    """Land all that is new of one feed; the caller holds the landing lock.
+
+    Raises GridError (nothing ran: usage, environment) or RunFailed (a slice failed; earlier slices stay).
+    """
+    started, feed = time.monotonic(), lake.feed(contract.name)
+    state = FeedState.of(feed)
+    _check_contract(feed, contract)
+    shards = _settle_shards(feed, options.shards)
+    now = _clock(feed, state, options)
+    done = Landed(contract.name)
+    with _graph_runner(options) as run:
+        while True:
+            plan = next_slice(
+                options.source, contract, state, options.slice_rows, options.own_globs, options.kafka_config
+            )
+            done.problems += [p for p in plan.problems if p not in done.problems]
+            if not plan.partitions:
+                break
+            write_atomically(feed.plan_file, {"commit": state.last + 1, "now": now, "partitions": plan.partitions})
+            crash.point("land:planned")
+            commit = _land_slice(feed, contract, state, plan, options, shards, now, run)
+            state.add(commit)
+            _count(done, commit)
+            if progress is not None:
+                progress(done, plan)
+            if not commit["fates"]["read"] and not any(p["ends"] for p in commit["partitions"]):
+                break
+    feed.plan_file.unlink(missing_ok=True)
+    done.seconds = time.monotonic() - started
+    return done
+
+
+def _land_slice(
+    feed: FeedLog, contract: Contract, state: FeedState, plan: Plan, options: Options, shards: int, now: int, run: Any
+) -> dict[str, Any]:
+    attempt = feed.new_attempt()
+    folder = feed.path / "data" / attempt
+    try:
+        folder.mkdir(parents=True)
+        index = folder / "index.json"
+        index.write_text(json.dumps({"rows": state.rows, "conflicts": state.conflicts}))
+        manifest = run(plan, feed, contract, attempt, state.last + 1, now, shards, str(index))
+        index.unlink()
+        crash.point("land:written")
+        commit = _commit(feed, contract, state, plan, options, attempt, now, shards, manifest)
+        feed.remember(contract)
+        crash.point("land:before-commit")
+        feed.append(commit)
+        crash.point("land:committed")
+    except OSError as cause:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise RunFailed(
+            f"lake {feed.lake.path}: cannot be written ({cause.strerror or cause}); nothing of this slice was "
+            "committed: make room and run again"
+        ) from cause
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return commit
+
+
+@contextmanager
+def _graph_runner(options: Options) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+    """A function that runs one slice's graph; the engine starts with the first slice and serves all."""
+    engine: Any = None
+
+    def run(
+        plan: Plan, feed: FeedLog, contract: Contract, attempt: str, commit: int, now: int, shards: int, index: str
+    ) -> list[dict[str, Any]]:
+        nonlocal engine
+        import apache_beam as beam
+
+        from transforms.land import MANIFEST, LandSlice
+        from transforms.read import Slice
+
+        root = feed.path.absolute()
+        slice = Slice(contract, str(root), attempt, commit, now, shards, options.kafka_config)
+        elements = [json.dumps(partition) for partition in plan.partitions]
+        if options.runner == "direct":
+            from runners import direct
+
+            with direct.runner() as (runner, pipeline_options):
+                _run_graph(beam, runner, pipeline_options, elements, LandSlice(slice, index))
+        else:
+            from runners import spark
+
+            if engine is None:
+                engine = spark.options(options.spark_master)
+                pipeline_options = engine.__enter__()
+                run.options = pipeline_options  # type: ignore[attr-defined]
+            _run_graph(beam, None, run.options, elements, LandSlice(slice, index))  # type: ignore[attr-defined]
+        return list(read_json(root / "data" / attempt / MANIFEST))
+
+    try:
+        yield run
+    finally:
+        if engine is not None:
+            engine.__exit__(*sys.exc_info())
+
+
+def _run_graph(beam: Any, runner: Any, options: Any, elements: list[str], graph: Any) -> None:
+    from data_sources.files import SourceError
+
+    try:
+        with beam.Pipeline(runner=runner, options=options) as pipeline:
+            pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> graph
+    except Exception as cause:
+        root = cause
+        while root.__cause__ is not None:
+            root = root.__cause__
+        text = str(root).split("\n")[0][:500]
+        if isinstance(root, OSError):
+            raise OSError(root.errno, f"{root.strerror or text}") from cause
+        if isinstance(root, SourceError):
+            raise RunFailed(text) from cause
+        raise RunFailed(f"the slice failed and nothing of it was committed: {type(root).__name__}: {text}") from cause
+
+
+def _commit(
+    feed: FeedLog,
+    contract: Contract,
+    state: FeedState,
+    plan: Plan,
+    options: Options,
+    attempt: str,
+    now: int,
+    shards: int,
+    manifest: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The commit of a slice; raises RunFailed unless every record read has exactly one fate."""
+    partitions = [m for m in manifest if m["kind"] == "partition"]
+    unique = [m for m in manifest if m["kind"] == "dedup"]
+    files = [m for m in manifest if "path" in m]
+    fates = {
+        "read": sum(p["read"] for p in partitions),
+        "landed": sum(d["landed"] for d in unique),
+        "duplicates": sum(d["duplicates"] for d in unique),
+        "late": sum(p["late"] for p in partitions),
+        "rejected": sum(p["rejected"] for p in partitions),
+        "superseded": sum(d["superseded"] for d in unique),
+        "conflicts": sum(d["conflicts"] for d in unique),
+    }
+    rows = {kind: sum(f["rows"] for f in files if f["kind"] == kind) for kind in ("rows", "late", "rejected", "superseded")}
+    written = rows["rows"], rows["late"], rows["rejected"], rows["superseded"]
+    counted = fates["landed"], fates["late"], fates["rejected"], fates["superseded"]
+    if fates["read"] != sum(counted[:3]) + fates["duplicates"] or written != counted or len(partitions) != len(plan.partitions):
+        raise RunFailed(f"feed {contract.name}: the slice does not balance ({fates}, written {rows}); nothing was committed")
+    duplicates_of: dict[str, int] = {}
+    for found in unique:
+        for part, n in found["duplicates_of"].items():
+            duplicates_of[part] = duplicates_of.get(part, 0) + n
+    for partition in partitions:
+        on_time = partition.pop("on_time")
+        partition["duplicates"] = sum(duplicates_of.get(part, 0) for part in on_time)
+        partition["landed"] = sum(on_time.values()) - partition["duplicates"]
+        if contract.file_order == "none" and any("path" in end for end in partition["ends"]):
+            partition["greatest"] = None
+    return {
+        "format": FORMAT,
+        "feed": contract.name,
+        "commit": state.last + 1,
+        "attempt": attempt,
+        "created_at": utc_now().isoformat(),
+        "now": now,
+        "contract": contract.hash,
+        "source": options.source,
+        "runner": options.runner,
+        "command": options.command,
+        "shards": shards,
+        "plan": plan.partitions,
+        "partitions": partitions,
+        "fates": fates,
+        "rejected_by": _sum(partitions, "rejected_by"),
+        "warned_by": _sum(partitions, "warned_by"),
+        "extra": sum(p["extra"] for p in partitions),
+        "delays": [sum(counts) for counts in zip(*(p["delays"] for p in partitions), strict=True)],
+        "watermark": state.watermark_after(partitions, contract),
+        "files": files,
+        "problems": plan.problems,
+    }
+
+
+def _sum(partitions: list[dict[str, Any]], name: str) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for partition in partitions:
+        for key, count in partition[name].items():
+            total[key] = total.get(key, 0) + count
+    return total
+
+
+def _count(done: Landed, commit: dict[str, Any]) -> None:
+    done.commits += 1
+    for fate in FATES:
+        done.fates[fate] += commit["fates"][fate]
+    for rule, count in commit["rejected_by"].items():
+        done.rejected_by[rule] = done.rejected_by.get(rule, 0) + count
+
+
+def _clock(feed: FeedLog, state: FeedState, options: Options) -> int:
+    """--now, else the clock of the run that was cut short in this slice, else the clock."""
+    if options.now is not None:
+        return options.now
+    if feed.plan_file.exists():
+        try:
+            plan = read_json(feed.plan_file)
+            if plan["commit"] == state.last + 1:
+                return int(plan["now"])
+        except (ValueError, KeyError, TypeError):
+            log.warning("feed %s: plan.json is damaged and is made anew", feed.name)
+    return int((utc_now() - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+
+
+def _settle_shards(feed: FeedLog, wanted: int | None) -> int:
+    """The shard count of the lake for this feed, fixed by its first commit; raises GridError for another."""
+    from transforms.shard import DEFAULT_SHARDS, HASH
+
+    settings = feed.settings
+    if settings and feed.last:
+        if settings["hash"] != HASH:
+            raise GridError(f"lake {feed.lake.path}: feed {feed.name} is sharded by {settings['hash']!r}, unknown here; update beam-grid")
+        if wanted not in (None, settings["shards"]):
+            raise GridError(
+                f"--shards {wanted}: feed {feed.name} has {settings['shards']} shards since its first commit and a "
+                "key's shard never changes; leave --shards out"
+            )
+        return int(settings["shards"])
+    count = wanted or DEFAULT_SHARDS
+    feed.settle({"shards": count, "hash": HASH})
+    return count
+
+
+def _check_contract(feed: FeedLog, contract: Contract) -> None:
+    """A contract may gain fields with `since`, warning rules and windows; what identifies a row may not change."""
+    if not feed.last:
+        return
+    before = feed.contract()
+    if before.hash == contract.hash:
+        return
+    changes = []
+    if before.event_time != contract.event_time:
+        changes.append(f"event_time was {before.event_time!r}")
+    if before.dedup != contract.dedup:
+        changes.append(f"[dedup] was {before.dedup.model_dump(exclude_defaults=True)}")
+    if before.lake.load != contract.lake.load:
+        changes.append(f"lake.load was {before.lake.load!r}")
+    now = {f.name: f for f in contract.fields}
+    then = {f.name: f for f in before.fields}
+    changes += [f"field {name!r} is gone" for name in then if name not in now]
+    changes += [f"field {n!r} was a {then[n].type}" for n in then if n in now and now[n].type != then[n].type]
+    changes += [f"field {n!r} is new and has no `since`" for n in now if n not in then and now[n].since is None]
+    windows = {w.name: w for w in before.windows}
+    changes += [f"window {w.name!r} was declared otherwise" for w in contract.windows if windows.get(w.name, w) != w]
+    if changes:
+        raise GridError(
+            f"feed {contract.name}: the contract differs from the one that landed here ({'; '.join(changes)}); "
+            "undo that, or land it under a new feed name"
+        )

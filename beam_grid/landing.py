@@ -1,0 +1,250 @@
+"""The landing zone: Parquet files and an append-only commit log, the only contract between the two stages.
+
+    LAKE/lake.json                                   format of the lake
+    LAKE/landing/FEED/feed.json                      shards and hash, fixed by the first commit
+    LAKE/landing/FEED/contracts/HASH.json            every contract that landed here
+    LAKE/landing/FEED/plan.json                      the slice under way: where from, how far, whose clock
+    LAKE/landing/FEED/commits/0000000001.json        one JSON a commit, created atomically, never changed
+    LAKE/landing/FEED/data/ATTEMPT/KIND-....parquet  files of an attempt; garbage unless a commit lists them
+    LAKE/locks/                                      one lock for landing, one for tables
+
+Guarantees: a commit is all or nothing (`create_once` fails if the file exists, after syncing file and folder);
+readers see only what commits list. Not guaranteed: that files no commit lists are gone at once; `collect_garbage`
+removes them when they are a day old and the caller holds the lock.
+
+A commit holds (all times are ISO 8601 UTC, event times and watermarks whole microseconds since the epoch):
+    format, feed, commit, attempt, created_at, now, contract, source, runner, command
+    plan        what the slice was to read
+    partitions  per partition read: id, read, late, rejected, duplicates, landed, max_event_time (M), newest_arrival, end
+    fates       read, landed, duplicates, late, rejected, superseded, conflicts
+    rejected_by {cause/rule: n};  warned_by {rule: n};  delays {upper bound in seconds: n}
+    watermark   of the feed, or null for a feed of whole files
+    files       manifest: kind (rows, tiles, rejected, late, conflicts, superseded), path relative to
+                LAKE/landing/FEED, rows, bytes, and for rows shard, for tiles window, and min/max per key column
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_grid.errors import GridError
+
+if TYPE_CHECKING:  # at run time only where a contract is read: its libraries would double the time of a query
+    from data_sources.contract import Contract
+
+FORMAT = 1
+"""The newest lake format this version reads and writes."""
+
+FATES = ("read", "landed", "duplicates", "late", "rejected", "superseded", "conflicts")
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake's folder. `Lake.open` makes it where it is missing."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path | str, create: bool = True) -> Lake:
+        """Raises GridError for a path that is no lake, or a lake a newer version wrote."""
+        path = Path(path)
+        mark = path / "lake.json"
+        if path.exists() and not path.is_dir():
+            raise GridError(f"lake {path}: is a file; give a folder")
+        if not mark.exists():
+            if not create:
+                raise GridError(f"lake {path}: there is no lake here; `beam-grid land --lake {path}` makes one")
+            if path.is_dir() and any(path.iterdir()) and not (path / "landing").exists() and not (path / "locks").exists():
+                raise GridError(f"lake {path}: the folder holds other things; give an empty or a new folder")
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                write_atomically(mark, {"format": FORMAT, "id": secrets.token_hex(8), "created_at": utc_now().isoformat()})
+            except OSError as cause:
+                raise GridError(f"lake {path}: cannot be made ({cause.strerror}); give a folder you may write to") from cause
+        try:
+            found = read_json(mark).get("format")
+        except (ValueError, AttributeError) as cause:
+            raise GridError(f"lake {path}: lake.json is damaged ({cause})") from cause
+        if not isinstance(found, int) or found > FORMAT:
+            raise GridError(
+                f"lake {path}: was written by a newer version (format {found}, this version knows {FORMAT}); "
+                "update beam-grid"
+            )
+        return cls(path)
+
+    @property
+    def id(self) -> str:
+        """Names the lake for ever; part of every Delta transaction id."""
+        return str(read_json(self.path / "lake.json")["id"])
+
+    @property
+    def feeds(self) -> list[str]:
+        """Feeds with at least one commit, by name."""
+        return sorted(p.parent.parent.name for p in self.path.glob("landing/*/commits/0000000001.json"))
+
+    def feed(self, name: str) -> FeedLog:
+        return FeedLog(self, name)
+
+    @contextmanager
+    def lock(self, what: str) -> Iterator[None]:
+        """Hold `land` or `tables`. The operating system frees it when the process ends, however it ends."""
+        import filelock
+
+        folder = self.path / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / f"{what}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            stage = {"land": "another land or run", "tables": "another refine, run or maintain"}.get(what, what)
+            raise GridError(f"lake {self.path}: {stage} is at work on it; wait for it to end and try again") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@dataclass(frozen=True)
+class FeedLog:
+    """One feed's part of the landing zone."""
+
+    lake: Lake
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.lake.path / "landing" / self.name
+
+    @property
+    def last(self) -> int:
+        """Number of the newest commit, 0 before the first."""
+        names = [p.stem for p in self.path.glob("commits/*.json")] if self.path.exists() else []
+        return max((int(n) for n in names), default=0)
+
+    def commits(self, after: int = 0, upto: int | None = None) -> Iterator[dict[str, Any]]:
+        """Commits in order, those numbered above `after`."""
+        for number in range(after + 1, (self.last if upto is None else upto) + 1):
+            yield self.read(number)
+
+    def read(self, number: int) -> dict[str, Any]:
+        """Raises GridError where a commit is missing, damaged or newer than this version."""
+        where = self.path / "commits" / f"{number:010d}.json"
+        try:
+            commit = read_json(where)
+        except (OSError, ValueError) as cause:
+            raise GridError(f"lake {self.lake.path}: commit {number} of {self.name} cannot be read ({cause})") from cause
+        if commit.get("format", 0) > FORMAT:
+            raise GridError(f"lake {self.lake.path}: commit {number} of {self.name} was written by a newer version")
+        return dict(commit)
+
+    def append(self, commit: dict[str, Any]) -> None:
+        """Make a commit visible, all or nothing; raises GridError if its number is taken."""
+        where = self.path / "commits" / f"{commit['commit']:010d}.json"
+        where.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            create_once(where, commit)
+        except FileExistsError:
+            raise GridError(f"lake {self.lake.path}: commit {commit['commit']} of {self.name} exists already") from None
+
+    def remember(self, contract: Contract) -> None:
+        """Keep the contract under its hash, so that refine and query need no --contract."""
+        where = self.path / "contracts" / f"{contract.hash}.json"
+        if not where.exists():
+            where.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(where, contract.to_dict())
+
+    def contract(self, digest: str | None = None) -> Contract:
+        """The contract with this hash; without one, the newest commit's."""
+        from data_sources.contract import parse_contract
+
+        digest = digest or self.read(self.last)["contract"]
+        where = self.path / "contracts" / f"{digest}.json"
+        return parse_contract(read_json(where), str(where))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Shard count and hash, fixed before the first commit; empty before that."""
+        where = self.path / "feed.json"
+        return dict(read_json(where)) if where.exists() else {}
+
+    def settle(self, settings: dict[str, Any]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "feed.json", settings)
+
+    @property
+    def plan_file(self) -> Path:
+        return self.path / "plan.json"
+
+    def new_attempt(self) -> str:
+        """A folder name no other attempt has."""
+        return f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+    def collect_garbage(self, older_than_s: float = 86400) -> int:
+        """Remove attempt folders no commit lists and that are old; the caller holds the landing lock."""
+        folder = self.path / "data"
+        if not folder.exists():
+            return 0
+        kept = {commit["attempt"] for commit in self.commits()}
+        gone = 0
+        for attempt in folder.iterdir():
+            if attempt.name not in kept and time.time() - attempt.stat().st_mtime > older_than_s:
+                shutil.rmtree(attempt, ignore_errors=True)
+                gone += 1
+        return gone
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def create_once(path: Path, content: dict[str, Any]) -> None:
+    """Create `path` whole or not at all; FileExistsError if it is there already."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        _write_synced(draft, content)
+        os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_atomically(path: Path, content: dict[str, Any]) -> None:
+    """Replace `path` whole or not at all."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        _write_synced(draft, content)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _write_synced(path: Path, content: dict[str, Any]) -> None:
+    with path.open("w", encoding="utf-8") as out:
+        json.dump(content, out, indent=1, default=str)
+        out.flush()
+        os.fsync(out.fileno())
+
+

@@ -1,0 +1,248 @@
+"""`refine`: bring every table up to the last commit, each in one Delta transaction, then publish the set of versions.
+
+Guarantees: a commit counts exactly once in a table, wherever an earlier run was cut off; with nothing new, no Spark
+starts; readers see all tables of a set or none of it; tables somebody deleted are made again from commit 0.
+Not guaranteed: that feeds whose last run was cut off wait for their turn. Their shared tables may hold more than the
+last set said, so they are brought up to date together with the feeds asked for.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from beam_grid.crash import point
+from beam_grid.errors import GridError, RunFailed
+from beam_grid.lakehouse.versions import newest, publish, stands
+from beam_grid.landing import Lake
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from beam_grid.lakehouse.tables import Batch, State, Table
+    from data_sources.contract import Contract, WindowSpec
+
+BRONZE = ("bronze.rejected", "bronze.late", "bronze.conflicts")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RefineResult:
+    """What a run did. `feeds` counts the commits each feed brought; empty when there was nothing new."""
+
+    feeds: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, int] = field(default_factory=dict)
+    set: int | None = None
+    optimized: list[Any] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def versions(lake: Lake) -> dict[str, Any] | None:
+    """The newest set of table versions that belong together; None before the first refine."""
+    return newest(lake)
+
+
+def refine(lake: Lake, feeds: list[str] | None = None, *, spark_master: str | None = None, progress: Progress | None = None) -> RefineResult:
+    """Apply to every table the commits it has not had; `feeds` defaults to all that landed.
+
+    Raises GridError for a feed that never landed, two feeds with one window table, another run at work, or a machine
+    that cannot run Spark; RunFailed when a step fails, with what was done before it intact.
+    """
+    started = time.monotonic()
+    say = progress or (lambda line: None)
+    landed = lake.feeds
+    for name in feeds or []:
+        if name not in landed:
+            seen = ", ".join(landed) or "none yet"
+            raise GridError(f"feed {name!r}: nothing of it has landed in {lake.path} (landed: {seen}); run `beam-grid land {name}` first")
+    with lake.lock("tables"):
+        known = newest(lake)
+        if known is not None and stands(lake, known) and all(known["commits"].get(f) == lake.feed(f).last for f in feeds or landed):
+            return RefineResult(tables=_numbers(known), set=known["set"], seconds=time.monotonic() - started)
+        if not landed:
+            return RefineResult(seconds=time.monotonic() - started)
+        return _refine(lake, feeds or landed, landed, known, spark_master, say, started)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One table and one feed's batch for it."""
+
+    table: Table
+    state: State
+    batch: Batch
+    window: WindowSpec | None = None
+
+    @property
+    def is_due(self) -> bool:
+        return self.batch.applied < self.batch.target
+
+
+def _refine(lake: Lake, wanted: list[str], landed: list[str], known: dict[str, Any] | None, master: str | None, say: Progress, started: float) -> RefineResult:
+    from beam_grid.lakehouse import bronze, maintain
+
+    contracts = {name: lake.feed(name).contract() for name in landed}
+    _check_owners(contracts)
+    steps = [step for name in _with_unfinished(lake, wanted, landed, known, contracts) for step in _steps(lake, contracts[name], known)]
+    due = [step for step in steps if step.is_due or step.state.version is None]
+    scratch = lake.path.resolve() / "tables" / ".scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    point("refine:start")
+    optimized: list[Any] = []
+    if any(_needs_spark(step) for step in due):
+        spark = _spark(master, say)
+        try:
+            for step in due:
+                _run(spark, step, scratch / step.table.name, say)
+            optimized = maintain.optimize(spark, [step.table for step in due if not step.table.name.startswith("bronze.")], say)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    else:
+        for table in {step.table.name: step.table for step in due if step.table.name in BRONZE}.values():
+            bronze.prepare(table)
+    point("refine:before-set")
+    done = _publish(lake, steps, known)
+    point("refine:after-set")
+    brought: dict[str, int] = {}
+    for step in due:
+        brought[step.batch.contract.name] = max(brought.get(step.batch.contract.name, 0), step.batch.target - step.batch.applied)
+    return RefineResult(brought, _numbers(done), done["set"], optimized, time.monotonic() - started)
+
+
+def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list[_Step]:
+    """The feed's tables with what each has still to take in, in the order they are written."""
+    from beam_grid.lakehouse import gold
+    from beam_grid.lakehouse.tables import Batch, Table
+
+    if contract.lake.load != "append":
+        raise GridError(f"feed {contract.name}: load = {contract.lake.load!r} is not supported by this version")
+    log = lake.feed(contract.name)
+    commits = list(log.commits())
+    steps = []
+    windows = {f"gold.{window.name}": window for window in contract.windows}
+    for name in [f"silver.{contract.name}", *windows, *BRONZE]:
+        table = Table(lake, name)
+        state, window = table.state(), windows.get(name)
+        marked = gold.application(table, contract, window) if window else table.application(contract.name)
+        applied = max(state.applied(marked), _recorded(known, table, state, marked))
+        steps.append(_Step(table, state, Batch(log, contract, commits, min(applied, len(commits))), window))
+    return steps
+
+
+def _recorded(known: dict[str, Any] | None, table: Table, state: State, application: str) -> int:
+    """The last commit the newest set says the table looked at, written or not; 0 if that was another table."""
+    said = (known or {"tables": {}})["tables"].get(table.name)
+    if said is None or said["id"] != state.id or said["version"] > (state.version or 0):
+        return 0
+    return int(said["feeds"].get(application, 0))
+
+
+def _with_unfinished(lake: Lake, wanted: list[str], landed: list[str], known: dict[str, Any] | None, contracts: dict[str, Contract]) -> list[str]:
+    """The feeds asked for and those whose last run ended between a shared table and the set, or lost such a table."""
+    from beam_grid.lakehouse.tables import Table
+
+    shared = []
+    for name in BRONZE:
+        table = Table(lake, name)
+        shared.append((table, table.state()))
+    chosen = list(wanted)
+    for feed in landed:
+        done = (known or {"commits": {}})["commits"].get(feed, 0)
+        ahead = any(state.applied(table.application(feed)) > done for table, state in shared)
+        lost = done and any(_recorded(known, table, state, table.application(feed)) < done for table, state in shared)
+        if feed not in chosen and (ahead or lost):
+            chosen.append(feed)
+    return chosen
+
+
+def _check_owners(contracts: dict[str, Contract]) -> None:
+    owner: dict[str, str] = {}
+    for feed, contract in contracts.items():
+        for window in contract.windows:
+            if window.name in owner:
+                raise GridError(
+                    f"window {window.name!r}: feeds {owner[window.name]} and {feed} both declare it, and gold.{window.name} "
+                    "can be made by one only; rename one of them in its contract"
+                )
+            owner[window.name] = feed
+
+
+def _needs_spark(step: _Step) -> bool:
+    """Whether the step writes; a bronze table is made without Spark, and many batches have nothing for it."""
+    return step.window is not None or step.table.name not in BRONZE or bool(step.batch.files(step.table.name.removeprefix("bronze.")))
+
+
+def _spark(master: str | None, say: Progress) -> SparkSession:
+    from runners import delta
+
+    say("starting Spark")
+    try:
+        return delta.session(master)
+    except delta.SparkUnavailable as cause:
+        raise GridError(f"refine: {cause}; `beam-grid doctor` looks at this machine") from cause
+
+
+def _run(spark: SparkSession, step: _Step, scratch: Any, say: Progress) -> None:
+    from beam_grid.lakehouse import bronze, gold, silver
+    from runners import delta
+
+    table, batch, name = step.table, step.batch, step.table.name
+    contract = batch.contract
+    delta.suit_to(spark, batch.bytes("rows", "tiles"))
+    point(f"refine:before-{name}")
+    began = time.monotonic()
+    try:
+        if step.window is not None:
+            gold.prepare(spark, table, step.state, contract, step.window)
+            point(f"refine:made-{name}")
+            if gold.has_work(batch):
+                gold.apply(spark, table, batch, step.window, scratch)
+        elif name in BRONZE:
+            bronze.prepare(table)
+            point(f"refine:made-{name}")
+            bronze.apply(spark, table, batch)
+        else:
+            silver.prepare(spark, table, step.state, batch)
+            point(f"refine:made-{name}")
+            silver.apply(spark, table, batch)
+    except GridError:
+        raise
+    except Exception as cause:
+        raise RunFailed(
+            f"refine: {name} could not take in commits {batch.applied + 1} to {batch.target} of {contract.name} "
+            f"({type(cause).__name__}: {_first_line(cause)}); what was done before stays, run it again"
+        ) from cause
+    point(f"refine:after-{name}")
+    count = batch.target - batch.applied
+    say(f"{name}: {count} commit{'s' if count != 1 else ''} in {time.monotonic() - began:.1f} s")
+
+
+def _publish(lake: Lake, steps: Iterable[_Step], known: dict[str, Any] | None) -> dict[str, Any]:
+    """The set after the run: its tables as they are now, and the tables of other feeds as they were."""
+    from beam_grid.lakehouse import gold
+
+    tables = {name: dict(table) for name, table in (known or {"tables": {}})["tables"].items()}
+    commits = dict((known or {"commits": {}})["commits"])
+    for step in steps:
+        contract, name = step.batch.contract, step.table.name
+        state = step.table.state()
+        marked = gold.application(step.table, contract, step.window) if step.window else step.table.application(contract.name)
+        before = tables.get(name, {})
+        looked_at = {**(before.get("feeds", {}) if before.get("id") == state.id else {}), marked: step.batch.target}
+        tables[name] = {"path": step.table.relative, "version": state.version, "id": state.id, "feeds": looked_at}
+        commits[contract.name] = step.batch.target
+    if known is not None and tables == known["tables"] and commits == known["commits"]:
+        return known
+    return publish(lake, commits, tables)
+
+
+def _numbers(found: dict[str, Any]) -> dict[str, int]:
+    return {name: table["version"] for name, table in found["tables"].items()}
+
+
+def _first_line(cause: Exception) -> str:
+    return (str(cause).strip().splitlines() or [""])[0][:500]

@@ -1,0 +1,487 @@
+"""A feed's contract: the one place where its fields, times, keys, windows and rules are declared.
+
+`load_contract(path)` reads a TOML file and either returns a `Contract` or raises `ContractError`
+that names the file, the field and the remedy. Everything else about a feed (Arrow schema, Spark DDL,
+Markdown, decoder, rules) derives from the object returned here; see `data_sources/faces.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator, model_validator
+
+from data_sources.durations import format_duration, micros, parse_duration
+from data_sources.expressions import ExpressionError, check_condition
+
+LINEAGE = {
+    "_source": pa.string(),
+    "_partition": pa.int32(),
+    "_position": pa.int64(),
+    "_ingested_at": pa.timestamp("us", "UTC"),
+    "_commit": pa.int64(),
+    "_extra": pa.string(),
+    "_warnings": pa.string(),
+}
+"""Columns every landed row carries beside the contract's own: where it came from, when and in which commit
+it landed, what it held beyond the contract (JSON), and the ids of the rules that warned (comma-separated)."""
+
+TYPES = ("string", "int64", "float64", "decimal(p,s)", "bool", "date", "timestamp")
+MEASURES = ("count", "count_if", "sum", "min", "max", "avg", "stddev", "first", "last")
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+_UNFIT = re.compile(r"[ ,;{}()\n\t=`\"]")
+
+
+class ContractError(ValueError):
+    """A contract that cannot be used: says which file and field, what was seen and what to write instead."""
+
+
+def _table_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a table; use lower-case letters, digits and _, a letter first")
+    return name
+
+
+TableName = Annotated[str, BeforeValidator(lambda v: _table_name(v) if isinstance(v, str) else v)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldSpec(_Part):
+    """One field: its name in the tables, its type and how it is read from the input."""
+
+    name: str
+    type: str
+    nullable: bool = True
+    unit: str | None = None
+    since: str | None = None
+    description: str = ""
+    source: str | None = None
+    format: str | None = None
+    time_zone: str = "UTC"
+    on_dst: Literal["reject", "earlier", "later"] = "reject"
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_column(cls, name: str) -> str:
+        if not name or _UNFIT.search(name):
+            raise ValueError(
+                f"{name!r} cannot name a column (empty, or has a blank or one of ,;{{}}()=\"`); "
+                f"give the column a plain name and write source = {name!r}"
+            )
+        if name.lower() in LINEAGE:
+            raise ValueError(f"{name!r} is a lineage column's name; choose another and set `source`")
+        return name
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _since_as_text(cls, since: Any) -> Any:
+        return None if since is None else str(since)
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, text: str) -> str:
+        match = _DECIMAL.fullmatch(text)
+        if match:
+            precision, scale = int(match[1]), int(match[2])
+            if not 1 <= precision <= 38 or scale > precision:
+                raise ValueError(f"{text!r} needs 1 <= p <= 38 and s <= p")
+            return f"decimal({precision},{scale})"
+        if text not in TYPES or text == "decimal(p,s)":
+            raise ValueError(f"unknown type {text!r}" + _meant(text, [t for t in TYPES if "(" not in t] + ["decimal(10,2)"]))
+        return text
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except Exception as cause:
+            raise ValueError(f"unknown time zone {zone!r}; use a name like UTC or Europe/Berlin") from cause
+        return zone
+
+    @model_validator(mode="after")
+    def _words_that_fit_the_type(self) -> FieldSpec:
+        if self.format is not None and self.type not in ("timestamp", "date"):
+            raise ValueError(f"`format` is for dates and timestamps, not for {self.type}")
+        return self
+
+    @property
+    def input_name(self) -> str:
+        """The input's own name of this field."""
+        return self.source or self.name
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The Arrow type rows of this field have once decoded; timestamps are UTC microseconds."""
+        match = _DECIMAL.fullmatch(self.type)
+        if match:
+            return pa.decimal128(int(match[1]), int(match[2]))
+        return {
+            "string": pa.string(),
+            "int64": pa.int64(),
+            "float64": pa.float64(),
+            "bool": pa.bool_(),
+            "date": pa.date32(),
+            "timestamp": pa.timestamp("us", "UTC"),
+        }[self.type]
+
+    @property
+    def is_numeric(self) -> bool:
+        return self.type in ("int64", "float64") or self.type.startswith("decimal")
+
+
+class CsvSpec(_Part):
+    """How a CSV input is written."""
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    header: bool = True
+    quote: str = '"'
+    null: str | list[str] = ""
+
+    @field_validator("delimiter", "quote")
+    @classmethod
+    def _one_character(cls, text: str) -> str:
+        if len(text) != 1 or ord(text) > 127 or text in "\r\n":
+            raise ValueError(f"{text!r} is not one plain character, such as , or ;")
+        return text
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str) -> str:
+        try:
+            ascii_alike = "\n,".encode(name).endswith(b"\n,")
+        except LookupError:
+            raise ValueError(f"unknown encoding {name!r}; try utf-8, latin-1 or cp1252") from None
+        if not ascii_alike:
+            raise ValueError(f"{name!r} does not write line ends as one byte; convert the files to utf-8")
+        return name
+
+    @property
+    def nulls(self) -> list[str]:
+        return [self.null] if isinstance(self.null, str) else self.null
+
+
+class DedupSpec(_Part):
+    """Which records are copies of each other and which of them stays."""
+
+    key: list[str] = Field(min_length=1)
+    keep: Literal["first", "latest"] = "first"
+    order_by: list[str] = []
+    horizon: Duration | None = None
+
+
+class Measure(_Part):
+    """One measure of a window: `function(argument)` under the column name `name`."""
+
+    name: str
+    function: str
+    argument: str | None
+
+
+class WindowSpec(_Part):
+    """A window table: half-open, aligned to the epoch plus `offset`, in UTC."""
+
+    name: TableName
+    size: Duration
+    every: Duration | None = None
+    offset: Duration = timedelta(0)
+    by: list[str] = []
+    measures: dict[str, str] = Field(min_length=1)
+
+    @property
+    def step(self) -> timedelta:
+        return self.every or self.size
+
+    @property
+    def cell(self) -> timedelta:
+        """The greatest common divisor of size, step and offset: what tiles are made of."""
+        return timedelta(microseconds=math.gcd(micros(self.size), micros(self.step), micros(self.offset)))
+
+    @property
+    def parsed(self) -> list[Measure]:
+        return [parse_measure(name, text) for name, text in self.measures.items()]
+
+    @model_validator(mode="after")
+    def _times_that_make_windows(self) -> WindowSpec:
+        if not self.size or not self.step:
+            raise ValueError(f"window {self.name!r}: size and every must be longer than 0s")
+        if micros(self.size) // micros(self.cell) > 10_000:
+            raise ValueError(
+                f"window {self.name!r}: one window would be made of {micros(self.size) // micros(self.cell)} cells; "
+                "choose size, every and offset with a greater common divisor"
+            )
+        return self
+
+
+class RuleSpec(_Part):
+    """A quality rule: a DuckDB condition over the fields; NULL passes, as in a CHECK."""
+
+    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    check: str
+    on_fail: Literal["reject", "warn"] = "reject"
+    description: str = ""
+
+
+class LakeSpec(_Part):
+    """How the lake loads and clusters the feed."""
+
+    load: Literal["append", "cdc", "scd2"] = "append"
+    cluster_by: list[str] = Field(default=[], max_length=4)
+    key: list[str] = []
+    track: list[str] = []
+    ignore: list[str] = []
+    operation: str | None = None
+    sequence_by: list[str] = []
+    envelope: Literal["auto", "none", "debezium"] = "auto"
+    effective_from: str | None = None
+    snapshot_files: list[str] = []
+    delta_files: list[str] = []
+    as_of: str | None = None
+
+
+class Contract(_Part):
+    """A feed, declared once. Build it with `load_contract`."""
+
+    name: TableName
+    description: str = ""
+    version: str = "1"
+    format: Literal["json", "csv", "parquet"]
+    topic: str | None = None
+    event_time: str
+    out_of_orderness: Duration = timedelta(0)
+    allowed_lateness: Duration = timedelta(0)
+    max_future: Duration | None = None
+    idle_timeout: Duration | None = None
+    files: list[str] = []
+    file_order: Literal["none", "name"] = "none"
+    csv: CsvSpec = CsvSpec()
+    dedup: DedupSpec
+    lake: LakeSpec = LakeSpec()
+    windows: list[WindowSpec] = []
+    rules: list[RuleSpec] = []
+    fields: list[FieldSpec] = Field(min_length=1)
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version_as_text(cls, version: Any) -> str:
+        return str(version)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Contract:
+        names = [f.name for f in self.fields]
+        _unique("field", [n.lower() for n in names])
+        _unique("input field", [f.input_name for f in self.fields])
+        _unique("window", [w.name for w in self.windows])
+        _unique("rule", [r.id for r in self.rules])
+        _known("event_time", [self.event_time], names)
+        _known("dedup.key", self.dedup.key, names)
+        _known("dedup.order_by", self.dedup.order_by, names)
+        _known("lake.cluster_by", self.lake.cluster_by, names)
+        if self.lake.load != "append":
+            raise ValueError(f"lake.load: {self.lake.load!r} is not supported by this version; use 'append'")
+        if self.field(self.event_time).type not in ("timestamp", "date"):
+            raise ValueError(f"event_time: field {self.event_time!r} is a {self.field(self.event_time).type}, not a time")
+        if self.dedup.keep == "latest":
+            if not self.dedup.order_by:
+                raise ValueError('dedup.keep: "latest" needs order_by = ["..."], the fields that tell the newer record')
+            if self.dedup.horizon is not None:
+                raise ValueError('dedup.horizon: cannot be combined with keep = "latest"; leave one of them out')
+        elif self.dedup.order_by:
+            raise ValueError('dedup.order_by: is for keep = "latest"; leave it out or set keep')
+        for window in self.windows:
+            where = f"window {window.name!r}"
+            _known(f"{where}, by", window.by, names)
+            _unique(f"column of {where}", [c.lower() for c in [*window.by, *window.measures, "window_start", "window_end", "final", "revision"]])
+            for measure in window.parsed:
+                self._check_measure(where, measure)
+        for rule in self.rules:
+            try:
+                check_condition(rule.check, {f.name: f.arrow for f in self.fields})
+            except ExpressionError as cause:
+                raise ValueError(f"rule {rule.id!r}: {cause}") from cause
+        return self
+
+    def _check_measure(self, where: str, measure: Measure) -> None:
+        where = f"{where}, measure {measure.name!r}"
+        if _UNFIT.search(measure.name) or measure.name.startswith("_"):
+            raise ValueError(f"{where}: cannot name a column")
+        if measure.argument is None:
+            return
+        if measure.function == "count_if":
+            try:
+                check_condition(measure.argument, {f.name: f.arrow for f in self.fields})
+            except ExpressionError as cause:
+                raise ValueError(f"{where}: {cause}") from cause
+            return
+        _known(where, [measure.argument], [f.name for f in self.fields])
+        if measure.function in ("sum", "avg", "stddev") and not self.field(measure.argument).is_numeric:
+            kind = self.field(measure.argument).type
+            raise ValueError(f"{where}: {measure.function} needs a number, {measure.argument!r} is a {kind}")
+
+    def field(self, name: str) -> FieldSpec:
+        """The field called `name`; KeyError where there is none."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(name)
+
+    @property
+    def required(self) -> list[str]:
+        """Fields whose null rejects the record: declared so, or part of the key, or the event time."""
+        always = {self.event_time, *self.dedup.key}
+        return [f.name for f in self.fields if not f.nullable or f.name in always]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the contract's own columns, in the contract's order."""
+        return pa.schema([pa.field(f.name, f.arrow, nullable=f.name not in self.required) for f in self.fields])
+
+    @property
+    def landed_schema(self) -> pa.Schema:
+        """Arrow schema of a landed row: the contract's columns, then the lineage."""
+        return pa.schema([*self.schema, *(pa.field(n, t) for n, t in LINEAGE.items())])
+
+    @property
+    def sort_by(self) -> list[str]:
+        """The order of rows in a landed file: the cluster columns, else the event time."""
+        return self.lake.cluster_by or [self.event_time]
+
+    @property
+    def lateness(self) -> timedelta:
+        """How far behind the greatest event time a record may be and still be on time."""
+        return self.out_of_orderness + self.allowed_lateness
+
+    @property
+    def warnings(self) -> list[str]:
+        """Things that are allowed and yet deserve a second thought, for `contracts check`."""
+        found = []
+        if self.max_future is None:
+            found.append("max_future is not set: a clock that runs years ahead would be believed")
+        elif self.max_future > self.lateness and (self.file_order == "name" or self.topic):
+            found.append(
+                "max_future exceeds out_of_orderness + allowed_lateness: one fast clock could make "
+                "the rest of its partition late"
+            )
+        if not self.windows:
+            found.append("no [[windows]]: rows land, but no windowed table is made")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, durations as seconds, the way a lake remembers the contract."""
+        return json.loads(self.model_dump_json(exclude_defaults=True))
+
+    @property
+    def hash(self) -> str:
+        """Identifies the declaration, whatever the file's layout or comments."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def parse_measure(name: str, text: str) -> Measure:
+    """`sum(kwh)` to a Measure; raises ValueError that names the measure and what may be written."""
+    match = re.fullmatch(r"\s*([a-z_]+)\s*\((.*)\)\s*", text, re.S)
+    if match is None or match[1] not in MEASURES:
+        seen = match[1] if match else text
+        raise ValueError(f"measure {name!r}: {text!r} is not one of " + ", ".join(f"{m}()" for m in MEASURES) + _meant(seen, MEASURES))
+    argument = match[2].strip() or None
+    if argument == "*" and match[1] == "count":
+        argument = None
+    if argument is None and match[1] != "count":
+        raise ValueError(f"measure {name!r}: {match[1]}() needs a field, as in {match[1]}(kwh)")
+    if argument and match[1] != "count_if" and len(argument) > 1 and argument[0] == argument[-1] == '"':
+        argument = argument[1:-1]
+    return Measure(name=name, function=match[1], argument=argument)
+
+
+def load_contract(path: Path | str) -> Contract:
+    """Read and check a contract file; raises ContractError naming file, field and remedy."""
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ContractError(f"contract {path}: no such file; give the path of a TOML contract") from None
+    except IsADirectoryError:
+        raise ContractError(f"contract {path}: is a folder; give the path of the TOML file in it") from None
+    except OSError as cause:
+        raise ContractError(f"contract {path}: cannot be read ({cause.strerror})") from cause
+    except UnicodeDecodeError as cause:
+        raise ContractError(f"contract {path}: is not UTF-8 text (byte {cause.start}); save it as UTF-8") from cause
+    except tomllib.TOMLDecodeError as cause:
+        raise ContractError(f"contract {path}: is not TOML: {cause}") from cause
+    return parse_contract(raw, str(path))
+
+
+def parse_contract(raw: dict[str, Any], where: str) -> Contract:
+    """Check plain data against the contract's model; raises ContractError."""
+    try:
+        return Contract.model_validate(raw)
+    except ValidationError as cause:
+        raise ContractError("\n".join(_explain(where, raw, e) for e in cause.errors())) from cause
+
+
+def _explain(where: str, raw: dict[str, Any], error: Any) -> str:
+    """One line for one mistake: `contract energy.toml, field 'kwh': ...`."""
+    place, spot = "", error["loc"]
+    if len(spot) >= 2 and spot[0] in ("fields", "windows", "rules") and isinstance(spot[1], int):
+        item = raw[spot[0]][spot[1]]
+        label = item.get("name") or item.get("id") if isinstance(item, dict) else None
+        place = f", {spot[0][:-1]} {label!r}" if label else f", {spot[0][:-1]} number {spot[1] + 1}"
+        spot = spot[2:]
+    place += f", {'.'.join(str(s) for s in spot)}" if spot else ""
+    if error["type"] == "missing":
+        return f"contract {where}{place}: is missing; add it"
+    if error["type"] == "extra_forbidden":
+        model = _model_at(error["loc"][:-1])
+        return f"contract {where}{place}: unknown word{_meant(str(error['loc'][-1]), list(model.model_fields))}"
+    text = re.sub(r"^(Value error|Assertion failed), ", "", error["msg"])
+    if error["type"] == "literal_error":
+        text = f"{error['input']!r} is not one of {error['ctx']['expected']}" + _meant(
+            str(error["input"]), re.findall(r"'([^']+)'", error["ctx"]["expected"])
+        )
+    elif not error["type"].startswith("value_error"):
+        text = f"{error['input']!r}: {text}"
+    return f"contract {where}{place}: {text}"
+
+
+def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
+    parts = {"fields": FieldSpec, "windows": WindowSpec, "rules": RuleSpec, "dedup": DedupSpec, "lake": LakeSpec, "csv": CsvSpec}
+    return parts.get(path[0], Contract) if path else Contract
+
+
+def _meant(seen: str, known: Any) -> str:
+    close = difflib.get_close_matches(seen, list(known), n=1, cutoff=0.5)
+    starts = [k for k in known if k.startswith(seen) or seen.startswith(k)]
+    if close or starts:
+        return f" (did you mean {(close or starts)[0]!r}?)"
+    return f" (known: {', '.join(known)})"
+
+
+def _known(where: str, used: list[str], names: list[str]) -> None:
+    for name in used:
+        if name not in names:
+            raise ValueError(f"{where}: there is no field {name!r}{_meant(name, names)}")
+
+
+def _unique(what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{what} {name!r} is declared twice; names count once, in upper or lower case")

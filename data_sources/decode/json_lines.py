@@ -1,0 +1,198 @@
+"""JSON records to rows: whole blocks at Arrow's speed, the few it refuses one by one.
+
+Guarantees: a record has the same fate alone, in a good block and in a bad one. The block reader
+(pyarrow.json) is strict about types, doubled names and surrogates. What it would let pass is looked for
+beforehand (two objects on a line, an object over two lines, nesting that could overflow its stack) or after
+(NaN, infinities), and goes to `strict.decode_record`, as does each record of a small piece it refuses.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+
+from data_sources.contract import Contract
+from data_sources.decode.casting import parse_dates, parse_timestamps
+from data_sources.decode.rejects import MAX_RECORD, Decoded, Rejecting
+from data_sources.decode.strict import MAX_NESTING, StrictError, decode_record
+from data_sources.records import Records
+
+_TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")
+_PIECE = 64
+_FAN_OUT = 16
+
+
+def decode_json(records: Records, contract: Contract) -> Decoded:
+    """Rows and rejects of JSON records; see Decoded."""
+    rejecting = Rejecting(records.raw, records.positions)
+    doubtful = _doubtful(records)
+    parts: list[tuple[np.ndarray, pa.Table]] = []
+    strict: list[int] = np.flatnonzero(doubtful).tolist()
+    _decode_blocks(records, np.flatnonzero(~doubtful), contract, parts, strict)
+    if strict:
+        parts.append(_decode_strictly(records, sorted(strict), contract, rejecting))
+    index = np.concatenate([at for at, _ in parts]) if parts else np.empty(0, np.int64)
+    raw = pa.concat_tables([t for _, t in parts]) if parts else _raw_schema(contract).empty_table()
+    if len(parts) > 1:
+        order = np.argsort(index, kind="stable")
+        index, raw = index[order], raw.take(pa.array(order))
+    return finish(raw, index, contract, rejecting, records.positions)
+
+
+def finish(raw: pa.Table, index: np.ndarray, contract: Contract, rejecting: Rejecting, positions: np.ndarray) -> Decoded:
+    """Parse times, refuse nulls where a value is due, and drop what was refused."""
+    columns = []
+    for field in contract.fields:
+        column = raw[field.input_name].combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        if field.type in ("timestamp", "date") and pa.types.is_string(column.type):
+            parse = parse_timestamps if field.type == "timestamp" else parse_dates
+            column, bad = parse(column, field)
+            for i in bad.tolist():
+                text = raw[field.input_name][i].as_py()
+                rejecting.add(index[i], "undecodable", f"time:{field.name}", f"{field.name}: {text[:60]!r} is not a {field.type}")
+        if column.null_count and field.name in contract.required:
+            empty = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
+            rejecting.add_all(index[empty], "undecodable", f"null:{field.name}", f"{field.name} is missing or null")
+        columns.append(_as_dictionary(column) if field.type == "string" else column)
+    rows = pa.table(
+        [*columns, pa.array(positions[index], pa.int64()), raw["_extra"].combine_chunks(), pa.array(index, pa.int64())],
+        names=[*(f.name for f in contract.fields), "_position", "_extra", "_index"],
+    )
+    if len(rejecting):
+        rows = rows.filter(pa.array([i not in rejecting for i in index.tolist()], pa.bool_()))
+    return Decoded(rows, rejecting)
+
+
+def _as_dictionary(column: pa.Array) -> pa.Array:
+    """Text with few values as a dictionary: the steps that follow then move 4 bytes a row."""
+    sample = column.slice(0, 1024)
+    return column.dictionary_encode() if len(sample.unique()) * 2 < len(sample) else column
+
+
+def _raw_schema(contract: Contract) -> pa.Schema:
+    text = ("timestamp", "date")
+    fields = [pa.field(f.input_name, pa.string() if f.type in text else f.arrow) for f in contract.fields]
+    return pa.schema([*fields, pa.field("_extra", pa.string())])
+
+
+def _doubtful(records: Records) -> np.ndarray:
+    """Which records the block reader must not see."""
+    if not len(records):
+        return np.zeros(0, bool)
+    buffer = np.frombuffer(records.data, np.uint8)
+    lengths = records.ends - records.starts
+    doubtful = (lengths < 2) | (lengths > MAX_RECORD)
+    last = np.maximum(records.ends - 1, 0)
+    doubtful |= (buffer[np.minimum(records.starts, len(buffer) - 1)] != ord("{")) | (buffer[last] != ord("}"))
+    flat = records.data.count(b"{") + records.data.count(b"[") == len(records)
+    if flat and records.whole_lines and not doubtful.any():
+        return doubtful
+    for i in np.flatnonzero(~doubtful).tolist():
+        raw = records.raw(i)
+        nested = raw.count(b"{") + raw.count(b"[")
+        doubtful[i] = nested > MAX_NESTING or b"\n" in raw or (nested > 1 and _TWO_OBJECTS.search(raw) is not None)
+    return doubtful
+
+
+def _decode_blocks(
+    records: Records, at: np.ndarray, contract: Contract, parts: list[tuple[np.ndarray, pa.Table]], strict: list[int],
+    sifted: bool = False,
+) -> None:
+    """Decode the records at `at` together; cut smaller what the block reader refuses."""
+    if not len(at):
+        return
+    table = _read_block(records.take(at) if len(at) < len(records) else records, contract)
+    if table is not None and table.num_rows == len(at):
+        keep = _all_finite(table, contract)
+        if keep is not None:
+            strict.extend(at[~keep].tolist())
+            table, at = table.filter(pa.array(keep)), at[keep]
+        unknown = [n for n in table.column_names if n not in {f.input_name for f in contract.fields}]
+        if unknown:
+            held = np.zeros(len(at), bool)
+            for name in unknown:
+                held |= table[name].is_valid().to_numpy()
+            strict.extend(at[held].tolist())
+            table, at = table.filter(pa.array(~held)), at[~held]
+        table = table.select([f.input_name for f in contract.fields])
+        parts.append((at, table.append_column("_extra", pa.nulls(len(at), pa.string()))))
+    elif len(at) <= _PIECE:
+        strict.extend(at.tolist())
+    elif not sifted:
+        fits = _sift(records, at, contract)
+        strict.extend(at[~fits].tolist())
+        _decode_blocks(records, at[fits], contract, parts, strict, sifted=True)
+    else:
+        for piece in np.array_split(at, _FAN_OUT):
+            _decode_blocks(records, piece, contract, parts, strict, sifted=True)
+
+
+def _sift(records: Records, at: np.ndarray, contract: Contract) -> np.ndarray:
+    """Mask of the records at `at` that a typed JSON reader finds in order: finds most of what spoils a block."""
+    decode = _sieve(contract).decode
+    fits = np.ones(len(at), bool)
+    for n, i in enumerate(at.tolist()):
+        try:
+            decode(records.raw(i))
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            fits[n] = False
+    return fits
+
+
+@functools.lru_cache(maxsize=16)
+def _sieve(contract: Contract) -> msgspec.json.Decoder[Any]:
+    kinds = {"string": str, "date": str, "timestamp": str, "float64": float, "int64": int, "bool": bool}
+    fields = [(f"f{n}", kinds.get(f.type, Any) | None if f.type in kinds else Any, None) for n, f in enumerate(contract.fields)]
+    names = {f"f{n}": f.input_name for n, f in enumerate(contract.fields)}
+    return msgspec.json.Decoder(msgspec.defstruct("Sieve", fields, rename=names))
+
+
+def _read_block(records: Records, contract: Contract) -> pa.Table | None:
+    schema = _raw_schema(contract)
+    schema = schema.remove(schema.get_field_index("_extra"))
+    data = records.joined()
+    try:
+        return pyarrow.json.read_json(
+            pa.BufferReader(data),
+            read_options=pyarrow.json.ReadOptions(block_size=max(MAX_RECORD + 1, 1 << 20)),
+            parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        return None
+
+
+def _all_finite(table: pa.Table, contract: Contract) -> np.ndarray | None:
+    """Mask of rows whose floats are finite, or None where all are."""
+    keep = None
+    for field in contract.fields:
+        if field.type == "float64":
+            finite = pc.is_finite(table[field.input_name])
+            if pc.all(finite).as_py() is False:
+                mask = pc.fill_null(finite, True).to_numpy()
+                keep = mask if keep is None else keep & mask
+    return keep
+
+
+def _decode_strictly(
+    records: Records, at: list[int], contract: Contract, rejecting: Rejecting
+) -> tuple[np.ndarray, pa.Table]:
+    good: list[int] = []
+    rows: list[dict[str, Any]] = []
+    for i in at:
+        try:
+            known, extra = decode_record(records.raw(i), contract)
+        except StrictError as cause:
+            rejecting.add(i, "undecodable", cause.rule, str(cause))
+            continue
+        good.append(i)
+        rows.append({**known, "_extra": extra})
+    return np.asarray(good, np.int64), pa.Table.from_pylist(rows, schema=_raw_schema(contract))

@@ -1,0 +1,68 @@
+"""Rejects: what could not become a row, kept with cause, rule, position and raw bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+REJECT_SCHEMA = pa.schema(
+    [
+        ("cause", pa.string()),  # undecodable, rule_broken, from_the_future
+        ("rule", pa.string()),  # what exactly: json, type:kwh, null:event_id, time:ts, a rule's id, max_future
+        ("reason", pa.string()),  # a sentence for people
+        ("_position", pa.int64()),
+        ("raw", pa.binary()),
+    ]
+)
+
+MAX_RECORD = 1 << 20
+"""Bytes a record may have; a longer one is rejected, its raw bytes cut to this length."""
+
+
+class Rejecting:
+    """Collects rejects of one block by record index."""
+
+    def __init__(self, raw: Callable[[int], bytes], positions: np.ndarray) -> None:
+        self._raw, self._positions = raw, positions
+        self._found: dict[int, tuple[str, str, str]] = {}
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._found
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, index: int, cause: str, rule: str, reason: str) -> None:
+        """The first cause found for a record is the one that counts."""
+        self._found.setdefault(int(index), (cause, rule, reason))
+
+    def add_all(self, indices: Iterable[int], cause: str, rule: str, reason: str) -> None:
+        for index in indices:
+            self.add(index, cause, rule, reason)
+
+    def table(self) -> pa.Table:
+        """REJECT_SCHEMA, in the order of the records."""
+        index = sorted(self._found)
+        columns = list(zip(*(self._found[i] for i in index), strict=True)) or [(), (), ()]
+        return pa.table(
+            [
+                *(pa.array(c, pa.string()) for c in columns),
+                pa.array(self._positions[index] if index else [], pa.int64()),
+                pa.array([self._raw(i)[:MAX_RECORD] for i in index], pa.binary()),
+            ],
+            schema=REJECT_SCHEMA,
+        )
+
+
+class Decoded(NamedTuple):
+    """What a decoder makes of records.
+
+    rows: the contract's columns plus `_position`, `_extra` and `_index` (int64, the record's place among the
+    records handed in); rejecting: the rejects so far, to which judging adds its own.
+    """
+
+    rows: pa.Table
+    rejecting: Rejecting

@@ -1,0 +1,157 @@
+"""One JSON record, strictly: the reference for what a record may be. The block decoder must agree with it.
+
+Refused, each with a rule's name: what is not one JSON object (`json`), a name given twice (`json`), NaN and
+infinities (`number`), numbers beyond a double, lone surrogates, nesting deeper than 64 (`json`), a value of
+another type than the field's (`type:FIELD`). Never coerced: text to number, number to text or bool, 1.7 to 2.
+A whole number written 1.0 is an int64; a decimal may be a number or its text and must fit without rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from data_sources.contract import Contract, FieldSpec
+from data_sources.decode.rejects import MAX_RECORD
+
+MAX_NESTING = 64
+_OPENERS = re.compile(rb"[\[{]")
+
+
+class StrictError(ValueError):
+    """A record that cannot be decoded; `rule` names what it broke."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.rule = rule
+
+
+def decode_record(raw: bytes, contract: Contract) -> tuple[dict[str, Any], str | None]:
+    """The record's values by input name, and the JSON of what it holds beyond the contract (or None).
+
+    Dates and timestamps stay text. Raises StrictError.
+    """
+    if len(raw) > MAX_RECORD:
+        raise StrictError("size", f"the record has {len(raw):,} bytes, more than {MAX_RECORD:,}")
+    if len(_OPENERS.findall(raw)) > MAX_NESTING and _depth(raw) > MAX_NESTING:
+        raise StrictError("json", f"nested deeper than {MAX_NESTING}")
+    try:
+        text = raw.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as cause:
+        raise StrictError("utf-8", f"byte {cause.start} is not UTF-8") from cause
+    if not text.strip():
+        raise StrictError("json", "the record is empty")
+    try:
+        value = json.loads(text, object_pairs_hook=_once, parse_float=Decimal, parse_constant=_refuse)
+    except StrictError:
+        raise
+    except (ValueError, RecursionError) as cause:
+        raise StrictError("json", f"not JSON: {str(cause)[:200]}") from cause
+    except InvalidOperation as cause:
+        raise StrictError("number", "a number with an exponent beyond reason") from cause
+    if not isinstance(value, dict):
+        raise StrictError("json", f"a JSON {_kind(value)}, not an object")
+    _check_leaves(value)
+    known = {}
+    for field in contract.fields:
+        if field.input_name in value:
+            known[field.input_name] = _fit(value.pop(field.input_name), field)
+    extra = {name: v for name, v in value.items() if v is not None}
+    return known, json.dumps(extra, default=float, ensure_ascii=False, sort_keys=True) if extra else None
+
+
+def _fit(value: Any, field: FieldSpec) -> Any:
+    if value is None:
+        return None
+    kind = field.type
+    if kind in ("string", "date", "timestamp"):
+        if isinstance(value, str):
+            return value
+    elif kind == "bool":
+        if isinstance(value, bool):
+            return value
+    elif kind == "float64":
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            return float(value)
+    elif kind == "int64":
+        if isinstance(value, Decimal) and value == value.to_integral_value():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            if -(2**63) <= value < 2**63:
+                return value
+            raise StrictError(f"type:{field.name}", f"{field.name}: {str(value)[:40]} does not fit int64")
+    elif isinstance(value, int | Decimal | str) and not isinstance(value, bool):
+        return _decimal(value, field)
+    shown = json.dumps(value, default=str)[:80]
+    raise StrictError(f"type:{field.name}", f"{field.name}: a JSON {_kind(value)} where {kind} is due: {shown}")
+
+
+def _decimal(value: Any, field: FieldSpec) -> Decimal:
+    """Raises StrictError unless the number fits the field's precision and scale without rounding."""
+    if isinstance(value, str) and not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", value):
+        raise StrictError(f"type:{field.name}", f"{field.name}: {value[:40]!r} is not a number")
+    number = Decimal(value)
+    kind = field.arrow
+    scaled = number.scaleb(kind.scale)
+    if scaled != scaled.to_integral_value() or abs(scaled) >= 10**kind.precision:
+        raise StrictError(f"type:{field.name}", f"{field.name}: {str(value)[:40]} does not fit {field.type}")
+    return number
+
+
+def _check_leaves(value: Any) -> None:
+    """Numbers must fit a double, text must be Unicode."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_leaves(name)
+            _check_leaves(part)
+    elif isinstance(value, list):
+        for part in value:
+            _check_leaves(part)
+    elif isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as cause:
+            raise StrictError("utf-8", "a lone surrogate, which is no character") from cause
+    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+        try:
+            finite = math.isfinite(float(value))
+        except OverflowError:
+            finite = False
+        if not finite:
+            raise StrictError("number", "a number beyond what a double holds")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise StrictError("json", f"the name {twice[:80]!r} is given twice")
+    return value
+
+
+def _refuse(constant: str) -> Any:
+    raise StrictError("number", f"{constant} is not a number")
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    for kind, name in ((bool, "boolean"), (str, "string"), (dict, "object"), (list, "array")):
+        if isinstance(value, kind):
+            return name
+    return "number"
+
+
+def _depth(raw: bytes) -> int:
+    depth = deepest = 0
+    for byte in raw:
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest

@@ -1,0 +1,39 @@
+"""Durations of a contract: `10s`, `15m`, `1h`, `2d`.
+
+Kept as `datetime.timedelta`; windows do their arithmetic in whole microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_FORM = re.compile(r"(\d+)\s*(s|m|h|d)")
+
+
+def parse_duration(text: str | timedelta) -> timedelta:
+    """Parse `10s`, `15m`, `1h` or `2d`; raises ValueError that names what was seen."""
+    if isinstance(text, timedelta):
+        return text
+    match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; write it as 10s, 15m, 1h or 2d")
+    try:
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than a duration can be") from None
+
+
+def micros(duration: timedelta) -> int:
+    """Whole microseconds of a duration."""
+    return duration // timedelta(microseconds=1)
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest way to write a duration back: 900 s is `15m`."""
+    seconds = int(duration.total_seconds())
+    for unit, width in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % width == 0:
+            return f"{seconds // width}{unit}"
+    return f"{seconds}s"

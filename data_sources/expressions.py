@@ -1,0 +1,91 @@
+"""Conditions of a contract: DuckDB expressions over one row's fields, and nothing else.
+
+Guarantees: a condition that passes `check_condition` reads only the named columns, calls only functions
+whose answer depends on their arguments alone, has no subquery, and yields a BOOLEAN. It cannot read files,
+settings, the clock or chance, so that a rerun judges alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import re
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+_REFUSED_NODES = {"SUBQUERY", "WINDOW", "STAR", "LAMBDA_REF", "PARAMETER", "POSITIONAL_REFERENCE"}
+
+
+class ExpressionError(ValueError):
+    """A condition that cannot be used; says what in it is refused or unknown."""
+
+
+@functools.cache
+def sandbox() -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that cannot reach files, network or extensions. One per process; use `.cursor()`."""
+    connection = duckdb.connect(config={"threads": 2, "python_enable_replacements": False})
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def check_condition(text: str, fields: dict[str, pa.DataType]) -> None:
+    """Raise ExpressionError unless `text` is a plain condition over `fields`."""
+    if re.search(r";|--|/\*", re.sub(r"'(?:[^']|'')*'", "", text)):
+        raise ExpressionError(f"{text!r} must be one condition without ; or comments")
+    cursor = sandbox().cursor()
+    tree = json.loads(cursor.execute("SELECT json_serialize_sql(?)", [f"SELECT ({text}\n)"]).fetchall()[0][0])
+    if tree.get("error"):
+        raise ExpressionError(f"{text!r} is not a condition: {tree.get('error_message')}")
+    statement = tree["statements"][0]["node"]
+    if len(tree["statements"]) != 1 or statement.get("type") != "SELECT_NODE" or len(statement["select_list"]) != 1:
+        raise ExpressionError(f"{text!r} must be one condition")
+    if (statement.get("from_table") or {}).get("type") not in (None, "EMPTY"):
+        raise ExpressionError(f"{text!r} must not read tables")
+    _walk(statement["select_list"][0], text, {name.lower() for name in fields})
+    cursor.register("row", pa.schema(list(fields.items())).empty_table())
+    try:
+        kind = cursor.execute(f"SELECT ({text}\n) FROM row").description[0][1]
+    except duckdb.Error as cause:
+        raise ExpressionError(f"{text!r}: {str(cause).splitlines()[0]}") from cause
+    finally:
+        cursor.unregister("row")
+    if str(kind) not in ("BOOLEAN", "bool"):
+        raise ExpressionError(f"{text!r} yields {kind}, not true or false")
+
+
+def _walk(node: Any, text: str, fields: set[str]) -> None:
+    if isinstance(node, list):
+        for part in node:
+            _walk(part, text, fields)
+    if not isinstance(node, dict):
+        return
+    kind = node.get("class") or ""
+    if kind in _REFUSED_NODES or node.get("type") == "SUBQUERY":
+        raise ExpressionError(f"{text!r}: subqueries, windows and * have no place in a condition over one row")
+    if kind == "FUNCTION" and not _is_pure(node["function_name"]):
+        raise ExpressionError(
+            f"{text!r}: {node['function_name']}() is not allowed; use functions whose answer depends on the row alone"
+        )
+    if kind == "COLUMN_REF" and (len(node["column_names"]) > 1 or node["column_names"][0].lower() not in fields):
+        name = ".".join(node["column_names"])
+        close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+        raise ExpressionError(f"{text!r}: there is no field {name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+    for part in node.values():
+        _walk(part, text, fields)
+
+
+@functools.cache
+def _is_pure(function: str) -> bool:
+    rows = (
+        sandbox()
+        .cursor()
+        .execute("SELECT function_type, stability FROM duckdb_functions() WHERE function_name = ?", [function])
+        .fetchall()
+    )
+    scalars = [stability for kind, stability in rows if kind == "scalar"]
+    return bool(scalars) and len(scalars) == len(rows) and all(s == "CONSISTENT" for s in scalars)

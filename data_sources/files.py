@@ -1,0 +1,317 @@
+"""Files as sources: what is there, what of it is new, and reading it block by block.
+
+A file is identified by its absolute path and judged unchanged by size and time, else by its content: of what was
+read, segment by segment, an xxh3 digest is kept. A file of lines may grow; compressed files and Parquet never do.
+A last line without its line end waits, unless it is one whole JSON object (nothing could still be appended to it)
+or the file is compressed.
+
+    plan_files   ->  [{path, name, start, line, size, rows, ...}]   small, JSON, written down before reading
+    read_file    ->  blocks of Records or Arrow tables, then where it stopped
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from data_sources.contract import Contract
+from data_sources.decode.csv_lines import header_names, split_csv
+from data_sources.decode.rejects import MAX_RECORD
+from data_sources.records import NEWLINE, Records, lines
+
+BLOCK = 16 << 20
+"""Bytes read at a time; with readings of 340 bytes about 49,000 rows."""
+
+ENDINGS = {"json": (".json", ".jsonl", ".ndjson"), "csv": (".csv", ".txt"), "parquet": (".parquet",)}
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+NOT_DATA = {"truth.json"}
+"""Files beside generated data that hold what a run should count, not records."""
+
+
+class SourceError(ValueError):
+    """A source that cannot be read at all: says what was seen and what to try."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file under a source: absolute path and the name relative to the source, `/` between parts."""
+
+    path: str
+    name: str
+
+
+@dataclass
+class Listing:
+    """What a plan is made of: parts to read, and files that were left out with the reason."""
+
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def compression(path: str) -> str | None:
+    return COMPRESSED.get(os.path.splitext(path)[1].lower())
+
+
+def find_files(source: str, contract: Contract, own_globs: bool) -> list[Found]:
+    """Files of the feed under a file, folder or glob, sorted by relative name, bytewise.
+
+    With `own_globs` the contract's `files` decide which are the feed's, else every file that can be its format.
+    Raises SourceError where nothing is there.
+    """
+    if os.path.isfile(source):
+        return [Found(os.path.abspath(source), os.path.basename(source))]
+    if os.path.isdir(source):
+        root = source
+        paths = [os.path.join(folder, name) for folder, _, names in os.walk(source, followlinks=True) for name in names]
+    elif glob.has_magic(source):
+        root = os.path.dirname(re.split(r"[*?\[]", source, maxsplit=1)[0])
+        matches = glob.glob(source, recursive=True)
+        paths = [p for p in matches if os.path.isfile(p)]
+        for folder in (p for p in matches if os.path.isdir(p)):
+            paths += [os.path.join(f, name) for f, _, names in os.walk(folder) for name in names]
+    else:
+        raise SourceError(f"source {source}: there is no such file or folder; check the path")
+    root = os.path.abspath(root or ".")
+    found = []
+    for path in {os.path.abspath(p) for p in paths}:
+        name = os.path.relpath(path, root).replace(os.sep, "/")
+        if name.split("/")[-1] in NOT_DATA or any(part.startswith(".") for part in name.split("/")):
+            continue
+        if own_globs:
+            wanted = any(fnmatch(name, pattern) or fnmatch(name, f"*/{pattern}") for pattern in contract.files)
+        else:
+            base = os.path.splitext(path)[0] if compression(path) else path
+            wanted = base.lower().endswith(ENDINGS[contract.format])
+        if wanted:
+            found.append(Found(path, name))
+    return sorted(found, key=lambda f: os.fsencode(f.name))
+
+
+def plan_files(found: list[Found], known: dict[str, dict[str, Any]], contract: Contract, rows: int) -> Listing:
+    """The next slice: parts of at most `rows` rows together, in the order of the files.
+
+    known: per absolute path what was committed of it: {offset, line, size, mtime, segments, digest, done}.
+    """
+    listing = Listing()
+    for file in found:
+        if rows <= 0:
+            break
+        try:
+            part = _plan_one(file, known.get(file.path), contract, rows)
+        except (OSError, pa.ArrowInvalid, SourceError, ValueError) as cause:
+            listing.problems.append(f"{file.name}: {_short(cause)}")
+            continue
+        if part is not None:
+            rows -= part["rows"]
+            listing.parts.append(part)
+    return listing
+
+
+def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, rows: int) -> dict[str, Any] | None:
+    """The part of one file to read next, None where nothing is new."""
+    stat = os.stat(file.path)
+    now = {"size": stat.st_size, "mtime": stat.st_mtime_ns}
+    closed = contract.format == "parquet" or compression(file.path) is not None
+    untouched = before is not None and before["size"] == now["size"] and before["mtime"] == now["mtime"]
+    if before is not None and untouched and before["done"]:
+        return None
+    digest = None
+    if closed:
+        digest = before["digest"] if before and untouched else _digest(file.path, 0, stat.st_size)
+        if before is not None and digest != before["digest"]:
+            raise SourceError("has changed since it was read; what it holds now is left out (land it under a new name)")
+    elif before is not None and not untouched:
+        same = stat.st_size >= before["offset"] and all(_digest(file.path, s, e) == d for s, e, d in before["segments"])
+        if not same:
+            raise SourceError("has changed since it was read, not only grown; it is left out (land it under a new name)")
+    if before is not None and before["done"] and closed:
+        return None
+    start, line = (before["offset"], before["line"]) if before else (0, 1)
+    part = {"path": file.path, "name": file.name, "start": start, "line": line, "digest": digest, **now}
+    part["open_line"] = bool(before and before.get("open_line"))
+    part["segments"] = before["segments"] if before else []
+    if contract.format == "parquet":
+        groups = pq.ParquetFile(file.path).metadata
+        take = count = 0
+        while start + take < groups.num_row_groups and (take == 0 or count < rows):
+            count += groups.row_group(start + take).num_rows
+            take += 1
+        return {**part, "groups": take, "rows": count} if take else (None if before else {**part, "groups": 0, "rows": 0})
+    if contract.format == "csv" and contract.csv.header:
+        part["header"] = _header(file.path, contract)
+        if part["header"] is None:
+            return None
+    count = _count_lines(file.path, start, stat.st_size, rows, contract)
+    if count == 0:
+        return None
+    return {**part, "rows": min(count, rows)}
+
+
+def _header(path: str, contract: Contract) -> list[str] | None:
+    """Column names of a CSV file; None while the file is empty. Raises ValueError for a header that fits nothing."""
+    with _open(path) as stream:
+        head = stream.read(MAX_RECORD)
+    line = _mac(head, head).split(b"\n", 1)[0].rstrip(b"\r")
+    if not line.strip():
+        return None
+    return header_names(line, contract)
+
+
+def _count_lines(path: str, start: int, size: int, limit: int, contract: Contract) -> int:
+    """Lines from `start` on, as far as `limit`; raises where a compressed file is damaged."""
+    count, tail = 0, b""
+    with _open(path) as stream:
+        _skip(stream, path, start)
+        left = size - start if compression(path) is None else None
+        head = None
+        while count < limit and (block := stream.read(BLOCK if left is None else min(BLOCK, left))):
+            left = None if left is None else left - len(block)
+            head = head or block[:MAX_RECORD]
+            block = _mac(block, head) if contract.format == "csv" else block
+            count += int(np.count_nonzero(np.frombuffer(block, np.uint8) == NEWLINE))
+            last = block.rfind(b"\n") + 1
+            tail = (block[last:] if last else tail + block)[: MAX_RECORD + 1]
+    if tail.strip() and (compression(path) or _is_whole(tail, contract)):
+        count += 1
+    return count
+
+
+def _is_whole(tail: bytes, contract: Contract) -> bool:
+    """Whether a line without its line end can only be complete."""
+    if contract.format != "json" or len(tail) > MAX_RECORD or not tail.rstrip().endswith(b"}"):
+        return False
+    try:
+        return isinstance(json.loads(tail), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def read_file(part: dict[str, Any], contract: Contract) -> Iterator[Records | tuple[pa.Table, int] | dict[str, Any]]:
+    """Yield the part's blocks, and last a dict: what is now known of the file (see plan_files).
+
+    Blocks are Records, for Parquet (table, position of its first row).
+    """
+    if contract.format == "parquet":
+        yield from _read_parquet(part)
+    else:
+        yield from _read_lines(part, contract)
+
+
+def _read_parquet(part: dict[str, Any]) -> Iterator[tuple[pa.Table, int] | dict[str, Any]]:
+    file = pq.ParquetFile(part["path"])
+    first = 1 + sum(file.metadata.row_group(g).num_rows for g in range(part["start"]))
+    for group in range(part["start"], part["start"] + part["groups"]):
+        for batch in file.iter_batches(65536, row_groups=[group]):
+            yield pa.Table.from_batches([batch]), first
+            first += batch.num_rows
+    end = part["start"] + part["groups"]
+    yield _known(part, end, first, [], end >= file.metadata.num_row_groups)
+
+
+def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | dict[str, Any]]:
+    """Blocks of whole records from byte `start`, at most `rows` records, never beyond `size`.
+
+        ....|start        ....\n ....\n ....      rest: an unfinished line, read on with the next block
+    """
+    path, left, line, offset = part["path"], part["rows"], part["line"], part["start"]
+    closed, header = compression(path) is not None, contract.format == "csv" and contract.csv.header
+    budget = None if closed else part["size"] - offset
+    rest, dropped, open_line, head, final = b"", 0, part["open_line"], None, False
+    with _open(path) as stream:
+        _skip(stream, path, offset)
+        while left > 0 and not final:
+            data = stream.read(BLOCK if budget is None else min(BLOCK, budget))
+            budget = None if budget is None else budget - len(data)
+            final = not data or budget == 0
+            head = data[:MAX_RECORD] if head is None else head
+            block = rest + (_mac(data, head) if contract.format == "csv" else data)
+            if open_line and block:  # the line end that a whole last line had lacked
+                skipped = len(block) - len(block.removeprefix(b"\r").removeprefix(b"\n"))
+                block, offset, open_line = block[skipped:], offset + skipped, False
+            cut = block.rfind(b"\n") + 1
+            if final and cut < len(block) and block[cut:].strip() and (closed or _is_whole(block[cut:], contract)):
+                cut, open_line = len(block), True
+            if not cut:
+                if len(block) > BLOCK + MAX_RECORD:  # a line beyond all bounds: its head is enough to reject it
+                    dropped += len(block) - MAX_RECORD - 1
+                    block = block[: MAX_RECORD + 1]
+                rest = block
+                continue
+            if header and offset == 0:
+                skip = block.find(b"\n") + 1 or len(block)
+                block, offset, line, cut = block[skip:], skip, 2, cut - skip
+            whole = block[:cut]
+            records, used = split_csv(whole, line, contract, final) if contract.format == "csv" else (lines(whole, line), cut)
+            if len(records) > left:
+                used, open_line = int(records.starts[left]), False
+                records = _first(records, left)
+            if len(records):
+                yield records
+            left -= len(records)
+            offset += used + (dropped if used else 0)
+            line += whole[:used].count(b"\n") + (1 if open_line and used == cut else 0)
+            rest, dropped = block[used:], 0 if used else dropped
+    done = closed and final and not rest.strip() and left >= 0
+    if not closed:
+        done = offset >= part["size"]
+    segments = [] if closed else [*part.get("segments", []), [part["start"], offset, _digest(path, part["start"], offset)]]
+    yield {**_known(part, offset, line, segments, done), "open_line": open_line}
+
+
+def _first(records: Records, count: int) -> Records:
+    return Records(
+        records.data, records.starts[:count], records.ends[:count], records.positions[:count], None, records.whole_lines
+    )
+
+
+def _known(part: dict[str, Any], offset: int, line: int, segments: list[Any], done: bool) -> dict[str, Any]:
+    kept = {key: part[key] for key in ("path", "name", "size", "mtime", "digest")}
+    return {**kept, "offset": offset, "line": line, "segments": segments, "done": done}
+
+
+def _open(path: str) -> Any:
+    codec = compression(path)
+    if codec is None:
+        return open(path, "rb", buffering=0)
+    return pa.input_stream(path, compression=codec)
+
+
+def _skip(stream: BinaryIO, path: str, offset: int) -> None:
+    if compression(path) is None:
+        stream.seek(offset)
+        return
+    while offset > 0:
+        offset -= len(stream.read(min(BLOCK, offset))) or offset
+
+
+def _mac(block: bytes, head: bytes) -> bytes:
+    """Lone carriage returns as line ends, where a file has no other."""
+    return block.replace(b"\r", b"\n") if b"\r" in head and b"\n" not in head else block
+
+
+def _digest(path: str, start: int, end: int) -> str:
+    digest = xxhash.xxh3_64()
+    with open(path, "rb") as stream:
+        stream.seek(start)
+        while start < end and (block := stream.read(min(BLOCK, end - start))):
+            digest.update(block)
+            start += len(block)
+    return digest.hexdigest()
+
+
+def _short(cause: BaseException) -> str:
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return " ".join(str(text).split())[:300]
+
+

@@ -1,0 +1,176 @@
+"""Kafka as a source: a bounded slice per run, from the committed to the latest offsets, `read_committed`.
+
+Connection settings (TLS, SASL) come from a properties file or from the environment, never from the command line:
+`BEAM_GRID_KAFKA_SASL_PASSWORD` becomes `sasl.password`. Readers load them where they run; nothing here logs them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from data_sources.files import SourceError
+from data_sources.records import Records, messages
+
+BATCH = 20_000
+"""Messages a block holds."""
+
+TIMEOUT_S = 15.0
+PREFIX = "BEAM_GRID_KAFKA_"
+
+
+def is_kafka(source: str) -> bool:
+    return source.startswith("kafka://")
+
+
+def parse_source(source: str) -> tuple[str, str]:
+    """`kafka://host:port[,host:port]/topic` to bootstrap servers and topic; SourceError otherwise."""
+    parts = urlsplit(source)
+    topic = parts.path.strip("/")
+    if not parts.netloc or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+        raise SourceError(f"source {source}: write it as kafka://host:port/topic")
+    if "@" in parts.netloc:
+        raise SourceError("source kafka://...: put user and password into --kafka-config FILE, not into the address")
+    return parts.netloc, topic
+
+
+def settings(config_file: str | None) -> dict[str, str]:
+    """librdkafka settings from `key = value` lines and the environment, which wins. Raises SourceError."""
+    found: dict[str, str] = {}
+    if config_file:
+        try:
+            with open(config_file, encoding="utf-8") as text:
+                rows = text.read().splitlines()
+        except (OSError, UnicodeDecodeError) as cause:
+            raise SourceError(f"--kafka-config {config_file}: cannot be read ({cause})") from cause
+        for number, row in enumerate(rows, 1):
+            if not row.strip() or row.lstrip().startswith(("#", "!")):
+                continue
+            key, equals, value = row.partition("=")
+            if not equals:
+                raise SourceError(f"--kafka-config {config_file}, line {number}: is not key=value")
+            found[key.strip()] = value.strip()
+    for name, value in os.environ.items():
+        if name.startswith(PREFIX) and name != PREFIX + "CONFIG":
+            found[name.removeprefix(PREFIX).lower().replace("_", ".")] = value
+    return found
+
+
+def _consumer(bootstrap: str, config_file: str | None) -> Consumer:
+    config = {
+        "bootstrap.servers": bootstrap,
+        "group.id": "beam-grid",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "error",
+        "socket.connection.setup.timeout.ms": 5000,
+        "log_level": 0,
+        **settings(config_file),
+    }
+    try:
+        return Consumer(config, logger=_silent())
+    except KafkaException as cause:
+        raise SourceError(f"kafka: a setting is not accepted: {cause.args[0].str()}") from cause
+
+
+def _silent() -> Any:
+    import logging
+
+    logger = logging.getLogger("beam_grid.kafka.rdkafka")
+    logger.setLevel(logging.CRITICAL)
+    return logger
+
+
+def plan_topic(
+    source: str, known: dict[str, int], config_file: str | None, rows: int
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The next slice: per partition `{topic, partition, start, end}`, at most `rows` offsets together.
+
+    known: committed next offset by partition number. Also returns the gaps: offsets retention took before they
+    were read. Raises SourceError when the broker or topic is not to be had.
+    """
+    bootstrap, topic = parse_source(source)
+    consumer = _consumer(bootstrap, config_file)
+    try:
+        found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+        if found.error is not None:
+            raise SourceError(f"source {source}: topic {topic!r}: {found.error.str()}; check the name")
+        spans, gaps = [], []
+        for number in sorted(found.partitions):
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
+            start = known.get(str(number), low)
+            if start < low:
+                gaps.append(f"{topic}/{number}: offsets {start} to {low - 1} are gone (retention took them unread)")
+                start = low
+            if start > high:
+                raise SourceError(
+                    f"source {source}: partition {number} ends at {high}, but {start} were read before; the topic was "
+                    "made anew: land it into a new lake or under a new topic name"
+                )
+            spans.append([number, start, high])
+    except KafkaException as cause:
+        reason = cause.args[0].str() if cause.args else str(cause)
+        raise SourceError(f"source {source}: no answer from {bootstrap} ({reason}); is the broker running?") from cause
+    finally:
+        consumer.close()
+    waiting = [s for s in spans if s[2] > s[1]]
+    plan, left = [], rows
+    for n, (number, start, high) in enumerate(sorted(waiting, key=lambda s: s[2] - s[1])):
+        take = min(high - start, max(1, left // (len(waiting) - n)))
+        left -= take
+        plan.append({"topic": topic, "bootstrap": bootstrap, "partition": number, "start": start, "end": start + take})
+    return sorted(plan, key=lambda p: p["partition"]), gaps
+
+
+def partitions_of(source: str, config_file: str | None) -> int:
+    """How many partitions the topic has; raises SourceError."""
+    bootstrap, topic = parse_source(source)
+    consumer = _consumer(bootstrap, config_file)
+    try:
+        return len(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
+    finally:
+        consumer.close()
+
+
+def read_partition(part: dict[str, Any], config_file: str | None, now_micros: int) -> Iterator[Records]:
+    """Blocks of messages with offsets in [start, end). Raises SourceError when the broker goes away."""
+    consumer = _consumer(part["bootstrap"], config_file)
+    try:
+        consumer.assign([TopicPartition(part["topic"], part["partition"], part["start"])])
+        idle = 0.0
+        ended = False
+        while not ended:
+            batch = consumer.consume(BATCH, timeout=1.0)
+            idle = 0.0 if batch else idle + 1.0
+            if idle > TIMEOUT_S:
+                raise SourceError(f"kafka {part['topic']}/{part['partition']}: no answer for {TIMEOUT_S:.0f} s; run again")
+            values, offsets, arrivals = [], [], []
+            for message in batch:
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        ended = ended or message.offset() >= part["end"]
+                        continue
+                    if error.retriable():
+                        continue
+                    raise SourceError(f"kafka {part['topic']}/{part['partition']}: {error.str()}")
+                if message.offset() >= part["end"]:
+                    ended = True
+                    break
+                values.append(message.value())
+                offsets.append(message.offset())
+                kind, millis = message.timestamp()
+                arrivals.append(millis * 1000 if kind else now_micros)
+                ended = ended or message.offset() == part["end"] - 1
+            if values:
+                yield messages(values, offsets, arrivals)
+    except KafkaException as cause:
+        raise SourceError(f"kafka {part['topic']}/{part['partition']}: {cause.args[0].str()}") from cause
+    finally:
+        consumer.close()

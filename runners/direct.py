@@ -1,0 +1,28 @@
+"""The embedded default: Beam's in-process FnApiRunner, pinned.
+
+Beam's `DirectRunner` picks one of three engines by what the graph contains and may download one; this never does.
+It is bounded, single-process (more processes were slower: the kernels use all cores already) and refuses TestStream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from transforms.batches import shared_in_process
+
+CAPABILITIES = {
+    "bounded": "yes",
+    "unbounded": "no: an unbounded source never yields here; use slices (--follow)",
+    "metrics": "yes, but counts travel as data on every runner",
+}
+
+
+@contextmanager
+def runner() -> Iterator[tuple[FnApiRunner, PipelineOptions]]:
+    """A runner and options for one pipeline; batches pass by reference until it has ended."""
+    with shared_in_process():
+        yield FnApiRunner(), PipelineOptions([])

@@ -1,0 +1,333 @@
+"""SparkRunner: the Beam stage on Spark, by way of Beam's portable job server.
+
+         this process                    job server (JVM)                Spark
+    pipeline graph ──── job API ────►  translates to RDDs ────────►  local[n] or a cluster
+    DoFns (LOOPBACK) ◄──────────────── bundles of encoded elements ◄──┘
+
+Guarantees: within `options` every pipeline goes to the one job server, which has been seen to
+answer before the first is submitted; it is gone when the context ends, however it ends, and also
+when this process is killed. Its log is kept out of the user's sight and quoted when it fails to
+start.
+
+Not guaranteed: that DoFns run elsewhere. LOOPBACK runs them as threads of this process, so the
+master must reach this machine; a cluster whose workers hold the code needs another
+`environment_type`. Nor that the machine is closed to its network meanwhile: Beam's job server and
+LOOPBACK's worker both listen on every interface, and ask nobody for a password.
+
+Beam's Python SDK reaches Spark 3 only, while the Delta stage runs Spark 4: the two never share a
+process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from apache_beam.options.pipeline_options import PipelineOptions
+
+JARS_VARIABLE = "BEAM_GRID_SPARK_JOB_SERVER_JARS"
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Whether the runner can do a thing, and the reason, as a user would be told it."""
+
+    able: bool
+    reason: str
+
+
+CAPABILITIES: Mapping[str, Capability] = {
+    "bounded": Capability(True, "every bounded pipeline, as a Spark batch job"),
+    "batch_state_and_timers": Capability(
+        True, "one key's elements reach one stateful DoFn; timers fire when they are used up"
+    ),
+    "unbounded": Capability(
+        False,
+        "Beam's Spark runner reads no unbounded source from Python: its bundles have no "
+        "checkpoint handler; land slice by slice with --follow instead",
+    ),
+    "streaming_state_and_timers": Capability(
+        False, "Beam's Spark runner keeps no state between the micro-batches of a stream"
+    ),
+    "sliding_windows": Capability(
+        False, "upstream leaves them untested on Spark; build them from fixed tiles"
+    ),
+    "metrics": Capability(False, "counters do not come back to Python; count with data"),
+}
+
+
+def job_server_jars(folder: Path | None = None) -> list[Path] | None:
+    """The jars to start the job server from; None leaves it to Beam to download its own.
+
+    `folder` defaults to the environment variable BEAM_GRID_SPARK_JOB_SERVER_JARS. It holds either
+    Beam's shaded `beam-runners-spark-3-job-server` jar or what `spark_job_server/pom.xml` names.
+    Raises ValueError when there is no such folder or no Beam Spark runner in it.
+    """
+    named_by = "the folder given"
+    if folder is None:
+        setting = os.environ.get(JARS_VARIABLE)
+        if not setting:
+            return None
+        folder, named_by = Path(setting), JARS_VARIABLE
+    jars = sorted(folder.glob("*.jar"))
+    if not any(jar.name.startswith("beam-runners-spark-3") for jar in jars):
+        seen = f"{len(jars)} other jars" if folder.is_dir() else "no such folder"
+        raise ValueError(
+            f"Spark job server: {named_by} is {folder}, where a beam-runners-spark-3*.jar should "
+            f"be; seen: {seen}. Fetch them with `mvn -f runners/spark_job_server/pom.xml "
+            "dependency:copy-dependencies -DoutputDirectory=FOLDER`"
+        )
+    return jars
+
+
+@contextmanager
+def options(
+    spark_master: str = "local[2]",
+    *,
+    jars: Sequence[Path] | None = None,
+    environment_type: str = "LOOPBACK",
+    spark_properties: Mapping[str, str] | None = None,
+    heap: str = "2g",
+    start_within: float = 90.0,
+) -> Iterator[PipelineOptions]:
+    """Pipeline options that run on Spark, valid for any number of pipelines within the context.
+
+    `jars` defaults to `job_server_jars()`. `spark_properties` are Spark's own (`spark.jars` for a
+    cluster that lacks Beam's); `heap` is the job server's, which with a local master is also
+    where Spark computes; `start_within` is in seconds. Raises ValueError for a master that is none
+    and RuntimeError when the job server does not come up, or is lost while a pipeline runs.
+    """
+    if not re.fullmatch(r"local(\[[\d*,]+\])?|(spark|k8s|mesos)://.+|yarn", spark_master):
+        raise ValueError(
+            f"Spark master {spark_master!r}: not one that Spark knows; "
+            "try local[2], local[*] or spark://HOST:7077"
+        )
+    jars = job_server_jars() if jars is None else list(jars)
+    if jars is None:
+        yield _options_of_beams_own(spark_master, environment_type)
+        return
+    properties = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        **(spark_properties or {}),
+    }
+    if not spark_master.startswith("local"):
+        del properties["spark.driver.bindAddress"]
+    with tempfile.TemporaryDirectory(prefix="beam-grid-spark-") as scratch:
+        server = _JobServer(jars, spark_master, properties, heap, Path(scratch))
+        with _quiet_worker_threads():
+            try:
+                endpoint = server.start(start_within)
+                yield PipelineOptions(
+                    [
+                        "--runner=PortableRunner",
+                        f"--job_endpoint={endpoint}",
+                        f"--environment_type={environment_type}",
+                        *_COMMON,
+                    ]
+                )
+            except grpc.RpcError as error:
+                raise RuntimeError(server.lost()) from error
+            finally:
+                server.stop()
+
+
+def cause_of(error: BaseException) -> str:
+    """What went wrong inside a DoFn, out of the traceback in a traceback that Beam raises.
+
+    The exception's own line and the step's label, as in `ValueError: no such shard (while running
+    'Dedup')`; the whole message when it is none of a DoFn's.
+    """
+    inside = re.findall(
+        r"^([A-Za-z_][\w.]*: (?:(?!^Traceback|^  File ).)*?) \[while running '(.*?)'\]",
+        str(error),
+        re.MULTILINE | re.DOTALL,
+    )
+    return "{} (while running '{}')".format(*inside[-1]) if inside else str(error)
+
+
+# Without the experiment each pipeline first waits for a `pip freeze` nobody reads.
+_COMMON = ("--experiments=disable_logging_submission_environment",)
+
+# What Spark 3.5's own launcher passes on Java 17
+# (org.apache.spark.launcher.JavaModuleOptions); we start no launcher.
+_JAVA_17 = (
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    *(
+        f"--add-opens=java.base/{package}=ALL-UNNAMED"
+        for package in (
+            "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net",
+            "java.nio", "java.util", "java.util.concurrent", "java.util.concurrent.atomic",
+            "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs", "sun.security.action",
+            "sun.util.calendar",
+        )
+    ),
+    "--add-opens=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
+    "-Djdk.reflect.useDirectMethodHandle=false",
+)  # fmt: skip
+
+# A process group of two: the JVM, and a watcher that ends it and removes its scratch folder ($0)
+# when the pipe from us closes, which it does even when we are killed. `exec` keeps the JVM the
+# process that is waited for.
+_UNTIL_WE_ARE_GONE = """
+exec 3<&0
+{ cat <&3 >/dev/null; kill -9 $$; sleep 1; rm -rf "$0"; } &
+exec "$@" 3<&- </dev/null
+"""
+
+
+class _JobServer:
+    """One job server process and the folder it may write to."""
+
+    def __init__(
+        self,
+        jars: Sequence[Path],
+        master: str,
+        properties: Mapping[str, str],
+        heap: str,
+        scratch: Path,
+    ) -> None:
+        self._scratch = scratch
+        self._log = scratch / "job-server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._command = [
+            _java(), f"-Xmx{heap}", *_JAVA_17, "-Dlog4j2.level=INFO",
+            f"-Djava.io.tmpdir={scratch}", f"-Dspark.local.dir={scratch / 'spark'}",
+            *(f"-D{key}={value}" for key, value in properties.items()),
+            "-cp", os.pathsep.join(str(jar) for jar in jars),
+            "org.apache.beam.runners.spark.SparkJobServerDriver",
+            f"--spark-master-url={master}", f"--artifacts-dir={scratch / 'artifacts'}",
+            "--artifact-port=0", "--expansion-port=-1",
+        ]  # fmt: skip
+
+    def start(self, within: float) -> str:
+        """Starts it and returns its endpoint once that answers."""
+        for _ in range(3):
+            port = _free_port()
+            command = [*self._command, f"--job-port={port}"]
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    ["sh", "-c", _UNTIL_WE_ARE_GONE, str(self._scratch), *command],
+                    stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )  # fmt: skip
+            if self._answers(f"127.0.0.1:{port}", within):
+                return f"127.0.0.1:{port}"
+            ended = self._process.poll()
+            self.stop()
+            if "Address already in use" not in self._tail(200):
+                break
+        seen = "did not answer" if ended is None else f"ended with exit code {ended}"
+        raise RuntimeError(
+            f"Spark job server: {seen} within {within:g} s. Its log ends:\n{self._tail(25)}\n"
+            f"Java 17 is what it is tested with; this one is {self._command[0]}"
+        )
+
+    def _answers(self, endpoint: str, within: float) -> bool:
+        """Whether the job service answers there before `within` seconds or our process's end."""
+        deadline = time.monotonic() + within
+        with grpc.insecure_channel(endpoint) as channel:
+            ready = grpc.channel_ready_future(channel)
+            try:
+                while time.monotonic() < deadline and self._running():
+                    with suppress(grpc.FutureTimeoutError):
+                        ready.result(timeout=0.2)
+                        return self._running()
+            finally:
+                ready.cancel()
+        return False
+
+    def _running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def lost(self) -> str:
+        """What to say of a server that does not answer any more."""
+        seen = "it still runs, but does not answer"
+        if not self._running() and self._process is not None:
+            seen = f"it ended with exit code {self._process.returncode}"
+        return (
+            f"Spark job server: lost while a pipeline ran; {seen}. "
+            f"Its log ends:\n{self._tail(25)}\n"
+            "If memory ran out, take smaller slices or give it a larger heap"
+        )
+
+    def stop(self) -> None:
+        """Ends the whole process group. There is nothing in it worth a graceful end."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process = None
+
+    def _tail(self, lines: int) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _options_of_beams_own(spark_master: str, environment_type: str) -> PipelineOptions:
+    """Beam fetches its shaded job server, starts it, and ends it with this process."""
+    return PipelineOptions(
+        [
+            "--runner=SparkRunner",
+            f"--spark_master_url={spark_master}",
+            f"--environment_type={environment_type}",
+            f"--job_server_java_launcher={_java()}",
+            *(f"--job_server_jvm_properties={option}" for option in _JAVA_17),
+            *_COMMON,
+        ]
+    )
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
+    if java is None:
+        where = f"in JAVA_HOME ({home})" if home else "on the PATH, and JAVA_HOME is not set"
+        raise RuntimeError(f"Spark job server: no java {where}; install Java 17 or point there")
+    return java
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _quiet_worker_threads() -> Iterator[None]:
+    """Keeps from stderr that Beam's worker threads lose their connection when a job ends badly.
+
+    The failure itself reaches the caller as an exception. At the end waits shortly for them.
+    """
+    names = ("run_worker_", "read_grpc_client_inputs", "wait_until_finish_read")
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        lost = args.thread is not None and args.thread.name.startswith(names)
+        if not (lost and isinstance(args.exc_value, grpc.RpcError)):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        deadline = time.monotonic() + 2.0
+        for thread in threading.enumerate():
+            if thread.name.startswith(names):
+                thread.join(max(0.0, deadline - time.monotonic()))
+        threading.excepthook = before

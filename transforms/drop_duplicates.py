@@ -1,0 +1,175 @@
+"""Dedup as a Beam step: shards of batches in; landed rows, conflicts and superseded rows out.
+
+    pane 1  [a b a]   -> a b        state: a b
+    pane 2  [b c]     ->   c        state: a b c      a copy never passes, also across panes
+
+Each shard's batches are grouped by the trigger that the caller sets (one group a bounded slice); what earlier panes
+of this run brought is Beam state under GlobalWindows, dropped once the watermark has passed the time up to which a
+copy could still be on time. State in a fixed window would be lost at the window's end on some runners.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.trigger import AccumulationMode, DefaultTrigger
+from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.timestamp import Timestamp
+
+from data_sources.contract import Contract
+from data_sources.durations import micros
+from transforms.batches import RecordBatchCoder, as_batch, as_table
+from transforms.dedup import Deduped, dedup
+from transforms.judge import event_micros
+from transforms.read import PART_BITS
+from transforms.seen import conform, read_counted, read_seen
+
+
+class Unique(NamedTuple):
+    """Collections: (shard, batch) of landed rows, batches of conflicts and superseded rows, JSON facts by shard."""
+
+    rows: beam.PCollection
+    conflicts: beam.PCollection
+    superseded: beam.PCollection
+    facts: beam.PCollection
+
+
+@dataclass
+class DropDuplicates(beam.PTransform):
+    """(shard, batch) of on-time rows to Unique.
+
+    index: JSON file of the landed rows and conflicts there are ({"rows": [...], "conflicts": [...]}, manifest
+    entries), root: the folder their paths are relative to; without an index nothing is committed yet.
+    trigger: when a shard's batches are judged together; the default is once, at the end.
+    """
+
+    contract: Contract
+    index: str | None = None
+    root: str = ""
+    trigger: Any = field(default_factory=DefaultTrigger)
+
+    def expand(self, batches):
+        groups = (
+            batches
+            | "OneWindow"
+            >> beam.WindowInto(GlobalWindows(), trigger=self.trigger, accumulation_mode=AccumulationMode.DISCARDING)
+            | "GroupByShard" >> beam.GroupByKey()
+        )
+        unique = groups | "DropCopies" >> beam.ParDo(_DropCopies(self.contract, self.index, self.root)).with_outputs(
+            "conflicts", "superseded", "facts", main="rows"
+        )
+        unique.rows.element_type = tuple[int, pa.RecordBatch]
+        unique.conflicts.element_type = pa.RecordBatch
+        unique.superseded.element_type = pa.RecordBatch
+        unique.facts.element_type = str
+        return Unique(unique.rows, unique.conflicts, unique.superseded, unique.facts)
+
+
+class _DropCopies(beam.DoFn):
+    LANDED = BagStateSpec("landed", RecordBatchCoder())
+    COUNTED = BagStateSpec("counted", RecordBatchCoder())
+    EXPIRY = TimerSpec("expiry", TimeDomain.WATERMARK)
+
+    def __init__(self, contract: Contract, index: str | None, root: str):
+        self.contract, self.index, self.root = contract, index, root
+
+    def process(
+        self,
+        element,
+        pane=beam.DoFn.PaneInfoParam,
+        landed=beam.DoFn.StateParam(LANDED),
+        counted=beam.DoFn.StateParam(COUNTED),
+        expiry=beam.DoFn.TimerParam(EXPIRY),
+    ):
+        shard, batches = element
+        batches = list(batches)
+        if not batches:  # an on-time pane may be empty
+            return
+        rows = as_table(batches)
+        alone = pane.is_first and pane.is_last
+        found = self._dedup(shard, rows, [] if alone else list(landed.read()), [] if alone else list(counted.read()))
+        if not pane.is_last:
+            if found.rows.num_rows:
+                landed.add(as_batch(conform(found.rows, self.contract)))
+                if (until := retention(self.contract)) is not None:
+                    newest = int(event_micros(found.rows, self.contract).max())
+                    expiry.set(Timestamp(micros=newest + until))
+            if found.conflicts.num_rows:
+                counted.add(as_batch(found.conflicts.select(self.contract.dedup.key)))
+        yield from _outputs(shard, found)
+
+    def _dedup(self, shard: int, rows: pa.Table, landed: list[Any], counted: list[Any]) -> Deduped:
+        seen, known = list(map(as_one, landed)), list(map(as_one, counted))
+        if self.index is not None:
+            index, root = json.loads(Path(self.index).read_text()), Path(self.root)
+            files = [e for e in index["rows"] if e["shard"] == shard]
+            if (old := read_seen(files, root, rows, self.contract)) is not None:
+                seen.append(old)
+            if (old := read_counted(index["conflicts"], root, rows, self.contract)) is not None:
+                known.append(old)
+        return dedup(
+            pa.concat_tables(seen) if seen else None, rows, self.contract, pa.concat_tables(known) if known else None
+        )
+
+    @on_timer(EXPIRY)
+    def expire(
+        self,
+        time=beam.DoFn.TimestampParam,
+        landed=beam.DoFn.StateParam(LANDED),
+        expiry=beam.DoFn.TimerParam(EXPIRY),
+    ):
+        """Forget rows no copy of which can still be on time."""
+        until = retention(self.contract)
+        kept = []
+        for batch in landed.read():
+            alive = event_micros(as_one(batch), self.contract) + (until or 0) > time.micros
+            if alive.any():
+                kept.append(as_batch(as_one(batch).filter(pa.array(alive))))
+        landed.clear()
+        for batch in kept:
+            landed.add(batch)
+
+
+def as_one(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def retention(contract: Contract) -> int | None:
+    """Microseconds of event time after which a landed row can have no copy that is on time; None where never.
+
+    The watermark is M - out_of_orderness; a copy on time is at least M - out_of_orderness - allowed_lateness.
+    """
+    if contract.event_time in contract.dedup.key:
+        return micros(contract.allowed_lateness)
+    if contract.dedup.horizon is not None:
+        return micros(contract.allowed_lateness + contract.dedup.horizon)
+    return None
+
+
+def _outputs(shard: int, found: Deduped) -> Any:
+    if found.rows.num_rows:
+        yield shard, as_batch(found.rows)
+    if found.conflicts.num_rows:
+        yield beam.pvalue.TaggedOutput("conflicts", as_batch(found.conflicts))
+    if found.superseded.num_rows:
+        yield beam.pvalue.TaggedOutput("superseded", as_batch(found.superseded))
+    parts = np.asarray(found.duplicates, np.int64) >> PART_BITS
+    facts = {
+        "kind": "dedup",
+        "shard": shard,
+        "landed": found.rows.num_rows,
+        "duplicates": len(found.duplicates),
+        "duplicates_of": {str(part): int((parts == part).sum()) for part in np.unique(parts)},
+        "superseded": found.superseded.num_rows,
+        "conflicts": int(pc.sum(found.conflicts["_counted"]).as_py() or 0) if found.conflicts.num_rows else 0,
+    }
+    yield beam.pvalue.TaggedOutput("facts", json.dumps(facts))
+
+

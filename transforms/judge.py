@@ -1,0 +1,147 @@
+"""Judging records: rules, future, lateness, in this order; row by row inside the batch, by vectorised functions.
+
+Guarantees: each record handed in ends as exactly one of on time, late, rejected. What is late depends only on
+the records before it in its own partition: neither on slicing, nor on other partitions, nor on the clock.
+
+    M: greatest event time before a record in its partition, rejects not counted
+    ------|--------------------|-----------------|----> event time
+          M - (ooo + lateness)  M - ooo           M
+     late |            on time
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_sources.contract import Contract
+from data_sources.decode.casting import UTC_MICROS
+from data_sources.decode.rejects import Decoded, Rejecting
+from data_sources.durations import micros
+from data_sources.expressions import sandbox
+
+DELAY_BOUNDS_S = (0, 1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 2700, 3600, 7200, 14400, 43200, 86400, 604800)
+"""Upper bounds of the delay histogram's bins, seconds; one more bin is open."""
+
+NO_TIME = np.iinfo(np.int64).min
+"""M before the first record."""
+
+
+class Ruled(NamedTuple):
+    """Rows that broke no rejecting rule, with `_warnings` (comma-separated ids or null), and all rejects so far."""
+
+    rows: pa.Table
+    rejecting: Rejecting
+
+
+class Judged(NamedTuple):
+    """One batch's on-time rows, late rows (with `_behind`, microseconds behind M), the partition's new M, and
+    the delays (M - event time, not below 0) of both, counted by DELAY_BOUNDS_S."""
+
+    on_time: pa.Table
+    late: pa.Table
+    greatest: int
+    delays: np.ndarray
+
+
+def event_micros(rows: pa.Table, contract: Contract) -> np.ndarray:
+    """Event time as int64 microseconds since the epoch; a date stands for its midnight, UTC."""
+    column = rows[contract.event_time]
+    return pc.cast(pc.cast(column, UTC_MICROS), pa.int64()).to_numpy()
+
+
+def apply_rules(decoded: Decoded, contract: Contract) -> Ruled:
+    """Reject what breaks a rejecting rule; note on the others' rows which warning rules they break."""
+    rows, rejecting = decoded
+    warnings = pa.nulls(rows.num_rows, pa.string())
+    if contract.rules and rows.num_rows:
+        broken = _broken(rows, contract)
+        index = rows["_index"].to_numpy()
+        keep = np.ones(rows.num_rows, bool)
+        noted = np.full(rows.num_rows, "", object)
+        for rule, mask in zip(contract.rules, broken, strict=True):
+            if not mask.any():
+                continue
+            if rule.on_fail == "reject":
+                rejecting.add_all(index[mask], "rule_broken", rule.id, f"breaks {rule.check}")
+                keep &= ~mask
+            else:
+                noted[mask] = [f"{text},{rule.id}" if text else rule.id for text in noted[mask]]
+        if (noted != "").any():
+            warnings = pa.array([text or None for text in noted.tolist()], pa.string())
+        rows = rows.append_column("_warnings", warnings)
+        return Ruled(rows if keep.all() else rows.filter(pa.array(keep)), rejecting)
+    return Ruled(rows.append_column("_warnings", warnings), rejecting)
+
+
+def _broken(rows: pa.Table, contract: Contract) -> list[np.ndarray]:
+    """Per rule the mask of rows that break it. A rule that is NULL passes; one that fails to compute is broken."""
+    fields = rows.select([f.name for f in contract.fields])
+    cursor = sandbox().cursor()
+    cursor.register("row", fields)
+    try:
+        checks = ", ".join(f"coalesce(({rule.check}\n), true) AS r{n}" for n, rule in enumerate(contract.rules))
+        passed = cursor.sql(f"SELECT {checks} FROM row").to_arrow_table()
+        return [~passed[f"r{n}"].to_numpy() for n in range(len(contract.rules))]
+    except Exception:  # a check that cannot be computed for some row: find which, one by one
+        return [_broken_singly(fields, rule.check) for rule in contract.rules]
+    finally:
+        cursor.close()
+
+
+def _broken_singly(fields: pa.Table, check: str) -> np.ndarray:
+    cursor = sandbox().cursor()
+    cursor.register("row", fields)
+    tried = cursor.sql(f"SELECT coalesce(TRY(({check}\n)), false) FROM row").to_arrow_table()
+    broken = ~tried.column(0).to_numpy()
+    for i in np.flatnonzero(broken).tolist():
+        cursor.register("one", fields.slice(i, 1))
+        try:
+            broken[i] = cursor.execute(f"SELECT coalesce(({check}\n), true) FROM one").fetchall()[0][0] is False
+        except Exception:
+            broken[i] = True
+    cursor.close()
+    return broken
+
+
+def judge(ruled: Ruled, arrivals: np.ndarray | int, greatest: int, contract: Contract) -> Judged:
+    """Split a batch, in its partition's order, by future and lateness; rejects go to `ruled.rejecting`.
+
+    arrivals: microseconds when each record arrived (by `_index`), or one time for all; greatest: M so far.
+    """
+    rows, rejecting = ruled
+    times = event_micros(rows, contract)
+    index = rows["_index"].to_numpy()
+    if contract.max_future is not None and len(times):
+        arrived = arrivals if isinstance(arrivals, int) else arrivals[index]
+        future = times > arrived + micros(contract.max_future)
+        if future.any():
+            reason = "the event time lies further ahead of its arrival than max_future"
+            rejecting.add_all(index[future], "from_the_future", "max_future", reason)
+            rows, times = rows.filter(pa.array(~future)), times[~future]
+    rows = rows.drop_columns(["_index"])
+    late = np.zeros(len(times), bool)
+    delays = np.zeros(len(DELAY_BOUNDS_S) + 1, np.int64)
+    behind = np.zeros(len(times), np.int64)
+    if len(times):
+        before = np.maximum.accumulate(np.concatenate([[greatest], times[:-1]]))
+        known = before != NO_TIME
+        behind[known] = np.maximum(before[known] - times[known], 0)
+        if may_be_late(contract, partitioned=not isinstance(arrivals, int)):
+            late = behind > micros(contract.lateness)
+        bounds = np.asarray(DELAY_BOUNDS_S, np.int64) * 1_000_000
+        delays = np.bincount(np.searchsorted(bounds, behind, side="left"), minlength=len(delays))
+        greatest = max(int(before[-1]), int(times[-1]))
+    if not late.any():
+        empty = rows.slice(0, 0).append_column("_behind", pa.array([], pa.int64()))
+        return Judged(rows, empty, greatest, delays)
+    late_rows = rows.filter(pa.array(late)).append_column("_behind", pa.array(behind[late]))
+    return Judged(rows.filter(pa.array(~late)), late_rows, greatest, delays)
+
+
+def may_be_late(contract: Contract, partitioned: bool) -> bool:
+    """A Kafka partition and files that form one log have an order; a file that is whole in itself has none."""
+    return partitioned or contract.file_order == "name"

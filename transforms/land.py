@@ -1,0 +1,153 @@
+"""The whole Beam stage of a slice: read and judge, drop duplicates, tile, write; the manifest comes out last.
+
+    partitions -> ReadAndJudge -> DropDuplicates -> WriteRows ---------------------\\
+                     |    |          |      \\-> WindowedTiles -> WriteTiles --------+-> WriteManifest
+                     |    \\- late    \\- conflicts, superseded -> WriteOthers -------/
+                     \\- rejected ---------------------------------------------------/
+
+Nothing here commits: the driver does, when the graph has ended and the manifest file is there. Counts travel as
+data, not as Beam metrics, which not every runner brings back.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindows
+
+from data_sources.contract import Contract
+from transforms.batches import as_table
+from transforms.dedup import ORDER
+from transforms.drop_duplicates import DropDuplicates
+from transforms.files import write_file
+from transforms.read import ReadAndJudge, Slice
+from transforms.tiles import merge_tiles
+from transforms.windowed import WindowedTiles
+
+MANIFEST = "manifest.json"
+
+
+@dataclass
+class LandSlice(beam.PTransform):
+    """Partitions (JSON text) to one manifest file in the attempt's folder.
+
+    index: JSON file of what is committed, see DropDuplicates.
+    """
+
+    slice: Slice
+    index: str | None
+
+    def expand(self, partitions):
+        contract, root = self.slice.contract, self.slice.root
+        read = partitions | "Read" >> ReadAndJudge(self.slice)
+        unique = read.on_time | "Unique" >> DropDuplicates(contract, self.index, root)
+        written = [unique.rows | "WriteRows" >> beam.ParDo(_WriteRows(self.slice)).with_output_types(str)]
+        for window in contract.windows:
+            tiles = unique.rows | f"Tile_{window.name}" >> WindowedTiles(contract, window)
+            written.append(
+                tiles
+                | f"Gather_{window.name}" >> beam.WindowInto(GlobalWindows())
+                | f"Group_{window.name}" >> beam.GroupByKey()
+                | f"Write_{window.name}" >> beam.ParDo(_WriteTiles(self.slice)).with_output_types(str)
+            )
+        others = []
+        for kind, batches in (
+            ("rejected", read.rejected),
+            ("late", read.late),
+            ("conflicts", unique.conflicts),
+            ("superseded", unique.superseded),
+        ):
+            named = batches | f"Name_{kind}" >> beam.Map(_named, kind).with_output_types(tuple[str, pa.RecordBatch])
+            others.append(named)
+        written.append(
+            others
+            | "FlattenOthers" >> beam.Flatten()
+            | "GroupOthers" >> beam.GroupByKey()
+            | "WriteOthers" >> beam.ParDo(_WriteOthers(self.slice)).with_output_types(str)
+        )
+        return (
+            [*written, read.facts, unique.facts]
+            | "FlattenManifest" >> beam.Flatten()
+            | "KeyManifest" >> beam.Map(_keyed).with_output_types(tuple[int, str])
+            | "GroupManifest" >> beam.GroupByKey()
+            | "WriteManifest" >> beam.ParDo(_WriteManifest(self.slice)).with_output_types(str)
+        )
+
+
+def _named(batch: pa.RecordBatch, kind: str) -> tuple[str, pa.RecordBatch]:
+    return kind, batch
+
+
+def _keyed(line: str) -> tuple[int, str]:
+    return 0, line
+
+
+def folder_of(slice: Slice) -> Path:
+    return Path(slice.root) / "data" / slice.attempt
+
+
+def _bounds(contract: Contract) -> list[str]:
+    return list(dict.fromkeys([*contract.dedup.key, contract.event_time]))
+
+
+class _WriteRows(beam.DoFn):
+    """One file a shard, sorted by the cluster columns."""
+
+    def __init__(self, slice: Slice):
+        self.slice = slice
+
+    def process(self, element):
+        shard, batch = element
+        contract = self.slice.contract
+        rows = pa.Table.from_batches([batch]).drop_columns([ORDER])
+        yield json.dumps(
+            write_file(folder_of(self.slice), "rows", rows, contract.sort_by, _bounds(contract), shard=shard)
+        )
+
+
+class _WriteTiles(beam.DoFn):
+    """One file a window table, tiles merged."""
+
+    def __init__(self, slice: Slice):
+        self.slice = slice
+
+    def process(self, element):
+        name, batches = element
+        contract = self.slice.contract
+        window = next(w for w in contract.windows if w.name == name)
+        tiles = merge_tiles(as_table(batches), contract, window)
+        yield json.dumps(write_file(folder_of(self.slice), "tiles", tiles, [], ["_cell"], window=name))
+
+
+class _WriteOthers(beam.DoFn):
+    """One file a kind: rejected, late, conflicts, superseded."""
+
+    def __init__(self, slice: Slice):
+        self.slice = slice
+
+    def process(self, element):
+        kind, batches = element
+        bounds = [] if kind == "rejected" else _bounds(self.slice.contract)
+        order = ["_source", "_partition", "_position"]
+        yield json.dumps(write_file(folder_of(self.slice), kind, as_table(batches), order, bounds))
+
+
+class _WriteManifest(beam.DoFn):
+    """The driver's one file: every entry and fact of the slice."""
+
+    def __init__(self, slice: Slice):
+        self.slice = slice
+
+    def process(self, element):
+        _, lines = element
+        folder = folder_of(self.slice)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / MANIFEST
+        with path.open("w", encoding="utf-8") as out:
+            json.dump([json.loads(line) for line in lines], out)
+            out.flush()
+            os.fsync(out.fileno())
+        yield str(path)

@@ -1,0 +1,234 @@
+"""Reading and judging: one element a partition in, shards of on-time rows, late rows, rejects and facts out.
+
+A partition is read by one worker, in order, and never split within a slice: only M is sequential, so the next
+block is decoded and ruled in a thread while this one is judged.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_sources import files, kafka
+from data_sources.contract import Contract
+from data_sources.decode.csv_lines import decode_csv
+from data_sources.decode.json_lines import decode_json
+from data_sources.decode.parquet_rows import decode_parquet
+from data_sources.records import Records
+from transforms.batches import as_batch
+from transforms.dedup import ORDER
+from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, apply_rules, judge
+from transforms.shard import split_by_shard
+
+PART_BITS = 40
+"""Bits of `_order` that number the records of a part; the part's number stands above them."""
+
+UTC = pa.timestamp("us", "UTC")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What every step of a slice's graph must know. now: the run's clock, microseconds since the epoch."""
+
+    contract: Contract
+    root: str
+    attempt: str
+    commit: int
+    now: int
+    shards: int
+    kafka_config: str | None = None
+
+
+class Read(NamedTuple):
+    """Collections: (shard, batch) of rows on time, batches of late rows and of rejects, JSON facts by partition."""
+
+    on_time: beam.PCollection
+    late: beam.PCollection
+    rejected: beam.PCollection
+    facts: beam.PCollection
+
+
+@dataclass
+class ReadAndJudge(beam.PTransform):
+    """Partitions (JSON text, see beam_grid/plan.py) to Read."""
+
+    slice: Slice
+
+    def expand(self, partitions):
+        read = partitions | "ReadPartitions" >> beam.ParDo(_ReadAndJudge(self.slice)).with_outputs(
+            "late", "rejected", "facts", main="on_time"
+        )
+        read.on_time.element_type = tuple[int, pa.RecordBatch]
+        read.late.element_type = pa.RecordBatch
+        read.rejected.element_type = pa.RecordBatch
+        read.facts.element_type = str
+        return Read(read.on_time, read.late, read.rejected, read.facts)
+
+
+class _ReadAndJudge(beam.DoFn):
+    def __init__(self, slice: Slice):
+        self.slice = slice
+
+    def process(self, element):
+        partition = json.loads(element)
+        tally = Tally(partition)
+        for part in partition["parts"]:
+            if self.slice.contract.file_order == "none" and "path" in part:
+                tally.greatest = NO_TIME
+            for ruled, arrivals, source, number in _decoded_ahead(part, self.slice, tally):
+                yield from _judged(ruled, arrivals, source, number, part, tally, self.slice)
+        yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))
+
+
+def _judged(ruled: Ruled, arrivals: Any, source: str, number: int | None, part: Any, tally: "Tally", slice: Slice) -> Any:
+    """Outputs of one block."""
+    contract = slice.contract
+    on_time, late, tally.greatest, delays = judge(ruled, arrivals, tally.greatest, contract)
+    rejected = ruled.rejecting.table()
+    tally.add(on_time, late, rejected, delays, part["part"])
+    if not isinstance(arrivals, int) and len(arrivals):
+        tally.newest_arrival = max(tally.newest_arrival or NO_TIME, int(arrivals.max()))
+    if on_time.num_rows:
+        lined = _with_lineage(on_time, source, number, slice)
+        start = (part["part"] << PART_BITS) + tally.running
+        tally.running += lined.num_rows
+        lined = lined.append_column(ORDER, pa.array(np.arange(start, start + lined.num_rows)))
+        for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
+            yield shard, as_batch(rows)
+    if late.num_rows:
+        behind = late["_behind"]
+        yield beam.pvalue.TaggedOutput(
+            "late", as_batch(_with_lineage(late, source, number, slice).append_column("_behind", behind))
+        )
+    if rejected.num_rows:
+        yield beam.pvalue.TaggedOutput("rejected", as_batch(_rejected_with_lineage(rejected, source, number, slice)))
+
+
+def _decoded_ahead(part: Any, slice: Slice, tally: "Tally") -> Iterator[tuple[Ruled, Any, str, int | None]]:
+    """Blocks of a part, decoded and ruled one ahead in a thread."""
+    with ThreadPoolExecutor(1) as ahead:
+        pending = []
+        for block in _blocks(part, slice, tally):
+            pending.append(ahead.submit(_decode, block, part, slice))
+            if len(pending) > 1:
+                yield pending.pop(0).result()
+        for future in pending:
+            yield future.result()
+
+
+def _blocks(part: Any, slice: Slice, tally: "Tally") -> Iterator[Any]:
+    if "topic" in part:
+        yield from kafka.read_partition(part, slice.kafka_config, slice.now)
+        tally.ends.append({"topic": part["topic"], "partition": part["partition"], "offset": part["end"]})
+        return
+    for block in files.read_file(part, slice.contract):
+        if isinstance(block, dict):
+            tally.ends.append(block)
+        else:
+            yield block
+
+
+def _decode(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, int | None]:
+    contract = slice.contract
+    source, number = (part["topic"], part["partition"]) if "topic" in part else (part["name"], None)
+    arrivals: Any = slice.now
+    if not isinstance(block, Records):
+        decoded = decode_parquet(*block, contract)
+    else:
+        arrivals = slice.now if block.arrivals is None else block.arrivals
+        if contract.format == "csv":
+            decoded = decode_csv(block, contract, part.get("header") or [f.input_name for f in contract.fields])
+        else:
+            decoded = decode_json(block, contract)
+    return apply_rules(decoded, contract), arrivals, source, number
+
+
+def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:
+    """Rows in the landed schema (text may be dictionaries)."""
+    n = rows.num_rows
+    lineage = {
+        "_source": _constant(source, n),
+        "_partition": pa.nulls(n, pa.int32()) if number is None else pa.repeat(pa.scalar(number, pa.int32()), n),
+        "_position": rows["_position"],
+        "_ingested_at": pa.repeat(pa.scalar(slice.now, pa.int64()), n).cast(UTC),
+        "_commit": pa.repeat(pa.scalar(slice.commit, pa.int64()), n),
+        "_extra": rows["_extra"],
+        "_warnings": rows["_warnings"],
+    }
+    columns = {f.name: rows[f.name] for f in slice.contract.fields}
+    return pa.table({**columns, **lineage})
+
+
+def _rejected_with_lineage(rejected: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:
+    n = rejected.num_rows
+    return pa.table(
+        {
+            **{name: rejected[name] for name in ("cause", "rule", "reason")},
+            "_source": pa.repeat(source, n),
+            "_partition": pa.nulls(n, pa.int32()) if number is None else pa.repeat(pa.scalar(number, pa.int32()), n),
+            "_position": rejected["_position"],
+            "raw": rejected["raw"],
+            "_ingested_at": pa.repeat(pa.scalar(slice.now, pa.int64()), n).cast(UTC),
+            "_commit": pa.repeat(pa.scalar(slice.commit, pa.int64()), n),
+        }
+    )
+
+
+def _constant(text: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count), pa.array([text]))
+
+
+class Tally:
+    """Running facts of one partition."""
+
+    def __init__(self, partition: dict[str, Any]) -> None:
+        self.key = partition["key"]
+        self.greatest = NO_TIME if partition.get("greatest") is None else partition["greatest"]
+        self.newest_arrival = partition.get("newest_arrival")
+        self.running = 0
+        self.read = self.late = self.rejected = self.extra = 0
+        self.rejected_by: dict[str, int] = {}
+        self.warned_by: dict[str, int] = {}
+        self.on_time: dict[int, int] = {}
+        self.delays = np.zeros(len(DELAY_BOUNDS_S) + 1, np.int64)
+        self.ends: list[dict[str, Any]] = []
+
+    def add(self, on_time: pa.Table, late: pa.Table, rejected: pa.Table, delays: np.ndarray, part: int) -> None:
+        self.read += on_time.num_rows + late.num_rows + rejected.num_rows
+        self.late += late.num_rows
+        self.rejected += rejected.num_rows
+        self.on_time[part] = self.on_time.get(part, 0) + on_time.num_rows
+        self.delays += delays
+        for cause, rule in zip(rejected["cause"].to_pylist(), rejected["rule"].to_pylist(), strict=True):
+            self.rejected_by[f"{cause}/{rule}"] = self.rejected_by.get(f"{cause}/{rule}", 0) + 1
+        self.extra += on_time.num_rows - on_time["_extra"].null_count
+        warned = on_time["_warnings"]
+        if warned.null_count < len(warned):
+            counts = pc.value_counts(pc.list_flatten(pc.split_pattern(warned.drop_null().combine_chunks(), ","))).to_pylist()
+            for row in counts:
+                self.warned_by[row["values"]] = self.warned_by.get(row["values"], 0) + row["counts"]
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "kind": "partition",
+            "key": self.key,
+            "read": self.read,
+            "late": self.late,
+            "rejected": self.rejected,
+            "extra": self.extra,
+            "on_time": self.on_time,
+            "rejected_by": self.rejected_by,
+            "warned_by": self.warned_by,
+            "delays": self.delays.tolist(),
+            "greatest": None if self.greatest == NO_TIME else int(self.greatest),
+            "newest_arrival": self.newest_arrival,
+            "ends": self.ends,
+        }
+
+

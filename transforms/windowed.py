@@ -1,0 +1,87 @@
+"""Windowed tiles: landed rows to tiles per cell, through Beam's event-time windows.
+
+Rows are pre-combined per cell within a batch (what Beam's combiner lifting does, by the batch); one element a cell,
+stamped with the cell's time, goes through FixedWindows(cell) and a combine. Merging a cell's tiles is left to the
+writer, which does it for all cells of a slice in one vectorised statement: merging is associative.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.trigger import AccumulationMode, DefaultTrigger
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.utils.timestamp import Duration, Timestamp
+
+from data_sources.contract import Contract, WindowSpec
+from data_sources.durations import micros
+from transforms.batches import as_batch, as_table
+from transforms.tiles import split_by_cell, tile_rows
+
+LONGEST_LATENESS = timedelta(days=36_500)
+"""Beam's own allowed lateness: longer than anything `judge` lets through, so that no runner drops a tile."""
+
+
+@dataclass
+class WindowedTiles(beam.PTransform):
+    """(shard, batch) of landed rows to (window name, batch of tiles), one element a cell and pane.
+
+    trigger: when a cell's pane fires; the default is once, when the watermark passes its end.
+    """
+
+    contract: Contract
+    window: WindowSpec
+    trigger: Any = field(default_factory=DefaultTrigger)
+
+    def expand(self, rows):
+        cell, offset = micros(self.window.cell), micros(self.window.offset) % micros(self.window.cell)
+        return (
+            rows
+            | "TileRows" >> beam.ParDo(_TileRows(self.contract, self.window)).with_output_types(tuple[str, pa.RecordBatch])
+            | "IntoCells"
+            >> beam.WindowInto(
+                FixedWindows(Duration(micros=cell), Timestamp(micros=offset)),
+                trigger=self.trigger,
+                accumulation_mode=AccumulationMode.DISCARDING,
+                allowed_lateness=LONGEST_LATENESS.total_seconds(),
+            )
+            | "CombineCell" >> beam.CombinePerKey(_Gather()).with_output_types(tuple[str, pa.RecordBatch])
+            | "DropEmptyPanes" >> beam.Filter(_has_rows).with_output_types(tuple[str, pa.RecordBatch])
+        )
+
+
+class _TileRows(beam.DoFn):
+    def __init__(self, contract: Contract, window: WindowSpec):
+        self.contract, self.window = contract, window
+
+    def process(self, element):
+        _, batch = element
+        tiles = tile_rows(pa.Table.from_batches([batch]), self.contract, self.window)
+        for cell, rows in split_by_cell(tiles):
+            yield TimestampedValue((self.window.name, as_batch(rows)), Timestamp(micros=cell))
+
+
+class _Gather(beam.CombineFn):
+    """Brings a cell's tiles together; associative, and merged later (see above)."""
+
+    def create_accumulator(self):
+        return []
+
+    def add_input(self, accumulator, batch):
+        return [*accumulator, batch]
+
+    def merge_accumulators(self, accumulators):
+        return [batch for accumulator in accumulators for batch in accumulator]
+
+    def extract_output(self, accumulator):
+        batches = [b for b in accumulator if b.num_rows]
+        return as_batch(as_table(batches)) if batches else pa.RecordBatch.from_pylist([], schema=pa.schema([]))
+
+    def get_accumulator_coder(self):
+        return beam.coders.IterableCoder(beam.coders.registry.get_coder(pa.RecordBatch))
+
+
+def _has_rows(element: tuple[str, pa.RecordBatch]) -> bool:
+    return element[1].num_rows > 0
