@@ -169,7 +169,7 @@ def _run_graph(beam: Any, runner: Any, options: Any, elements: list[str], graph:
         with beam.Pipeline(runner=runner, options=options) as pipeline:
             pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> graph
     except Exception as cause:
-        root = cause
+        root: BaseException = cause
         while root.__cause__ is not None:
             root = root.__cause__
         text = str(root).split("\n")[0][:500]
@@ -204,11 +204,19 @@ def _commit(
         "superseded": sum(d["superseded"] for d in unique),
         "conflicts": sum(d["conflicts"] for d in unique),
     }
-    rows = {kind: sum(f["rows"] for f in files if f["kind"] == kind) for kind in ("rows", "late", "rejected", "superseded")}
+    rows = {
+        kind: sum(f["rows"] for f in files if f["kind"] == kind) for kind in ("rows", "late", "rejected", "superseded")
+    }
     written = rows["rows"], rows["late"], rows["rejected"], rows["superseded"]
     counted = fates["landed"], fates["late"], fates["rejected"], fates["superseded"]
-    if fates["read"] != sum(counted[:3]) + fates["duplicates"] or written != counted or len(partitions) != len(plan.partitions):
-        raise RunFailed(f"feed {contract.name}: the slice does not balance ({fates}, written {rows}); nothing was committed")
+    if (
+        fates["read"] != sum(counted[:3]) + fates["duplicates"]
+        or written != counted
+        or len(partitions) != len(plan.partitions)
+    ):
+        raise RunFailed(
+            f"feed {contract.name}: the slice does not balance ({fates}, written {rows}); nothing was committed"
+        )
     duplicates_of: dict[str, int] = {}
     for found in unique:
         for part, n in found["duplicates_of"].items():
@@ -281,7 +289,9 @@ def _settle_shards(feed: FeedLog, wanted: int | None) -> int:
     settings = feed.settings
     if settings and feed.last:
         if settings["hash"] != HASH:
-            raise GridError(f"lake {feed.lake.path}: feed {feed.name} is sharded by {settings['hash']!r}, unknown here; update beam-grid")
+            raise GridError(
+                f"lake {feed.lake.path}: feed {feed.name} is sharded by {settings['hash']!r}, unknown here; update beam-grid"
+            )
         if wanted not in (None, settings["shards"]):
             raise GridError(
                 f"--shards {wanted}: feed {feed.name} has {settings['shards']} shards since its first commit and a "

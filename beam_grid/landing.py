@@ -64,13 +64,22 @@ class Lake:
         if not mark.exists():
             if not create:
                 raise GridError(f"lake {path}: there is no lake here; `beam-grid land --lake {path}` makes one")
-            if path.is_dir() and any(path.iterdir()) and not (path / "landing").exists() and not (path / "locks").exists():
+            if (
+                path.is_dir()
+                and any(path.iterdir())
+                and not (path / "landing").exists()
+                and not (path / "locks").exists()
+            ):
                 raise GridError(f"lake {path}: the folder holds other things; give an empty or a new folder")
             try:
                 path.mkdir(parents=True, exist_ok=True)
-                write_atomically(mark, {"format": FORMAT, "id": secrets.token_hex(8), "created_at": utc_now().isoformat()})
+                write_atomically(
+                    mark, {"format": FORMAT, "id": secrets.token_hex(8), "created_at": utc_now().isoformat()}
+                )
             except OSError as cause:
-                raise GridError(f"lake {path}: cannot be made ({cause.strerror}); give a folder you may write to") from cause
+                raise GridError(
+                    f"lake {path}: cannot be made ({cause.strerror}); give a folder you may write to"
+                ) from cause
         try:
             found = read_json(mark).get("format")
         except (ValueError, AttributeError) as cause:
@@ -142,7 +151,9 @@ class FeedLog:
         try:
             commit = read_json(where)
         except (OSError, ValueError) as cause:
-            raise GridError(f"lake {self.lake.path}: commit {number} of {self.name} cannot be read ({cause})") from cause
+            raise GridError(
+                f"lake {self.lake.path}: commit {number} of {self.name} cannot be read ({cause})"
+            ) from cause
         if commit.get("format", 0) > FORMAT:
             raise GridError(f"lake {self.lake.path}: commit {number} of {self.name} was written by a newer version")
         return dict(commit)
@@ -246,5 +257,3 @@ def _write_synced(path: Path, content: dict[str, Any]) -> None:
         json.dump(content, out, indent=1, default=str)
         out.flush()
         os.fsync(out.fileno())
-
-

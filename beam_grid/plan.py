@@ -59,5 +59,3 @@ def _kafka_slice(source: str, contract: Contract, state: FeedState, rows: int, k
 
 def _partition(key: str, parts: list[dict[str, Any]], state: FeedState) -> dict[str, Any]:
     return {"key": key, "greatest": state.greatest.get(key), "newest_arrival": state.arrivals.get(key), "parts": parts}
-
-

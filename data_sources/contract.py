@@ -19,7 +19,16 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from data_sources.durations import format_duration, micros, parse_duration
 from data_sources.expressions import ExpressionError, check_condition
@@ -81,7 +90,7 @@ class FieldSpec(_Part):
     def _fit_for_a_column(cls, name: str) -> str:
         if not name or _UNFIT.search(name):
             raise ValueError(
-                f"{name!r} cannot name a column (empty, or has a blank or one of ,;{{}}()=\"`); "
+                f'{name!r} cannot name a column (empty, or has a blank or one of ,;{{}}()="`); '
                 f"give the column a plain name and write source = {name!r}"
             )
         if name.lower() in LINEAGE:
@@ -103,7 +112,9 @@ class FieldSpec(_Part):
                 raise ValueError(f"{text!r} needs 1 <= p <= 38 and s <= p")
             return f"decimal({precision},{scale})"
         if text not in TYPES or text == "decimal(p,s)":
-            raise ValueError(f"unknown type {text!r}" + _meant(text, [t for t in TYPES if "(" not in t] + ["decimal(10,2)"]))
+            raise ValueError(
+                f"unknown type {text!r}" + _meant(text, [t for t in TYPES if "(" not in t] + ["decimal(10,2)"])
+            )
         return text
 
     @field_validator("time_zone")
@@ -300,7 +311,9 @@ class Contract(_Part):
         if self.lake.load != "append":
             raise ValueError(f"lake.load: {self.lake.load!r} is not supported by this version; use 'append'")
         if self.field(self.event_time).type not in ("timestamp", "date"):
-            raise ValueError(f"event_time: field {self.event_time!r} is a {self.field(self.event_time).type}, not a time")
+            raise ValueError(
+                f"event_time: field {self.event_time!r} is a {self.field(self.event_time).type}, not a time"
+            )
         if self.dedup.keep == "latest":
             if not self.dedup.order_by:
                 raise ValueError('dedup.keep: "latest" needs order_by = ["..."], the fields that tell the newer record')
@@ -311,7 +324,10 @@ class Contract(_Part):
         for window in self.windows:
             where = f"window {window.name!r}"
             _known(f"{where}, by", window.by, names)
-            _unique(f"column of {where}", [c.lower() for c in [*window.by, *window.measures, "window_start", "window_end", "final", "revision"]])
+            _unique(
+                f"column of {where}",
+                [c.lower() for c in [*window.by, *window.measures, "window_start", "window_end", "final", "revision"]],
+            )
             for measure in window.parsed:
                 self._check_measure(where, measure)
         for rule in self.rules:
@@ -401,7 +417,11 @@ def parse_measure(name: str, text: str) -> Measure:
     match = re.fullmatch(r"\s*([a-z_]+)\s*\((.*)\)\s*", text, re.S)
     if match is None or match[1] not in MEASURES:
         seen = match[1] if match else text
-        raise ValueError(f"measure {name!r}: {text!r} is not one of " + ", ".join(f"{m}()" for m in MEASURES) + _meant(seen, MEASURES))
+        raise ValueError(
+            f"measure {name!r}: {text!r} is not one of "
+            + ", ".join(f"{m}()" for m in MEASURES)
+            + _meant(seen, MEASURES)
+        )
     argument = match[2].strip() or None
     if argument == "*" and match[1] == "count":
         argument = None
@@ -463,7 +483,14 @@ def _explain(where: str, raw: dict[str, Any], error: Any) -> str:
 
 
 def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
-    parts = {"fields": FieldSpec, "windows": WindowSpec, "rules": RuleSpec, "dedup": DedupSpec, "lake": LakeSpec, "csv": CsvSpec}
+    parts: dict[Any, type[BaseModel]] = {
+        "fields": FieldSpec,
+        "windows": WindowSpec,
+        "rules": RuleSpec,
+        "dedup": DedupSpec,
+        "lake": LakeSpec,
+        "csv": CsvSpec,
+    }
     return parts.get(path[0], Contract) if path else Contract
 
 

@@ -74,7 +74,9 @@ def _walk(node: Any, text: str, fields: set[str]) -> None:
     if kind == "COLUMN_REF" and (len(node["column_names"]) > 1 or node["column_names"][0].lower() not in fields):
         name = ".".join(node["column_names"])
         close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
-        raise ExpressionError(f"{text!r}: there is no field {name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+        raise ExpressionError(
+            f"{text!r}: there is no field {name!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
+        )
     for part in node.values():
         _walk(part, text, fields)
 

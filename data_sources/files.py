@@ -134,7 +134,9 @@ def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, ro
     elif before is not None and not untouched:
         same = stat.st_size >= before["offset"] and all(_digest(file.path, s, e) == d for s, e, d in before["segments"])
         if not same:
-            raise SourceError("has changed since it was read, not only grown; it is left out (land it under a new name)")
+            raise SourceError(
+                "has changed since it was read, not only grown; it is left out (land it under a new name)"
+            )
     if before is not None and before["done"] and closed:
         return None
     start, line = (before["offset"], before["line"]) if before else (0, 1)
@@ -147,7 +149,9 @@ def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, ro
         while start + take < groups.num_row_groups and (take == 0 or count < rows):
             count += groups.row_group(start + take).num_rows
             take += 1
-        return {**part, "groups": take, "rows": count} if take else (None if before else {**part, "groups": 0, "rows": 0})
+        return (
+            {**part, "groups": take, "rows": count} if take else (None if before else {**part, "groups": 0, "rows": 0})
+        )
     if contract.format == "csv" and contract.csv.header:
         part["header"] = _header(file.path, contract)
         if part["header"] is None:
@@ -222,7 +226,7 @@ def _read_parquet(part: dict[str, Any]) -> Iterator[tuple[pa.Table, int] | dict[
 def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | dict[str, Any]]:
     """Blocks of whole records from byte `start`, at most `rows` records, never beyond `size`.
 
-        ....|start        ....\n ....\n ....      rest: an unfinished line, read on with the next block
+    ....|start        ....\n ....\n ....      rest: an unfinished line, read on with the next block
     """
     path, left, line, offset = part["path"], part["rows"], part["line"], part["start"]
     closed, header = compression(path) is not None, contract.format == "csv" and contract.csv.header
@@ -233,9 +237,13 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
         while left > 0 and not final:
             data = stream.read(BLOCK if budget is None else min(BLOCK, budget))
             budget = None if budget is None else budget - len(data)
+            if budget and data[-1:] != b"\n":  # read on to a line's end, so that nothing is carried over
+                more = stream.readline(min(MAX_RECORD, budget))
+                data, budget = data + more, budget - len(more)
             final = not data or budget == 0
             head = data[:MAX_RECORD] if head is None else head
-            block = rest + (_mac(data, head) if contract.format == "csv" else data)
+            data = _mac(data, head) if contract.format == "csv" else data
+            block = rest + data if rest else data
             if open_line and block:  # the line end that a whole last line had lacked
                 skipped = len(block) - len(block.removeprefix(b"\r").removeprefix(b"\n"))
                 block, offset, open_line = block[skipped:], offset + skipped, False
@@ -251,8 +259,10 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
             if header and offset == 0:
                 skip = block.find(b"\n") + 1 or len(block)
                 block, offset, line, cut = block[skip:], skip, 2, cut - skip
-            whole = block[:cut]
-            records, used = split_csv(whole, line, contract, final) if contract.format == "csv" else (lines(whole, line), cut)
+            whole = block[:cut] if cut < len(block) else block
+            records, used = (
+                split_csv(whole, line, contract, final) if contract.format == "csv" else (lines(whole, line), cut)
+            )
             if len(records) > left:
                 used, open_line = int(records.starts[left]), False
                 records = _first(records, left)
@@ -265,7 +275,9 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
     done = closed and final and not rest.strip() and left >= 0
     if not closed:
         done = offset >= part["size"]
-    segments = [] if closed else [*part.get("segments", []), [part["start"], offset, _digest(path, part["start"], offset)]]
+    segments = (
+        [] if closed else [*part.get("segments", []), [part["start"], offset, _digest(path, part["start"], offset)]]
+    )
     yield {**_known(part, offset, line, segments, done), "open_line": open_line}
 
 
@@ -283,7 +295,7 @@ def _known(part: dict[str, Any], offset: int, line: int, segments: list[Any], do
 def _open(path: str) -> Any:
     codec = compression(path)
     if codec is None:
-        return open(path, "rb", buffering=0)
+        return open(path, "rb")
     return pa.input_stream(path, compression=codec)
 
 
@@ -313,5 +325,3 @@ def _digest(path: str, start: int, end: int) -> str:
 def _short(cause: BaseException) -> str:
     text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
     return " ".join(str(text).split())[:300]
-
-

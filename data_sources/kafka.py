@@ -149,7 +149,9 @@ def read_partition(part: dict[str, Any], config_file: str | None, now_micros: in
             batch = consumer.consume(BATCH, timeout=1.0)
             idle = 0.0 if batch else idle + 1.0
             if idle > TIMEOUT_S:
-                raise SourceError(f"kafka {part['topic']}/{part['partition']}: no answer for {TIMEOUT_S:.0f} s; run again")
+                raise SourceError(
+                    f"kafka {part['topic']}/{part['partition']}: no answer for {TIMEOUT_S:.0f} s; run again"
+                )
             values, offsets, arrivals = [], [], []
             for message in batch:
                 error = message.error()

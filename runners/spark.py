@@ -61,9 +61,7 @@ CAPABILITIES: Mapping[str, Capability] = {
     "streaming_state_and_timers": Capability(
         False, "Beam's Spark runner keeps no state between the micro-batches of a stream"
     ),
-    "sliding_windows": Capability(
-        False, "upstream leaves them untested on Spark; build them from fixed tiles"
-    ),
+    "sliding_windows": Capability(False, "upstream leaves them untested on Spark; build them from fixed tiles"),
     "metrics": Capability(False, "counters do not come back to Python; count with data"),
 }
 
@@ -111,8 +109,7 @@ def options(
     """
     if not re.fullmatch(r"local(\[[\d*,]+\])?|(spark|k8s|mesos)://.+|yarn", spark_master):
         raise ValueError(
-            f"Spark master {spark_master!r}: not one that Spark knows; "
-            "try local[2], local[*] or spark://HOST:7077"
+            f"Spark master {spark_master!r}: not one that Spark knows; try local[2], local[*] or spark://HOST:7077"
         )
     jars = job_server_jars() if jars is None else list(jars)
     if jars is None:

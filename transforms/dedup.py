@@ -79,8 +79,10 @@ def dedup(seen: pa.Table | None, batch: pa.Table, contract: Contract, counted: p
     gone = some.clear()
     if contract.dedup.keep == "latest":
         current = some.filter(pl.col(_SEEN)).sort(_total_order(contract)).unique(subset=key, keep="last")
-        gone = current.join(lands.select(key), on=key, how="semi").drop(_STAYS).join(
-            lands.select(*key, _STAYS), on=key, how="left"
+        gone = (
+            current.join(lands.select(key), on=key, how="semi")
+            .drop(_STAYS)
+            .join(lands.select(*key, _STAYS), on=key, how="left")
         )
     dropped = keys[ORDER].is_in(copies[ORDER].implode())
     conflicts = _conflicts(pl.concat([copies, gone.select(copies.columns)]), some, contract, counted)
@@ -117,7 +119,14 @@ def _nearest(some: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     horizon = micros(contract.dedup.horizon) if contract.dedup.horizon is not None else 0
     landed: dict[tuple[object, ...], list[tuple[int, int]]] = {}
     stays: list[int] = []
-    times = some[contract.event_time].cast(pl.Datetime("us", None) if contract.field(contract.event_time).type == "date" else pl.Datetime("us", "UTC")).to_physical().to_list()
+    times = (
+        some[contract.event_time]
+        .cast(
+            pl.Datetime("us", None) if contract.field(contract.event_time).type == "date" else pl.Datetime("us", "UTC")
+        )
+        .to_physical()
+        .to_list()
+    )
     for row, (key, seen, time) in enumerate(
         zip(some.select(contract.dedup.key).rows(), some[_SEEN].to_list(), times, strict=True)
     ):
@@ -129,7 +138,9 @@ def _nearest(some: pl.DataFrame, contract: Contract) -> pl.DataFrame:
             stays.append(row)
         else:
             stays.append(min(reach, key=lambda r: (abs(r[0] - time), r[1]))[1])
-    return pl.DataFrame({"_row": pl.Series(range(len(stays)), dtype=pl.UInt32), _STAYS: pl.Series(stays, dtype=pl.UInt32)})
+    return pl.DataFrame(
+        {"_row": pl.Series(range(len(stays)), dtype=pl.UInt32), _STAYS: pl.Series(stays, dtype=pl.UInt32)}
+    )
 
 
 def _conflicts(losers: pl.DataFrame, some: pl.DataFrame, contract: Contract, counted: pa.Table | None) -> pl.DataFrame:
@@ -138,7 +149,9 @@ def _conflicts(losers: pl.DataFrame, some: pl.DataFrame, contract: Contract, cou
     payload = [f.name for f in contract.fields if f.name not in key]
     kept = some.select(pl.col("_row").alias(_STAYS), *(pl.col(p).alias(f"_kept {p}") for p in payload))
     paired = losers.join(kept, on=_STAYS, how="left", maintain_order="left")
-    differs = paired.filter(pl.any_horizontal([pl.col(p).ne_missing(pl.col(f"_kept {p}")) for p in payload] or [pl.lit(False)]))
+    differs = paired.filter(
+        pl.any_horizontal([pl.col(p).ne_missing(pl.col(f"_kept {p}")) for p in payload] or [pl.lit(False)])
+    )
     if not differs.height:
         return losers.clear().with_columns(pl.lit(None, pl.String).alias("_kept"), pl.lit(False).alias("_counted"))
     stayed = differs.select(pl.col(_STAYS).alias("_row")).join(some, on="_row", how="left", maintain_order="left")

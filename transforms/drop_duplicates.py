@@ -33,11 +33,10 @@ from transforms.seen import conform, read_counted, read_seen
 
 
 class Unique(NamedTuple):
-    """Collections: (shard, batch) of landed rows, batches of conflicts and superseded rows, JSON facts by shard."""
+    """Collections: (shard, batch) of landed rows; ("conflicts" or "superseded", batch); JSON facts by shard."""
 
     rows: beam.PCollection
-    conflicts: beam.PCollection
-    superseded: beam.PCollection
+    aside: beam.PCollection
     facts: beam.PCollection
 
 
@@ -63,13 +62,12 @@ class DropDuplicates(beam.PTransform):
             | "GroupByShard" >> beam.GroupByKey()
         )
         unique = groups | "DropCopies" >> beam.ParDo(_DropCopies(self.contract, self.index, self.root)).with_outputs(
-            "conflicts", "superseded", "facts", main="rows"
+            "aside", "facts", main="rows"
         )
-        unique.rows.element_type = tuple[int, pa.RecordBatch]
-        unique.conflicts.element_type = pa.RecordBatch
-        unique.superseded.element_type = pa.RecordBatch
+        unique.rows.element_type = beam.typehints.Tuple[int, pa.RecordBatch]
+        unique.aside.element_type = beam.typehints.Tuple[str, pa.RecordBatch]
         unique.facts.element_type = str
-        return Unique(unique.rows, unique.conflicts, unique.superseded, unique.facts)
+        return Unique(unique.rows, unique.aside, unique.facts)
 
 
 class _DropCopies(beam.DoFn):
@@ -157,9 +155,9 @@ def _outputs(shard: int, found: Deduped) -> Any:
     if found.rows.num_rows:
         yield shard, as_batch(found.rows)
     if found.conflicts.num_rows:
-        yield beam.pvalue.TaggedOutput("conflicts", as_batch(found.conflicts))
+        yield beam.pvalue.TaggedOutput("aside", ("conflicts", as_batch(found.conflicts)))
     if found.superseded.num_rows:
-        yield beam.pvalue.TaggedOutput("superseded", as_batch(found.superseded))
+        yield beam.pvalue.TaggedOutput("aside", ("superseded", as_batch(found.superseded)))
     parts = np.asarray(found.duplicates, np.int64) >> PART_BITS
     facts = {
         "kind": "dedup",
@@ -171,5 +169,3 @@ def _outputs(shard: int, found: Deduped) -> Any:
         "conflicts": int(pc.sum(found.conflicts["_counted"]).as_py() or 0) if found.conflicts.num_rows else 0,
     }
     yield beam.pvalue.TaggedOutput("facts", json.dumps(facts))
-
-

@@ -1,9 +1,9 @@
 """The whole Beam stage of a slice: read and judge, drop duplicates, tile, write; the manifest comes out last.
 
-    partitions -> ReadAndJudge -> DropDuplicates -> WriteRows ---------------------\\
-                     |    |          |      \\-> WindowedTiles -> WriteTiles --------+-> WriteManifest
-                     |    \\- late    \\- conflicts, superseded -> WriteOthers -------/
-                     \\- rejected ---------------------------------------------------/
+    partitions -> ReadAndJudge -> DropDuplicates -> WriteRows ----------------+-> WriteManifest
+                       |               |    +----> WindowedTiles -> WriteTiles +
+                       |               +-- conflicts, superseded --+           |
+                       +-- late, rejected -------------------------+-> WriteAside
 
 Nothing here commits: the driver does, when the graph has ended and the manifest file is there. Counts travel as
 data, not as Beam metrics, which not every runner brings back.
@@ -50,39 +50,36 @@ class LandSlice(beam.PTransform):
             written.append(
                 tiles
                 | f"Gather_{window.name}" >> beam.WindowInto(GlobalWindows())
+                | f"Name_{window.name}" >> beam.ParDo(_Name(window.name)).with_output_types(tuple[str, pa.RecordBatch])
                 | f"Group_{window.name}" >> beam.GroupByKey()
                 | f"Write_{window.name}" >> beam.ParDo(_WriteTiles(self.slice)).with_output_types(str)
             )
-        others = []
-        for kind, batches in (
-            ("rejected", read.rejected),
-            ("late", read.late),
-            ("conflicts", unique.conflicts),
-            ("superseded", unique.superseded),
-        ):
-            named = batches | f"Name_{kind}" >> beam.Map(_named, kind).with_output_types(tuple[str, pa.RecordBatch])
-            others.append(named)
         written.append(
-            others
-            | "FlattenOthers" >> beam.Flatten()
-            | "GroupOthers" >> beam.GroupByKey()
-            | "WriteOthers" >> beam.ParDo(_WriteOthers(self.slice)).with_output_types(str)
+            [read.aside, unique.aside]
+            | "FlattenAside" >> beam.Flatten()
+            | "GroupAside" >> beam.GroupByKey()
+            | "WriteAside" >> beam.ParDo(_WriteAside(self.slice)).with_output_types(str)
         )
         return (
             [*written, read.facts, unique.facts]
             | "FlattenManifest" >> beam.Flatten()
-            | "KeyManifest" >> beam.Map(_keyed).with_output_types(tuple[int, str])
+            | "KeyManifest" >> beam.ParDo(_Key()).with_output_types(tuple[int, str])
             | "GroupManifest" >> beam.GroupByKey()
             | "WriteManifest" >> beam.ParDo(_WriteManifest(self.slice)).with_output_types(str)
         )
 
 
-def _named(batch: pa.RecordBatch, kind: str) -> tuple[str, pa.RecordBatch]:
-    return kind, batch
+class _Name(beam.DoFn):
+    def __init__(self, name: str):
+        self.name = name
+
+    def process(self, element):
+        yield self.name, element[1]
 
 
-def _keyed(line: str) -> tuple[int, str]:
-    return 0, line
+class _Key(beam.DoFn):
+    def process(self, line):
+        yield 0, line
 
 
 def folder_of(slice: Slice) -> Path:
@@ -122,7 +119,7 @@ class _WriteTiles(beam.DoFn):
         yield json.dumps(write_file(folder_of(self.slice), "tiles", tiles, [], ["_cell"], window=name))
 
 
-class _WriteOthers(beam.DoFn):
+class _WriteAside(beam.DoFn):
     """One file a kind: rejected, late, conflicts, superseded."""
 
     def __init__(self, slice: Slice):

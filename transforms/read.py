@@ -46,11 +46,10 @@ class Slice:
 
 
 class Read(NamedTuple):
-    """Collections: (shard, batch) of rows on time, batches of late rows and of rejects, JSON facts by partition."""
+    """Collections: (shard, batch) of rows on time; ("late" or "rejected", batch); JSON facts by partition."""
 
     on_time: beam.PCollection
-    late: beam.PCollection
-    rejected: beam.PCollection
+    aside: beam.PCollection
     facts: beam.PCollection
 
 
@@ -62,13 +61,12 @@ class ReadAndJudge(beam.PTransform):
 
     def expand(self, partitions):
         read = partitions | "ReadPartitions" >> beam.ParDo(_ReadAndJudge(self.slice)).with_outputs(
-            "late", "rejected", "facts", main="on_time"
+            "aside", "facts", main="on_time"
         )
-        read.on_time.element_type = tuple[int, pa.RecordBatch]
-        read.late.element_type = pa.RecordBatch
-        read.rejected.element_type = pa.RecordBatch
+        read.on_time.element_type = beam.typehints.Tuple[int, pa.RecordBatch]
+        read.aside.element_type = beam.typehints.Tuple[str, pa.RecordBatch]
         read.facts.element_type = str
-        return Read(read.on_time, read.late, read.rejected, read.facts)
+        return Read(read.on_time, read.aside, read.facts)
 
 
 class _ReadAndJudge(beam.DoFn):
@@ -86,7 +84,9 @@ class _ReadAndJudge(beam.DoFn):
         yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))
 
 
-def _judged(ruled: Ruled, arrivals: Any, source: str, number: int | None, part: Any, tally: "Tally", slice: Slice) -> Any:
+def _judged(
+    ruled: Ruled, arrivals: Any, source: str, number: int | None, part: Any, tally: "Tally", slice: Slice
+) -> Any:
     """Outputs of one block."""
     contract = slice.contract
     on_time, late, tally.greatest, delays = judge(ruled, arrivals, tally.greatest, contract)
@@ -103,11 +103,11 @@ def _judged(ruled: Ruled, arrivals: Any, source: str, number: int | None, part: 
             yield shard, as_batch(rows)
     if late.num_rows:
         behind = late["_behind"]
-        yield beam.pvalue.TaggedOutput(
-            "late", as_batch(_with_lineage(late, source, number, slice).append_column("_behind", behind))
-        )
+        rows = _with_lineage(late, source, number, slice).append_column("_behind", behind)
+        yield beam.pvalue.TaggedOutput("aside", ("late", as_batch(rows)))
     if rejected.num_rows:
-        yield beam.pvalue.TaggedOutput("rejected", as_batch(_rejected_with_lineage(rejected, source, number, slice)))
+        rows = _rejected_with_lineage(rejected, source, number, slice)
+        yield beam.pvalue.TaggedOutput("aside", ("rejected", as_batch(rows)))
 
 
 def _decoded_ahead(part: Any, slice: Slice, tally: "Tally") -> Iterator[tuple[Ruled, Any, str, int | None]]:
@@ -139,7 +139,8 @@ def _decode(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, int |
     source, number = (part["topic"], part["partition"]) if "topic" in part else (part["name"], None)
     arrivals: Any = slice.now
     if not isinstance(block, Records):
-        decoded = decode_parquet(*block, contract)
+        table, first = block
+        decoded = decode_parquet(table, first, contract)
     else:
         arrivals = slice.now if block.arrivals is None else block.arrivals
         if contract.format == "csv":
@@ -210,7 +211,9 @@ class Tally:
         self.extra += on_time.num_rows - on_time["_extra"].null_count
         warned = on_time["_warnings"]
         if warned.null_count < len(warned):
-            counts = pc.value_counts(pc.list_flatten(pc.split_pattern(warned.drop_null().combine_chunks(), ","))).to_pylist()
+            counts = pc.value_counts(
+                pc.list_flatten(pc.split_pattern(warned.drop_null().combine_chunks(), ","))
+            ).to_pylist()
             for row in counts:
                 self.warned_by[row["values"]] = self.warned_by.get(row["values"], 0) + row["counts"]
 
@@ -230,5 +233,3 @@ class Tally:
             "newest_arrival": self.newest_arrival,
             "ends": self.ends,
         }
-
-

@@ -47,7 +47,11 @@ def _mix(state: np.ndarray, word: np.ndarray) -> np.ndarray:
 
 def _mix_text(state: np.ndarray, column: pa.Array) -> np.ndarray:
     """Mix in UTF-8 bytes, eight at a time, and the length: "ab","c" and "a","bc" differ."""
-    text = pc.cast(column, pa.large_binary()) if pa.types.is_string(column.type) else pc.cast(pc.cast(column, pa.string()), pa.large_binary())
+    text = (
+        pc.cast(column, pa.large_binary())
+        if pa.types.is_string(column.type)
+        else pc.cast(pc.cast(column, pa.string()), pa.large_binary())
+    )
     _, offset_buffer, data_buffer = text.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64, len(text) + 1, text.offset * 8)
     data = np.zeros((data_buffer.size if data_buffer else 0) + 8, np.uint8)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import polars as pl
 import pyarrow as pa
 
 from data_sources.contract import Contract, Measure, WindowSpec
@@ -68,7 +69,9 @@ def tile_rows(rows: pa.Table, contract: Contract, window: WindowSpec) -> pa.Tabl
     picked = [*groups[:-2], f"{groups[-2]} AS _cell", "_commit", "count(*) AS _rows"]
     for measure in window.parsed:
         picked += _tile_sql(contract, measure)
-    return _query(rows, f"SELECT {', '.join(picked)} FROM t GROUP BY {', '.join(groups)}", tile_schema(contract, window))
+    return _query(
+        rows, f"SELECT {', '.join(picked)} FROM t GROUP BY {', '.join(groups)}", tile_schema(contract, window)
+    )
 
 
 def _tile_sql(contract: Contract, measure: Measure) -> list[str]:
@@ -83,7 +86,10 @@ def _tile_sql(contract: Contract, measure: Measure) -> list[str]:
     if function == "sum":
         return [f"{_sum_sql(contract, measure.argument, x)} AS {_name(name)}"]
     if function == "avg":
-        return [f"count({x}) AS {_name(name + '__n')}", f"{_sum_sql(contract, measure.argument, x)} AS {_name(name + '__sum')}"]
+        return [
+            f"count({x}) AS {_name(name + '__n')}",
+            f"{_sum_sql(contract, measure.argument, x)} AS {_name(name + '__sum')}",
+        ]
     if function == "stddev":
         number = f"CAST({x} AS DOUBLE)"
         return [
@@ -113,13 +119,18 @@ def _sum_sql(contract: Contract, field: str, x: str) -> str:
 
 
 def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.Table:
-    """Merge tiles of the same (`by`, cell, commit); associative and commutative up to rounding."""
+    """Merge tiles of the same (`by`, cell, commit), sorted so; associative and commutative up to rounding."""
+    keys = pl.from_arrow(tiles.select([*window.by, "_cell", "_commit"]))
+    assert isinstance(keys, pl.DataFrame)
+    if not keys.is_duplicated().any():
+        order = keys.select(pl.arg_sort_by(keys.columns)).to_series()
+        return tiles.take(order.to_arrow())
     groups = [*map(_name, window.by), "_cell", "_commit"]
     picked = [*groups, "CAST(sum(_rows) AS BIGINT) AS _rows"]
     for measure in window.parsed:
         picked += _merge_sql(contract, measure)
-    order = ", ".join(groups)
-    sql = f"SELECT {', '.join(picked)} FROM t GROUP BY {order} ORDER BY {order}"
+    listed = ", ".join(groups)
+    sql = f"SELECT {', '.join(picked)} FROM t GROUP BY {listed} ORDER BY {listed}"
     return _query(tiles, sql, tile_schema(contract, window))
 
 

@@ -26,7 +26,8 @@ LONGEST_LATENESS = timedelta(days=36_500)
 
 @dataclass
 class WindowedTiles(beam.PTransform):
-    """(shard, batch) of landed rows to (window name, batch of tiles), one element a cell and pane.
+    """(shard, batch) of landed rows to (cell, batch of tiles), one element a cell and pane; cell is its start,
+    microseconds since the epoch. The key keeps one window a key: runners pay for many windows under one.
 
     trigger: when a cell's pane fires; the default is once, when the watermark passes its end.
     """
@@ -39,7 +40,8 @@ class WindowedTiles(beam.PTransform):
         cell, offset = micros(self.window.cell), micros(self.window.offset) % micros(self.window.cell)
         return (
             rows
-            | "TileRows" >> beam.ParDo(_TileRows(self.contract, self.window)).with_output_types(tuple[str, pa.RecordBatch])
+            | "TileRows"
+            >> beam.ParDo(_TileRows(self.contract, self.window)).with_output_types(tuple[int, pa.RecordBatch])
             | "IntoCells"
             >> beam.WindowInto(
                 FixedWindows(Duration(micros=cell), Timestamp(micros=offset)),
@@ -47,8 +49,8 @@ class WindowedTiles(beam.PTransform):
                 accumulation_mode=AccumulationMode.DISCARDING,
                 allowed_lateness=LONGEST_LATENESS.total_seconds(),
             )
-            | "CombineCell" >> beam.CombinePerKey(_Gather()).with_output_types(tuple[str, pa.RecordBatch])
-            | "DropEmptyPanes" >> beam.Filter(_has_rows).with_output_types(tuple[str, pa.RecordBatch])
+            | "CombineCell" >> beam.CombinePerKey(_Gather()).with_output_types(tuple[int, pa.RecordBatch])
+            | "DropEmptyPanes" >> beam.Filter(_has_rows).with_output_types(tuple[int, pa.RecordBatch])
         )
 
 
@@ -60,7 +62,7 @@ class _TileRows(beam.DoFn):
         _, batch = element
         tiles = tile_rows(pa.Table.from_batches([batch]), self.contract, self.window)
         for cell, rows in split_by_cell(tiles):
-            yield TimestampedValue((self.window.name, as_batch(rows)), Timestamp(micros=cell))
+            yield TimestampedValue((cell, as_batch(rows)), Timestamp(micros=cell))
 
 
 class _Gather(beam.CombineFn):
@@ -83,5 +85,5 @@ class _Gather(beam.CombineFn):
         return beam.coders.IterableCoder(beam.coders.registry.get_coder(pa.RecordBatch))
 
 
-def _has_rows(element: tuple[str, pa.RecordBatch]) -> bool:
+def _has_rows(element: tuple[int, pa.RecordBatch]) -> bool:
     return element[1].num_rows > 0

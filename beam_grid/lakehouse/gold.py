@@ -18,9 +18,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beam_grid.errors import GridError
 from beam_grid.lakehouse import recompute
 from beam_grid.lakehouse.spans import Span, event_span, may_meet, timestamp_sql
-from beam_grid.lakehouse.tables import Batch, State, Table, append, columns_ddl, create, listed, quoted, read, spark_type, transaction
+from beam_grid.lakehouse.tables import Batch, State, Table, columns_ddl, create, listed, quoted, read, replace, spark_type, transaction
 from beam_grid.lakehouse.windows import definition, expanded_sql, final_sql, gold_schema, merged_sql
 from data_sources.durations import micros
 from transforms.tiles import tile_schema
@@ -34,22 +35,24 @@ _FILE_BYTES = 32 << 20
 
 
 def application(table: Table, contract: Contract, window: WindowSpec) -> str:
-    """A table made anew for another definition starts from commit 0: the definition is part of the id."""
+    """Delta's transaction id; the definition is part of it, so a window that means something else starts from commit 0."""
     return table.application(contract.name, definition(contract, window))
 
 
 def prepare(spark: SparkSession, table: Table, state: State, contract: Contract, window: WindowSpec) -> None:
-    """Make the table, or make it anew when the contract gives the window another meaning."""
-    shape = definition(contract, window)
-    if state.properties.get("beam_grid.definition") != shape:
-        properties = {"beam_grid.feed": contract.name, "beam_grid.definition": shape}
-        create(spark, table, gold_schema(contract, window), ["window_start"], properties, replace=state.version is not None)
+    """Make the table where it is missing; raises GridError where another feed's window has its name."""
+    owner = state.properties.get("beam_grid.feed", contract.name)
+    if owner != contract.name:
+        raise GridError(f"window {window.name!r}: {table.name} belongs to feed {owner}; rename the window in the contract of {contract.name}")
+    if state.version is None:
+        create(spark, table, gold_schema(contract, window), ["window_start"], {"beam_grid.feed": contract.name})
 
 
 def has_work(batch: Batch) -> bool:
-    """Whether the new commits can change the table: rows, superseded rows, or a watermark that moved."""
-    before = batch.commits[batch.applied - 1].get("watermark") if batch.applied else None
-    return bool(batch.files("rows") or batch.files("superseded")) or (batch.applied > 0 and before != batch.watermark)
+    """Whether the new commits can change the table: the first time; rows, superseded rows, or a watermark that moved."""
+    if not batch.applied:
+        return True
+    return bool(batch.files("rows") or batch.files("superseded")) or batch.commits[batch.applied - 1].get("watermark") != batch.watermark
 
 
 def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, scratch: Path) -> None:
@@ -71,7 +74,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
         rows = rows.where("__do = 'put'").select(*map(quoted, names))
         weight = batch.bytes("tiles")
         rows = rows.repartitionByRange(-(-weight // _FILE_BYTES), "window_start") if weight > _FILE_BYTES else rows.coalesce(1)
-        append(rows.sortWithinPartitions("window_start", *by), table, marked, batch.target)
+        replace(rows.sortWithinPartitions("window_start", *by), table, marked, batch.target)
         return
     span = _touched_span(batch, window)
     flips, flip_span = _flips(spark, table, batch, window)

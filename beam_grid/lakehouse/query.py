@@ -57,7 +57,7 @@ def query(lake: Lake, sql: str) -> pa.Table:
     if tokens[0].word == "SHOW":
         return _show(found)
     used = _tables_used(tokens, found)
-    return _run(lake, found, used, sql, described=tokens[0].word in ("DESCRIBE", "DESC"))
+    return _run(lake, found, used, sql)
 
 
 def _show(found: dict[str, Any]) -> pa.Table:
@@ -67,7 +67,7 @@ def _show(found: dict[str, Any]) -> pa.Table:
     return pa.table({"table": names, "version": pa.array([found["tables"][n]["version"] for n in names], pa.int64())})
 
 
-def _run(lake: Lake, found: dict[str, Any], used: list[str], sql: str, described: bool) -> pa.Table:
+def _run(lake: Lake, found: dict[str, Any], used: list[str], sql: str) -> pa.Table:
     import pyarrow as pa
     from deltalake import DeltaTable, QueryBuilder
 
@@ -174,7 +174,7 @@ def _check_query(tokens: list[_Token]) -> None:
 
 def _tables_used(tokens: list[_Token], found: dict[str, Any]) -> list[str]:
     """Tables of the set that the statement may name; raises for a `schema.table` that is not in the set."""
-    plain = [t.text[1:-1] if t.kind == "name" else t.text.lower() for t in tokens]
+    plain = [t.text[1:-1] if t.kind == "name" else t.text for t in tokens]
     used = {f"{a}.{b}" for a, dot, b in zip(plain, plain[1:], plain[2:], strict=False) if dot == "." and f"{a}.{b}" in found["tables"]}
     follows = [t.word in ("FROM", "JOIN", "DESCRIBE", "DESC", ",") for t in tokens]
     for at, (name, dot, last) in enumerate(zip(plain, plain[1:], plain[2:], strict=False)):
@@ -196,7 +196,7 @@ def _explain(cause: Exception, found: dict[str, Any]) -> str:
 
 def _known(name: str, found: dict[str, Any]) -> str:
     tables = sorted(found["tables"])
-    close = difflib.get_close_matches(name, tables, n=1, cutoff=0.6) or [t for t in tables if t.split(".")[1] == name]
+    close = difflib.get_close_matches(name.lower(), tables, n=1, cutoff=0.6) or [t for t in tables if t.split(".")[1] == name]
     return (f"did you mean {close[0]}? " if close else "") + f"tables: {', '.join(tables)}"
 
 

@@ -91,7 +91,7 @@ def _tiled(query: str, batch: Batch, window: WindowSpec, scratch: Path, commit: 
     scratch.mkdir(parents=True, exist_ok=True)
     where = scratch / f"{secrets.token_hex(8)}.parquet"
     with duckdb.connect(config={"temp_directory": str(scratch)}) as engine:
-        engine.execute("SET TimeZone = 'UTC'")
+        engine.execute("SET TimeZone = 'UTC'; SET memory_limit = '2GB'; SET preserve_insertion_order = false")
         engine.register("landed_shape", landed_schema.empty_table())
         reader = engine.sql(query).to_arrow_reader(BATCH_ROWS)
         with pq.ParquetWriter(where, schema, compression="zstd", compression_level=1) as out:

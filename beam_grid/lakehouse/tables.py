@@ -19,7 +19,7 @@ from beam_grid.errors import GridError
 from beam_grid.landing import FeedLog, Lake
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
     from data_sources.contract import Contract
 
@@ -164,7 +164,7 @@ def read(spark: SparkSession, files: Sequence[str], schema: pa.Schema) -> DataFr
     return spark.read.schema(columns_ddl(schema)).parquet(*files)
 
 
-def create(spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Sequence[str], properties: dict[str, str], replace: bool = False) -> None:
+def create(spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Sequence[str], properties: dict[str, str]) -> None:
     """Make an empty table with liquid clustering, and see that Delta took it: its writers' `clusterBy` does not."""
     keys = [name for name in cluster_by if not pa.types.is_boolean(schema.field(name).type)]
     head = [*keys, *(f.name for f in schema if f.name not in keys)]
@@ -179,7 +179,7 @@ def create(spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Seq
     }
     clause = f"CLUSTER BY ({', '.join(map(quoted, keys))})" if keys else ""
     spark.sql(
-        f"CREATE {'OR REPLACE TABLE' if replace else 'TABLE IF NOT EXISTS'} {table.sql} ({columns_ddl(schema)}) USING delta {clause} "
+        f"CREATE TABLE IF NOT EXISTS {table.sql} ({columns_ddl(schema)}) USING delta {clause} "
         f"TBLPROPERTIES ({', '.join(f'{literal(k)} = {literal(v)}' for k, v in chosen.items())})"
     )
     seen = spark.sql(f"DESCRIBE DETAIL {table.sql}").select("clusteringColumns").collect()[0][0]
@@ -201,7 +201,16 @@ def add_columns(spark: SparkSession, table: Table, state: State, schema: pa.Sche
 
 def append(rows: DataFrame, table: Table, application: str, commit: int) -> None:
     """Append once; Delta skips what this transaction id brought before."""
-    rows.write.format("delta").mode("append").option("txnAppId", application).option("txnVersion", str(commit)).save(str(table.path))
+    _writer(rows, application, commit).mode("append").save(str(table.path))
+
+
+def replace(rows: DataFrame, table: Table, application: str, commit: int) -> None:
+    """Put these rows, and their columns, in place of all there were, once. (Delta has no CREATE OR REPLACE by path.)"""
+    _writer(rows, application, commit).mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
+
+
+def _writer(rows: DataFrame, application: str, commit: int) -> DataFrameWriter:
+    return rows.write.format("delta").option("txnAppId", application).option("txnVersion", str(commit))
 
 
 @contextmanager

@@ -107,8 +107,8 @@ def parse_dates(values: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarra
 def localize(naive: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
     """Naive local microseconds to UTC by the field's `time_zone` and `on_dst`; returns times and refused indices.
 
-        spring   01:59 -> 03:00   02:30 does not exist: always refused
-        autumn   02:59 -> 02:00   02:30 is there twice: reject, earlier or later
+    spring   01:59 -> 03:00   02:30 does not exist: always refused
+    autumn   02:59 -> 02:00   02:30 is there twice: reject, earlier or later
     """
     if field.time_zone == "UTC":
         return pc.cast(naive, UTC_MICROS), np.empty(0, np.int64)

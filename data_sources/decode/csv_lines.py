@@ -50,8 +50,8 @@ def split_csv(data: bytes, first: int, contract: Contract, final: bool) -> tuple
         ends.append(single.ends[last])
         positions.append(single.positions[n])
         n = last + 1
-    arrays = (np.asarray(a, np.int64) for a in (starts, ends, positions))
-    return Records(data, *arrays, whole_lines=False), consumed
+    begin, end, position = (np.asarray(a, np.int64) for a in (starts, ends, positions))
+    return Records(data, begin, end, position, whole_lines=False), consumed
 
 
 def _closing_line(single: Records, n: int, contract: Contract) -> int | None:
@@ -77,7 +77,9 @@ def _texts(single: Records, n: int) -> Iterator[str]:
 
 def _unclosed(single: Records, n: int, last: int, contract: Contract) -> bool:
     text = "\n".join(single.raw(i).decode("latin-1") for i in range(n, last + 1))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=contract.csv.delimiter, quotechar=contract.csv.quote, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=contract.csv.delimiter, quotechar=contract.csv.quote, strict=True
+    )
     try:
         next(reader)
     except csv.Error as cause:
@@ -96,7 +98,9 @@ def header_names(raw: bytes, contract: Contract) -> list[str]:
             raise ValueError(f"the header names {name!r} twice")
     if not set(names) & set(wanted):
         seen = text[:100]
-        raise ValueError(f"the header {seen!r} has none of the contract's columns; is the delimiter {contract.csv.delimiter!r}?")
+        raise ValueError(
+            f"the header {seen!r} has none of the contract's columns; is the delimiter {contract.csv.delimiter!r}?"
+        )
     return names
 
 
@@ -114,7 +118,9 @@ def decode_csv(records: Records, contract: Contract, names: list[str]) -> Decode
         elif any_quote and quote in raw:
             values = _parse_quoted(raw, contract)
             if values is None:
-                rejecting.add(i, "undecodable", "csv", "a quote is never closed or the bytes are not " + contract.csv.encoding)
+                rejecting.add(
+                    i, "undecodable", "csv", "a quote is never closed or the bytes are not " + contract.csv.encoding
+                )
             elif _right_width(len(values), names, i, rejecting):
                 parsed[i] = [None if v in contract.csv.nulls else v for v in values]
         elif _right_width(raw.count(contract.csv.delimiter.encode()) + 1, names, i, rejecting):
@@ -139,7 +145,14 @@ def _right_width(width: int, names: list[str], i: int, rejecting: Rejecting) -> 
 def _parse_quoted(raw: bytes, contract: Contract) -> list[str] | None:
     try:
         text = raw.decode(contract.csv.encoding)
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=contract.csv.delimiter, quotechar=contract.csv.quote, strict=False))
+        rows = list(
+            csv.reader(
+                io.StringIO(text, newline=""),
+                delimiter=contract.csv.delimiter,
+                quotechar=contract.csv.quote,
+                strict=False,
+            )
+        )
     except (UnicodeDecodeError, csv.Error):
         return None
     return rows[0] if len(rows) == 1 else None
@@ -148,7 +161,7 @@ def _parse_quoted(raw: bytes, contract: Contract) -> list[str] | None:
 def _read_plain(
     records: Records, plain: list[int], contract: Contract, names: list[str], rejecting: Rejecting
 ) -> tuple[pa.Table, list[int]]:
-    data = records.take(np.asarray(plain, np.int64)).joined() if plain else b""
+    data = bytes(records.take(np.asarray(plain, np.int64)).joined()) if plain else b""
     encoding = contract.csv.encoding
     try:
         if encoding.lower().replace("-", "") not in ("utf8", "ascii"):
@@ -169,8 +182,12 @@ def _read_plain(
         return schema.empty_table(), plain
     table = pyarrow.csv.read_csv(
         pa.BufferReader(data),
-        read_options=pyarrow.csv.ReadOptions(column_names=schema.names, block_size=max(len(data), 1) + 1, use_threads=False),
-        parse_options=pyarrow.csv.ParseOptions(delimiter=contract.csv.delimiter, quote_char=False, ignore_empty_lines=False),
+        read_options=pyarrow.csv.ReadOptions(
+            column_names=schema.names, block_size=max(len(data), 1) + 1, use_threads=False
+        ),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=contract.csv.delimiter, quote_char=False, ignore_empty_lines=False
+        ),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=schema, null_values=contract.csv.nulls, strings_can_be_null=True
         ),
@@ -190,7 +207,9 @@ def _typed(text: pa.Table, index: np.ndarray, contract: Contract, names: list[st
         typed, bad = parse_text(column, field)
         for i in bad.tolist():
             rule = f"{'time' if field.type in ('timestamp', 'date') else 'type'}:{field.name}"
-            rejecting.add(index[i], "undecodable", rule, f"{field.name}: {column[i].as_py()[:60]!r} is not a {field.type}")
+            rejecting.add(
+                index[i], "undecodable", rule, f"{field.name}: {column[i].as_py()[:60]!r} is not a {field.type}"
+            )
         columns.append(typed)
     extra = [at for at in range(len(names)) if at not in used]
     columns.append(_extra(text, extra, names))
@@ -201,7 +220,9 @@ def _extra(text: pa.Table, at: list[int], names: list[str]) -> pa.Array:
     if not at:
         return pa.nulls(text.num_rows, pa.string())
     columns = [text.column(i).to_pylist() for i in at]
-    rows = ({names[i]: v for i, v in zip(at, values, strict=True) if v is not None} for values in zip(*columns, strict=True))
+    rows = (
+        {names[i]: v for i, v in zip(at, values, strict=True) if v is not None} for values in zip(*columns, strict=True)
+    )
     return pa.array([json.dumps(r, ensure_ascii=False, sort_keys=True) if r else None for r in rows], pa.string())
 
 

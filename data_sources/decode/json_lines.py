@@ -46,7 +46,9 @@ def decode_json(records: Records, contract: Contract) -> Decoded:
     return finish(raw, index, contract, rejecting, records.positions)
 
 
-def finish(raw: pa.Table, index: np.ndarray, contract: Contract, rejecting: Rejecting, positions: np.ndarray) -> Decoded:
+def finish(
+    raw: pa.Table, index: np.ndarray, contract: Contract, rejecting: Rejecting, positions: np.ndarray
+) -> Decoded:
     """Parse times, refuse nulls where a value is due, and drop what was refused."""
     columns = []
     for field in contract.fields:
@@ -58,7 +60,9 @@ def finish(raw: pa.Table, index: np.ndarray, contract: Contract, rejecting: Reje
             column, bad = parse(column, field)
             for i in bad.tolist():
                 text = raw[field.input_name][i].as_py()
-                rejecting.add(index[i], "undecodable", f"time:{field.name}", f"{field.name}: {text[:60]!r} is not a {field.type}")
+                rejecting.add(
+                    index[i], "undecodable", f"time:{field.name}", f"{field.name}: {text[:60]!r} is not a {field.type}"
+                )
         if column.null_count and field.name in contract.required:
             empty = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
             rejecting.add_all(index[empty], "undecodable", f"null:{field.name}", f"{field.name} is missing or null")
@@ -93,7 +97,7 @@ def _doubtful(records: Records) -> np.ndarray:
     doubtful = (lengths < 2) | (lengths > MAX_RECORD)
     last = np.maximum(records.ends - 1, 0)
     doubtful |= (buffer[np.minimum(records.starts, len(buffer) - 1)] != ord("{")) | (buffer[last] != ord("}"))
-    flat = records.data.count(b"{") + records.data.count(b"[") == len(records)
+    flat = b"[" not in records.data and np.count_nonzero(buffer == ord("{")) == len(records)
     if flat and records.whole_lines and not doubtful.any():
         return doubtful
     for i in np.flatnonzero(~doubtful).tolist():
@@ -104,7 +108,11 @@ def _doubtful(records: Records) -> np.ndarray:
 
 
 def _decode_blocks(
-    records: Records, at: np.ndarray, contract: Contract, parts: list[tuple[np.ndarray, pa.Table]], strict: list[int],
+    records: Records,
+    at: np.ndarray,
+    contract: Contract,
+    parts: list[tuple[np.ndarray, pa.Table]],
+    strict: list[int],
     sifted: bool = False,
 ) -> None:
     """Decode the records at `at` together; cut smaller what the block reader refuses."""
@@ -151,7 +159,10 @@ def _sift(records: Records, at: np.ndarray, contract: Contract) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _sieve(contract: Contract) -> msgspec.json.Decoder[Any]:
     kinds = {"string": str, "date": str, "timestamp": str, "float64": float, "int64": int, "bool": bool}
-    fields = [(f"f{n}", kinds.get(f.type, Any) | None if f.type in kinds else Any, None) for n, f in enumerate(contract.fields)]
+    fields = [
+        (f"f{n}", kinds.get(f.type, Any) | None if f.type in kinds else Any, None)
+        for n, f in enumerate(contract.fields)
+    ]
     names = {f"f{n}": f.input_name for n, f in enumerate(contract.fields)}
     return msgspec.json.Decoder(msgspec.defstruct("Sieve", fields, rename=names))
 
@@ -159,10 +170,9 @@ def _sieve(contract: Contract) -> msgspec.json.Decoder[Any]:
 def _read_block(records: Records, contract: Contract) -> pa.Table | None:
     schema = _raw_schema(contract)
     schema = schema.remove(schema.get_field_index("_extra"))
-    data = records.joined()
     try:
         return pyarrow.json.read_json(
-            pa.BufferReader(data),
+            pa.BufferReader(records.joined()),
             read_options=pyarrow.json.ReadOptions(block_size=max(MAX_RECORD + 1, 1 << 20)),
             parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
         )

@@ -10,7 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_sources.contract import Contract, FieldSpec
-from data_sources.decode.casting import MICROS, UTC_MICROS, drop_non_finite, localize, parse_dates, parse_timestamps, try_cast
+from data_sources.decode.casting import (
+    MICROS,
+    UTC_MICROS,
+    drop_non_finite,
+    localize,
+    parse_dates,
+    parse_timestamps,
+    try_cast,
+)
 from data_sources.decode.json_lines import finish
 from data_sources.decode.rejects import Decoded, Rejecting
 
@@ -19,7 +27,9 @@ def decode_parquet(table: pa.Table, first: int, contract: Contract) -> Decoded:
     """Rows and rejects of a Parquet table whose first row has position `first`; see Decoded."""
 
     def raw(i: int) -> bytes:
-        return json.dumps(table.slice(i, 1).to_pylist()[0], default=_plain, ensure_ascii=False).encode("utf-8", "replace")
+        return json.dumps(table.slice(i, 1).to_pylist()[0], default=_plain, ensure_ascii=False).encode(
+            "utf-8", "replace"
+        )
 
     positions = np.arange(first, first + table.num_rows, dtype=np.int64)
     rejecting = Rejecting(raw, positions)
@@ -32,7 +42,9 @@ def decode_parquet(table: pa.Table, first: int, contract: Contract) -> Decoded:
         typed, bad = _convert(column, field)
         for i in bad.tolist():
             seen = str(column[i].as_py())[:60]
-            rejecting.add(i, "undecodable", f"type:{field.name}", f"{field.name}: {column.type} {seen!r} is not a {field.type}")
+            rejecting.add(
+                i, "undecodable", f"type:{field.name}", f"{field.name}: {column.type} {seen!r} is not a {field.type}"
+            )
         columns.append(typed)
     declared = {f.input_name for f in contract.fields}
     unknown = [name for name in table.column_names if name not in declared]
@@ -66,8 +78,14 @@ def _convert(column: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
         or (field.type == "bool" and pa.types.is_boolean(kind))
         or (field.type == "date" and pa.types.is_date(kind))
         or (field.type == "int64" and pa.types.is_integer(kind))
-        or (field.type == "float64" and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)))
-        or (field.type.startswith("decimal") and (pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind)))
+        or (
+            field.type == "float64"
+            and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+        )
+        or (
+            field.type.startswith("decimal")
+            and (pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind))
+        )
     )
     if not fits:
         bad = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
@@ -84,7 +102,9 @@ def _extra(table: pa.Table, unknown: list[str]) -> pa.Array:
     if not unknown:
         return pa.nulls(table.num_rows, pa.string())
     rows = ({k: v for k, v in row.items() if v is not None} for row in table.select(unknown).to_pylist())
-    return pa.array([json.dumps(r, default=_plain, ensure_ascii=False, sort_keys=True) if r else None for r in rows], pa.string())
+    return pa.array(
+        [json.dumps(r, default=_plain, ensure_ascii=False, sort_keys=True) if r else None for r in rows], pa.string()
+    )
 
 
 def _plain(value: Any) -> str:

@@ -76,9 +76,7 @@ def meters() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def generate(
-    out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, messy: bool = False
-) -> dict[str, int]:
+def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, messy: bool = False) -> dict[str, int]:
     """Write `out/smart_meter_kafka/smart_meter_readings_YYYY-MM-DD.json` and `out/truth.json`.
 
     One file per day of arrival from 2025-06-15 (UTC); sorted by name they are one log. Every meter has
@@ -384,7 +382,5 @@ def _read_truth(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): remove it, or choose another folder") from error
     if not isinstance(truth, dict):
-        raise ValueError(
-            f"{path} holds a {type(truth).__name__}, not an object: remove it, or choose another folder"
-        )
+        raise ValueError(f"{path} holds a {type(truth).__name__}, not an object: remove it, or choose another folder")
     return truth

@@ -146,9 +146,7 @@ def _positive(text: str) -> float:
 
 def _topic(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in (".", ".."):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} cannot name a topic: use letters, digits, '.', '_' and '-'"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} cannot name a topic: use letters, digits, '.', '_' and '-'")
     return text
 
 

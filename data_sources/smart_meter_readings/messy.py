@@ -129,9 +129,7 @@ def damage(lines: bytes, kind: npt.NDArray[np.uint8], rng: np.random.Generator) 
 def _draw(shares: dict[str, float], u: npt.NDArray[np.float64]) -> dict[str, Mask]:
     """For each name which of the uniform numbers fell to it; to some fell none, to none fell two."""
     ends = np.cumsum(list(shares.values()))
-    return {
-        name: (u >= end - share) & (u < end) for (name, share), end in zip(shares.items(), ends, strict=True)
-    }
+    return {name: (u >= end - share) & (u < end) for (name, share), end in zip(shares.items(), ends, strict=True)}
 
 
 def _any(masks: dict[str, Mask], n: int) -> Mask:
@@ -178,9 +176,7 @@ def _copies(rows: pl.DataFrame, masks: dict[str, Mask], rng: np.random.Generator
 def _conflicting(copies: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     """The same reading with another number. At most 0.04 kWh more: it never passes a corrected value."""
     more = pl.Series(rng.integers(1, 41, copies.height)) / 1000
-    return copies.with_columns(
-        (pl.col("reading_kwh") + more).round(3), pl.lit(_CONFLICT, pl.Int64).alias("_version")
-    )
+    return copies.with_columns((pl.col("reading_kwh") + more).round(3), pl.lit(_CONFLICT, pl.Int64).alias("_version"))
 
 
 def _corrected(copies: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:

@@ -152,7 +152,7 @@ def readings(count: int, seed: int = 0, **fixed: Any) -> list[dict[str, Any]]:
             {
                 "id": f"r{seed}-{n}", "at": START + timedelta(seconds=k * 14 + 1), "order": seed, "meter": [None, "m1", "m2"][k % 3],
                 "zone": ["A", "B", None][k % 7 % 3], "kwh": None if k % 5 == 0 else k / 10, "price": f"{k}.{k % 100:02d}" if k % 4 else None,
-                "register": 1e7 + k / 1e3, "odd.name": START.date(),
+                "register": 1e7 + k / 10, "odd.name": START.date(),
             } | fixed
         )  # fmt: skip
     for row in made:
@@ -175,7 +175,7 @@ EXPECTED = {
         FROM (SELECT *, unnest([((epoch_us("at") - 300000000) // 1200000000 - k) * 1200000000 + 300000000 for k in range(0, 3)]) AS s FROM rows)
         GROUP BY s, zone""",
     "whole": """
-        SELECT make_timestamptz(s) AS window_start, make_timestamptz(s + 86400000000) AS window_end, count(*) AS n, stddev_samp(register) AS register
+        SELECT make_timestamptz(s) AS window_start, make_timestamptz(s + 86400000000) AS window_end, count(*) AS n, stddev_samp(register - 1e7) AS register
         FROM (SELECT *, epoch_us("at") // 86400000000 * 86400000000 AS s FROM rows) GROUP BY s""",
 }
 

@@ -33,9 +33,7 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
 
     Topics are shared: give each test its own. A test that calls `stop()` calls `start()` too.
     """
-    broker = KafkaBroker(
-        jars.resolve(_HERE / "kafka" / "pom.xml"), tmp_path_factory.mktemp("kafka")
-    )
+    broker = KafkaBroker(jars.resolve(_HERE / "kafka" / "pom.xml"), tmp_path_factory.mktemp("kafka"))
     try:
         broker.start()
         yield broker

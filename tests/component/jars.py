@@ -58,9 +58,7 @@ def _copy_dependencies(pom: Path, folder: Path) -> None:
         f"-DoutputDirectory={folder}", "-DincludeScope=runtime",
     ]  # fmt: skip
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_PATIENCE
-        )
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_PATIENCE)
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(
             f"jars of {pom}: Maven was not done after {_PATIENCE} s; is the network slow, or a "

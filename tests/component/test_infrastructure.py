@@ -91,21 +91,15 @@ def test_the_broker_keeps_its_port_and_messages_when_it_was_down(kafka_broker: K
     kafka_broker.stop()
     try:
         with pytest.raises(KafkaException):
-            AdminClient({"bootstrap.servers": kafka_broker.bootstrap, "log_level": 0}).list_topics(
-                timeout=1
-            )
+            AdminClient({"bootstrap.servers": kafka_broker.bootstrap, "log_level": 0}).list_topics(timeout=1)
     finally:
         kafka_broker.start()
     assert _read(kafka_broker, "survivor", partition=0, count=1) == [(0, 7, b"still here")]
 
 
-def _read(
-    broker: KafkaBroker, topic: str, partition: int, count: int
-) -> list[tuple[int | None, int, bytes | None]]:
+def _read(broker: KafkaBroker, topic: str, partition: int, count: int) -> list[tuple[int | None, int, bytes | None]]:
     """(offset, timestamp, value) of the partition's first messages, or what came in 10 s."""
-    consumer = Consumer(
-        {"bootstrap.servers": broker.bootstrap, "group.id": "test", "enable.auto.commit": False}
-    )
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "test", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, partition, 0)])
     read: list[tuple[int | None, int, bytes | None]] = []
     deadline = time.monotonic() + 10
@@ -257,9 +251,7 @@ class UpTo(beam.DoFn):
 
 # `from __future__ import annotations` makes annotations texts, and Beam takes a text for Any:
 # the annotation above tells it nothing, and elements are pickled without a word.
-@pytest.mark.parametrize(
-    ("told", "uses"), [(True, {"encode": 6, "decode": 6}), (False, {})], ids=["told", "annotated"]
-)
+@pytest.mark.parametrize(("told", "uses"), [(True, {"encode": 6, "decode": 6}), (False, {})], ids=["told", "annotated"])
 def test_a_registered_coder_is_used_where_the_type_is_told_and_only_there(
     on_spark: PipelineOptions, tmp_path: Path, told: bool, uses: dict[str, int]
 ) -> None:
@@ -308,9 +300,7 @@ def test_a_job_server_that_cannot_start_says_why() -> None:
         pytest.fail("started from nothing")
 
 
-def test_neither_job_server_nor_its_files_outlive_a_killed_process(
-    spark_job_server_jars: Path, tmp_path: Path
-) -> None:
+def test_neither_job_server_nor_its_files_outlive_a_killed_process(spark_job_server_jars: Path, tmp_path: Path) -> None:
     script = (
         "import os; from runners import spark\n"
         "with spark.options('local[1]') as options:\n"

@@ -247,10 +247,7 @@ def test_every_kind_of_mess_is_there(tmp_path):
 def test_copies_cross_the_boundary_between_files(tmp_path):
     generate(tmp_path, scale=0.25, days=2, messy=True)
     paths = sorted((tmp_path / "smart_meter_kafka").iterdir())
-    keys = [
-        {record["event_id"] for record in map(decode, path.read_bytes().splitlines()) if record}
-        for path in paths
-    ]
+    keys = [{record["event_id"] for record in map(decode, path.read_bytes().splitlines()) if record} for path in paths]
     assert len(keys) == 3
     assert len(keys[0] & keys[1]) > 30
     assert len(keys[1] & keys[2]) > 30
@@ -264,9 +261,7 @@ def test_corrections_take_back_an_extreme_and_move_it_to_another_group(tmp_path)
     for record in on_time:
         versions[record["event_id"], record["timestamp"]].append(record)
         windows[record["meter_id"], int(record["time"].timestamp()) // 900].append(record["reading_kwh"])
-    moved = [
-        (old, new) for old, *more in versions.values() for new in more if new["meter_id"] != old["meter_id"]
-    ]
+    moved = [(old, new) for old, *more in versions.values() for new in more if new["meter_id"] != old["meter_id"]]
     assert len(moved) > 200
     for old, new in moved:
         assert old["region"] != new["region"]

@@ -1,0 +1,42 @@
+# What a person can do here. Each target does its own set-up; `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PYTHONPATH := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test lint bench clean
+
+help: ## list what can be done here
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install everything into .venv in this checkout
+
+$(STAMP): setup.py requirements/run.txt requirements/test.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## sample data to a report: demo/report.html
+	$(BIN)/beam-grid demo
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint ## the quick lane: lint, types, unit tests
+	$(BIN)/python -m pytest -q -m 'not spark and not component' -n 2
+
+test: lint ## everything: unit, properties, Spark, a real Kafka broker, a real SparkRunner
+	@command -v java >/dev/null || { echo 'make test needs Java 17 or later: install it and put java on the PATH'; exit 2; }
+	@command -v mvn >/dev/null || { echo 'make test needs Maven for the component tests (a Kafka broker, a Spark job server): install it and put mvn on the PATH'; exit 2; }
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+bench: $(STAMP) ## this product beside its peers, one run, ratios
+	$(BIN)/python -m benchmarks.run
+
+clean: ## remove what the targets made, .venv included
+	rm -rf $(VENV) .jars demo bench-data build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,474 @@
+"""The command line. Results go to stdout, all else to stderr.
+
+Exit codes: 0 done; 1 ran, but something failed, was skipped or did not balance; 2 usage or environment;
+130 interrupted. Imports stand inside the commands: a query must not wait for Beam, nor `--help` for anything.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from beam_grid.console import Progress, say, set_up_logs
+from beam_grid.errors import GridError
+
+if TYPE_CHECKING:
+    from beam_grid.land import Landed
+    from beam_grid.landing import Lake
+    from data_sources.contract import Contract
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+LAKE = click.option(
+    "--lake", required=True, metavar="DIR", help="The lake's folder.", envvar="BEAM_GRID_LAKE", show_envvar=True
+)
+FORMAT = click.option(
+    "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
+)
+MASTER = click.option("--spark-master", metavar="URL", default=None, help="Spark master; the default is this machine.")
+
+
+@click.group(context_settings=CONTEXT)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", envvar="BEAM_GRID_LOG_FORMAT", show_envvar=True
+)
+@click.option(
+    "--debug", is_flag=True, envvar="BEAM_GRID_DEBUG", show_envvar=True, help="Libraries' logs and tracebacks."
+)
+@click.version_option(package_name="beam-grid", prog_name="beam-grid")
+@click.pass_context
+def cli(ctx: click.Context, log_format: str, debug: bool) -> None:
+    """Event-time dataflow for electricity grids: files and Kafka to tables you can trust, and a report."""
+    ctx.obj = {"json": log_format == "json", "debug": debug}
+    set_up_logs(log_format, debug)
+
+
+class _Time(click.ParamType):
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write it as 2025-06-15T14:00:00Z", param, ctx)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
+        since = found - datetime(1970, 1, 1, tzinfo=UTC)
+        return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
+
+
+class _Duration(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        from data_sources.durations import parse_duration
+
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(value).total_seconds()
+        except ValueError as cause:
+            self.fail(str(cause), param, ctx)
+
+
+def _land_options(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.argument("feeds", nargs=-1, metavar="[FEED...]"),
+            click.option(
+                "--source", required=True, metavar="S", help="A file, folder or glob, or kafka://host:port/topic."
+            ),
+            LAKE,
+            click.option(
+                "--contract", "contracts", multiple=True, metavar="FILE", help="Contract of a feed of your own."
+            ),
+            click.option("--runner", type=click.Choice(["direct", "spark"]), default="direct", show_default=True),
+            MASTER,
+            click.option(
+                "--slice-rows", type=click.IntRange(1), default=500_000, show_default=True, help="Records a commit."
+            ),
+            click.option("--shards", type=click.IntRange(1, 1024), help="At a feed's first commit; 4 unless given."),
+            click.option("--now", type=_Time(), metavar="T", help="The run's clock, for what counts as the future."),
+            click.option(
+                "--kafka-config",
+                metavar="FILE",
+                envvar="BEAM_GRID_KAFKA_CONFIG",
+                help="Connection settings, key=value lines (TLS, SASL).",
+            ),
+            click.option("--follow", is_flag=True, help="Go on until interrupted, looking for new records."),
+            click.option(
+                "--every",
+                type=_Duration(),
+                default="10s",
+                show_default=True,
+                metavar="10s",
+                help="How often --follow looks.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_land_options
+@click.pass_obj
+def land(obj: dict[str, Any], follow: bool, every: float, lake: str, **given: Any) -> None:
+    """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
+    _repeat(follow, every, lambda: _land(obj, lake, **given))
+
+
+@cli.command()
+@click.argument("feeds", nargs=-1, metavar="[FEED...]")
+@LAKE
+@MASTER
+@click.pass_obj
+def refine(obj: dict[str, Any], feeds: tuple[str, ...], lake: str, spark_master: str | None) -> None:
+    """Bring the Delta tables up to the last commit."""
+    _refine(obj, lake, list(feeds) or None, spark_master)
+
+
+@cli.command()
+@_land_options
+@click.pass_obj
+def run(obj: dict[str, Any], follow: bool, every: float, lake: str, spark_master: str | None, **given: Any) -> None:
+    """land, then refine."""
+
+    def both() -> int:
+        code = _land(obj, lake, spark_master=spark_master if given["runner"] == "spark" else None, **given)
+        _refine(obj, lake, None, None if given["runner"] == "spark" else spark_master)
+        return code
+
+    _repeat(follow, every, both)
+
+
+def _repeat(follow: bool, every: float, once: Any) -> None:
+    code = once()
+    while follow:
+        time.sleep(every)
+        code = max(code, once())
+    if code:
+        raise SystemExit(code)
+
+
+def _land(
+    obj: dict[str, Any],
+    lake_path: str,
+    feeds: tuple[str, ...],
+    contracts: tuple[str, ...],
+    source: str,
+    spark_master: str | None,
+    **given: Any,
+) -> int:
+    from beam_grid import feeds as known
+    from beam_grid.land import Options, land
+    from beam_grid.landing import Lake
+
+    chosen = known.chosen(feeds, contracts, source)
+    if not chosen:
+        raise GridError(
+            f"source {source}: holds nothing that a known feed's files or topic match; name the feed or give --contract FILE"
+        )
+    lake = Lake.open(lake_path)
+    options = Options(
+        source=source,
+        own_globs=len(chosen) > 1 or not (feeds or contracts),
+        command=_command(),
+        spark_master=spark_master or "local[2]",
+        **given,
+    )
+    code, before = 0, {c.name: lake.feed(c.name).last for c in chosen}
+    with lake.lock("land"):
+        for contract in chosen:
+            with Progress(f"land {contract.name}", obj["json"]).shown() as progress:
+                landed = land(
+                    lake,
+                    contract,
+                    options,
+                    lambda done, plan, p=progress: p.at(done.fates["read"], None, f"commit {done.commits}"),
+                )
+            _tell(landed, contract, lake)
+            code = max(code, 1 if landed.problems else 0)
+            if before[contract.name] == 0:
+                lake.feed(contract.name).collect_garbage()
+    return code
+
+
+def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
+    """The summary of a land: the equation, the rejects by rule, what was left out."""
+    f = landed.fates
+    if not landed.commits:
+        say(f"{landed.feed}: nothing new")
+    else:
+        rate = f["read"] / max(landed.seconds, 1e-9)
+        say(
+            f"{landed.feed}: read {f['read']:,} = landed {f['landed']:,} + duplicates {f['duplicates']:,} + late {f['late']:,}"
+            f" + rejected {f['rejected']:,}; superseded {f['superseded']:,}, conflicts {f['conflicts']:,}"
+            f" ({landed.commits} commit{'s' if landed.commits > 1 else ''}, {landed.seconds:.1f} s, {rate:,.0f} records/s)"
+        )
+    if landed.rejected_by:
+        worst = sorted(landed.rejected_by.items(), key=lambda r: -r[1])[:3]
+        say(
+            "  rejects: "
+            + ", ".join(f"{rule} {n:,}" for rule, n in worst)
+            + f"; see beam-grid inspect rejected --lake {lake.path}"
+        )
+    for problem in landed.problems:
+        say(f"  left out: {problem}")
+
+
+def _refine(obj: dict[str, Any], lake_path: str, feeds: list[str] | None, spark_master: str | None) -> None:
+    from beam_grid.landing import Lake
+    from beam_grid.refine import refine
+
+    lake = Lake.open(lake_path, create=False)
+    result = refine(lake, feeds, spark_master=spark_master, progress=None if obj["json"] else say)
+    if not result.feeds:
+        say("tables: nothing new")
+        return
+    brought = ", ".join(f"{feed} {n} commit{'s' if n != 1 else ''}" for feed, n in result.feeds.items())
+    say(f"tables: {brought} applied to {len(result.tables)} tables in {result.seconds:.1f} s")
+
+
+@cli.command()
+@click.argument("sql")
+@LAKE
+@FORMAT
+def query(sql: str, lake: str, form: str) -> None:
+    """Ask the tables in SQL (DataFusion); reading statements only."""
+    from beam_grid.lakehouse.query import query as ask
+    from beam_grid.landing import Lake
+    from beam_grid.show import show
+
+    show(ask(Lake.open(lake, create=False), sql), form, limit=1000)
+
+
+@cli.command()
+@LAKE
+@FORMAT
+def ledger(lake: str, form: str) -> None:
+    """What became of every record, per feed, and whether it balances."""
+    from beam_grid.landing import Lake
+    from beam_grid.ledger import ledger as book
+    from beam_grid.show import show
+
+    answer = book(Lake.open(lake, create=False))
+    show(answer, form)
+    if not all(answer["balanced"].to_pylist()):
+        raise SystemExit(1)
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["rejected", "late", "conflicts", "commits", "lineage"]))
+@LAKE
+@click.option("--feed", metavar="F", help="Only this feed.")
+@FORMAT
+def inspect(what: str, lake: str, feed: str | None, form: str) -> None:
+    """Look at rejects, late rows, conflicts, commits, or where rows came from."""
+    from beam_grid.inspect import inspect as look
+    from beam_grid.landing import Lake
+    from beam_grid.show import show
+
+    show(look(Lake.open(lake, create=False), what, feed), form, limit=100)
+
+
+@cli.command()
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.option("--out", required=True, metavar="DIR", help="Folder for the data; truth.json is written beside it.")
+@click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Times the readings of a day.")
+@click.option("--days", type=int, default=1, show_default=True)
+@click.option("--messy", is_flag=True, help="Add duplicates, disorder, late, future and broken records.")
+def generate(sources: tuple[str, ...], out: str, **given: Any) -> None:
+    """Make sample data and the truth a run should count."""
+    from beam_grid.generate import generate as make
+
+    for name, counts in make(sources, Path(out), **given).items():
+        say(f"{name}: {counts['read']:,} records in {out}, truth in {Path(out) / 'truth.json'}")
+
+
+@cli.command()
+@LAKE
+@MASTER
+def maintain(lake: str, spark_master: str | None) -> None:
+    """OPTIMIZE where it pays, VACUUM, remove what no commit lists."""
+    from beam_grid.lakehouse.maintain import maintain as keep
+    from beam_grid.landing import Lake
+
+    opened = Lake.open(lake, create=False)
+    for line in keep(opened, spark_master=spark_master, progress=say):
+        click.echo(str(line))
+    with opened.lock("land"):
+        gone = sum(opened.feed(name).collect_garbage() for name in opened.feeds)
+    click.echo(f"landing: {gone} abandoned attempt{'s' if gone != 1 else ''} removed")
+
+
+@cli.command()
+@LAKE
+@click.option("--out", required=True, metavar="FILE.html", help="Where the report is written.")
+@click.option("--open", "open_it", is_flag=True, help="Show it in the browser.")
+def report(lake: str, out: str, open_it: bool) -> None:
+    """Write one self-contained HTML file on what was read and what came of it."""
+    from beam_grid.landing import Lake
+    from beam_grid.report import write_report
+
+    path = Path(out)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_report(Lake.open(lake, create=False), path, command=_command())
+    except OSError as cause:
+        raise GridError(f"report {out}: cannot be written ({cause.strerror or cause})") from cause
+    say(f"report: {path}")
+    if open_it:
+        click.launch(path.absolute().as_uri())
+
+
+@cli.command()
+@click.option("--out", default="demo", show_default=True, metavar="DIR", help="Folder for data, lake and report.")
+@click.option("--days", type=int, default=2, show_default=True)
+@click.pass_obj
+def demo(obj: dict[str, Any], out: str, days: int) -> None:
+    """Everything on sample data: generate, land, refine, report."""
+    from beam_grid.demo import demo as show_all
+
+    show_all(
+        Path(out),
+        days,
+        lambda lake, source: _land(
+            obj,
+            lake,
+            (),
+            (),
+            source,
+            None,
+            runner="direct",
+            slice_rows=500_000,
+            shards=None,
+            now=None,
+            kafka_config=None,
+        ),
+        lambda lake: _refine(obj, lake, None, None),
+        _command(),
+    )
+
+
+@cli.command()
+def doctor() -> None:
+    """What this machine has and lacks, line by line."""
+    from beam_grid.doctor import examine
+
+    lacking = False
+    for found in examine():
+        click.echo(f"{'ok  ' if found.ok else 'MISS' if found.needed else 'none'}  {found.what:<14} {found.seen}")
+        lacking |= found.needed and not found.ok
+    if lacking:
+        raise SystemExit(2)
+
+
+@cli.group(context_settings=CONTEXT)
+def contracts() -> None:
+    """List, show and check contracts."""
+
+
+@contracts.command("list")
+@FORMAT
+def contracts_list(form: str) -> None:
+    """The built-in feeds."""
+    import pyarrow as pa
+
+    from beam_grid.feeds import built_in
+    from beam_grid.show import show
+
+    rows = [
+        {
+            "feed": c.name,
+            "format": c.format,
+            "topic": c.topic,
+            "load": c.lake.load,
+            "windows": ", ".join(w.name for w in c.windows),
+            "description": c.description,
+        }
+        for c in built_in().values()
+    ]
+    show(pa.Table.from_pylist(rows), form)
+
+
+@contracts.command("show")
+@click.argument("feed")
+@click.option("--format", "form", type=click.Choice(["md", "ddl", "arrow"]), default="md", show_default=True)
+@click.option("--contract", "path", metavar="FILE", help="Show this file's instead of a built-in one.")
+def contracts_show(feed: str, form: str, path: str | None) -> None:
+    """One feed's contract as Markdown, Spark DDL or Arrow schema. FEED is a name or a contract file."""
+    from beam_grid.feeds import chosen
+    from data_sources import faces
+    from data_sources.contract import load_contract
+
+    if path is None and feed.endswith(".toml"):
+        path = feed
+    contract = load_contract(path) if path else chosen((feed,), (), "")[0]
+    click.echo({"md": faces.markdown, "ddl": faces.ddl, "arrow": faces.arrow}[form](contract))
+
+
+@contracts.command("check")
+@click.argument("file")
+def contracts_check(file: str) -> None:
+    """Say what is wrong with a contract file, naming field and remedy."""
+    from data_sources.contract import load_contract
+
+    contract = load_contract(file)
+    for warning in contract.warnings:
+        say(f"{file}: warning: {warning}")
+    click.echo(
+        f"{file}: ok: feed {contract.name}, {len(contract.fields)} fields, {len(contract.windows)} windows, {len(contract.rules)} rules"
+    )
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["beam-grid", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("BEAM_GRID_DEBUG"))
+    try:
+        code = cli.main(standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        say("interrupted; what was committed stays, the rest is read again by the next run")
+        code = 130
+    except click.ClickException as cause:
+        cause.show()
+        code = cause.exit_code
+    except GridError as cause:
+        if debug:
+            raise
+        say(f"error: {cause}")
+        code = cause.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    except Exception as cause:
+        if debug:
+            raise
+        code = _unforeseen(cause)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unforeseen(cause: Exception) -> int:
+    from data_sources.contract import ContractError
+
+    if isinstance(cause, ContractError):
+        say(f"error: {cause}")
+        return 2
+    if isinstance(cause, ValueError) and cause.__class__.__module__.startswith(("data_sources", "beam_grid")):
+        say(f"error: {cause}")
+        return 2
+    say(f"error: {type(cause).__name__}: {cause}; run again with --debug (beam-grid --debug ...) for the traceback")
+    return 1

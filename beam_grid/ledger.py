@@ -1,0 +1,49 @@
+"""The ledger: what became of every record, per feed, and whether it balances.
+
+`read = landed + duplicates + late + rejected` must hold in each commit; the landed files must hold as many rows as
+the commits say; and, where the tables stand at the last commit, silver must hold `landed - superseded` rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from beam_grid.landing import FATES, Lake
+
+SCHEMA = pa.schema([("feed", pa.string()), *((f, pa.int64()) for f in FATES), ("balanced", pa.bool_())])
+
+
+def ledger(lake: Lake) -> pa.Table:
+    """One row a feed: SCHEMA."""
+    from beam_grid.refine import versions
+
+    published = versions(lake) or {"commits": {}}
+    rows = []
+    for name in lake.feeds:
+        feed = lake.feed(name)
+        totals, balanced = dict.fromkeys(FATES, 0), True
+        for commit in feed.commits():
+            fates = commit["fates"]
+            balanced &= fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"]
+            balanced &= all(_written(commit, kind) == fates[fate] for kind, fate in _FILES.items())
+            for fate in FATES:
+                totals[fate] += fates[fate]
+        if published["commits"].get(name) == feed.last:
+            balanced &= _in_silver(lake, name) == totals["landed"] - totals["superseded"]
+        rows.append({"feed": name, **totals, "balanced": balanced})
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+_FILES = {"rows": "landed", "late": "late", "rejected": "rejected", "superseded": "superseded"}
+
+
+def _written(commit: dict[str, Any], kind: str) -> int:
+    return sum(entry["rows"] for entry in commit["files"] if entry["kind"] == kind)
+
+
+def _in_silver(lake: Lake, feed: str) -> int:
+    from beam_grid.lakehouse.query import query
+
+    return int(query(lake, f'SELECT count(*) AS n FROM silver."{feed}"')["n"][0].as_py())
