@@ -183,12 +183,16 @@ def _count_lines(path: str, start: int, size: int, limit: int, contract: Contrac
             left = None if left is None else left - len(block)
             head = head or block[:MAX_RECORD]
             block = _mac(block, head) if contract.format == "csv" else block
-            count += int(np.count_nonzero(np.frombuffer(block, np.uint8) == NEWLINE))
+            count += _newlines(block)
             last = block.rfind(b"\n") + 1
             tail = (block[last:] if last else tail + block)[: MAX_RECORD + 1]
     if tail.strip() and (compression(path) or _is_whole(tail, contract)):
         count += 1
     return count
+
+
+def _newlines(block: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == NEWLINE))
 
 
 def _is_whole(tail: bytes, contract: Contract) -> bool:
@@ -270,7 +274,7 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
                 yield records
             left -= len(records)
             offset += used + (dropped if used else 0)
-            line += whole[:used].count(b"\n") + (1 if open_line and used == cut else 0)
+            line += _newlines(whole[:used] if used < len(whole) else whole) + (1 if open_line and used == cut else 0)
             rest, dropped = block[used:], 0 if used else dropped
     done = closed and final and not rest.strip() and left >= 0
     if not closed:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import bisect
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -84,10 +85,10 @@ def dedup(seen: pa.Table | None, batch: pa.Table, contract: Contract, counted: p
             .drop(_STAYS)
             .join(lands.select(*key, _STAYS), on=key, how="left")
         )
-    dropped = keys[ORDER].is_in(copies[ORDER].implode())
+    stayed = ~np.isin(keys[ORDER].to_numpy(), copies[ORDER].to_numpy())
     conflicts = _conflicts(pl.concat([copies, gone.select(copies.columns)]), some, contract, counted)
     return Deduped(
-        batch.filter((~dropped).to_arrow()) if copies.height else batch,
+        batch.filter(pa.array(stayed)) if copies.height else batch,
         copies[ORDER].to_arrow().cast(pa.int64()),
         _as_batch(conflicts, conflict_schema(batch.schema)),
         _as_batch(gone, _without_order(batch.schema)),
@@ -99,7 +100,8 @@ def _doubtful(before: pl.DataFrame | None, came: pl.DataFrame, key: list[str]) -
     hashes = came.select(key).hash_rows()
     doubtful = hashes.is_duplicated()
     if before is not None:
-        doubtful = doubtful | hashes.is_in(before.select(key).hash_rows().implode())
+        met = np.isin(hashes.to_numpy(), before.select(key).hash_rows().to_numpy())
+        doubtful = doubtful | pl.Series(met)
     return doubtful
 
 

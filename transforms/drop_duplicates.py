@@ -61,10 +61,9 @@ class DropDuplicates(beam.PTransform):
             >> beam.WindowInto(GlobalWindows(), trigger=self.trigger, accumulation_mode=AccumulationMode.DISCARDING)
             | "GroupByShard" >> beam.GroupByKey()
         )
-        unique = groups | "DropCopies" >> beam.ParDo(_DropCopies(self.contract, self.index, self.root)).with_outputs(
-            "aside", "facts", main="rows"
-        )
-        unique.rows.element_type = beam.typehints.Tuple[int, pa.RecordBatch]
+        unique = groups | "DropCopies" >> beam.ParDo(
+            _DropCopies(self.contract, self.index, self.root)
+        ).with_output_types(tuple[int, pa.RecordBatch]).with_outputs("aside", "facts", main="rows")
         unique.aside.element_type = beam.typehints.Tuple[str, pa.RecordBatch]
         unique.facts.element_type = str
         return Unique(unique.rows, unique.aside, unique.facts)

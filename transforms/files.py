@@ -7,12 +7,10 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
-from transforms.batches import plain
 
 ROW_GROUP = 131_072
 """Rows a row group holds: what another engine prunes and reads at a time."""
@@ -26,9 +24,7 @@ Entry = dict[str, Any]
 def write_file(folder: Path, kind: str, rows: pa.Table, sort_by: list[str], bounds: list[str], **facts: Any) -> Entry:
     """Write rows as one Parquet file in `folder`, sorted; returns the manifest entry. Any OSError is fatal."""
     if sort_by and rows.num_rows > 1:
-        keys = pl.DataFrame({name: pl.Series(plain(rows[name])) for name in sort_by})
-        order = keys.select(pl.arg_sort_by(sort_by, nulls_last=False, maintain_order=True)).to_series()
-        rows = rows.take(order.to_arrow())
+        rows = rows.take(pa.array(np.lexsort([_ranks(rows[name]) for name in reversed(sort_by)])))
     folder.mkdir(parents=True, exist_ok=True)
     label = "-".join(str(facts[f]) for f in ("window", "shard") if f in facts)
     path = folder / f"{kind}-{label + '-' if label else ''}{secrets.token_hex(6)}.parquet"
@@ -49,6 +45,21 @@ def write_file(folder: Path, kind: str, rows: pa.Table, sort_by: list[str], boun
     least, greatest = _bounds(rows, bounds)
     name = str(path.relative_to(folder.parent.parent))
     return {"kind": kind, "path": name, "rows": rows.num_rows, "bytes": size, **facts, "min": least, "max": greatest}
+
+
+def _ranks(column: pa.ChunkedArray) -> np.ndarray:
+    """Numbers that sort as the column's values do, null first: text is ranked once a distinct value."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_integer(kind):
+        return pc.fill_null(pc.cast(column, pa.int64()), np.iinfo(np.int64).min).to_numpy()
+    if pa.types.is_floating(kind):
+        return pc.fill_null(column, -np.inf).to_numpy()
+    codes = column if pa.types.is_dictionary(kind) else column.dictionary_encode()
+    codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
+    codes = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
+    ranks = np.empty(len(codes.dictionary), np.int64)
+    ranks[pc.array_sort_indices(codes.dictionary).to_numpy()] = np.arange(len(ranks))
+    return np.append(ranks, -1)[pc.fill_null(codes.indices, len(ranks)).to_numpy()]
 
 
 def _repeats(kind: pa.DataType) -> bool:

@@ -60,10 +60,9 @@ class ReadAndJudge(beam.PTransform):
     slice: Slice
 
     def expand(self, partitions):
-        read = partitions | "ReadPartitions" >> beam.ParDo(_ReadAndJudge(self.slice)).with_outputs(
-            "aside", "facts", main="on_time"
-        )
-        read.on_time.element_type = beam.typehints.Tuple[int, pa.RecordBatch]
+        read = partitions | "ReadPartitions" >> beam.ParDo(_ReadAndJudge(self.slice)).with_output_types(
+            tuple[int, pa.RecordBatch]
+        ).with_outputs("aside", "facts", main="on_time")
         read.aside.element_type = beam.typehints.Tuple[str, pa.RecordBatch]
         read.facts.element_type = str
         return Read(read.on_time, read.aside, read.facts)

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from data_sources.contract import Contract, Measure, WindowSpec
 from data_sources.durations import micros
 from data_sources.expressions import sandbox
+from transforms.batches import plain_table
 
 TIME = pa.timestamp("us", "UTC")
 
@@ -119,18 +121,17 @@ def _sum_sql(contract: Contract, field: str, x: str) -> str:
 
 
 def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.Table:
-    """Merge tiles of the same (`by`, cell, commit), sorted so; associative and commutative up to rounding."""
-    keys = pl.from_arrow(tiles.select([*window.by, "_cell", "_commit"]))
+    """Merge tiles of the same (`by`, cell, commit), sorted by cell; associative and commutative up to rounding."""
+    keys = pl.from_arrow(plain_table(tiles.select([*window.by, "_cell", "_commit"])))
     assert isinstance(keys, pl.DataFrame)
-    if not keys.is_duplicated().any():
-        order = keys.select(pl.arg_sort_by(keys.columns)).to_series()
-        return tiles.take(order.to_arrow())
+    if not keys.hash_rows().is_duplicated().any():
+        return tiles.take(pa.array(np.argsort(tiles["_cell"].cast(pa.int64()).to_numpy(), kind="stable")))
     groups = [*map(_name, window.by), "_cell", "_commit"]
     picked = [*groups, "CAST(sum(_rows) AS BIGINT) AS _rows"]
     for measure in window.parsed:
         picked += _merge_sql(contract, measure)
     listed = ", ".join(groups)
-    sql = f"SELECT {', '.join(picked)} FROM t GROUP BY {listed} ORDER BY {listed}"
+    sql = f"SELECT {', '.join(picked)} FROM t GROUP BY {listed} ORDER BY _cell"
     return _query(tiles, sql, tile_schema(contract, window))
 
 

@@ -1,0 +1,328 @@
+"""What the report says, as plain data: gathered from the commits, the landing zone and the newest table versions.
+
+Guarantees: counts are sums over the commits, the same as the ledger's; a lake's size changes the time this takes, not
+the memory; a part that cannot be had (not refined yet, a table deleted) leaves a sentence in `notes`, not an error.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from beam_grid.errors import GridError
+from beam_grid.landing import FATES, FeedLog, Lake, utc_now
+from beam_grid.report import examples
+from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
+from beam_grid.report.suspects import Suspects, applies, suspects
+from beam_grid.report.words import as_time, printable, without_secrets
+from transforms.judge import DELAY_BOUNDS_S
+
+if TYPE_CHECKING:
+    from data_sources.contract import Contract
+
+SHOWN_COMMITS = 30
+SHOWN_RULES = 40
+SHOWN_CONFLICTS = 5
+SHOWN_PROBLEMS = 50
+
+_SOFTWARE = ("beam-grid", "apache-beam", "pyarrow", "duckdb", "polars", "deltalake", "pyspark", "delta-spark")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One statement that was put to the test."""
+
+    text: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Records a rule rejected or warned of, with one of them."""
+
+    cause: str
+    rule: str
+    count: int
+    explained: str
+    example: examples.Reject | None = None
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Records by how far behind their partition's newest event time they came; limit None where nothing is late."""
+
+    counts: list[int]
+    limit: float | None
+    late: int
+    whole_files: bool
+
+
+@dataclass(frozen=True)
+class FeedReport:
+    """One feed's part of the report."""
+
+    name: str
+    contract: Contract
+    commits: int
+    refined: int
+    fates: dict[str, int]
+    balanced: bool
+    checks: list[Check]
+    first: datetime | None
+    last: datetime | None
+    delays: Delays
+    rejected: list[Rule]
+    rejected_more: int
+    warned: list[Rule]
+    conflicts: list[examples.Conflict]
+    problems: list[str]
+    problems_more: int
+    windows: list[WindowTable]
+    load: Load | None
+    suspects: list[Suspects]
+    newest_commits: list[dict[str, Any]]
+    has_meters: bool
+    notes: list[str]
+
+    @property
+    def has_tables(self) -> bool:
+        return self.refined > 0
+
+
+@dataclass(frozen=True)
+class LakeReport:
+    """The whole report."""
+
+    lake: str
+    lake_id: str
+    created_at: datetime
+    feeds: list[FeedReport]
+    set: dict[str, Any] | None
+    software: dict[str, str]
+    command: str
+    first: datetime | None = None
+    last: datetime | None = None
+    totals: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def balanced(self) -> bool:
+        return all(feed.balanced for feed in self.feeds)
+
+
+def gather(lake: Lake, command: str = "") -> LakeReport:
+    """Everything the report shows. Raises GridError for a commit or version set that cannot be read."""
+    from beam_grid.refine import versions
+
+    found = versions(lake)
+    feeds = [gather_feed(lake, name, found) for name in lake.feeds]
+    starts, ends = [f.first for f in feeds if f.first], [f.last for f in feeds if f.last]
+    return LakeReport(
+        lake=printable(lake.path.resolve().name, 80),
+        lake_id=lake.id,
+        created_at=utc_now(),
+        feeds=feeds,
+        set=found,
+        software=software(),
+        command=without_secrets(printable(command, 2000)),
+        first=min(starts, default=None),
+        last=max(ends, default=None),
+        totals={fate: sum(feed.fates[fate] for feed in feeds) for fate in FATES},
+    )
+
+
+def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedReport:
+    """One feed; `found` is the version set, None before the first refine."""
+    feed = lake.feed(name)
+    contract, commits = feed.contract(), list(feed.commits())
+    refined = min(int((found or {"commits": {}})["commits"].get(name, 0)), len(commits))
+    notes: list[str] = []
+    first, last = _event_times(commits, contract)
+    rejected = _total(commits, "rejected_by")
+    shown = sorted(rejected, key=lambda rule: (-rejected[rule], rule))[:SHOWN_RULES]
+    problems = list(dict.fromkeys(problem for commit in reversed(commits) for problem in commit["problems"]))
+    instances = _try(notes, "examples of rejects", {}, lambda: examples.rejects(feed, commits, shown))
+    fates = {fate: sum(commit["fates"][fate] for commit in commits) for fate in FATES}
+    checks = _checks(lake, feed, commits, found, refined, notes)
+    windows: list[WindowTable] = _try(notes, "window tables", [], lambda: window_tables(lake, contract)) if refined else []
+    meters = applies(contract)
+    return FeedReport(
+        name=name,
+        contract=contract,
+        commits=len(commits),
+        refined=refined,
+        fates=fates,
+        balanced=all(check.holds for check in checks),
+        checks=checks,
+        first=first,
+        last=last,
+        delays=_delays(commits, contract, fates["late"]),
+        rejected=[_rule(rule, rejected[rule], contract, instances.get(rule)) for rule in shown],
+        rejected_more=sum(rejected.values()) - sum(rejected[rule] for rule in shown),
+        warned=[_rule(f"warned/{rule}", n, contract, None) for rule, n in sorted(_total(commits, "warned_by").items(), key=lambda p: (-p[1], p[0]))],
+        conflicts=_try(notes, "conflicts", [], lambda: examples.conflicts(feed, commits, contract, SHOWN_CONFLICTS)),
+        problems=[printable(problem, 400) for problem in problems[:SHOWN_PROBLEMS]],
+        problems_more=max(0, len(problems) - SHOWN_PROBLEMS),
+        windows=windows,
+        load=_try(notes, "load over time", None, lambda: load(lake, contract, windows)) if windows else None,
+        suspects=_try(notes, "suspects", [], lambda: suspects(lake, contract)) if refined and meters else [],
+        newest_commits=[_commit_row(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
+        has_meters=meters,
+        notes=notes,
+    )
+
+
+def _try(notes: list[str], what: str, otherwise: T, ask: Callable[[], T]) -> T:
+    """The answer; where it cannot be had, what is shown in its stead, and a note that says why."""
+    try:
+        return ask()
+    except (GridError, OSError, ValueError, ArithmeticError) as cause:
+        notes.append(f"Left out: {what} ({printable(cause, 300)})")
+        return otherwise
+
+
+def _checks(lake: Lake, feed: FeedLog, commits: list[dict[str, Any]], found: dict[str, Any] | None, refined: int, notes: list[str]) -> list[Check]:
+    """The equation in each commit, files against commits, tables against the commits they hold."""
+    kinds = {"rows": "landed", "late": "late", "rejected": "rejected", "superseded": "superseded"}
+    equal = sum(_balances(commit["fates"]) for commit in commits)
+    filed = sum(all(_written(commit, kind) == commit["fates"][fate] for kind, fate in kinds.items()) for commit in commits)
+    said = "in the one commit" if len(commits) == 1 else f"in each of {len(commits):,} commits"
+    checks = [
+        Check(f"read = landed + duplicates + late + rejected {said}", equal == len(commits)),
+        Check("the landing zone's files list as many rows as the commits say", filed == len(commits)),
+    ]
+    if not refined:
+        return checks
+    held = {fate: sum(commit["fates"][fate] for commit in commits[:refined]) for fate in FATES}
+    name = feed.name.replace("'", "''")
+    for table, due, words, where in (
+        (f"silver.{feed.name}", held["landed"] - held["superseded"], "landed − superseded", ""),
+        ("bronze.rejected", held["rejected"], "rejected", f" WHERE feed = '{name}'"),
+        ("bronze.late", held["late"], "late", f" WHERE feed = '{name}'"),
+    ):
+        if table in (found or {"tables": {}})["tables"]:
+            schema, _, plain = table.partition(".")
+            n = _try(notes, f"the count of {table}", None, lambda: _count(lake, f"{schema}.{quoted(plain)}{where}"))  # noqa: B023
+            if n is not None:
+                text = f"{table} holds {n:,} rows: {words}" if n == due else f"{table} holds {n:,} rows, {words} is {due:,}"
+                checks.append(Check(text, n == due))
+    return checks
+
+
+def _count(lake: Lake, table: str) -> int:
+    from beam_grid.lakehouse.query import query
+
+    return int(query(lake, f"SELECT count(*) AS n FROM {table}")["n"][0].as_py())
+
+
+def _balances(fates: dict[str, int]) -> bool:
+    return bool(fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"])
+
+
+def _written(commit: dict[str, Any], kind: str) -> int:
+    return sum(entry["rows"] for entry in commit["files"] if entry["kind"] == kind)
+
+
+def _total(commits: list[dict[str, Any]], name: str) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for commit in commits:
+        for key, n in commit[name].items():
+            total[key] = total.get(key, 0) + n
+    return total
+
+
+def _event_times(commits: list[dict[str, Any]], contract: Contract) -> tuple[datetime | None, datetime | None]:
+    """First and last event time of what landed, from the manifests; dates are kept there as days."""
+    scale = 86_400_000_000 if contract.field(contract.event_time).type == "date" else 1
+    bounds: dict[str, list[int]] = {"min": [], "max": []}
+    for commit in commits:
+        for entry in commit["files"]:
+            for side, values in bounds.items():
+                value = entry.get(side, {}).get(contract.event_time) if entry["kind"] == "rows" else None
+                if isinstance(value, int):
+                    values.append(value * scale)
+    return as_time(min(bounds["min"], default=None)), as_time(max(bounds["max"], default=None))
+
+
+def _delays(commits: list[dict[str, Any]], contract: Contract, late: int) -> Delays:
+    bins = len(DELAY_BOUNDS_S) + 1
+    counts = [0] * bins
+    whole = ordered = False
+    for commit in commits:
+        for at, n in enumerate(commit["delays"][:bins]):
+            counts[at] += n
+        for end in (end for partition in commit["partitions"] for end in partition["ends"]):
+            from_file = "path" in end
+            whole |= from_file and contract.file_order == "none"
+            ordered |= not from_file or contract.file_order == "name"
+    return Delays(counts, contract.lateness.total_seconds() if ordered else None, late, whole)
+
+
+_EXPLAINED = {
+    "json": "not a JSON object that can be read",
+    "utf-8": "bytes that are not UTF-8 text",
+    "max_future": "event time further ahead of its arrival than the contract allows",
+}
+_FIELD_EXPLAINED = {"type": "{} has a value of another type", "null": "{} is missing or null", "time": "{} is not a time that can be read"}
+
+
+def _rule(name: str, n: int, contract: Contract, example: examples.Reject | None) -> Rule:
+    cause, _, rule = name.partition("/")
+    declared = next((r for r in contract.rules if r.id == rule), None)
+    kind, _, of = rule.partition(":")
+    if declared is not None:
+        explained = f"{declared.description} Must hold: {declared.check}".strip()
+    elif of and kind in _FIELD_EXPLAINED:
+        explained = _FIELD_EXPLAINED[kind].format(of)
+    else:
+        explained = _EXPLAINED.get(rule, "")
+    return Rule(cause.replace("_", " "), printable(rule, 80), n, printable(explained, 300), example)
+
+
+def _commit_row(commit: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "commit": commit["commit"],
+        "created_at": as_time(commit["created_at"]),
+        "now": as_time(commit["now"]),
+        "source": without_secrets(printable(commit["source"], 120)),
+        "runner": printable(commit["runner"], 20),
+        "fates": commit["fates"],
+        "watermark": as_time(commit["watermark"]),
+        "command": without_secrets(printable(commit.get("command") or "", 2000)),
+    }
+
+
+def software() -> dict[str, str]:
+    """Names and versions of what made the tables and the report."""
+    found = {"Python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    java = _java()
+    return {**found, "Java": java} if java else found
+
+
+def _java() -> str | None:
+    """Java's version from the `release` file beside it: starting it to ask would take longer than all the rest."""
+    command = shutil.which("java")
+    homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    homes += [Path(command).resolve().parent.parent] if command else []
+    for home in homes:
+        try:
+            lines = (home / "release").read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        for line in lines:
+            if line.startswith("JAVA_VERSION="):
+                return printable(line.partition("=")[2].strip('"'), 40)
+    return None
