@@ -22,8 +22,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +36,7 @@ JAVA = 17
 
 _MASTER = re.compile(r"local(\[(\d+|\*)(,\s*\d+)?\])?|(spark|k8s)://.+|yarn")
 _MEGABYTE = 1 << 20
+_BIG_BYTES = 256 * _MEGABYTE
 _running: dict[str, Any] = {}
 
 
@@ -77,25 +76,13 @@ def stop() -> None:
         _running.clear()
 
 
-@contextmanager
-def settings(spark: SparkSession, **values: str) -> Iterator[None]:
-    """Session settings for one statement; names with `__` for a dot. They are unset whatever happens.
-
-    Delta's transaction settings, left behind, would make the next write to any other table be skipped without a word.
-    """
-    names = {name.replace("__", "."): value for name, value in values.items()}
-    for name, value in names.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name in names:
-            spark.conf.unset(name)
-
-
 def suit_to(spark: SparkSession, input_bytes: int) -> None:
-    """Shuffle width for this much input: the cores for small data, one partition a 64 MB for big."""
+    """Shuffle width for this much input: the cores for small data, one partition a 64 MB for big.
+
+    Adaptive execution cuts each statement into a job a shuffle, three times as many: for big data only.
+    """
     cores = spark.sparkContext.defaultParallelism
+    spark.conf.set("spark.sql.adaptive.enabled", "true" if input_bytes > _BIG_BYTES else "false")
     spark.conf.set("spark.sql.shuffle.partitions", str(max(cores, input_bytes // (64 * _MEGABYTE))))
 
 

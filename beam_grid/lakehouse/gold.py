@@ -18,6 +18,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import recompute
 from beam_grid.lakehouse.spans import Span, event_span, may_meet, timestamp_sql
@@ -58,16 +60,16 @@ def has_work(batch: Batch) -> bool:
 def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, scratch: Path) -> None:
     """Take in the batch's commits in one Delta transaction."""
     contract = batch.contract
-    source = _source(spark, batch, window, scratch)
     by = [quoted(name) for name in window.by]
     size = micros(window.size)
     names = gold_schema(contract, window).names
-    source.createOrReplaceTempView("gold_merged")
+    flips, flip_span = _flips(table, batch, window)
+    _source(spark, batch, window, scratch, flips).createOrReplaceTempView("gold_merged")
     rows = spark.sql(
         f"SELECT timestamp_micros(__start) AS window_start, timestamp_micros(__start + {size}L) AS window_end, "
         f"{''.join(f'{b}, ' for b in by)}{''.join(f'{quoted(m)}, ' for m in window.measures)}"
         f"{final_sql(contract, batch.watermark, f'(__start + {size}L)')} AS final, revision, "
-        f"CASE WHEN __rows > 0 THEN 'put' ELSE 'drop' END AS __do FROM gold_merged"
+        f"CASE WHEN __newest <= {batch.applied} THEN 'final' WHEN __rows > 0 THEN 'put' ELSE 'drop' END AS __do FROM gold_merged"
     )
     marked = application(table, contract, window)
     if not batch.applied:
@@ -76,10 +78,8 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
         rows = rows.repartitionByRange(-(-weight // _FILE_BYTES), "window_start") if weight > _FILE_BYTES else rows.coalesce(1)
         replace(rows.sortWithinPartitions("window_start", *by), table, marked, batch.target)
         return
-    span = _touched_span(batch, window)
-    flips, flip_span = _flips(spark, table, batch, window)
-    rows = rows.unionByName(flips)
     rows.createOrReplaceTempView("gold_source")
+    span = _touched_span(batch, window)
     within = ""
     if span is not None and flip_span is not None:
         low, high = min(span[0], flip_span[0]), max(span[1], flip_span[1])
@@ -98,8 +98,12 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
         )
 
 
-def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path) -> DataFrame:
-    """Touched windows as they should be: group, `__start`, measures, `__rows`, `revision`."""
+def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path, flips: str | None) -> DataFrame:
+    """The windows to write: group, `__start`, measures, `__rows`, `__newest`, `revision`.
+
+    One union, one aggregation, no join: a window is touched when its newest tile is of a new commit, and a window
+    whose `final` alone changes joins the union as a row without values.
+    """
     contract, schema = batch.contract, tile_schema(batch.contract, window)
     span = _cell_span(batch, window)
     marks: list[str] = []
@@ -107,26 +111,38 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
     for commit in batch.commits:
         fresh = commit["commit"] > batch.applied
         tiles = _tiles_of(commit, batch, window, scratch, span, fresh)
-        voids = recompute.superseded(commit, batch, window, scratch, span if not fresh else None)
+        voids = recompute.superseded(commit, batch, window, scratch, None if fresh else span)
         marks += tiles + voids
         new += tiles + voids if fresh else []
-    view = "gold_tiles"
-    _view(spark, read(spark, marks, schema) if marks else spark.createDataFrame([], columns_ddl(schema)), view, span)
-    if not any(commit["fates"].get("superseded") for commit in batch.commits):
-        expanded = expanded_sql(view, window)
-    else:
-        parts = recompute.current(batch, window, scratch, span, new)
-        _view(spark, read(spark, parts, schema) if parts else spark.createDataFrame([], columns_ddl(schema)), "gold_current", span)
-        nothing = {name: "NULL" for name in schema.names if name not in {*window.by, "_cell", "_commit"}}
-        pick = ", ".join(f"CAST({nothing[f]} AS {t}) AS {quoted(f)}" if f in nothing else quoted(f) for f, t in ((f.name, spark_type(f.type)) for f in schema))
-        expanded = expanded_sql(f"(SELECT {pick} FROM {view} UNION ALL SELECT * FROM gold_current)", window)
-    if batch.applied:
-        keys = [quoted(name) for name in window.by] + ["__start"]
-        read(spark, new, schema).createOrReplaceTempView("gold_new") if new else spark.createDataFrame([], columns_ddl(schema)).createOrReplaceTempView("gold_new")
-        spark.sql(f"SELECT DISTINCT {', '.join(keys)} FROM ({expanded_sql('gold_new', window)})").createOrReplaceTempView("gold_touched")
-        same = " AND ".join(f"x.{key} <=> k.{key}" for key in keys)
-        expanded = f"SELECT x.* FROM ({expanded}) x LEFT SEMI JOIN gold_touched k ON {same}"
-    return spark.sql(merged_sql(f"({expanded})", contract, window))
+    _view(spark, marks, schema, "gold_tiles", span)
+    parts = "gold_tiles"
+    if any(commit["fates"].get("superseded") for commit in batch.commits):
+        current = recompute.current(batch, window, scratch, span, new)
+        _view(spark, current, schema, "gold_current", span)
+        parts = f"({_without_values('gold_tiles', schema, window)} UNION ALL SELECT * FROM gold_current)"
+    expanded = expanded_sql(parts, window)
+    flipped = "false"
+    if flips is not None:
+        kept = ", ".join(quoted(f.name) if f.name in window.by else f"CAST(NULL AS {spark_type(f.type)})" for f in schema)
+        expanded = f"SELECT *, false AS __flip FROM ({expanded}) UNION ALL SELECT {kept}, unix_micros(window_start), true FROM ({flips})"
+        flipped = "__flips"
+    merged = merged_sql(f"({expanded})", contract, window, "bool_or(__flip)" if flips is not None else "false")
+    return spark.sql(f"SELECT * FROM ({merged}) WHERE __newest > {batch.applied} OR {flipped}")
+
+
+def _without_values(tiles: str, schema: pa.Schema, window: WindowSpec) -> str:
+    """The tiles as marks: which windows they touch in which commit, nothing of what they measured."""
+    kept = {*window.by, "_cell", "_commit"}
+    columns = (quoted(f.name) if f.name in kept else f"CAST(NULL AS {spark_type(f.type)}) AS {quoted(f.name)}" for f in schema)
+    return f"SELECT {', '.join(columns)} FROM {tiles}"
+
+
+def _view(spark: SparkSession, files: list[str], schema: pa.Schema, name: str, span: Span | None) -> None:
+    """The tiles in these files, those of the span's cells, under a name; an empty one for no files."""
+    frame = read(spark, files, schema) if files else spark.createDataFrame([], columns_ddl(schema))
+    if span is not None:
+        frame = frame.where(f"_cell >= {timestamp_sql(span[0])} AND _cell <= {timestamp_sql(span[1])}")
+    frame.createOrReplaceTempView(name)
 
 
 def _tiles_of(commit: dict, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool) -> list[str]:  # type: ignore[type-arg]
@@ -136,12 +152,6 @@ def _tiles_of(commit: dict, batch: Batch, window: WindowSpec, scratch: Path, spa
         entries = [e for e in listed(commit, "tiles") if e.get("window") == window.name]
         return [batch.path(e) for e in entries if fresh or may_meet(e, batch.contract, span)]
     return recompute.landed(commit, batch, window, scratch, None if fresh else span)
-
-
-def _view(spark: SparkSession, frame: DataFrame, name: str, span: Span | None) -> None:
-    if span is not None:
-        frame = frame.where(f"_cell >= {timestamp_sql(span[0])} AND _cell <= {timestamp_sql(span[1])}")
-    frame.createOrReplaceTempView(name)
 
 
 def _new_span(batch: Batch, window: WindowSpec) -> Span | None:
@@ -168,25 +178,24 @@ def _touched_span(batch: Batch, window: WindowSpec) -> Span | None:
     return None if span is None else (span[0] - micros(window.size), span[1])
 
 
-def _flips(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec) -> tuple[DataFrame, Span | None]:
-    """Windows that nothing touched and whose `final` the watermark changed, and the span of their starts."""
+def _flips(table: Table, batch: Batch, window: WindowSpec) -> tuple[str | None, Span | None]:
+    """Windows whose `final` the watermark changed, as SQL, and the span of their starts, None where it is open.
+
+    After every batch `final` is right for that batch's watermark, so only windows between the two can change.
+    """
+    empty = (1 << 62, -(1 << 62))
+    if not batch.applied:
+        return None, empty
     contract = batch.contract
     size, lateness = micros(window.size), micros(contract.allowed_lateness)
     last = batch.commits[batch.applied - 1]
     before, now = last.get("watermark"), batch.watermark
-    span: Span | None = None
-    where = ""
-    if before is not None and now is not None and last["contract"] == batch.commits[-1]["contract"]:
-        span = (min(before, now) - lateness - size, max(before, now) - lateness - size)
-        where = f" AND g.window_start >= {timestamp_sql(span[0])} AND g.window_start <= {timestamp_sql(span[1])}"
-    elif before is None and now is None:
-        span, where = (1 << 62, -(1 << 62)), " AND false"
-    names = [quoted(name) for name in gold_schema(contract, window).names if name != "final"]
-    wanted = final_sql(contract, now, "unix_micros(g.window_end)")
-    untouched = "".join(f" AND g.{quoted(b)} <=> k.{quoted(b)}" for b in window.by)
-    flips = spark.sql(
-        f"SELECT {', '.join(f'g.{n}' for n in names)}, {wanted} AS final, 'final' AS __do FROM {table.sql} g "
-        f"LEFT ANTI JOIN gold_touched k ON unix_micros(g.window_start) = k.__start{untouched} "
-        f"WHERE g.final <> {wanted}{where}"
-    )
-    return flips, span
+    same_contract = last["contract"] == batch.commits[-1]["contract"]
+    if before == now and same_contract:
+        return None, empty
+    wanted = final_sql(contract, now, "unix_micros(window_end)")
+    changed = f"SELECT * FROM {table.sql} WHERE final <> {wanted}"
+    if before is None or now is None or not same_contract:
+        return changed, None
+    span = (min(before, now) - lateness - size, max(before, now) - lateness - size)
+    return f"{changed} AND window_start >= {timestamp_sql(span[0])} AND window_start <= {timestamp_sql(span[1])}", span

@@ -55,13 +55,13 @@ def expanded_sql(tiles: str, window: WindowSpec) -> str:
     return f"SELECT *, explode({starts_sql(window, 'unix_micros(_cell)')}) AS __start FROM {tiles}"
 
 
-def merged_sql(expanded: str, contract: Contract, window: WindowSpec) -> str:
-    """One row per group and window: measures, `__rows` and `revision`. Tiles without `_commit` make no revision."""
+def merged_sql(expanded: str, contract: Contract, window: WindowSpec, flips: str) -> str:
+    """One row per group and window: measures, `__rows`, `__newest` commit, `__flips`, `revision` (no `_commit` adds none)."""
     keys = ", ".join([*map(quoted, window.by), "__start"])
     columns = [*map(quoted, window.by), "__start"]
     types = gold_schema(contract, window)
     columns += [f"{_merge(m, spark_type(types.field(m.name).type))} AS {quoted(m.name)}" for m in window.parsed]
-    columns += ["coalesce(sum(_rows), 0L) AS __rows", "CAST(size(collect_set(_commit)) AS BIGINT) AS revision"]
+    columns += ["coalesce(sum(_rows), 0L) AS __rows", "coalesce(max(_commit), 0L) AS __newest", f"{flips} AS __flips", "CAST(size(collect_set(_commit)) AS BIGINT) AS revision"]
     return f"SELECT {', '.join(columns)} FROM {expanded} GROUP BY {keys}"
 
 
