@@ -41,10 +41,8 @@ MASTER = click.option("--spark-master", metavar="URL", default=None, help="Spark
     "--debug", is_flag=True, envvar="BEAM_GRID_DEBUG", show_envvar=True, help="Libraries' logs and tracebacks."
 )
 @click.version_option(package_name="beam-grid", prog_name="beam-grid")
-@click.pass_context
-def cli(ctx: click.Context, log_format: str, debug: bool) -> None:
+def cli(log_format: str, debug: bool) -> None:
     """Event-time dataflow for electricity grids: files and Kafka to tables you can trust, and a report."""
-    ctx.obj = {"json": log_format == "json", "debug": debug}
     set_up_logs(log_format, debug)
 
 
@@ -118,31 +116,28 @@ def _land_options(command: Any) -> Any:
 
 @cli.command()
 @_land_options
-@click.pass_obj
-def land(obj: dict[str, Any], follow: bool, every: float, lake: str, **given: Any) -> None:
+def land(follow: bool, every: float, lake: str, **given: Any) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
-    _repeat(follow, every, lambda: _land(obj, lake, **given))
+    _repeat(follow, every, lambda: _land(lake, **given))
 
 
 @cli.command()
 @click.argument("feeds", nargs=-1, metavar="[FEED...]")
 @LAKE
 @MASTER
-@click.pass_obj
-def refine(obj: dict[str, Any], feeds: tuple[str, ...], lake: str, spark_master: str | None) -> None:
+def refine(feeds: tuple[str, ...], lake: str, spark_master: str | None) -> None:
     """Bring the Delta tables up to the last commit."""
-    _refine(obj, lake, list(feeds) or None, spark_master)
+    _refine(lake, list(feeds) or None, spark_master)
 
 
 @cli.command()
 @_land_options
-@click.pass_obj
-def run(obj: dict[str, Any], follow: bool, every: float, lake: str, spark_master: str | None, **given: Any) -> None:
+def run(follow: bool, every: float, lake: str, spark_master: str | None, **given: Any) -> None:
     """land, then refine."""
 
     def both() -> int:
-        code = _land(obj, lake, spark_master=spark_master if given["runner"] == "spark" else None, **given)
-        _refine(obj, lake, None, None if given["runner"] == "spark" else spark_master)
+        code = _land(lake, spark_master=spark_master if given["runner"] == "spark" else None, **given)
+        _refine(lake, None, None if given["runner"] == "spark" else spark_master)
         return code
 
     _repeat(follow, every, both)
@@ -158,7 +153,6 @@ def _repeat(follow: bool, every: float, once: Any) -> None:
 
 
 def _land(
-    obj: dict[str, Any],
     lake_path: str,
     feeds: tuple[str, ...],
     contracts: tuple[str, ...],
@@ -183,10 +177,10 @@ def _land(
         spark_master=spark_master or "local[2]",
         **given,
     )
-    code, before = 0, {c.name: lake.feed(c.name).last for c in chosen}
+    code = 0
     with lake.lock("land"):
         for contract in chosen:
-            with Progress(f"land {contract.name}", obj["json"]).shown() as progress:
+            with Progress(f"land {contract.name}").shown() as progress:
                 landed = land(
                     lake,
                     contract,
@@ -195,8 +189,6 @@ def _land(
                 )
             _tell(landed, contract, lake)
             code = max(code, 1 if landed.problems else 0)
-            if before[contract.name] == 0:
-                lake.feed(contract.name).collect_garbage()
     return code
 
 
@@ -223,12 +215,12 @@ def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
         say(f"  left out: {problem}")
 
 
-def _refine(obj: dict[str, Any], lake_path: str, feeds: list[str] | None, spark_master: str | None) -> None:
+def _refine(lake_path: str, feeds: list[str] | None, spark_master: str | None) -> None:
     from beam_grid.landing import Lake
     from beam_grid.refine import refine
 
     lake = Lake.open(lake_path, create=False)
-    result = refine(lake, feeds, spark_master=spark_master, progress=None if obj["json"] else say)
+    result = refine(lake, feeds, spark_master=spark_master, progress=say)
     if not result.feeds:
         say("tables: nothing new")
         return
@@ -300,12 +292,14 @@ def maintain(lake: str, spark_master: str | None) -> None:
     """OPTIMIZE where it pays, VACUUM, remove what no commit lists."""
     from beam_grid.lakehouse.maintain import maintain as keep
     from beam_grid.landing import Lake
+    from beam_grid.state import FeedState
 
     opened = Lake.open(lake, create=False)
     for line in keep(opened, spark_master=spark_master, progress=say):
         click.echo(str(line))
     with opened.lock("land"):
-        gone = sum(opened.feed(name).collect_garbage() for name in opened.feeds)
+        logs = [opened.feed(name) for name in opened.feeds]
+        gone = sum(log.collect_garbage(FeedState.of(log).attempts) for log in logs)
     click.echo(f"landing: {gone} abandoned attempt{'s' if gone != 1 else ''} removed")
 
 
@@ -332,8 +326,7 @@ def report(lake: str, out: str, open_it: bool) -> None:
 @cli.command()
 @click.option("--out", default="demo", show_default=True, metavar="DIR", help="Folder for data, lake and report.")
 @click.option("--days", type=int, default=2, show_default=True)
-@click.pass_obj
-def demo(obj: dict[str, Any], out: str, days: int) -> None:
+def demo(out: str, days: int) -> None:
     """Everything on sample data: generate, land, refine, report."""
     from beam_grid.demo import demo as show_all
 
@@ -341,7 +334,6 @@ def demo(obj: dict[str, Any], out: str, days: int) -> None:
         Path(out),
         days,
         lambda lake, source: _land(
-            obj,
             lake,
             (),
             (),
@@ -353,7 +345,7 @@ def demo(obj: dict[str, Any], out: str, days: int) -> None:
             now=None,
             kafka_config=None,
         ),
-        lambda lake: _refine(obj, lake, None, None),
+        lambda lake: _refine(lake, None, None),
         _command(),
     )
 

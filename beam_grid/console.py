@@ -14,15 +14,23 @@ EVERY_S = 5.0
 """Seconds between plain progress lines."""
 
 
+_json = False
+
+
 def say(text: str) -> None:
-    """A line for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for people, on stderr; a log record where logs are JSON."""
+    if _json:
+        logging.getLogger("beam_grid").info(text.strip())
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def set_up_logs(form: str, debug: bool) -> None:
     """Logs of Beam Grid to stderr; libraries' chatter only with `debug`."""
+    global _json
+    _json = form == "json"
     handler = logging.StreamHandler(sys.stderr)
-    if form == "json":
+    if _json:
         from pythonjsonlogger.json import JsonFormatter
 
         handler.setFormatter(
@@ -45,8 +53,8 @@ def set_up_logs(form: str, debug: bool) -> None:
 class Progress:
     """Counts records of a run whose end is not known beforehand."""
 
-    def __init__(self, what: str, json_logs: bool) -> None:
-        self._what, self._json = what, json_logs
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._started = self._said = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -54,7 +62,7 @@ class Progress:
     @contextmanager
     def shown(self) -> Iterator[Progress]:
         """Draw the bar where stderr is a terminal."""
-        if self._json or not sys.stderr.isatty():
+        if _json or not sys.stderr.isatty():
             yield self
             return
         from rich.console import Console
@@ -84,7 +92,4 @@ class Progress:
             rate = done / max(now - self._started, 1e-9)
             of = f" of {total:,}" if total else ""
             line = f"{self._what}: {done:,}{of} records, {rate:,.0f}/s {note}".rstrip()
-            if self._json:
-                logging.getLogger("beam_grid.progress").info(line)
-            else:
-                say(line)
+            say(line)

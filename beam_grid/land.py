@@ -90,6 +90,8 @@ def land(lake: Lake, contract: Contract, options: Options, progress: Progress | 
             if not commit["fates"]["read"] and not any(p["ends"] for p in commit["partitions"]):
                 break
     feed.plan_file.unlink(missing_ok=True)
+    if done.commits:
+        feed.collect_garbage(state.attempts)
     done.seconds = time.monotonic() - started
     return done
 

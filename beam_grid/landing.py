@@ -200,14 +200,10 @@ class FeedLog:
         """A folder name no other attempt has."""
         return f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
-    def collect_garbage(self, older_than_s: float = 86400) -> int:
-        """Remove attempt folders no commit lists and that are old; the caller holds the landing lock."""
-        folder = self.path / "data"
-        if not folder.exists():
-            return 0
-        kept = {commit["attempt"] for commit in self.commits()}
+    def collect_garbage(self, kept: set[str], older_than_s: float = 86400) -> int:
+        """Remove attempts not among `kept` (those of commits) that are old; the caller holds the landing lock."""
         gone = 0
-        for attempt in folder.iterdir():
+        for attempt in (self.path / "data").glob("*"):
             if attempt.name not in kept and time.time() - attempt.stat().st_mtime > older_than_s:
                 shutil.rmtree(attempt, ignore_errors=True)
                 gone += 1

@@ -29,6 +29,9 @@ BRONZE = ("bronze.rejected", "bronze.late", "bronze.conflicts")
 
 Progress = Callable[[str], None]
 
+_BRIEF_BYTES = 256 << 20
+"""Below this much input, counted once a table, a run is over before a thorough JVM compiler would have paid."""
+
 
 @dataclass(frozen=True)
 class RefineResult:
@@ -46,7 +49,9 @@ def versions(lake: Lake) -> dict[str, Any] | None:
     return newest(lake)
 
 
-def refine(lake: Lake, feeds: list[str] | None = None, *, spark_master: str | None = None, progress: Progress | None = None) -> RefineResult:
+def refine(
+    lake: Lake, feeds: list[str] | None = None, *, spark_master: str | None = None, progress: Progress | None = None
+) -> RefineResult:
     """Apply to every table the commits it has not had; `feeds` defaults to all that landed.
 
     Raises GridError for a feed that never landed, two feeds with one window table, another run at work, or a machine
@@ -58,10 +63,16 @@ def refine(lake: Lake, feeds: list[str] | None = None, *, spark_master: str | No
     for name in feeds or []:
         if name not in landed:
             seen = ", ".join(landed) or "none yet"
-            raise GridError(f"feed {name!r}: nothing of it has landed in {lake.path} (landed: {seen}); run `beam-grid land {name}` first")
+            raise GridError(
+                f"feed {name!r}: nothing of it has landed in {lake.path} (landed: {seen}); run `beam-grid land {name}` first"
+            )
     with lake.lock("tables"):
         known = newest(lake)
-        if known is not None and stands(lake, known) and all(known["commits"].get(f) == lake.feed(f).last for f in feeds or landed):
+        if (
+            known is not None
+            and stands(lake, known)
+            and all(known["commits"].get(f) == lake.feed(f).last for f in feeds or landed)
+        ):
             return RefineResult(tables=_numbers(known), set=known["set"], seconds=time.monotonic() - started)
         if not landed:
             return RefineResult(seconds=time.monotonic() - started)
@@ -82,23 +93,37 @@ class _Step:
         return self.batch.applied < self.batch.target
 
 
-def _refine(lake: Lake, wanted: list[str], landed: list[str], known: dict[str, Any] | None, master: str | None, say: Progress, started: float) -> RefineResult:
+def _refine(
+    lake: Lake,
+    wanted: list[str],
+    landed: list[str],
+    known: dict[str, Any] | None,
+    master: str | None,
+    say: Progress,
+    started: float,
+) -> RefineResult:
     from beam_grid.lakehouse import bronze, maintain
 
     contracts = {name: lake.feed(name).contract() for name in landed}
     _check_owners(contracts)
-    steps = [step for name in _with_unfinished(lake, wanted, landed, known, contracts) for step in _steps(lake, contracts[name], known)]
+    steps = [
+        step
+        for name in _with_unfinished(lake, wanted, landed, known, contracts)
+        for step in _steps(lake, contracts[name], known)
+    ]
     due = [step for step in steps if step.is_due or step.state.version is None]
     scratch = lake.path.resolve() / "tables" / ".scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     point("refine:start")
     optimized: list[Any] = []
     if any(_needs_spark(step) for step in due):
-        spark = _spark(master, say)
+        spark = _spark(master, sum(step.batch.bytes("rows", "tiles") for step in due), say)
         try:
             for step in due:
                 _run(spark, step, scratch / step.table.name, say)
-            optimized = maintain.optimize(spark, [step.table for step in due if not step.table.name.startswith("bronze.")], say)
+            optimized = maintain.optimize(
+                spark, [step.table for step in due if not step.table.name.startswith("bronze.")], say
+            )
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     else:
@@ -109,7 +134,9 @@ def _refine(lake: Lake, wanted: list[str], landed: list[str], known: dict[str, A
     point("refine:after-set")
     brought: dict[str, int] = {}
     for step in due:
-        brought[step.batch.contract.name] = max(brought.get(step.batch.contract.name, 0), step.batch.target - step.batch.applied)
+        brought[step.batch.contract.name] = max(
+            brought.get(step.batch.contract.name, 0), step.batch.target - step.batch.applied
+        )
     return RefineResult(brought, _numbers(done), done["set"], optimized, time.monotonic() - started)
 
 
@@ -141,7 +168,9 @@ def _recorded(known: dict[str, Any] | None, table: Table, state: State, applicat
     return int(said["feeds"].get(application, 0))
 
 
-def _with_unfinished(lake: Lake, wanted: list[str], landed: list[str], known: dict[str, Any] | None, contracts: dict[str, Contract]) -> list[str]:
+def _with_unfinished(
+    lake: Lake, wanted: list[str], landed: list[str], known: dict[str, Any] | None, contracts: dict[str, Contract]
+) -> list[str]:
     """The feeds asked for and those whose last run ended between a shared table and the set, or lost such a table."""
     from beam_grid.lakehouse.tables import Table
 
@@ -173,15 +202,19 @@ def _check_owners(contracts: dict[str, Contract]) -> None:
 
 def _needs_spark(step: _Step) -> bool:
     """Whether the step writes; a bronze table is made without Spark, and many batches have nothing for it."""
-    return step.window is not None or step.table.name not in BRONZE or bool(step.batch.files(step.table.name.removeprefix("bronze.")))
+    return (
+        step.window is not None
+        or step.table.name not in BRONZE
+        or bool(step.batch.files(step.table.name.removeprefix("bronze.")))
+    )
 
 
-def _spark(master: str | None, say: Progress) -> SparkSession:
+def _spark(master: str | None, input_bytes: int, say: Progress) -> SparkSession:
     from runners import delta
 
     say("starting Spark")
     try:
-        return delta.session(master)
+        return delta.session(master, brief=input_bytes < _BRIEF_BYTES)
     except delta.SparkUnavailable as cause:
         raise GridError(f"refine: {cause}; `beam-grid doctor` looks at this machine") from cause
 
@@ -230,7 +263,11 @@ def _publish(lake: Lake, steps: Iterable[_Step], known: dict[str, Any] | None) -
     for step in steps:
         contract, name = step.batch.contract, step.table.name
         state = step.table.state()
-        marked = gold.application(step.table, contract, step.window) if step.window else step.table.application(contract.name)
+        marked = (
+            gold.application(step.table, contract, step.window)
+            if step.window
+            else step.table.application(contract.name)
+        )
         before = tables.get(name, {})
         looked_at = {**(before.get("feeds", {}) if before.get("id") == state.id else {}), marked: step.batch.target}
         tables[name] = {"path": step.table.relative, "version": state.version, "id": state.id, "feeds": looked_at}

@@ -16,7 +16,7 @@ class FeedState:
 
     files: per absolute path what is known of it (see data_sources.files); offsets: next offset per topic and
     partition; greatest, arrivals: M and newest arrival per partition, microseconds; rows, conflicts: manifest
-    entries; totals: fates so far.
+    entries; attempts: folders that commits list; totals: fates so far.
     """
 
     last: int = 0
@@ -27,6 +27,7 @@ class FeedState:
     watermark: int | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: set[str] = field(default_factory=set)
     totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FATES, 0))
 
     @classmethod
@@ -39,6 +40,7 @@ class FeedState:
 
     def add(self, commit: dict[str, Any]) -> None:
         self.last = commit["commit"]
+        self.attempts.add(commit["attempt"])
         self.watermark = commit["watermark"]
         for fate in FATES:
             self.totals[fate] += commit["fates"][fate]

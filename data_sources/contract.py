@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -31,7 +32,7 @@ from pydantic import (
 )
 
 from data_sources.durations import format_duration, micros, parse_duration
-from data_sources.expressions import ExpressionError, check_condition
+from data_sources.expressions import ExpressionError, check_condition, check_format
 
 LINEAGE = {
     "_source": pa.string(),
@@ -51,6 +52,8 @@ MEASURES = ("count", "count_if", "sum", "min", "max", "avg", "stddev", "first", 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+_ASCII = bytes(range(32, 127)) + b"~{ab~}+AGE-\\x41\x1b$B!!"
+"""Text that encodings with shifts and escapes read as something else."""
 _UNFIT = re.compile(r"[ ,;{}()\n\t=`\"]")
 
 
@@ -93,8 +96,10 @@ class FieldSpec(_Part):
                 f'{name!r} cannot name a column (empty, or has a blank or one of ,;{{}}()="`); '
                 f"give the column a plain name and write source = {name!r}"
             )
-        if name.lower() in LINEAGE:
-            raise ValueError(f"{name!r} is a lineage column's name; choose another and set `source`")
+        if name.startswith("_"):
+            raise ValueError(
+                f"{name!r} begins with _, as only lineage columns do; choose another name and write source = {name!r}"
+            )
         return name
 
     @field_validator("since", mode="before")
@@ -122,6 +127,7 @@ class FieldSpec(_Part):
     def _known_zone(cls, zone: str) -> str:
         try:
             ZoneInfo(zone)
+            pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone)
         except Exception as cause:
             raise ValueError(f"unknown time zone {zone!r}; use a name like UTC or Europe/Berlin") from cause
         return zone
@@ -130,6 +136,8 @@ class FieldSpec(_Part):
     def _words_that_fit_the_type(self) -> FieldSpec:
         if self.format is not None and self.type not in ("timestamp", "date"):
             raise ValueError(f"`format` is for dates and timestamps, not for {self.type}")
+        if self.format is not None:
+            check_format(self.format)
         return self
 
     @property
@@ -177,12 +185,27 @@ class CsvSpec(_Part):
     @classmethod
     def _known_encoding(cls, name: str) -> str:
         try:
-            ascii_alike = "\n,".encode(name).endswith(b"\n,")
+            _ASCII.decode(name)
         except LookupError:
             raise ValueError(f"unknown encoding {name!r}; try utf-8, latin-1 or cp1252") from None
-        if not ascii_alike:
-            raise ValueError(f"{name!r} does not write line ends as one byte; convert the files to utf-8")
+        except UnicodeError:
+            pass
+        # records are cut by bytes: each ASCII byte must stand for its character, whatever stands before it
+        ends = (bytes([before]) + b"\n" for before in range(128, 256))
+        columns = (bytes([before]) + b"|" for before in range(128, 256))
+        if not all(b.decode(name, "replace")[-1:] == chr(b[-1]) for b in (_ASCII, *ends, *columns)) or (
+            _ASCII.decode(name, "replace") != _ASCII.decode("ascii")
+        ):
+            raise ValueError(
+                f"{name!r} does not write line ends and delimiters as one byte; convert the files to utf-8"
+            )
         return name
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> CsvSpec:
+        if self.delimiter == self.quote:
+            raise ValueError(f"delimiter and quote are both {self.quote!r}; they must differ")
+        return self
 
     @property
     def nulls(self) -> list[str]:
@@ -436,7 +459,7 @@ def load_contract(path: Path | str) -> Contract:
     """Read and check a contract file; raises ContractError naming file, field and remedy."""
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ContractError(f"contract {path}: no such file; give the path of a TOML contract") from None
     except IsADirectoryError:

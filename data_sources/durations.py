@@ -9,20 +9,25 @@ import re
 from datetime import timedelta
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_FORM = re.compile(r"(\d+)\s*(s|m|h|d)")
+_FORM = re.compile(r"([0-9]+)\s*(s|m|h|d)")
+LONGEST = timedelta(days=36_500)
+"""A hundred years: as good as for ever, and no sum of times with it overflows."""
 
 
 def parse_duration(text: str | timedelta) -> timedelta:
-    """Parse `10s`, `15m`, `1h` or `2d`; raises ValueError that names what was seen."""
+    """Parse `10s`, `15m`, `1h` or `2d`; raises ValueError that names what was seen; the longest is 36500d."""
     if isinstance(text, timedelta):
         return text
     match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write it as 10s, 15m, 1h or 2d")
     try:
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
-    except OverflowError:
-        raise ValueError(f"{text!r} is longer than a duration can be") from None
+        duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except (OverflowError, ValueError):
+        duration = timedelta.max
+    if duration > LONGEST:
+        raise ValueError(f"{str(text)[:40]!r} is longer than a duration may be; the longest is {LONGEST.days}d")
+    return duration
 
 
 def micros(duration: timedelta) -> int:

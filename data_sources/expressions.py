@@ -16,6 +16,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+_CLOCKS = {"current_localtime", "current_localtimestamp"}
+"""What DuckDB lists as consistent and yet tells the time; so does age() of one argument."""
+
 _REFUSED_NODES = {"SUBQUERY", "WINDOW", "STAR", "LAMBDA_REF", "PARAMETER", "POSITIONAL_REFERENCE"}
 
 
@@ -35,27 +38,50 @@ def sandbox() -> duckdb.DuckDBPyConnection:
 
 def check_condition(text: str, fields: dict[str, pa.DataType]) -> None:
     """Raise ExpressionError unless `text` is a plain condition over `fields`."""
+    if not text.strip():
+        raise ExpressionError("the condition is empty; write one such as kwh >= 0")
     if re.search(r";|--|/\*", re.sub(r"'(?:[^']|'')*'", "", text)):
         raise ExpressionError(f"{text!r} must be one condition without ; or comments")
     cursor = sandbox().cursor()
-    tree = json.loads(cursor.execute("SELECT json_serialize_sql(?)", [f"SELECT ({text}\n)"]).fetchall()[0][0])
-    if tree.get("error"):
-        raise ExpressionError(f"{text!r} is not a condition: {tree.get('error_message')}")
+    for whole in (f"SELECT {text}\n", f"SELECT ({text}\n)"):  # as it is: or a) OR (b would be one
+        tree = json.loads(cursor.execute("SELECT json_serialize_sql(?)", [whole]).fetchall()[0][0])
+        if tree.get("error"):
+            raise ExpressionError(
+                f"{text!r} is not a condition: {tree.get('error_message')}{_quoting(text, list(fields))}"
+            )
     statement = tree["statements"][0]["node"]
     if len(tree["statements"]) != 1 or statement.get("type") != "SELECT_NODE" or len(statement["select_list"]) != 1:
         raise ExpressionError(f"{text!r} must be one condition")
     if (statement.get("from_table") or {}).get("type") not in (None, "EMPTY"):
         raise ExpressionError(f"{text!r} must not read tables")
     _walk(statement["select_list"][0], text, {name.lower() for name in fields})
-    cursor.register("row", pa.schema(list(fields.items())).empty_table())
+    cursor.register("row", pa.table({name: pa.nulls(1, kind) for name, kind in fields.items()}))
     try:
-        kind = cursor.execute(f"SELECT ({text}\n) FROM row").description[0][1]
+        found = cursor.execute(f"SELECT ({text}\n) FROM row")
+        kind = found.description[0][1]
+        found.fetchall()  # a row of nulls: shows what fails whatever the row
     except duckdb.Error as cause:
         raise ExpressionError(f"{text!r}: {str(cause).splitlines()[0]}") from cause
     finally:
         cursor.unregister("row")
     if str(kind) not in ("BOOLEAN", "bool"):
         raise ExpressionError(f"{text!r} yields {kind}, not true or false")
+
+
+def check_format(form: str) -> None:
+    """Raise ExpressionError unless `form` is a strptime format."""
+    try:
+        sandbox().cursor().execute(f"SELECT try_strptime('', '{form.replace(chr(39), chr(39) * 2)}')").fetchall()
+    except duckdb.Error as cause:
+        reason = str(cause).splitlines()[0].rsplit(": ", 1)[-1]
+        raise ExpressionError(f"{form!r} is not a strptime format ({reason}); write one like %d.%m.%Y %H:%M") from cause
+
+
+def _quoting(text: str, fields: list[str]) -> str:
+    """A hint where a field is named like a word of SQL."""
+    words = sandbox().cursor().execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()
+    named = [f for f in fields if (f.lower(),) in words and re.search(rf'(?<!["\w]){re.escape(f)}(?!["\w])', text)]
+    return f'; write a field named like a word of SQL in double quotes: "{named[0]}"' if named else ""
 
 
 def _walk(node: Any, text: str, fields: set[str]) -> None:
@@ -67,7 +93,7 @@ def _walk(node: Any, text: str, fields: set[str]) -> None:
     kind = node.get("class") or ""
     if kind in _REFUSED_NODES or node.get("type") == "SUBQUERY":
         raise ExpressionError(f"{text!r}: subqueries, windows and * have no place in a condition over one row")
-    if kind == "FUNCTION" and not _is_pure(node["function_name"]):
+    if kind == "FUNCTION" and not _is_pure(node["function_name"], len(node["arguments"])):
         raise ExpressionError(
             f"{text!r}: {node['function_name']}() is not allowed; use functions whose answer depends on the row alone"
         )
@@ -82,7 +108,9 @@ def _walk(node: Any, text: str, fields: set[str]) -> None:
 
 
 @functools.cache
-def _is_pure(function: str) -> bool:
+def _is_pure(function: str, arguments: int) -> bool:
+    if function in _CLOCKS or (function == "age" and arguments == 1):
+        return False
     rows = (
         sandbox()
         .cursor()

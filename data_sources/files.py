@@ -15,6 +15,7 @@ import glob
 import json
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -70,16 +71,17 @@ def find_files(source: str, contract: Contract, own_globs: bool) -> list[Found]:
     Raises SourceError where nothing is there.
     """
     if os.path.isfile(source):
-        return [Found(os.path.abspath(source), os.path.basename(source))]
+        name = os.fsencode(os.path.basename(source)).decode("utf-8", "backslashreplace")
+        return [Found(os.path.abspath(source), name)]
     if os.path.isdir(source):
         root = source
-        paths = [os.path.join(folder, name) for folder, _, names in os.walk(source, followlinks=True) for name in names]
+        paths = _walk(source)
     elif glob.has_magic(source):
         root = os.path.dirname(re.split(r"[*?\[]", source, maxsplit=1)[0])
         matches = glob.glob(source, recursive=True)
         paths = [p for p in matches if os.path.isfile(p)]
-        for folder in (p for p in matches if os.path.isdir(p)):
-            paths += [os.path.join(f, name) for f, _, names in os.walk(folder) for name in names]
+        for folder in sorted(p for p in matches if os.path.isdir(p)):
+            paths += _walk(folder)
     else:
         raise SourceError(f"source {source}: there is no such file or folder; check the path")
     root = os.path.abspath(root or ".")
@@ -94,8 +96,22 @@ def find_files(source: str, contract: Contract, own_globs: bool) -> list[Found]:
             base = os.path.splitext(path)[0] if compression(path) else path
             wanted = base.lower().endswith(ENDINGS[contract.format])
         if wanted:
-            found.append(Found(path, name))
-    return sorted(found, key=lambda f: os.fsencode(f.name))
+            found.append(Found(path, os.fsencode(name).decode("utf-8", "backslashreplace")))
+    return sorted(found, key=lambda f: os.fsencode(os.path.relpath(f.path, root)))
+
+
+def _walk(folder: str) -> list[str]:
+    """Regular files (and links that lead nowhere) below a folder; each real folder once, however links lead to it."""
+    been: set[str] = set()
+    paths = []
+    for at, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(at)) in been:
+            folders.clear()
+            continue
+        been.add(real)
+        folders.sort()
+        paths += [p for name in names if os.path.isfile(p := os.path.join(at, name)) or os.path.islink(p)]
+    return paths
 
 
 def plan_files(found: list[Found], known: dict[str, dict[str, Any]], contract: Contract, rows: int) -> Listing:
@@ -144,49 +160,64 @@ def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, ro
     part["open_line"] = bool(before and before.get("open_line"))
     part["segments"] = before["segments"] if before else []
     if contract.format == "parquet":
-        groups = pq.ParquetFile(file.path).metadata
-        take = count = 0
-        while start + take < groups.num_row_groups and (take == 0 or count < rows):
-            count += groups.row_group(start + take).num_rows
-            take += 1
-        return (
-            {**part, "groups": take, "rows": count} if take else (None if before else {**part, "groups": 0, "rows": 0})
-        )
-    if contract.format == "csv" and contract.csv.header:
-        part["header"] = _header(file.path, contract)
-        if part["header"] is None:
-            return None
-    count = _count_lines(file.path, start, stat.st_size, rows, contract)
-    if count == 0:
+        return _plan_row_groups(part, contract, rows)
+    headed = contract.format == "csv" and contract.csv.header
+    if contract.format == "csv":
+        with _open(file.path) as stream:
+            head = stream.read(MAX_RECORD)
+        returns = b"\r" in head[:-1] and b"\n" not in head  # of a last \r the \n may be under way
+        part["returns"] = returns
+        if headed:
+            part["header"] = _header(head, returns, contract)
+            if part["header"] is None:
+                return None
+    above = 1 if headed and start == 0 else 0
+    count = _count_lines(part, stat.st_size, rows + above, contract) - above
+    if count <= 0:
         return None
     return {**part, "rows": min(count, rows)}
 
 
-def _header(path: str, contract: Contract) -> list[str] | None:
+def _plan_row_groups(part: dict[str, Any], contract: Contract, rows: int) -> dict[str, Any] | None:
+    file = pq.ParquetFile(part["path"])
+    wanted = {f.input_name for f in contract.fields}
+    if not wanted & set(file.schema_arrow.names):
+        seen = ", ".join(file.schema_arrow.names)[:100]
+        raise ValueError(f"its columns ({seen}) are none of the contract's; is it another feed's?")
+    take = count = 0
+    while part["start"] + take < file.metadata.num_row_groups and count < rows:
+        count += file.metadata.row_group(part["start"] + take).num_rows
+        take += 1
+    return {**part, "groups": take, "rows": count} if count else None
+
+
+def _header(head: bytes, returns: bool, contract: Contract) -> list[str] | None:
     """Column names of a CSV file; None while the file is empty. Raises ValueError for a header that fits nothing."""
-    with _open(path) as stream:
-        head = stream.read(MAX_RECORD)
-    line = _mac(head, head).split(b"\n", 1)[0].rstrip(b"\r")
-    if not line.strip():
-        return None
-    return header_names(line, contract)
+    line, end, _ = _mac(head, returns).partition(b"\n")
+    if line.strip():
+        return header_names(line.rstrip(b"\r"), contract)
+    if end:
+        raise ValueError("the first line, where the header is due, is blank")
+    return None
 
 
-def _count_lines(path: str, start: int, size: int, limit: int, contract: Contract) -> int:
-    """Lines from `start` on, as far as `limit`; raises where a compressed file is damaged."""
+def _count_lines(part: dict[str, Any], size: int, limit: int, contract: Contract) -> int:
+    """Lines from `start` on, as far as `limit`; of a compressed file that is new, all: raises where it is damaged."""
+    path, start = part["path"], part["start"]
+    closed = compression(path) is not None
     count, tail = 0, b""
     with _open(path) as stream:
         _skip(stream, path, start)
-        left = size - start if compression(path) is None else None
-        head = None
-        while count < limit and (block := stream.read(BLOCK if left is None else min(BLOCK, left))):
-            left = None if left is None else left - len(block)
-            head = head or block[:MAX_RECORD]
-            block = _mac(block, head) if contract.format == "csv" else block
+        left = size - start
+        while (count < limit or (closed and start == 0)) and (
+            block := stream.read(BLOCK if closed else min(BLOCK, left))
+        ):
+            left -= len(block)
+            block = _mac(block, part.get("returns", False))
             count += _newlines(block)
             last = block.rfind(b"\n") + 1
             tail = (block[last:] if last else tail + block)[: MAX_RECORD + 1]
-    if tail.strip() and (compression(path) or _is_whole(tail, contract)):
+    if tail.strip() and (closed or _is_whole(tail, contract)):
         count += 1
     return count
 
@@ -208,16 +239,17 @@ def _is_whole(tail: bytes, contract: Contract) -> bool:
 def read_file(part: dict[str, Any], contract: Contract) -> Iterator[Records | tuple[pa.Table, int] | dict[str, Any]]:
     """Yield the part's blocks, and last a dict: what is now known of the file (see plan_files).
 
-    Blocks are Records, for Parquet (table, position of its first row).
+    Blocks are Records, for Parquet (table, position of its first row). Raises SourceError where the file cannot be
+    read (any more).
     """
-    if contract.format == "parquet":
-        yield from _read_parquet(part)
-    else:
-        yield from _read_lines(part, contract)
+    try:
+        yield from _read_parquet(part) if contract.format == "parquet" else _read_lines(part, contract)
+    except (OSError, pa.ArrowInvalid) as cause:  # not chained: a source's OSError is not the lake's
+        raise SourceError(f"source {part['path']}: cannot be read ({_short(cause)}); mend it or take it away") from None
 
 
 def _read_parquet(part: dict[str, Any]) -> Iterator[tuple[pa.Table, int] | dict[str, Any]]:
-    file = pq.ParquetFile(part["path"])
+    file = pq.ParquetFile(part["path"], coerce_int96_timestamp_unit="us")
     first = 1 + sum(file.metadata.row_group(g).num_rows for g in range(part["start"]))
     for group in range(part["start"], part["start"] + part["groups"]):
         for batch in file.iter_batches(65536, row_groups=[group]):
@@ -235,7 +267,7 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
     path, left, line, offset = part["path"], part["rows"], part["line"], part["start"]
     closed, header = compression(path) is not None, contract.format == "csv" and contract.csv.header
     budget = None if closed else part["size"] - offset
-    rest, dropped, open_line, head, final = b"", 0, part["open_line"], None, False
+    rest, dropped, open_line, final = b"", 0, part["open_line"], False
     with _open(path) as stream:
         _skip(stream, path, offset)
         while left > 0 and not final:
@@ -245,8 +277,7 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
                 more = stream.readline(min(MAX_RECORD, budget))
                 data, budget = data + more, budget - len(more)
             final = not data or budget == 0
-            head = data[:MAX_RECORD] if head is None else head
-            data = _mac(data, head) if contract.format == "csv" else data
+            data = _mac(data, part.get("returns", False))
             block = rest + data if rest else data
             if open_line and block:  # the line end that a whole last line had lacked
                 skipped = len(block) - len(block.removeprefix(b"\r").removeprefix(b"\n"))
@@ -263,6 +294,8 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
             if header and offset == 0:
                 skip = block.find(b"\n") + 1 or len(block)
                 block, offset, line, cut = block[skip:], skip, 2, cut - skip
+            elif contract.format == "csv" and offset == 0 and block.startswith(BOM_UTF8):
+                block, offset, cut = block[3:], 3, cut - 3
             whole = block[:cut] if cut < len(block) else block
             records, used = (
                 split_csv(whole, line, contract, final) if contract.format == "csv" else (lines(whole, line), cut)
@@ -311,9 +344,9 @@ def _skip(stream: BinaryIO, path: str, offset: int) -> None:
         offset -= len(stream.read(min(BLOCK, offset))) or offset
 
 
-def _mac(block: bytes, head: bytes) -> bytes:
-    """Lone carriage returns as line ends, where a file has no other."""
-    return block.replace(b"\r", b"\n") if b"\r" in head and b"\n" not in head else block
+def _mac(block: bytes, returns: bool) -> bytes:
+    """Lone carriage returns as line ends, where a CSV file has no other."""
+    return block.replace(b"\r", b"\n") if returns else block
 
 
 def _digest(path: str, start: int, end: int) -> str:

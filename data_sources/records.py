@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-NEWLINE, RETURN = 10, 13
+NEWLINE, RETURN, SPACE = 10, 13, 32
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def lines(data: bytes, first: int) -> Records:
     if len(ends):
         returns = (ends > starts) & (buffer[np.maximum(ends - 1, 0)] == RETURN)
         ends = ends - returns
-        short = np.flatnonzero(ends - starts < 16)
-        blank = [i for i in short.tolist() if not data[starts[i] : ends[i]].strip()]
+        maybe = np.flatnonzero((ends <= starts) | (buffer[starts] <= SPACE))
+        blank = [i for i in maybe.tolist() if not data[starts[i] : ends[i]].strip()]
         if blank:
             keep = np.delete(np.arange(len(ends)), blank)
             starts, ends, positions = starts[keep], ends[keep], positions[keep]

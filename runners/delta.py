@@ -44,29 +44,28 @@ class SparkUnavailable(RuntimeError):
     """Spark cannot be started here; the message says what is missing and what to do."""
 
 
-def session(master: str | None = None) -> SparkSession:
+def session(master: str | None = None, *, brief: bool = False) -> SparkSession:
     """The session of this process, started if need be; `master` defaults to every core of this machine.
+
+    `brief` says that little is to be done: the JVM then compiles quickly rather than well, which on two cores halves
+    the time of a first small run and would slow a long one.
 
     Raises SparkUnavailable when Java is missing or too old, the jars cannot be had, or the JVM does not come up.
     """
     if master is not None and not _MASTER.fullmatch(master):
-        raise SparkUnavailable(
-            f"Spark master {master!r}: not one that Spark knows; try local[*] or spark://HOST:7077"
-        )
+        raise SparkUnavailable(f"Spark master {master!r}: not one that Spark knows; try local[*] or spark://HOST:7077")
     master = master or _running.get("master") or "local[*]"
     if "session" in _running:
         if _running["master"] != master:
-            raise SparkUnavailable(
-                f"Spark runs on {_running['master']} in this process and cannot move to {master}"
-            )
-        return _running["session"]  # type: ignore[no-any-return]
+            raise SparkUnavailable(f"Spark runs on {_running['master']} in this process and cannot move to {master}")
+        return _running["session"]
     check_java()
     jars = delta_jars()
     scratch = Path(tempfile.mkdtemp(prefix="beam-grid-delta-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    _running["session"] = _start(master, jars, scratch)
+    _running["session"] = _start(master, jars, scratch, brief)
     _running["master"] = master
-    return _running["session"]  # type: ignore[no-any-return]
+    return _running["session"]
 
 
 def stop() -> None:
@@ -92,17 +91,11 @@ def check_java() -> str:
     java = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     if java is None:
         where = f"in JAVA_HOME ({home})" if home else "on the PATH, and JAVA_HOME is not set"
-        raise SparkUnavailable(
-            f"no java {where}; install a JDK or JRE {JAVA} or later, or point JAVA_HOME at one"
-        )
-    said = subprocess.run(
-        [java, "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
+        raise SparkUnavailable(f"no java {where}; install a JDK or JRE {JAVA} or later, or point JAVA_HOME at one")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     seen = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
     if said.returncode or seen is None:
-        raise SparkUnavailable(
-            f"{java} -version: does not say its version; install a JDK or JRE {JAVA} or later"
-        )
+        raise SparkUnavailable(f"{java} -version: does not say its version; install a JDK or JRE {JAVA} or later")
     if int(seen[1]) < JAVA:
         raise SparkUnavailable(
             f"{java} is Java {seen[1]}; Spark 4 needs {JAVA} or later: install one, or set JAVA_HOME"
@@ -116,8 +109,7 @@ def delta_jars() -> list[Path]:
     The folder is BEAM_GRID_CACHE, else XDG_CACHE_HOME/beam-grid, else ~/.cache/beam-grid.
     """
     cache = Path(
-        os.environ.get("BEAM_GRID_CACHE")
-        or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "beam-grid"
+        os.environ.get("BEAM_GRID_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "beam-grid"
     ).expanduser()
     folder = cache / "-".join(DELTA[1:])
     listed = folder / "jars.json"
@@ -136,9 +128,7 @@ def delta_jars() -> list[Path]:
             return jars
         _fetch(folder)
         provided = {_artifact(jar) for jar in _spark_home().glob("jars/*.jar")}
-        names = sorted(
-            jar.name for jar in folder.glob("jars/*.jar") if _artifact(jar) not in provided
-        )
+        names = sorted(jar.name for jar in folder.glob("jars/*.jar") if _artifact(jar) not in provided)
         listed.write_text(json.dumps(names), encoding="utf-8")
     return _listed(listed)
 
@@ -147,9 +137,7 @@ def _listed(listing: Path) -> list[Path]:
     """The jars a finished download lists; none when one of them has gone."""
     if not listing.exists():
         return []
-    jars = [
-        listing.parent / "jars" / name for name in json.loads(listing.read_text(encoding="utf-8"))
-    ]
+    jars = [listing.parent / "jars" / name for name in json.loads(listing.read_text(encoding="utf-8"))]
     return jars if all(jar.exists() for jar in jars) else []
 
 
@@ -176,15 +164,9 @@ def _fetch(folder: Path) -> None:
         capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode or not (folder / "jars" / f"{DELTA[1]}-{DELTA[2]}.jar").exists():
-        said = [
-            line
-            for line in (done.stdout + done.stderr).splitlines()
-            if re.search(r"[A-Za-z]{3}", line)
-        ]
+        said = [line for line in (done.stdout + done.stderr).splitlines() if re.search(r"[A-Za-z]{3}", line)]
         raise SparkUnavailable(
-            f"Delta's jars: {':'.join(DELTA)} could not be fetched:\n"
-            + "\n".join(said[-12:])
-            + "\n"
+            f"Delta's jars: {':'.join(DELTA)} could not be fetched:\n" + "\n".join(said[-12:]) + "\n"
             "Is there a network, and does Java know the proxy? It is needed once; after that the cache serves"
         )
 
@@ -199,7 +181,7 @@ def _spark_home() -> Path:
     return Path(pyspark.__file__).parent
 
 
-def _start(master: str, jars: list[Path], scratch: Path) -> SparkSession:
+def _start(master: str, jars: list[Path], scratch: Path, brief: bool) -> SparkSession:
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
@@ -211,20 +193,15 @@ def _start(master: str, jars: list[Path], scratch: Path) -> SparkSession:
         SparkConf(loadDefaults=False)
         .setMaster(master)
         .setAppName("beam-grid refine")
-        .setAll(_settings(master, jars, scratch, logging))
+        .setAll(_settings(master, jars, scratch, logging, brief))
     )
     # A SPARK_HOME of the user's, Beam's Spark 3 for one, must not start in place of the Spark that came with pyspark.
-    named = {
-        name: os.environ.get(name)
-        for name in ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON")
-    }
+    named = {name: os.environ.get(name) for name in ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON")}
     os.environ["SPARK_HOME"], os.environ["PYSPARK_PYTHON"] = str(_spark_home()), sys.executable
     os.environ.pop("PYSPARK_SUBMIT_ARGS", None)
     try:
         with log.open("ab") as sink:
-            gateway = launch_gateway(
-                conf, popen_kwargs={"stdin": subprocess.PIPE, "stdout": sink, "stderr": sink}
-            )
+            gateway = launch_gateway(conf, popen_kwargs={"stdin": subprocess.PIPE, "stdout": sink, "stderr": sink})
             SparkContext(conf=conf, gateway=gateway)
         return SparkSession.builder.getOrCreate()
     except Exception as cause:
@@ -240,11 +217,14 @@ def _start(master: str, jars: list[Path], scratch: Path) -> SparkSession:
                 os.environ[name] = value
 
 
-def _settings(master: str, jars: list[Path], scratch: Path, logging: Path) -> list[tuple[str, str]]:
+def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief: bool) -> list[tuple[str, str]]:
     local = master.startswith("local")
     cores = os.cpu_count() or 1
     named = re.fullmatch(r"local\[(\d+)(,.*)?\]", master)
     width = str(int(named[1]) if named else 1 if master == "local" else cores)
+    java = [f"-Dlog4j2.configurationFile={logging.as_uri()}", "-Duser.timezone=UTC", f"-Dderby.system.home={scratch}"]
+    if brief and local:
+        java += ["-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC"]
     checkout = str(Path(__file__).resolve().parents[1])
     chosen = {
         "spark.jars": ",".join(map(str, jars)),
@@ -252,10 +232,8 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path) -> li
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
-        "spark.executorEnv.PYTHONPATH": os.pathsep.join(
-            filter(None, [checkout, os.environ.get("PYTHONPATH")])
-        ),
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={logging.as_uri()} -Duser.timezone=UTC -Dderby.system.home={scratch}",
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")])),
+        "spark.driver.extraJavaOptions": " ".join(java),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.structuredLogging.enabled": "false",
@@ -272,12 +250,8 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path) -> li
         # after one percent of new rows rewrites little.
         "spark.databricks.delta.optimize.minFileSize": str(8 * _MEGABYTE),
         "spark.databricks.delta.optimize.maxFileSize": str(8 * _MEGABYTE),
-        "spark.databricks.delta.optimize.clustering.mergeStrategy.minCubeSize.threshold": str(
-            32 * _MEGABYTE
-        ),
-        "spark.databricks.delta.optimize.clustering.mergeStrategy.targetCubeSize": str(
-            64 * _MEGABYTE
-        ),
+        "spark.databricks.delta.optimize.clustering.mergeStrategy.minCubeSize.threshold": str(32 * _MEGABYTE),
+        "spark.databricks.delta.optimize.clustering.mergeStrategy.targetCubeSize": str(64 * _MEGABYTE),
         "spark.databricks.delta.vacuum.logging.enabled": "false",
     }
     if local:

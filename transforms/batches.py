@@ -86,7 +86,9 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
         column = column.cast(column.type.value_type)
     if isinstance(column, pa.Array):
         return column
-    return pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def plain_table(table: pa.Table) -> pa.Table:

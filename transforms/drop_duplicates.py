@@ -95,9 +95,7 @@ class _DropCopies(beam.DoFn):
         if not pane.is_last:
             if found.rows.num_rows:
                 landed.add(as_batch(conform(found.rows, self.contract)))
-                if (until := retention(self.contract)) is not None:
-                    newest = int(event_micros(found.rows, self.contract).max())
-                    expiry.set(Timestamp(micros=newest + until))
+                self._remind(expiry, found.rows)
             if found.conflicts.num_rows:
                 counted.add(as_batch(found.conflicts.select(self.contract.dedup.key)))
         yield from _outputs(shard, found)
@@ -122,16 +120,24 @@ class _DropCopies(beam.DoFn):
         landed=beam.DoFn.StateParam(LANDED),
         expiry=beam.DoFn.TimerParam(EXPIRY),
     ):
-        """Forget rows no copy of which can still be on time."""
+        """Forget rows no copy of which can still be on time; come back for the rest."""
         until = retention(self.contract)
         kept = []
         for batch in landed.read():
-            alive = event_micros(as_one(batch), self.contract) + (until or 0) > time.micros
+            alive = event_micros(as_one(batch), self.contract) + (until or 0) >= time.micros
             if alive.any():
                 kept.append(as_batch(as_one(batch).filter(pa.array(alive))))
         landed.clear()
         for batch in kept:
             landed.add(batch)
+        if kept:
+            self._remind(expiry, pa.Table.from_batches(kept))
+
+    def _remind(self, expiry: Any, rows: pa.Table) -> None:
+        """Set the timer to when the newest of the rows can go: a millisecond, a timer's grain, after its last copy."""
+        if (until := retention(self.contract)) is not None:
+            newest = int(event_micros(rows, self.contract).max())
+            expiry.set(Timestamp(micros=newest + until + 1000))
 
 
 def as_one(batch: pa.RecordBatch) -> pa.Table:

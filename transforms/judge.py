@@ -95,16 +95,11 @@ def _broken(rows: pa.Table, contract: Contract) -> list[np.ndarray]:
 def _broken_singly(fields: pa.Table, check: str) -> np.ndarray:
     cursor = sandbox().cursor()
     cursor.register("row", fields)
-    tried = cursor.sql(f"SELECT coalesce(TRY(({check}\n)), false) FROM row").to_arrow_table()
-    broken = ~tried.column(0).to_numpy()
-    for i in np.flatnonzero(broken).tolist():
-        cursor.register("one", fields.slice(i, 1))
-        try:
-            broken[i] = cursor.execute(f"SELECT coalesce(({check}\n), true) FROM one").fetchall()[0][0] is False
-        except Exception:
-            broken[i] = True
-    cursor.close()
-    return broken
+    try:
+        tried = cursor.sql(f"SELECT coalesce(TRY(coalesce(({check}\n), true)), false) FROM row").to_arrow_table()
+        return ~tried.column(0).to_numpy()
+    finally:
+        cursor.close()
 
 
 def judge(ruled: Ruled, arrivals: np.ndarray | int, greatest: int, contract: Contract) -> Judged:

@@ -52,8 +52,8 @@ def read_seen(files: list[dict[str, Any]], root: Path, rows: pa.Table, contract:
 
 
 def read_counted(files: list[dict[str, Any]], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
-    """Key columns of conflicts that were counted before and may concern `rows`."""
-    ranges = key_ranges(rows, contract)
+    """Key columns of conflicts that were counted before and may concern `rows`; a key counts once, however far apart."""
+    ranges = {name: span for name, span in key_ranges(rows, contract).items() if name in contract.dedup.key}
     hits = [e for e in files if e["rows"] and _overlaps(e["min"], e["max"], ranges)]
     if not hits:
         return None

@@ -65,8 +65,13 @@ class _TileRows(beam.DoFn):
             yield TimestampedValue((cell, as_batch(rows)), Timestamp(micros=cell))
 
 
+@beam.typehints.with_input_types(pa.RecordBatch)
+@beam.typehints.with_output_types(pa.RecordBatch)
 class _Gather(beam.CombineFn):
-    """Brings a cell's tiles together; associative, and merged later (see above)."""
+    """Brings a cell's tiles together; associative, and merged later (see above).
+
+    Its type hints are its own: those of CombinePerKey do not reach the step's output, which would be pickled.
+    """
 
     def create_accumulator(self):
         return []

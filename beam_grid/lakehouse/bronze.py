@@ -22,7 +22,11 @@ KINDS = {"rejected": "rejected", "late": "late", "conflicts": "conflicts"}
 """Table to the kind of landed file it is made from."""
 
 _TIME = pa.timestamp("us", "UTC")
-_PLACE = [(name, kind) for name, kind in LINEAGE.items() if name in ("_source", "_partition", "_position", "_ingested_at", "_commit")]
+_PLACE = [
+    (name, kind)
+    for name, kind in LINEAGE.items()
+    if name in ("_source", "_partition", "_position", "_ingested_at", "_commit")
+]
 _REJECTED = [("cause", pa.string()), ("rule", pa.string()), ("reason", pa.string())]
 
 SCHEMAS = {
@@ -75,7 +79,15 @@ def _columns(kind: str, contract: Contract) -> list[str]:
     record = _json(contract.schema.names)
     if kind == "late":
         return [feed, time, "_behind / 1000000D AS behind_seconds", f"{record} AS record", *LINEAGE]
-    return [feed, f"{_json(contract.dedup.key)} AS key", time, "_kept AS kept", f"{record} AS dropped", "_counted AS counted", *LINEAGE]
+    return [
+        feed,
+        f"{_json(contract.dedup.key)} AS key",
+        time,
+        "_kept AS kept",
+        f"{record} AS dropped",
+        "_counted AS counted",
+        *LINEAGE,
+    ]
 
 
 def _json(names: list[str]) -> str:

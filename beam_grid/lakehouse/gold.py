@@ -23,7 +23,19 @@ import pyarrow as pa
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import recompute
 from beam_grid.lakehouse.spans import Span, event_span, may_meet, timestamp_sql
-from beam_grid.lakehouse.tables import Batch, State, Table, columns_ddl, create, listed, quoted, read, replace, spark_type, transaction
+from beam_grid.lakehouse.tables import (
+    Batch,
+    State,
+    Table,
+    columns_ddl,
+    create,
+    listed,
+    quoted,
+    read,
+    replace,
+    spark_type,
+    transaction,
+)
 from beam_grid.lakehouse.windows import definition, expanded_sql, final_sql, gold_schema, merged_sql
 from data_sources.durations import micros
 from transforms.tiles import tile_schema
@@ -45,7 +57,9 @@ def prepare(spark: SparkSession, table: Table, state: State, contract: Contract,
     """Make the table where it is missing; raises GridError where another feed's window has its name."""
     owner = state.properties.get("beam_grid.feed", contract.name)
     if owner != contract.name:
-        raise GridError(f"window {window.name!r}: {table.name} belongs to feed {owner}; rename the window in the contract of {contract.name}")
+        raise GridError(
+            f"window {window.name!r}: {table.name} belongs to feed {owner}; rename the window in the contract of {contract.name}"
+        )
     if state.version is None:
         create(spark, table, gold_schema(contract, window), ["window_start"], {"beam_grid.feed": contract.name})
 
@@ -54,7 +68,10 @@ def has_work(batch: Batch) -> bool:
     """Whether the new commits can change the table: the first time; rows, superseded rows, or a watermark that moved."""
     if not batch.applied:
         return True
-    return bool(batch.files("rows") or batch.files("superseded")) or batch.commits[batch.applied - 1].get("watermark") != batch.watermark
+    return (
+        bool(batch.files("rows") or batch.files("superseded"))
+        or batch.commits[batch.applied - 1].get("watermark") != batch.watermark
+    )
 
 
 def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, scratch: Path) -> None:
@@ -75,7 +92,11 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
     if not batch.applied:
         rows = rows.where("__do = 'put'").select(*map(quoted, names))
         weight = batch.bytes("tiles")
-        rows = rows.repartitionByRange(-(-weight // _FILE_BYTES), "window_start") if weight > _FILE_BYTES else rows.coalesce(1)
+        rows = (
+            rows.repartitionByRange(-(-weight // _FILE_BYTES), "window_start")
+            if weight > _FILE_BYTES
+            else rows.coalesce(1)
+        )
         replace(rows.sortWithinPartitions("window_start", *by), table, marked, batch.target)
         return
     rows.createOrReplaceTempView("gold_source")
@@ -123,7 +144,9 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
     expanded = expanded_sql(parts, window)
     flipped = "false"
     if flips is not None:
-        kept = ", ".join(quoted(f.name) if f.name in window.by else f"CAST(NULL AS {spark_type(f.type)})" for f in schema)
+        kept = ", ".join(
+            quoted(f.name) if f.name in window.by else f"CAST(NULL AS {spark_type(f.type)})" for f in schema
+        )
         expanded = f"SELECT *, false AS __flip FROM ({expanded}) UNION ALL SELECT {kept}, unix_micros(window_start), true FROM ({flips})"
         flipped = "__flips"
     merged = merged_sql(f"({expanded})", contract, window, "bool_or(__flip)" if flips is not None else "false")
@@ -133,7 +156,9 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
 def _without_values(tiles: str, schema: pa.Schema, window: WindowSpec) -> str:
     """The tiles as marks: which windows they touch in which commit, nothing of what they measured."""
     kept = {*window.by, "_cell", "_commit"}
-    columns = (quoted(f.name) if f.name in kept else f"CAST(NULL AS {spark_type(f.type)}) AS {quoted(f.name)}" for f in schema)
+    columns = (
+        quoted(f.name) if f.name in kept else f"CAST(NULL AS {spark_type(f.type)}) AS {quoted(f.name)}" for f in schema
+    )
     return f"SELECT {', '.join(columns)} FROM {tiles}"
 
 
@@ -145,9 +170,15 @@ def _view(spark: SparkSession, files: list[str], schema: pa.Schema, name: str, s
     frame.createOrReplaceTempView(name)
 
 
-def _tiles_of(commit: dict, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool) -> list[str]:  # type: ignore[type-arg]
+def _tiles_of(
+    commit: dict, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool
+) -> list[str]:
     """The commit's tiles of this window; made from its rows where it landed under a contract that had no such window."""
-    known = batch.log.contract(commit["contract"]) if commit["contract"] != batch.commits[-1]["contract"] else batch.contract
+    known = (
+        batch.log.contract(commit["contract"])
+        if commit["contract"] != batch.commits[-1]["contract"]
+        else batch.contract
+    )
     if any(w.name == window.name and definition(known, w) == definition(batch.contract, window) for w in known.windows):
         entries = [e for e in listed(commit, "tiles") if e.get("window") == window.name]
         return [batch.path(e) for e in entries if fresh or may_meet(e, batch.contract, span)]

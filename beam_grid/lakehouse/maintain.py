@@ -55,7 +55,13 @@ class _Files:
     small: int
 
 
-def maintain(lake: Lake, *, spark_master: str | None = None, retention_hours: int = RETENTION_HOURS, progress: Callable[[str], None] | None = None) -> list[Maintained]:
+def maintain(
+    lake: Lake,
+    *,
+    spark_master: str | None = None,
+    retention_hours: int = RETENTION_HOURS,
+    progress: Callable[[str], None] | None = None,
+) -> list[Maintained]:
     """Go over every table of the newest set; returns one entry a table and action.
 
     Raises GridError when the lake has no tables yet or another run is at work on them.
@@ -96,7 +102,16 @@ def optimize(spark: SparkSession, tables: Iterable[Table], say: Callable[[str], 
         spark.sql(f"OPTIMIZE {table.sql}").collect()
         after = _live(table)
         reason = f"{before.small} files under {SMALL_BYTES >> 20} MB"
-        entry = Maintained(table.name, "optimized", reason, before.count, after.count, before.bytes, after.bytes, time.monotonic() - started)
+        entry = Maintained(
+            table.name,
+            "optimized",
+            reason,
+            before.count,
+            after.count,
+            before.bytes,
+            after.bytes,
+            time.monotonic() - started,
+        )
         say(f"{table.name}: optimized, {before.count} files to {after.count} in {entry.seconds:.1f} s")
         done.append(entry)
     return done
@@ -129,7 +144,16 @@ def _vacuum(table: Table, retention_hours: int) -> Maintained | None:
     for name in old:
         (table.path / name).unlink(missing_ok=True)
     reason = f"{len(old)} files, {sizes} bytes, older than {retention_hours} hours"
-    return Maintained(table.name, "vacuumed", reason, live.count + len(old), live.count, live.bytes + sizes, live.bytes, time.monotonic() - started)
+    return Maintained(
+        table.name,
+        "vacuumed",
+        reason,
+        live.count + len(old),
+        live.count,
+        live.bytes + sizes,
+        live.bytes,
+        time.monotonic() - started,
+    )
 
 
 def _tables(lake: Lake, found: dict[str, Any]) -> list[tuple[Table, dict[str, Any]]]:

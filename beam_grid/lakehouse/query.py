@@ -30,7 +30,27 @@ _TOKEN = re.compile(
     re.X | re.S,
 )
 _HINT = "query reads only: SELECT, WITH, VALUES, EXPLAIN of a query, SHOW TABLES or DESCRIBE"
-_WRITES = frozenset("INSERT UPDATE DELETE MERGE COPY CREATE DROP ALTER TRUNCATE REPLACE SET RESET PREPARE EXECUTE VACUUM OPTIMIZE GRANT".split())
+_WRITES = frozenset(
+    [
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "MERGE",
+        "COPY",
+        "CREATE",
+        "DROP",
+        "ALTER",
+        "TRUNCATE",
+        "REPLACE",
+        "SET",
+        "RESET",
+        "PREPARE",
+        "EXECUTE",
+        "VACUUM",
+        "OPTIMIZE",
+        "GRANT",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +186,12 @@ def _check_query(tokens: list[_Token]) -> None:
         raise GridError(f"query: {tokens[0].text!r} is not allowed; {_HINT}")
     for before, token, after in zip([_Token("", ""), *tokens], tokens, [*tokens[1:], _Token("", "")], strict=False):
         # A statement can begin at the start, after an opening bracket, and after WITH's last closing one.
-        if token.word in _WRITES and before.word in ("", "(", ")") and before.kind != "string" and after.word not in ("(", ",", ")", ".", "", "AS", "FROM"):
+        if (
+            token.word in _WRITES
+            and before.word in ("", "(", ")")
+            and before.kind != "string"
+            and after.word not in ("(", ",", ")", ".", "", "AS", "FROM")
+        ):
             raise GridError(f"query: {token.text!r} is not allowed; {_HINT}")
         if token.word == "INTO" and before.word not in (".", "AS"):
             raise GridError(f"query: 'INTO' is not allowed; {_HINT}")
@@ -175,10 +200,20 @@ def _check_query(tokens: list[_Token]) -> None:
 def _tables_used(tokens: list[_Token], found: dict[str, Any]) -> list[str]:
     """Tables of the set that the statement may name; raises for a `schema.table` that is not in the set."""
     plain = [t.text[1:-1] if t.kind == "name" else t.text for t in tokens]
-    used = {f"{a}.{b}" for a, dot, b in zip(plain, plain[1:], plain[2:], strict=False) if dot == "." and f"{a}.{b}" in found["tables"]}
+    used = {
+        f"{a}.{b}"
+        for a, dot, b in zip(plain, plain[1:], plain[2:], strict=False)
+        if dot == "." and f"{a}.{b}" in found["tables"]
+    }
     follows = [t.word in ("FROM", "JOIN", "DESCRIBE", "DESC", ",") for t in tokens]
     for at, (name, dot, last) in enumerate(zip(plain, plain[1:], plain[2:], strict=False)):
-        if at and dot == "." and follows[at - 1] and name in ("silver", "gold", "bronze") and f"{name}.{last}" not in found["tables"]:
+        if (
+            at
+            and dot == "."
+            and follows[at - 1]
+            and name in ("silver", "gold", "bronze")
+            and f"{name}.{last}" not in found["tables"]
+        ):
             aliases = {plain[i] for i in range(1, len(plain)) if plain[i] == name and tokens[i - 1].word == "AS"}
             if not aliases:
                 raise GridError(f"query: there is no table {name}.{last}; {_known(f'{name}.{last}', found)}")
@@ -196,7 +231,9 @@ def _explain(cause: Exception, found: dict[str, Any]) -> str:
 
 def _known(name: str, found: dict[str, Any]) -> str:
     tables = sorted(found["tables"])
-    close = difflib.get_close_matches(name.lower(), tables, n=1, cutoff=0.6) or [t for t in tables if t.split(".")[1] == name]
+    close = difflib.get_close_matches(name.lower(), tables, n=1, cutoff=0.6) or [
+        t for t in tables if t.split(".")[1] == name
+    ]
     return (f"did you mean {close[0]}? " if close else "") + f"tables: {', '.join(tables)}"
 
 

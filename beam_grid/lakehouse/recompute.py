@@ -51,8 +51,9 @@ def current(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, 
         same = " AND ".join(f"r.{name} IS NOT DISTINCT FROM g.{name}" for name in IDENTITY)
         query += f" ANTI JOIN (SELECT DISTINCT {', '.join(IDENTITY)} FROM {_parquet(gone)}) g ON {same}"
     if batch.applied and touched:
-        query = f"SELECT q.* FROM ({query}) q SEMI JOIN ({_touched_cells(touched, window)}) t ON t.__cell = {_cell('q', batch, window)}" + "".join(
-            f" AND t.{_name(by)} IS NOT DISTINCT FROM q.{_name(by)}" for by in window.by
+        query = (
+            f"SELECT q.* FROM ({query}) q SEMI JOIN ({_touched_cells(touched, window)}) t ON t.__cell = {_cell('q', batch, window)}"
+            + "".join(f" AND t.{_name(by)} IS NOT DISTINCT FROM q.{_name(by)}" for by in window.by)
         )
     return _tiled(query, batch, window, scratch, None)
 

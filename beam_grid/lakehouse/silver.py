@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from beam_grid.lakehouse.tables import Batch, State, Table, add_columns, append, create, listed, quoted, read, transaction
+from beam_grid.lakehouse.tables import (
+    Batch,
+    State,
+    Table,
+    add_columns,
+    append,
+    create,
+    listed,
+    quoted,
+    read,
+    transaction,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -70,7 +81,7 @@ def _same_sql(left: str, right: str) -> str:
     return " AND ".join(f"{left}.{name} <=> {right}.{name}" for name in IDENTITY)
 
 
-def _same_row(left: str, right: str):  # type: ignore[no-untyped-def]
+def _same_row(left: str, right: str):
     from pyspark.sql.functions import expr
 
     return expr(_same_sql(left, right))

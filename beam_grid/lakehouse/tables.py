@@ -63,7 +63,13 @@ class Table:
                 f"table {self.name}: {self.path} cannot be read ({cause}); remove the folder and run refine, which makes it anew"
             ) from cause
         metadata = table.metadata()
-        return State(table.version(), str(metadata.id), dict(metadata.configuration), [f.name for f in table.schema().fields], table)
+        return State(
+            table.version(),
+            str(metadata.id),
+            dict(metadata.configuration),
+            [f.name for f in table.schema().fields],
+            table,
+        )
 
     def application(self, feed: str, step: str = "") -> str:
         """Delta's transaction id of what `feed` writes here."""
@@ -112,7 +118,9 @@ class Batch:
 
     def files(self, kind: str, *, new_only: bool = True) -> list[str]:
         """Absolute paths of the files of one kind."""
-        return [self.path(entry) for commit in (self.new if new_only else self.commits) for entry in listed(commit, kind)]
+        return [
+            self.path(entry) for commit in (self.new if new_only else self.commits) for entry in listed(commit, kind)
+        ]
 
     def bytes(self, *kinds: str) -> int:
         return sum(entry.get("bytes", 0) for commit in self.new for kind in kinds for entry in listed(commit, kind))
@@ -164,7 +172,9 @@ def read(spark: SparkSession, files: Sequence[str], schema: pa.Schema) -> DataFr
     return spark.read.schema(columns_ddl(schema)).parquet(*files)
 
 
-def create(spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Sequence[str], properties: dict[str, str]) -> None:
+def create(
+    spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Sequence[str], properties: dict[str, str]
+) -> None:
     """Make an empty table with liquid clustering, and see that Delta took it: its writers' `clusterBy` does not."""
     keys = [name for name in cluster_by if not pa.types.is_boolean(schema.field(name).type)]
     head = [*keys, *(f.name for f in schema if f.name not in keys)]
@@ -184,7 +194,9 @@ def create(spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Seq
     )
     seen = spark.sql(f"DESCRIBE DETAIL {table.sql}").select("clusteringColumns").collect()[0][0]
     if [name.strip("`") for name in seen] != keys:
-        raise GridError(f"table {table.name}: should be clustered by {keys}, Delta says {seen}; this version of Delta does not fit")
+        raise GridError(
+            f"table {table.name}: should be clustered by {keys}, Delta says {seen}; this version of Delta does not fit"
+        )
 
 
 def add_columns(spark: SparkSession, table: Table, state: State, schema: pa.Schema) -> None:
@@ -193,7 +205,9 @@ def add_columns(spark: SparkSession, table: Table, state: State, schema: pa.Sche
     missing, before = [], None
     for item in schema:
         if item.name.lower() not in have:
-            missing.append(f"{quoted(item.name)} {spark_type(item.type)} " + (f"AFTER {quoted(before)}" if before else "FIRST"))
+            missing.append(
+                f"{quoted(item.name)} {spark_type(item.type)} " + (f"AFTER {quoted(before)}" if before else "FIRST")
+            )
         before = item.name
     for column in missing:  # one by one: a column may stand after one that is new itself
         spark.sql(f"ALTER TABLE {table.sql} ADD COLUMNS ({column})")
@@ -216,7 +230,10 @@ def _writer(rows: DataFrame, application: str, commit: int) -> DataFrameWriter:
 @contextmanager
 def transaction(spark: SparkSession, application: str, commit: int) -> Iterator[None]:
     """The same for one MERGE or UPDATE, the only write inside: a second one would be skipped."""
-    names = {"spark.databricks.delta.write.txnAppId": application, "spark.databricks.delta.write.txnVersion": str(commit)}
+    names = {
+        "spark.databricks.delta.write.txnAppId": application,
+        "spark.databricks.delta.write.txnVersion": str(commit),
+    }
     try:
         for name, value in names.items():
             spark.conf.set(name, value)

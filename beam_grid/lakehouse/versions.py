@@ -25,7 +25,9 @@ def newest(lake: Lake) -> dict[str, Any] | None:
     try:
         found = dict(read_json(where))
     except (OSError, ValueError) as cause:
-        raise GridError(f"lake {lake.path}: version set {where.name} cannot be read ({cause}); remove it and run refine") from cause
+        raise GridError(
+            f"lake {lake.path}: version set {where.name} cannot be read ({cause}); remove it and run refine"
+        ) from cause
     if found.get("format", 0) > FORMAT:
         raise GridError(f"lake {lake.path}: version set {where.name} was written by a newer version; update beam-grid")
     return found
@@ -35,7 +37,13 @@ def publish(lake: Lake, commits: dict[str, int], tables: dict[str, dict[str, Any
     """Make a new set visible, all or nothing; the caller holds the lock on tables."""
     before = newest(lake)
     number = before["set"] + 1 if before else 1
-    content = {"format": FORMAT, "set": number, "created_at": utc_now().isoformat(), "commits": commits, "tables": tables}
+    content = {
+        "format": FORMAT,
+        "set": number,
+        "created_at": utc_now().isoformat(),
+        "commits": commits,
+        "tables": tables,
+    }
     where = lake.path / "versions" / f"{number:010d}.json"
     where.parent.mkdir(parents=True, exist_ok=True)
     create_once(where, content)

@@ -29,13 +29,23 @@ def gold_schema(contract: Contract, window: WindowSpec) -> pa.Schema:
     columns = [("window_start", TIME), ("window_end", TIME)]
     columns += [(name, contract.field(name).arrow) for name in window.by]
     tiles = tile_schema(contract, window)
-    columns += [(m.name, pa.float64() if m.function in ("avg", "stddev") else tiles.field(m.name).type) for m in window.parsed]
+    columns += [
+        (m.name, pa.float64() if m.function in ("avg", "stddev") else tiles.field(m.name).type) for m in window.parsed
+    ]
     return pa.schema([*columns, ("final", pa.bool_()), ("revision", pa.int64())])
 
 
 def definition(contract: Contract, window: WindowSpec) -> str:
     """Identifies what a window table holds; tiles made under another definition do not fit it."""
-    said = [micros(window.size), micros(window.step), micros(window.offset), window.by, window.measures, contract.event_time, contract.dedup.key]
+    said = [
+        micros(window.size),
+        micros(window.step),
+        micros(window.offset),
+        window.by,
+        window.measures,
+        contract.event_time,
+        contract.dedup.key,
+    ]
     said.append([str(kind) for kind in gold_schema(contract, window).types])
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
@@ -61,7 +71,12 @@ def merged_sql(expanded: str, contract: Contract, window: WindowSpec, flips: str
     columns = [*map(quoted, window.by), "__start"]
     types = gold_schema(contract, window)
     columns += [f"{_merge(m, spark_type(types.field(m.name).type))} AS {quoted(m.name)}" for m in window.parsed]
-    columns += ["coalesce(sum(_rows), 0L) AS __rows", "coalesce(max(_commit), 0L) AS __newest", f"{flips} AS __flips", "CAST(size(collect_set(_commit)) AS BIGINT) AS revision"]
+    columns += [
+        "coalesce(sum(_rows), 0L) AS __rows",
+        "coalesce(max(_commit), 0L) AS __newest",
+        f"{flips} AS __flips",
+        "CAST(size(collect_set(_commit)) AS BIGINT) AS revision",
+    ]
     return f"SELECT {', '.join(columns)} FROM {expanded} GROUP BY {keys}"
 
 

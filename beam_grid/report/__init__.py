@@ -6,6 +6,7 @@ reasons, file names) is escaped; it is written whole or not at all. It works bef
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from importlib import resources
@@ -33,9 +34,12 @@ def write_report(lake: Lake, out: Path, *, command: str = "") -> None:
         draft.write_text(page, encoding="utf-8", errors="backslashreplace")
         os.replace(draft, out)
     except OSError as cause:
-        raise GridError(f"report {out}: cannot be written ({cause.strerror or cause}); give a file you may write to") from cause
+        raise GridError(
+            f"report {out}: cannot be written ({cause.strerror or cause}); give a file you may write to"
+        ) from cause
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def render(report: Any) -> str:
@@ -48,8 +52,8 @@ def render(report: Any) -> str:
 
     files = resources.files(__name__)
     engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for name in ("count", "plural", "share", "number", "moment", "duration", "printable"):
+    for name in ("count", "plural", "share", "number", "moment", "duration", "step"):
         engine.filters[name] = getattr(words, name)
     template = engine.from_string((files / "report.html.j2").read_text(encoding="utf-8"))
     style = (files / "style.css").read_text(encoding="utf-8")
-    return template.render(report=report, style=Markup(style), charts=charts, kinds=KINDS)  # noqa: S704  our own file
+    return template.render(report=report, style=Markup(style), charts=charts, kinds=KINDS)

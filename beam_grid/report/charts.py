@@ -11,20 +11,19 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib import dates as mdates
+from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from beam_grid.report.words import count, duration, number, share
+from beam_grid.report.words import count, duration, number, printable, share, step
 from transforms.judge import DELAY_BOUNDS_S
 
 if TYPE_CHECKING:
@@ -32,16 +31,26 @@ if TYPE_CHECKING:
     from beam_grid.report.load import Load
     from beam_grid.report.suspects import Kind, Meter
 
-INK, MUTED, GRID = "#1f2933", "#5b6773", "#e3e7eb"
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"
+INK, MUTED, GRID, DARK = "#1f2933", "#5b6773", "#e3e7eb", "#a33c00"
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+)
 GROUPS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, "#7f7f7f")
 FATE_COLOURS = {"landed": BLUE, "duplicates": SKY, "late": ORANGE, "rejected": VERMILLION}
 KIND_COLOURS = {"theft": VERMILLION, "spike": PURPLE}
 
-PAGE, PHONE = 720, 340
-"""Widths in CSS pixels that the two drawings are made for; 1 pixel is 1 unit of the drawing."""
+PAGE, PHONE, SMALL = 820, 340, 264
+"""Widths in CSS pixels of the two drawings of a chart, and of one of many small ones; 1 pixel is 1 unit of the drawing."""
 
-_STYLE = {
+mdates: Any = dates  # matplotlib has no types for it
+
+_STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "text.usetex": False,
@@ -86,7 +95,9 @@ def _svg(name: str, draw: Callable[[], Figure]) -> Markup:
         warnings.simplefilter("ignore")  # glyphs that the measuring font lacks; the reader's font draws the text
         figure = draw()
         FigureCanvasSVG(figure)
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     text = out.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
     tags = re.compile(r"<[^<>]*>")  # text cannot hold a raw < or >, so this never touches it
@@ -118,7 +129,7 @@ def fates(name: str, totals: dict[str, int]) -> Chart:
     if missing > 0:
         parts.append(("unaccounted", missing))
     whole = max(read, sum(n for _, n in parts), 1)
-    zoomed = 0 < rest and rest + max(missing, 0) < 0.4 * whole
+    zoomed = rest > 0 and rest + max(missing, 0) < 0.4 * whole
 
     def draw(phone: bool) -> Figure:
         width = PHONE if phone else PAGE
@@ -134,7 +145,9 @@ def fates(name: str, totals: dict[str, int]) -> Chart:
             left, total = totals["landed"] * scale, sum(n for _, n in small)
             axes.fill([left, width - 2, width - 2, 0], [42, 42, 84, 84], color="#f1f4f6", lw=0)
             middle = f"the {share(total, whole)} that did not land, enlarged"
-            axes.text((width - 2) / 2 + (30 if phone else 60), 63, middle, ha="center", va="center", color=MUTED, fontsize=11)
+            axes.text(
+                (width - 2) / 2 + (30 if phone else 60), 63, middle, ha="center", va="center", color=MUTED, fontsize=11
+            )
             _segments(axes, 84, 42, (width - 2) / total, small, read, False)
         return figure
 
@@ -142,14 +155,29 @@ def fates(name: str, totals: dict[str, int]) -> Chart:
     return _chart(name, f"Bar: of {count(read)} records read: {told}.", draw)
 
 
-def _segments(axes: Axes, top: float, height: float, scale: float, parts: Sequence[tuple[str, int]], read: int, first_only: bool) -> None:
+def _segments(
+    axes: Axes, top: float, height: float, scale: float, parts: Sequence[tuple[str, int]], read: int, first_only: bool
+) -> None:
     left = 0.0
     for at, (fate, n) in enumerate(parts):
         wide = n * scale
         colour = FATE_COLOURS.get(fate, "#ffffff")
         hatch = "////" if fate == "unaccounted" else None
-        axes.barh(top + height / 2, wide, height, left, color=colour, edgecolor="white" if not hatch else VERMILLION, linewidth=1, hatch=hatch)
-        room = [(f"{fate} {count(n)} · {share(n, read)}", 6.6), (f"{fate} {count(n)}", 6.6), (f"{fate}\n{count(n)}", 6.6)]
+        axes.barh(
+            top + height / 2,
+            wide,
+            height,
+            left,
+            color=colour,
+            edgecolor="white" if not hatch else VERMILLION,
+            linewidth=1,
+            hatch=hatch,
+        )
+        room = [
+            (f"{fate} {count(n)} · {share(n, read)}", 6.6),
+            (f"{fate} {count(n)}", 6.6),
+            (f"{fate}\n{count(n)}", 6.6),
+        ]
         ink = "white" if fate in ("landed", "rejected") else INK
         for text, each in room:
             longest = max(len(line) for line in text.split("\n"))
@@ -164,15 +192,15 @@ def load_over_time(name: str, load: Load) -> Chart:
     groups = list(load.series)
     known = [v for values in load.series.values() for v in values if v is not None]
     stacked = min(known, default=0.0) >= 0 and not load.overlapping
-    every = duration(load.step)
-    label = f"{load.measure}{f' ({load.unit})' if load.unit else ''} per {'window' if load.overlapping else every}"
+    label = f"{load.label} per {'window' if load.overlapping else step(load.step)}"
     width = timedelta(seconds=load.step)
     edges = [mdates.date2num(start) for start in [*load.starts, load.starts[-1] + width]]
 
     def draw(phone: bool) -> Figure:
         named = len(groups) > 1
-        right = 10 if not named else min(120, max(46, 8 + 7 * max(len(g) for g in groups)))
-        figure, axes = _figure(PHONE if phone else PAGE, 260 if phone else 300, 46, right, 24, 40)
+        longest = 14 if phone else 24
+        right = 24 + round(7.4 * max(min(len(g), longest) for g in groups)) if named else 10
+        figure, axes = _figure(PHONE if phone else PAGE, 250 if phone else 300, 46, right, 24, 24)
         axes.grid(axis="y")
         ends: list[tuple[float, str, str]] = []
         below = [0.0] * len(load.starts)
@@ -180,14 +208,16 @@ def load_over_time(name: str, load: Load) -> Chart:
             values = [v or 0.0 if stacked else (float("nan") if v is None else v) for v in load.series[group]]
             if stacked:
                 above = [a + b for a, b in zip(below, values, strict=True)]
-                axes.fill_between(edges, [*below, below[-1]], [*above, above[-1]], step="post", color=colour, alpha=0.85, lw=0)
+                axes.fill_between(
+                    edges, [*below, below[-1]], [*above, above[-1]], step="post", color=colour, alpha=0.85, lw=0
+                )
                 axes.step(edges, [*above, above[-1]], where="post", color="white", lw=0.9)
-                ends.append(((above[-1] + below[-1]) / 2, group, colour))
+                ends.append(((above[-1] + below[-1]) / 2, printable(group, longest), colour))
                 below = above
             else:
                 axes.step(edges, [*values, values[-1]], where="post", color=colour, lw=1.6)
                 last = next((v for v in reversed(values) if v == v), 0.0)
-                ends.append((last, group, colour))
+                ends.append((last, printable(group, longest), colour))
         axes.set_xlim(edges[0], edges[-1])
         if stacked:
             axes.set_ylim(0, max(max(below, default=0.0) * 1.05, 1e-9))
@@ -195,10 +225,19 @@ def load_over_time(name: str, load: Load) -> Chart:
             axes.axvspan(edges[start], edges[end], facecolor="#ffffff", alpha=0.45, lw=0)
             axes.axvspan(edges[start], edges[end], facecolor="none", edgecolor=MUTED, hatch="////", alpha=0.35, lw=0)
             axes.axvline(edges[start], color=MUTED, lw=0.9, ls=(0, (3, 2)))
-        if any(load.provisional):
-            axes.annotate("hatched: provisional", (1, 1), (0, 8), "axes fraction", "offset points", ha="right", color=MUTED, fontsize=11)
+        if any(load.provisional) and not phone:  # on a phone there is no room, and the caption says it
+            axes.annotate(
+                "hatched: provisional",
+                (1, 1),
+                (0, 8),
+                "axes fraction",
+                "offset points",
+                ha="right",
+                color=MUTED,
+                fontsize=11,
+            )
         axes.annotate(label, (0, 1), (-44, 8), "axes fraction", "offset points", color=MUTED, fontsize=11)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _short(v)))
         _time_axis(axes, 4 if phone else 9)
         if named:
@@ -208,7 +247,9 @@ def load_over_time(name: str, load: Load) -> Chart:
     peak = max(load.groups, key=lambda g: g.peak)
     told = f"{'Stacked areas' if stacked else 'Lines'} of {label} from {load.starts[0]:%Y-%m-%d %H:%M} UTC on"
     told += f", by {load.by}: {', '.join(groups)}" if load.by else ""
-    return _chart(name, f"{told}. Greatest single step: {number(peak.peak)} at {peak.peak_at:%Y-%m-%d %H:%M} UTC.", draw)
+    return _chart(
+        name, f"{told}. Greatest single step: {number(peak.peak)} at {peak.peak_at:%Y-%m-%d %H:%M} UTC.", draw
+    )
 
 
 def _end_labels(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
@@ -222,8 +263,12 @@ def _end_labels(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
         moved.append((at, text, colour))
     over = max(0.0, moved[-1][0] - height)
     for at, text, colour in moved:
-        axes.annotate("■", (1, 0), (5, at - over), "axes fraction", "offset points", va="center", color=colour, fontsize=10)
-        axes.annotate(text, (1, 0), (17, at - over), "axes fraction", "offset points", va="center", color=INK, fontsize=11)
+        axes.annotate(
+            "■", (1, 0), (5, at - over), "axes fraction", "offset points", va="center", color=colour, fontsize=10
+        )
+        axes.annotate(
+            text, (1, 0), (17, at - over), "axes fraction", "offset points", va="center", color=INK, fontsize=11
+        )
 
 
 def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:
@@ -266,12 +311,31 @@ def delays(name: str, found: Delays) -> Chart | None:
             axes.xaxis.set_visible(False)
             axes.spines["bottom"].set_visible(False)
             for at, n in enumerate(behind):
-                axes.annotate(count(n), (n, at), (4, 0), textcoords="offset points", va="center", fontsize=10.5, color=MUTED)
+                axes.annotate(
+                    count(n) if n else "",
+                    (n, at),
+                    (4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=10.5,
+                    color=MUTED,
+                )
             if mark is not None:
                 axes.axhline(mark, color=VERMILLION, lw=1.6)
-                axes.annotate(said, (1, mark), (48, -3 if mark > 1 else 3), ("axes fraction", "data"), "offset points", ha="right",
-                              va="top" if mark <= 1 else "top", color="#a33c00", fontsize=11, fontweight="bold")
-            axes.annotate("behind by; records", (0, 0), (-60, -18), "axes fraction", "offset points", color=MUTED, fontsize=11)
+                axes.annotate(
+                    said,
+                    (1, mark),
+                    (48, -3),
+                    ("axes fraction", "data"),
+                    "offset points",
+                    ha="right",
+                    va="top",
+                    color=DARK,
+                    fontweight="bold",
+                )
+            axes.annotate(
+                "behind by; records", (0, 0), (-60, -18), "axes fraction", "offset points", color=MUTED, fontsize=11
+            )
             return figure
         figure, axes = _figure(PAGE, 270, 8, 8, 30, 46)
         axes.bar(range(len(behind)), [n - x for n, x in zip(behind, late, strict=True)], 0.86, color=BLUE)
@@ -282,17 +346,38 @@ def delays(name: str, found: Delays) -> Chart | None:
         axes.yaxis.set_visible(False)
         axes.spines["left"].set_visible(False)
         for at, n in enumerate(behind):
-            axes.annotate(count(n), (at, n), (0, 3), textcoords="offset points", ha="center", fontsize=10.5, color=MUTED)
+            axes.annotate(
+                count(n) if n else "",
+                (at, n),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=10.5,
+                color=MUTED,
+            )
         if mark is not None:
             axes.axvline(mark, color=VERMILLION, lw=1.6)
             side = mark > len(behind) * 0.7
-            axes.annotate(said, (mark, 1), (-6 if side else 6, 10), ("data", "axes fraction"), "offset points",
-                          ha="right" if side else "left", color="#a33c00", fontsize=11.5, fontweight="bold")
+            axes.annotate(
+                said,
+                (mark, 1),
+                (-6 if side else 6, 10),
+                ("data", "axes fraction"),
+                "offset points",
+                ha="right" if side else "left",
+                color=DARK,
+                fontsize=11.5,
+                fontweight="bold",
+            )
         axes.set_xlabel("behind the newest event time seen before, up to", fontsize=11)
         return figure
 
     told = ", ".join(f"up to {text} {count(n)}" for text, n in zip(labels, behind, strict=True) if n)
-    end = f" The lateness limit stands at {duration(limit)}; {count(found.late)} records are late." if limit is not None else ""
+    end = (
+        f" The lateness limit stands at {duration(limit)}; {count(found.late)} records are late."
+        if limit is not None
+        else ""
+    )
     return _chart(name, f"Records that came out of order, by how far behind: {told}.{end}", draw)
 
 
@@ -316,7 +401,7 @@ def meter(name: str, found: Meter, kind: Kind, kinds: Sequence[Kind]) -> Markup:
     """A meter's readings on a logarithmic scale, the limits of the kind shaded, suspects marked, the example ringed."""
 
     def draw() -> Figure:
-        figure, axes = _figure(PHONE, 150, 34, 8, 8, 24)
+        figure, axes = _figure(SMALL, 132, 34, 8, 10, 22)
         floor = 0.0006
         low = min([r.kwh for r in found.readings if r.kwh > 0] + [kind.low, 0.05])
         high = max([r.kwh for r in found.readings] + [kind.high, 10])
@@ -330,17 +415,39 @@ def meter(name: str, found: Meter, kind: Kind, kinds: Sequence[Kind]) -> Markup:
         for other in kinds:
             points = [(x, y) for x, y, r in zip(when, values, found.readings, strict=True) if r.kind == other.name]
             if points:
-                axes.plot(*zip(*points, strict=True), ls="", marker="v" if other.name == "theft" else "^", ms=6,
-                          color=KIND_COLOURS[other.name], zorder=3)
-        axes.plot([when[found.example]], [values[found.example]], ls="", marker="o", ms=13, mfc="none", mec=INK, mew=1.2, zorder=4)
+                axes.plot(
+                    *zip(*points, strict=True),
+                    ls="",
+                    marker="v" if other.name == "theft" else "^",
+                    ms=6,
+                    color=KIND_COLOURS[other.name],
+                    zorder=3,
+                    clip_on=False,
+                )
+        axes.plot(
+            [when[found.example]],
+            [values[found.example]],
+            ls="",
+            marker="o",
+            ms=12,
+            mfc="none",
+            mec=INK,
+            mew=1.2,
+            zorder=4,
+            clip_on=False,
+        )
         axes.yaxis.set_major_locator(FixedLocator([0.001, 0.01, 0.1, 1, 10, 100, 1000]))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(axis="y")
         axes.tick_params(labelsize=10)
-        _time_axis(axes, 4)
         axes.margins(x=0.03)
+        first, last = found.readings[0].at, found.readings[-1].at
+        axes.set_xticks([when[0], when[-1]], [f"{first:%d %b %H:%M}", f"{last:%d %b %H:%M}" if last > first else ""])
+        left, right = axes.get_xticklabels()
+        left.set_horizontalalignment("left")
+        right.set_horizontalalignment("right")
         return figure
 
     return _svg(name, draw)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from beam_grid.report.words import as_time, place, printable
+from beam_grid.report.words import as_time, excerpt, place, printable
 
 if TYPE_CHECKING:
     from beam_grid.landing import FeedLog
@@ -57,7 +57,7 @@ def rejects(feed: FeedLog, commits: list[Commit], wanted: list[str]) -> dict[str
                         missing.discard(firsts[at])
                 for at, row in _rows(file, group, sorted(firsts)):
                     where = place(row["_source"], row["_partition"], row["_position"])
-                    found[firsts[at]] = Reject(printable(row["reason"]), where, printable(row["raw"]))
+                    found[firsts[at]] = Reject(printable(row["reason"]), where, excerpt(row["raw"]))
                 if not missing:
                     break
     return found

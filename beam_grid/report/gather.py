@@ -21,7 +21,7 @@ from beam_grid.landing import FATES, FeedLog, Lake, utc_now
 from beam_grid.report import examples
 from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
 from beam_grid.report.suspects import Suspects, applies, suspects
-from beam_grid.report.words import as_time, printable, without_secrets
+from beam_grid.report.words import as_time, plural, printable, without_secrets
 from transforms.judge import DELAY_BOUNDS_S
 
 if TYPE_CHECKING:
@@ -149,10 +149,13 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
     rejected = _total(commits, "rejected_by")
     shown = sorted(rejected, key=lambda rule: (-rejected[rule], rule))[:SHOWN_RULES]
     problems = list(dict.fromkeys(problem for commit in reversed(commits) for problem in commit["problems"]))
-    instances = _try(notes, "examples of rejects", {}, lambda: examples.rejects(feed, commits, shown))
+    nothing: dict[str, examples.Reject] = {}
+    instances = _try(notes, "examples of rejects", nothing, lambda: examples.rejects(feed, commits, shown))
     fates = {fate: sum(commit["fates"][fate] for commit in commits) for fate in FATES}
     checks = _checks(lake, feed, commits, found, refined, notes)
-    windows: list[WindowTable] = _try(notes, "window tables", [], lambda: window_tables(lake, contract)) if refined else []
+    windows: list[WindowTable] = (
+        _try(notes, "window tables", [], lambda: window_tables(lake, contract)) if refined else []
+    )
     meters = applies(contract)
     return FeedReport(
         name=name,
@@ -167,7 +170,10 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         delays=_delays(commits, contract, fates["late"]),
         rejected=[_rule(rule, rejected[rule], contract, instances.get(rule)) for rule in shown],
         rejected_more=sum(rejected.values()) - sum(rejected[rule] for rule in shown),
-        warned=[_rule(f"warned/{rule}", n, contract, None) for rule, n in sorted(_total(commits, "warned_by").items(), key=lambda p: (-p[1], p[0]))],
+        warned=[
+            _rule(f"warned/{rule}", n, contract, None)
+            for rule, n in sorted(_total(commits, "warned_by").items(), key=lambda p: (-p[1], p[0]))
+        ],
         conflicts=_try(notes, "conflicts", [], lambda: examples.conflicts(feed, commits, contract, SHOWN_CONFLICTS)),
         problems=[printable(problem, 400) for problem in problems[:SHOWN_PROBLEMS]],
         problems_more=max(0, len(problems) - SHOWN_PROBLEMS),
@@ -189,11 +195,20 @@ def _try(notes: list[str], what: str, otherwise: T, ask: Callable[[], T]) -> T:
         return otherwise
 
 
-def _checks(lake: Lake, feed: FeedLog, commits: list[dict[str, Any]], found: dict[str, Any] | None, refined: int, notes: list[str]) -> list[Check]:
+def _checks(
+    lake: Lake,
+    feed: FeedLog,
+    commits: list[dict[str, Any]],
+    found: dict[str, Any] | None,
+    refined: int,
+    notes: list[str],
+) -> list[Check]:
     """The equation in each commit, files against commits, tables against the commits they hold."""
     kinds = {"rows": "landed", "late": "late", "rejected": "rejected", "superseded": "superseded"}
     equal = sum(_balances(commit["fates"]) for commit in commits)
-    filed = sum(all(_written(commit, kind) == commit["fates"][fate] for kind, fate in kinds.items()) for commit in commits)
+    filed = sum(
+        all(_written(commit, kind) == commit["fates"][fate] for kind, fate in kinds.items()) for commit in commits
+    )
     said = "in the one commit" if len(commits) == 1 else f"in each of {len(commits):,} commits"
     checks = [
         Check(f"read = landed + duplicates + late + rejected {said}", equal == len(commits)),
@@ -212,7 +227,11 @@ def _checks(lake: Lake, feed: FeedLog, commits: list[dict[str, Any]], found: dic
             schema, _, plain = table.partition(".")
             n = _try(notes, f"the count of {table}", None, lambda: _count(lake, f"{schema}.{quoted(plain)}{where}"))  # noqa: B023
             if n is not None:
-                text = f"{table} holds {n:,} rows: {words}" if n == due else f"{table} holds {n:,} rows, {words} is {due:,}"
+                text = (
+                    f"{table} holds {plural(n, 'row')}: {words}"
+                    if n == due
+                    else f"{table} holds {plural(n, 'row')}, {words} is {due:,}"
+                )
                 checks.append(Check(text, n == due))
     return checks
 
@@ -271,7 +290,11 @@ _EXPLAINED = {
     "utf-8": "bytes that are not UTF-8 text",
     "max_future": "event time further ahead of its arrival than the contract allows",
 }
-_FIELD_EXPLAINED = {"type": "{} has a value of another type", "null": "{} is missing or null", "time": "{} is not a time that can be read"}
+_FIELD_EXPLAINED = {
+    "type": "{} has a value of another type",
+    "null": "{} is missing or null",
+    "time": "{} is not a time that can be read",
+}
 
 
 def _rule(name: str, n: int, contract: Contract, example: examples.Reject | None) -> Rule:
@@ -279,11 +302,11 @@ def _rule(name: str, n: int, contract: Contract, example: examples.Reject | None
     declared = next((r for r in contract.rules if r.id == rule), None)
     kind, _, of = rule.partition(":")
     if declared is not None:
-        explained = f"{declared.description} Must hold: {declared.check}".strip()
-    elif of and kind in _FIELD_EXPLAINED:
-        explained = _FIELD_EXPLAINED[kind].format(of)
+        explained = declared.description if example else f"{declared.description} Must hold: {declared.check}".strip()
+    elif example is not None:  # its reason says more
+        explained = ""
     else:
-        explained = _EXPLAINED.get(rule, "")
+        explained = _FIELD_EXPLAINED[kind].format(of) if of and kind in _FIELD_EXPLAINED else _EXPLAINED.get(rule, "")
     return Rule(cause.replace("_", " "), printable(rule, 80), n, printable(explained, 300), example)
 
 

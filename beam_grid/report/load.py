@@ -67,6 +67,13 @@ class Load:
     groups: list[Group] = field(default_factory=list)
 
     @property
+    def label(self) -> str:
+        """The measure and its unit, said once where they are one word."""
+        if self.unit is None or self.unit.lower() == self.measure.lower():
+            return self.unit or self.measure
+        return f"{self.measure} ({self.unit})"
+
+    @property
     def total(self) -> float:
         return sum(group.total for group in self.groups)
 
@@ -101,7 +108,7 @@ def load(lake: Lake, contract: Contract, tables: list[WindowTable]) -> Load | No
 
 
 def _groups(lake: Lake, window: WindowSpec, by: str) -> int:
-    return query(lake, f"SELECT DISTINCT {quoted(by)} AS g FROM {_table(window)} LIMIT {FEW + 1}").num_rows
+    return int(query(lake, f"SELECT DISTINCT {quoted(by)} AS g FROM {_table(window)} LIMIT {FEW + 1}").num_rows)
 
 
 def _series(lake: Lake, contract: Contract, table: WindowTable, measure: Measure, by: str | None) -> Load:
@@ -117,7 +124,7 @@ def _series(lake: Lake, contract: Contract, table: WindowTable, measure: Measure
         f"max(CASE WHEN final THEN 0 ELSE 1 END) AS open FROM {_table(window)} {since}GROUP BY 1, 2 ORDER BY 1, 2",
     ).to_pylist()
     starts = _steps([row["at"] for row in rows], step)
-    index = {start: n for n, start in enumerate(starts)}
+    index: dict[datetime | None, int] = {start: n for n, start in enumerate(starts)}
     series: dict[str, list[float | None]] = {}
     counts: dict[str, int] = {}
     provisional = [False] * len(starts)
@@ -132,7 +139,9 @@ def _series(lake: Lake, contract: Contract, table: WindowTable, measure: Measure
     groups.sort(key=lambda g: (-g.total, g.name))
     unit = contract.field(measure.argument).unit if measure.function == "sum" and measure.argument else None
     ordered = {g.name: series[g.name] for g in groups}
-    return Load(table.name, measure.name, measure.function, unit, by, overlapping, step, starts, ordered, provisional, groups)
+    return Load(
+        table.name, measure.name, measure.function, unit, by, overlapping, step, starts, ordered, provisional, groups
+    )
 
 
 def _group(name: str, values: list[float | None], starts: list[datetime], n: int | None) -> Group:

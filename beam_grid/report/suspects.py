@@ -154,7 +154,9 @@ def _statuses(lake: Lake, contract: Contract, table: str, kind: Kind, chosen: st
     return found
 
 
-def _readings(lake: Lake, contract: Contract, table: str, kind: Kind, chosen: str) -> dict[Any, list[tuple[Reading, int]]]:
+def _readings(
+    lake: Lake, contract: Contract, table: str, kind: Kind, chosen: str
+) -> dict[Any, list[tuple[Reading, int]]]:
     """Per meter its readings around the most extreme suspect, each with its distance from that, in order of time."""
     time, state = quoted(contract.event_time), STATUS if STATUS in [f.name for f in contract.fields] else "NULL"
     order = f"{VALUE} {'ASC' if kind.name == 'theft' else 'DESC'}"

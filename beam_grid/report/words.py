@@ -50,7 +50,7 @@ def number(value: Any) -> str:
         return str(value)
     if value == 0 or abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def as_time(value: Any) -> datetime | None:
@@ -88,20 +88,34 @@ def duration(length: timedelta | float) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def step(seconds: int) -> str:
+    """A step in words that go after `per` or `greatest`: `hour`, `15 min`."""
+    return {60: "minute", 3600: "hour", 86400: "day"}.get(seconds) or duration(seconds)
+
+
 def printable(value: Any, limit: int = 200) -> str:
     """Any text or bytes as one line of printable characters, at most about `limit` of them."""
     if value is None:
         return "(none)"
     whole = len(value) if isinstance(value, bytes | str) else 0
-    if isinstance(value, bytes):
-        text = value[: 4 * limit].decode("utf-8", "backslashreplace")
-    else:
-        text = str(value)[: 4 * limit]
+    start = value[: 4 * limit] if isinstance(value, bytes) else str(value)[: 4 * limit]
+    text = start.decode("utf-8", "backslashreplace") if isinstance(start, bytes) else start
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     if len(text) <= limit and whole <= 4 * limit:
         return text
     kind = "bytes" if isinstance(value, bytes) else "characters"
     return f"{text[:limit]} … ({whole:,} {kind})" if limit > 60 else f"{text[: limit - 1]}…"
+
+
+def excerpt(raw: bytes | None, limit: int = 200) -> str:
+    """Raw bytes as `printable` has them; where they stop being UTF-8 late in the record, the part around that place."""
+    try:
+        (raw or b"").decode("utf-8")
+    except UnicodeDecodeError as cause:
+        if raw is not None and cause.start > limit - 40:
+            start = cause.start - limit // 2
+            return f"(from byte {start:,}) … {printable(raw[start : start + limit], limit)} … ({len(raw):,} bytes)"
+    return printable(raw, limit)
 
 
 def without_secrets(command: str) -> str:

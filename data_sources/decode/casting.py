@@ -18,8 +18,10 @@ from data_sources.expressions import sandbox
 MICROS = pa.timestamp("us")
 UTC_MICROS = pa.timestamp("us", "UTC")
 
-_AWARE = r":.*(Z|[+-]\d\d(:?\d\d)?)$|T\d\d(Z|[+-]\d\d(:?\d\d)?)$"
+_AWARE = r"Z$|[ T].*[+-]\d\d(:?\d\d)?$"
 _FAN_OUT = 8
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+"""0001-01-01 and 9999-12-31 in days since the epoch: what Spark, Python and SQL all hold."""
 
 
 def try_cast(values: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> tuple[pa.Array, np.ndarray]:
@@ -47,13 +49,34 @@ def parse_text(values: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray
         return parse_timestamps(values, field)
     if field.type == "date":
         return parse_dates(values, field)
-    typed, bad = try_cast(values, lambda a: pc.cast(a, field.arrow))
+    cast = _to_int if field.type == "int64" else lambda a: pc.cast(a, field.arrow)
+    typed, bad = try_cast(values, cast)
     if len(bad):
-        typed, bad = try_cast(pc.utf8_trim_whitespace(values), lambda a: pc.cast(a, field.arrow))
+        typed, bad = try_cast(pc.utf8_trim_whitespace(values), cast)
     if field.type == "float64":
         typed, infinite = drop_non_finite(typed)
         bad = np.union1d(bad, infinite)
     return typed, bad
+
+
+def _to_int(values: pa.Array) -> pa.Array:
+    """Decimal digits only: Arrow would take 0x1F for 31."""
+    if pc.any(pc.match_substring(values, "x", ignore_case=True)).as_py():
+        raise pa.ArrowInvalid("hexadecimal")
+    return pc.cast(values, pa.int64())
+
+
+def beyond_years(values: pa.Array) -> np.ndarray:
+    """Indices of dates and timestamps outside the years 1 to 9999."""
+    date = pa.types.is_date(values.type)
+    unit = 1 if date else 86_400_000_000
+    numbers = pc.cast(values, pa.int32() if date else pa.int64())
+    first, last = _FIRST_DAY * unit, (_LAST_DAY + 1) * unit - 1
+    found = pc.min_max(numbers)
+    if found["min"].as_py() is None or (found["min"].as_py() >= first and found["max"].as_py() <= last):
+        return np.empty(0, np.int64)
+    outside = pc.or_(pc.less(numbers, first), pc.greater(numbers, last)).fill_null(False)
+    return np.flatnonzero(outside.to_numpy(zero_copy_only=False))
 
 
 def drop_non_finite(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
@@ -131,8 +154,17 @@ def _parse_formatted(values: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.n
 
 
 def _strptime(values: pa.Array, form: str) -> tuple[pa.Array, np.ndarray]:
-    """DuckDB's try_strptime: the strptime codes of Python, on whole columns; with %z the result is UTC."""
+    """DuckDB's try_strptime: the strptime codes of Python, on whole columns; with %z the result is UTC.
+
+    Words such as "infinity" and "epoch", which DuckDB takes for times whatever the format, are refused, and Z is
+    an offset as it is in Python.
+    """
     cursor = sandbox().cursor()
+    wordy = pc.invert(pc.match_substring_regex(values, r"\d"))
+    if pc.any(wordy).as_py():
+        values = pc.if_else(wordy, pa.scalar("", pa.string()), values)
+    if form.endswith("%z"):
+        values = pc.replace_substring_regex(values, r"(\d) ?Z$", r"\1+00:00")
     cursor.register("texts", pa.table({"t": values}))
     call = f"try_strptime(t, '{form.replace(chr(39), chr(39) * 2)}')"
     if "%z" in form or "%Z" in form:

@@ -6,6 +6,7 @@ is a reject (`columns`), not a shifted row. A quote that never closes costs the 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -18,7 +19,7 @@ import pyarrow.csv
 from data_sources.contract import Contract
 from data_sources.decode.casting import parse_text
 from data_sources.decode.json_lines import finish
-from data_sources.decode.rejects import MAX_RECORD, Decoded, Rejecting
+from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.records import Records, lines
 
 MAX_LINES = 200
@@ -59,15 +60,16 @@ def _closing_line(single: Records, n: int, contract: Contract) -> int | None:
     quote = contract.csv.quote.encode()
     if quote not in single.raw(n):
         return n
-    reader = csv.reader(_texts(single, n), delimiter=contract.csv.delimiter, quotechar=contract.csv.quote, strict=False)
+    reader = csv.reader(_texts(single, n), delimiter=contract.csv.delimiter, quotechar=contract.csv.quote)
     try:
         next(reader)
     except (csv.Error, StopIteration):
         return None
     last = n + reader.line_num - 1
-    if last >= len(single) or last - n >= MAX_LINES or _unclosed(single, n, last, contract):
+    if last >= len(single) or last - n >= MAX_LINES or single.ends[last] - single.starts[n] > MAX_RECORD:
         return None
-    return last
+    text = "\n".join(single.raw(i).decode("latin-1") for i in range(n, last + 1))
+    return None if _values(text, contract) is None else last
 
 
 def _texts(single: Records, n: int) -> Iterator[str]:
@@ -75,21 +77,25 @@ def _texts(single: Records, n: int) -> Iterator[str]:
         yield single.raw(i).decode("latin-1") + "\n"
 
 
-def _unclosed(single: Records, n: int, last: int, contract: Contract) -> bool:
-    text = "\n".join(single.raw(i).decode("latin-1") for i in range(n, last + 1))
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=contract.csv.delimiter, quotechar=contract.csv.quote, strict=True
-    )
+def _values(text: str, contract: Contract) -> list[str] | None:
+    """The values of one record; None if a quote stays open (it would swallow the line added here) or a line ends
+    outside quotes."""
+    lined = io.StringIO(f"{text}\nx", newline="")
     try:
-        next(reader)
-    except csv.Error as cause:
-        return "unexpected end of data" in str(cause)
-    return False
+        rows = list(csv.reader(lined, delimiter=contract.csv.delimiter, quotechar=contract.csv.quote))
+    except csv.Error:
+        return None
+    return rows[0] if len(rows) == 2 else None
+
+
+def codec(contract: Contract) -> str:
+    """Python's name of the encoding; a byte order mark is taken off where a file begins, not by the codec."""
+    return codecs.lookup(contract.csv.encoding).name.removesuffix("-sig")
 
 
 def header_names(raw: bytes, contract: Contract) -> list[str]:
     """Column names of a header line; raises ValueError that says what is wrong with it."""
-    text = raw.decode(contract.csv.encoding).removeprefix("\ufeff")
+    text = raw.decode(codec(contract)).removeprefix("\ufeff")
     names = next(csv.reader([text], delimiter=contract.csv.delimiter, quotechar=contract.csv.quote), [])
     names = [name.strip() for name in names]
     wanted = [f.input_name for f in contract.fields]
@@ -110,17 +116,19 @@ def decode_csv(records: Records, contract: Contract, names: list[str]) -> Decode
     quote = contract.csv.quote.encode()
     plain: list[int] = []
     parsed: dict[int, list[str | None]] = {}
-    any_quote = quote in records.data
+    special = [mark for mark in (quote, b"\r", codecs.BOM_UTF8) if mark in records.data]
     for i in range(len(records)):
         raw = records.raw(i)
         if len(raw) > MAX_RECORD:
             rejecting.add(i, "undecodable", "size", f"the record has {len(raw):,} bytes, more than {MAX_RECORD:,}")
-        elif any_quote and quote in raw:
-            values = _parse_quoted(raw, contract)
+        elif special and any(mark in raw for mark in special):
+            try:
+                values = _values(raw.decode(codec(contract)), contract)
+            except UnicodeDecodeError as cause:
+                _not_decoded(i, cause, contract, rejecting)
+                continue
             if values is None:
-                rejecting.add(
-                    i, "undecodable", "csv", "a quote is never closed or the bytes are not " + contract.csv.encoding
-                )
+                rejecting.add(i, "undecodable", "csv", "a quote is never closed, or a line ends outside quotes")
             elif _right_width(len(values), names, i, rejecting):
                 parsed[i] = [None if v in contract.csv.nulls else v for v in values]
         elif _right_width(raw.count(contract.csv.delimiter.encode()) + 1, names, i, rejecting):
@@ -142,40 +150,24 @@ def _right_width(width: int, names: list[str], i: int, rejecting: Rejecting) -> 
     return True
 
 
-def _parse_quoted(raw: bytes, contract: Contract) -> list[str] | None:
-    try:
-        text = raw.decode(contract.csv.encoding)
-        rows = list(
-            csv.reader(
-                io.StringIO(text, newline=""),
-                delimiter=contract.csv.delimiter,
-                quotechar=contract.csv.quote,
-                strict=False,
-            )
-        )
-    except (UnicodeDecodeError, csv.Error):
-        return None
-    return rows[0] if len(rows) == 1 else None
+def _not_decoded(i: int, cause: UnicodeDecodeError, contract: Contract, rejecting: Rejecting) -> None:
+    rejecting.add(i, "undecodable", codec(contract), f"byte {cause.start} is not {contract.csv.encoding}")
 
 
 def _read_plain(
     records: Records, plain: list[int], contract: Contract, names: list[str], rejecting: Rejecting
 ) -> tuple[pa.Table, list[int]]:
     data = bytes(records.take(np.asarray(plain, np.int64)).joined()) if plain else b""
-    encoding = contract.csv.encoding
     try:
-        if encoding.lower().replace("-", "") not in ("utf8", "ascii"):
-            data = data.decode(encoding).encode()
-        else:
-            data.decode("utf-8")
+        data = data.decode(codec(contract)).encode()
     except UnicodeDecodeError:
         good = []
         for i in plain:
             try:
-                records.raw(i).decode(encoding)
+                records.raw(i).decode(codec(contract))
                 good.append(i)
             except UnicodeDecodeError as cause:
-                rejecting.add(i, "undecodable", encoding, f"byte {cause.start} is not {encoding}")
+                _not_decoded(i, cause, contract, rejecting)
         return _read_plain(records, good, contract, names, rejecting)
     schema = pa.schema([(n, pa.string()) for n in _numbered(names)])
     if not data:
@@ -213,7 +205,7 @@ def _typed(text: pa.Table, index: np.ndarray, contract: Contract, names: list[st
         columns.append(typed)
     extra = [at for at in range(len(names)) if at not in used]
     columns.append(_extra(text, extra, names))
-    return pa.table(columns, names=[*(f.input_name for f in contract.fields), "_extra"])
+    return pa.table(columns, names=[*(f.input_name for f in contract.fields), EXTRA])
 
 
 def _extra(text: pa.Table, at: list[int], names: list[str]) -> pa.Array:

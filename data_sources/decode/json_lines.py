@@ -2,7 +2,8 @@
 
 Guarantees: a record has the same fate alone, in a good block and in a bad one. The block reader
 (pyarrow.json) is strict about types, doubled names and surrogates. What it would let pass is looked for
-beforehand (two objects on a line, an object over two lines, nesting that could overflow its stack) or after
+beforehand (two objects on a line, an object over two lines, bytes that are not UTF-8, nesting that could overflow
+its stack) or after
 (NaN, infinities), and goes to `strict.decode_record`, as does each record of a small piece it refuses.
 """
 
@@ -19,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from data_sources.contract import Contract
-from data_sources.decode.casting import parse_dates, parse_timestamps
-from data_sources.decode.rejects import MAX_RECORD, Decoded, Rejecting
+from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps
+from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.decode.strict import MAX_NESTING, StrictError, decode_record
 from data_sources.records import Records
 
@@ -63,12 +64,15 @@ def finish(
                 rejecting.add(
                     index[i], "undecodable", f"time:{field.name}", f"{field.name}: {text[:60]!r} is not a {field.type}"
                 )
+        if field.type in ("timestamp", "date"):
+            reason = f"{field.name}: lies outside the years 1 to 9999"
+            rejecting.add_all(index[beyond_years(column)], "undecodable", f"time:{field.name}", reason)
         if column.null_count and field.name in contract.required:
             empty = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
             rejecting.add_all(index[empty], "undecodable", f"null:{field.name}", f"{field.name} is missing or null")
         columns.append(_as_dictionary(column) if field.type == "string" else column)
     rows = pa.table(
-        [*columns, pa.array(positions[index], pa.int64()), raw["_extra"].combine_chunks(), pa.array(index, pa.int64())],
+        [*columns, pa.array(positions[index], pa.int64()), raw[EXTRA].combine_chunks(), pa.array(index, pa.int64())],
         names=[*(f.name for f in contract.fields), "_position", "_extra", "_index"],
     )
     if len(rejecting):
@@ -85,7 +89,7 @@ def _as_dictionary(column: pa.Array) -> pa.Array:
 def _raw_schema(contract: Contract) -> pa.Schema:
     text = ("timestamp", "date")
     fields = [pa.field(f.input_name, pa.string() if f.type in text else f.arrow) for f in contract.fields]
-    return pa.schema([*fields, pa.field("_extra", pa.string())])
+    return pa.schema([*fields, pa.field(EXTRA, pa.string())])
 
 
 def _doubtful(records: Records) -> np.ndarray:
@@ -97,6 +101,8 @@ def _doubtful(records: Records) -> np.ndarray:
     doubtful = (lengths < 2) | (lengths > MAX_RECORD)
     last = np.maximum(records.ends - 1, 0)
     doubtful |= (buffer[np.minimum(records.starts, len(buffer) - 1)] != ord("{")) | (buffer[last] != ord("}"))
+    if not _is_utf8(records.data):
+        doubtful |= np.fromiter((not _is_utf8(records.raw(i)) for i in range(len(records))), bool, len(records))
     flat = b"[" not in records.data and np.count_nonzero(buffer == ord("{")) == len(records)
     if flat and records.whole_lines and not doubtful.any():
         return doubtful
@@ -105,6 +111,16 @@ def _doubtful(records: Records) -> np.ndarray:
         nested = raw.count(b"{") + raw.count(b"[")
         doubtful[i] = nested > MAX_NESTING or b"\n" in raw or (nested > 1 and _TWO_OBJECTS.search(raw) is not None)
     return doubtful
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decode_blocks(
@@ -132,7 +148,7 @@ def _decode_blocks(
             strict.extend(at[held].tolist())
             table, at = table.filter(pa.array(~held)), at[~held]
         table = table.select([f.input_name for f in contract.fields])
-        parts.append((at, table.append_column("_extra", pa.nulls(len(at), pa.string()))))
+        parts.append((at, table.append_column(EXTRA, pa.nulls(len(at), pa.string()))))
     elif len(at) <= _PIECE:
         strict.extend(at.tolist())
     elif not sifted:
@@ -169,7 +185,7 @@ def _sieve(contract: Contract) -> msgspec.json.Decoder[Any]:
 
 def _read_block(records: Records, contract: Contract) -> pa.Table | None:
     schema = _raw_schema(contract)
-    schema = schema.remove(schema.get_field_index("_extra"))
+    schema = schema.remove(schema.get_field_index(EXTRA))
     try:
         return pyarrow.json.read_json(
             pa.BufferReader(records.joined()),
@@ -204,5 +220,5 @@ def _decode_strictly(
             rejecting.add(i, "undecodable", cause.rule, str(cause))
             continue
         good.append(i)
-        rows.append({**known, "_extra": extra})
+        rows.append({**known, EXTRA: extra})
     return np.asarray(good, np.int64), pa.Table.from_pylist(rows, schema=_raw_schema(contract))

@@ -18,6 +18,9 @@ REJECT_SCHEMA = pa.schema(
     ]
 )
 
+EXTRA = "\0extra"
+"""Column of a decoder's raw table that becomes `_extra`; no input field has such a name."""
+
 MAX_RECORD = 1 << 20
 """Bytes a record may have; a longer one is rejected, its raw bytes cut to this length."""
 

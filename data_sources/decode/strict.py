@@ -19,6 +19,9 @@ from data_sources.decode.rejects import MAX_RECORD
 
 MAX_NESTING = 64
 _OPENERS = re.compile(rb"[\[{]")
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
+_MAX_DIGITS = 400
+"""More than any whole number has that a double can hold."""
 
 
 class StrictError(ValueError):
@@ -45,13 +48,13 @@ def decode_record(raw: bytes, contract: Contract) -> tuple[dict[str, Any], str |
     if not text.strip():
         raise StrictError("json", "the record is empty")
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_float=Decimal, parse_constant=_refuse)
+        value = json.loads(
+            text, object_pairs_hook=_once, parse_float=_fraction, parse_int=_whole, parse_constant=_refuse
+        )
     except StrictError:
         raise
     except (ValueError, RecursionError) as cause:
         raise StrictError("json", f"not JSON: {str(cause)[:200]}") from cause
-    except InvalidOperation as cause:
-        raise StrictError("number", "a number with an exponent beyond reason") from cause
     if not isinstance(value, dict):
         raise StrictError("json", f"a JSON {_kind(value)}, not an object")
     _check_leaves(value)
@@ -91,14 +94,16 @@ def _fit(value: Any, field: FieldSpec) -> Any:
 
 def _decimal(value: Any, field: FieldSpec) -> Decimal:
     """Raises StrictError unless the number fits the field's precision and scale without rounding."""
-    if isinstance(value, str) and not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", value):
+    if isinstance(value, str) and not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", value):
         raise StrictError(f"type:{field.name}", f"{field.name}: {value[:40]!r} is not a number")
-    number = Decimal(value)
-    kind = field.arrow
-    scaled = number.scaleb(kind.scale)
-    if scaled != scaled.to_integral_value() or abs(scaled) >= 10**kind.precision:
+    precision, scale = field.arrow.precision, field.arrow.scale
+    sign, digits, exponent = Decimal(value).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")  # digits, so that no context rounds
+    moved = int(exponent) + len(digits) - len(text) + scale
+    if text and (moved < 0 or len(text) + moved > precision):
         raise StrictError(f"type:{field.name}", f"{field.name}: {str(value)[:40]} does not fit {field.type}")
-    return number
+    unscaled = int(text) * 10**moved if text else 0
+    return Decimal((sign, tuple(map(int, str(unscaled))), -scale))
 
 
 def _check_leaves(value: Any) -> None:
@@ -133,6 +138,19 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+def _fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond a Decimal's own: nothing or beyond a double
+        return Decimal(float(text))
+
+
+def _whole(text: str) -> int | Decimal:
+    if len(text) > _MAX_DIGITS:
+        raise StrictError("number", f"a whole number of {len(text):,} digits")
+    return Decimal(text) if text == "-0" else int(text)
+
+
 def _refuse(constant: str) -> Any:
     raise StrictError("number", f"{constant} is not a number")
 
@@ -147,8 +165,9 @@ def _kind(value: Any) -> str:
 
 
 def _depth(raw: bytes) -> int:
+    """How deep brackets nest; those inside texts do not count."""
     depth = deepest = 0
-    for byte in raw:
+    for byte in _TEXT.sub(b"", raw):
         if byte in b"[{":
             depth += 1
             deepest = max(deepest, depth)

@@ -72,7 +72,7 @@ def rows(of: Contract, *values: tuple[Any, ...], first: int = 0, commit: int = 1
         made.append({name: given.get(name) for name in fields})
     n = len(made)
     lineage = {
-        "_source": pa.array(["f.json"] * n).dictionary_encode(),
+        "_source": pa.array(["f.json"] * n, pa.string()).dictionary_encode(),
         "_partition": pa.nulls(n, pa.int32()),
         "_position": pa.array(range(first, first + n), pa.int64()),
         "_ingested_at": pa.array([NOON] * n, pa.timestamp("us", "UTC")),
