@@ -187,11 +187,15 @@ def _read_block(records: Records, contract: Contract) -> pa.Table | None:
     schema = _raw_schema(contract)
     schema = schema.remove(schema.get_field_index(EXTRA))
     try:
-        return pyarrow.json.read_json(
+        table = pyarrow.json.read_json(
             pa.BufferReader(records.joined()),
             read_options=pyarrow.json.ReadOptions(block_size=max(MAX_RECORD + 1, 1 << 20)),
             parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
         )
+        for field in schema:
+            if pa.types.is_decimal(field.type):
+                table[field.name].validate(full=True)  # the reader lets 10^8 pass as a decimal(10,2)
+        return table
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         return None
 

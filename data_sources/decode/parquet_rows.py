@@ -42,9 +42,8 @@ def decode_parquet(table: pa.Table, first: int, contract: Contract) -> Decoded:
         typed, bad = _convert(column, field)
         for i in bad.tolist():
             seen = str(_value(column[i]))[:60]
-            rejecting.add(
-                i, "undecodable", f"type:{field.name}", f"{field.name}: {column.type} {seen!r} is not a {field.type}"
-            )
+            rule = f"{'time' if field.type in ('timestamp', 'date') else 'type'}:{field.name}"
+            rejecting.add(i, "undecodable", rule, f"{field.name}: {column.type} {seen!r} is not a {field.type}")
         columns.append(typed)
     declared = {f.input_name for f in contract.fields}
     unknown = [name for name in table.column_names if name not in declared]

@@ -1,0 +1,224 @@
+"""What a run must give, said as SQL over the raw lines (DESIGN section 3), and what a landing zone holds.
+
+The oracle shares nothing with the product but the contract's words: DuckDB cuts the files into lines, judges them,
+keeps one of each key and windows the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_grid.land import Landed, Options, land
+from beam_grid.landing import FATES, Lake
+from data_sources.contract import Contract
+from data_sources.durations import micros
+from transforms.tiles import merge_tiles, tile_rows
+
+Row = tuple[Any, ...]
+NEVER = 4_102_444_800_000_000
+"""2100-01-01, the clock of runs whose input knows no future."""
+
+
+def oracle(files: Iterable[Path], feed: Contract, now: int = NEVER) -> dict[str, Any]:
+    """Counts, rows and windows of JSON files, given in the order of the log; for feeds with fields id, at, kwh, meter,
+    version, rule `kwh >= 0` and windows of a quarter of an hour by meter."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    raw = [(rank, n, line) for rank, path in enumerate(files) for n, line in enumerate(path.read_text().split("\n")) if line.strip()]  # fmt: skip
+    raw_table = pa.table({"rank": pa.array([r[0] for r in raw], pa.int64()), "n": pa.array([r[1] for r in raw], pa.int64()), "line": pa.array([r[2] for r in raw], pa.string())})  # fmt: skip
+    connection.register("raw", raw_table)
+    lateness, future = micros(feed.lateness), micros(feed.max_future) if feed.max_future is not None else 1 << 60
+    partition = "rank" if feed.file_order == "none" else "1"
+    may_be_late = "true" if feed.file_order == "name" else "false"
+    payload = [f.name for f in feed.fields if f.name not in feed.dedup.key]
+    key = ", ".join(feed.dedup.key)
+    order = "rank, n"
+    if feed.dedup.keep == "latest":
+        total = [*feed.dedup.order_by, *(f.name for f in feed.fields if f.name not in feed.dedup.order_by)]
+        order = ", ".join(f"{name} DESC NULLS LAST" for name in total) + ", rank, n"
+    connection.execute(f"""
+        CREATE TABLE judged AS
+        WITH parsed AS (
+            SELECT rank, n, json_valid(line) AND json_type(line) = 'OBJECT' AS whole,
+                CASE WHEN whole THEN line ->> '$.id' END AS id,
+                CASE WHEN whole THEN try_cast(line ->> '$.at' AS TIMESTAMPTZ) END AS "at",
+                CASE WHEN whole THEN try_cast(line ->> '$.kwh' AS DOUBLE) END AS kwh,
+                CASE WHEN whole THEN line ->> '$.meter' END AS meter,
+                CASE WHEN whole THEN try_cast(line ->> '$.version' AS BIGINT) END AS version
+            FROM raw),
+        told AS (
+            SELECT *, CASE WHEN id IS NULL OR "at" IS NULL THEN 'undecodable' WHEN kwh < 0 THEN 'rule_broken'
+                WHEN epoch_us("at") > {now} + {future} THEN 'from_the_future' END AS cause
+            FROM parsed),
+        followed AS (
+            SELECT *, max(CASE WHEN cause IS NULL THEN epoch_us("at") END) OVER (
+                PARTITION BY {partition} ORDER BY rank, n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS m
+            FROM told)
+        SELECT *, cause IS NULL AND {may_be_late} AND coalesce(epoch_us("at") < m - {lateness}, false) AS late
+        FROM followed""")
+    connection.execute(f"""
+        CREATE TABLE kept AS SELECT * EXCLUDE (place) FROM (
+            SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS place
+            FROM judged WHERE cause IS NULL AND NOT late) WHERE place = 1""")
+
+    def one(sql: str) -> int:
+        return int(connection.execute(sql).fetchall()[0][0])
+
+    counts = {
+        "read": one("SELECT count(*) FROM judged"),
+        "rejected": one("SELECT count(*) FROM judged WHERE cause IS NOT NULL"),
+        "late": one("SELECT count(*) FROM judged WHERE late"),
+        "landed - superseded": one("SELECT count(*) FROM kept"),
+        "conflicts": one(f"""SELECT count(*) FROM (SELECT {key} FROM judged WHERE cause IS NULL AND NOT late
+            GROUP BY {key} HAVING count(DISTINCT to_json(struct_pack({", ".join(payload)}))) > 1)"""),
+    }
+    counts["duplicates + superseded"] = (
+        counts["read"] - counts["rejected"] - counts["late"] - counts["landed - superseded"]
+    )
+    names = ", ".join(f'"{f.name}"' for f in feed.fields)
+    windows = connection.execute("""
+        SELECT meter, make_timestamptz(((epoch_us("at")::HUGEINT - ((epoch_us("at") % 900000000) + 900000000) % 900000000))::BIGINT),
+            count(*), sum(kwh), max(kwh), avg(kwh), stddev_samp(kwh), arg_max(kwh, struct_pack(t := "at", i := id)) FILTER (WHERE kwh IS NOT NULL)
+        FROM kept GROUP BY ALL""").fetchall()
+    return {
+        "counts": counts,
+        "rows": _sorted(connection.execute(f"SELECT {names} FROM kept").fetchall()),
+        "late": _sorted(connection.execute(f"SELECT {names} FROM judged WHERE late").fetchall()),
+        "windows": {tuple(w[:2]): tuple(w[2:]) for w in windows},
+    }
+
+
+def landed(lake: Lake, feed: Contract) -> dict[str, Any]:
+    """The same, from a landing zone; checks on the way that each commit balances and its files hold what it says."""
+    log = lake.feed(feed.name)
+    names = [f.name for f in feed.fields]
+    totals = dict.fromkeys(FATES, 0)
+    rows: list[pa.Table] = []
+    tiles: list[pa.Table] = []
+    late: list[Row] = []
+    gone: set[Row] = set()
+    identity = ["_commit", "_source", "_partition", "_position"]
+    for commit in log.commits():
+        fates = commit["fates"]
+        assert fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"], commit
+        for fate in FATES:
+            totals[fate] += fates[fate]
+        held = dict.fromkeys(("rows", "late", "rejected", "superseded"), 0)
+        of_commit: list[pa.Table] = []
+        tiles_of_commit: list[pa.Table] = []
+        for entry in commit["files"]:
+            table = pq.read_table(log.path / entry["path"])
+            assert table.num_rows == entry["rows"]
+            held[entry["kind"]] = held.get(entry["kind"], 0) + table.num_rows
+            if entry["kind"] == "rows":
+                of_commit.append(table)
+            elif entry["kind"] == "tiles":
+                tiles_of_commit.append(table)
+            elif entry["kind"] == "late":
+                late += _tuples(table, names)
+            elif entry["kind"] == "superseded":
+                gone |= set(_tuples(table, identity))
+        assert (held["rows"], held["late"], held["rejected"], held["superseded"]) == tuple(
+            fates[f] for f in ("landed", "late", "rejected", "superseded")
+        )
+        if feed.windows and of_commit:
+            wanted = _windows(tile_rows(pa.concat_tables(of_commit), feed, feed.windows[0]), feed)
+            assert_same_windows(_windows(pa.concat_tables(tiles_of_commit), feed), wanted)
+        rows += of_commit
+        tiles += tiles_of_commit
+    everything = pa.concat_tables(rows) if rows else feed.landed_schema.empty_table()
+    identities = _tuples(everything, identity)
+    assert len(set(identities)) == len(identities), "a landed row is told by commit, source and position"
+    assert gone <= set(identities)
+    current = everything.filter(pa.array([i not in gone for i in identities], pa.bool_()))
+    windows: dict[Row, Row] = {}
+    if feed.windows:
+        whole = tile_rows(current.set_column(current.column_names.index("_commit"), "_commit", pa.array([0] * current.num_rows, pa.int64())), feed, feed.windows[0])  # fmt: skip
+        windows = _windows(whole, feed)
+        if not gone and tiles:
+            assert_same_windows(_windows(pa.concat_tables(tiles), feed), windows)
+    return {
+        "counts": slice_independent(totals),
+        "fates": totals,
+        "rows": _sorted(_tuples(current, names)),
+        "late": _sorted(late),
+        "windows": windows,
+    }
+
+
+def slice_independent(fates: dict[str, int]) -> dict[str, int]:
+    """The counts of DESIGN 3.2 that no slicing changes."""
+    return {
+        "read": fates["read"],
+        "rejected": fates["rejected"],
+        "late": fates["late"],
+        "landed - superseded": fates["landed"] - fates["superseded"],
+        "duplicates + superseded": fates["duplicates"] + fates["superseded"],
+        "conflicts": fates["conflicts"],
+    }
+
+
+def assert_equal(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Equal tables as DESIGN 3.7 defines them, and equal counts."""
+    assert found["counts"] == wanted["counts"]
+    assert found["rows"] == wanted["rows"]
+    assert found["late"] == wanted["late"]
+    assert_same_windows(found["windows"], wanted["windows"])
+
+
+def assert_same_windows(found: dict[Row, Row], wanted: dict[Row, Row]) -> None:
+    assert found.keys() == wanted.keys()
+    for key, values in wanted.items():
+        for seen, want in zip(found[key], values, strict=True):
+            if isinstance(want, float) and isinstance(seen, float):
+                assert math.isclose(seen, want, rel_tol=1e-9, abs_tol=1e-9), (key, found[key], values)
+            else:
+                assert seen == want, (key, found[key], values)
+
+
+def run(lake: Path, feed: Contract, source: Path | str, **options: Any) -> Landed:
+    """One `land` of all that is new, under the lock, as the command line does it."""
+    opened = Lake.open(lake)
+    with opened.lock("land"):
+        return land(opened, feed, Options(str(source), **{"now": NEVER, **options}))
+
+
+def _windows(tiles: pa.Table, feed: Contract) -> dict[Row, Row]:
+    """Windows of tiles: (by, start) to measures in the contract's order."""
+    window = feed.windows[0]
+    names = tiles.column_names
+    tiles = tiles.set_column(names.index("_commit"), "_commit", pa.array([0] * tiles.num_rows, pa.int64()))
+    out: dict[Row, Row] = {}
+    for tile in merge_tiles(tiles, feed, window).to_pylist():
+        values: list[Any] = []
+        for m in window.parsed:
+            if m.function == "avg":
+                values.append(tile[f"{m.name}__sum"] / tile[f"{m.name}__n"] if tile[f"{m.name}__n"] else None)
+            elif m.function == "stddev":
+                n = tile[f"{m.name}__n"]
+                values.append(math.sqrt(max(tile[f"{m.name}__m2"], 0.0) / (n - 1)) if n > 1 else None)
+            else:
+                values.append(tile[m.name])
+        out[(*(tile[b] for b in window.by), tile["_cell"])] = tuple(values)
+    return out
+
+
+def _tuples(table: pa.Table, names: list[str]) -> list[Row]:
+    return list(zip(*(table[n].to_pylist() for n in names), strict=True)) if table.num_rows else []
+
+
+def _sorted(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: [(v is not None, v.astimezone(UTC) if isinstance(v, datetime) else v) if v is not None else (False, 0) for v in row])  # fmt: skip
+
+
+def as_lines(records: Iterable[dict[str, Any] | str]) -> str:
+    return "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records)
