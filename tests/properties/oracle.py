@@ -39,22 +39,23 @@ def oracle(files: Iterable[Path], feed: Contract, now: int = NEVER) -> dict[str,
     lateness, future = micros(feed.lateness), micros(feed.max_future) if feed.max_future is not None else 1 << 60
     partition = "rank" if feed.file_order == "none" else "1"
     may_be_late = "true" if feed.file_order == "name" else "false"
-    payload = [f.name for f in feed.fields if f.name not in feed.dedup.key]
-    key = ", ".join(feed.dedup.key)
+    payload = [f'{f.name} := "{f.name}"' for f in feed.fields if f.name not in feed.dedup.key]
+    key = ", ".join(f'"{k}"' for k in feed.dedup.key)
     order = "rank, n"
     if feed.dedup.keep == "latest":
         total = [*feed.dedup.order_by, *(f.name for f in feed.fields if f.name not in feed.dedup.order_by)]
-        order = ", ".join(f"{name} DESC NULLS LAST" for name in total) + ", rank, n"
+        order = ", ".join(f'"{name}" DESC NULLS LAST' for name in total) + ", rank, n"
     connection.execute(f"""
         CREATE TABLE judged AS
-        WITH parsed AS (
-            SELECT rank, n, json_valid(line) AND json_type(line) = 'OBJECT' AS whole,
-                CASE WHEN whole THEN line ->> '$.id' END AS id,
-                CASE WHEN whole THEN try_cast(line ->> '$.at' AS TIMESTAMPTZ) END AS "at",
-                CASE WHEN whole THEN try_cast(line ->> '$.kwh' AS DOUBLE) END AS kwh,
-                CASE WHEN whole THEN line ->> '$.meter' END AS meter,
-                CASE WHEN whole THEN try_cast(line ->> '$.version' AS BIGINT) END AS version
-            FROM raw),
+        WITH whole AS (SELECT rank, n, CASE WHEN json_valid(line) THEN line END AS doc FROM raw),
+        parsed AS (
+            SELECT rank, n,
+                CASE WHEN json_type(doc, '$.id') = 'VARCHAR' THEN doc ->> '$.id' END AS id,
+                try_cast(doc ->> '$.at' AS TIMESTAMPTZ) AS "at",
+                try_cast(doc ->> '$.kwh' AS DOUBLE) AS kwh,
+                doc ->> '$.meter' AS meter,
+                try_cast(doc ->> '$.version' AS BIGINT) AS version
+            FROM whole),
         told AS (
             SELECT *, CASE WHEN id IS NULL OR "at" IS NULL THEN 'undecodable' WHEN kwh < 0 THEN 'rule_broken'
                 WHEN epoch_us("at") > {now} + {future} THEN 'from_the_future' END AS cause

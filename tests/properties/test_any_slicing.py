@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from data_sources.contract import Contract
@@ -92,7 +92,9 @@ def check(feed: Contract, given_drops: list[Drop], slices: int, shards: int) -> 
 
 
 def slow(test: Any) -> Any:
-    return settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))(test)
+    """No shrinking: a hundred runs of a second each to make a failure prettier are not worth the wait."""
+    phases = [Phase.explicit, Phase.reuse, Phase.generate]
+    return settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=phases)(test)
 
 
 @pytest.mark.parametrize("dedup", DEDUPS)
