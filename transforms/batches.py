@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import apache_beam as beam
@@ -30,10 +30,16 @@ def shared_in_process() -> Iterator[None]:
 
 
 class RecordBatchCoder(beam.coders.Coder):
-    """Arrow IPC stream of one batch; a ticket for it inside one process. Never pickle."""
+    """Arrow IPC stream of one batch; a ticket for it inside one process. Never pickle.
+
+    A ticket is good for one decoding. State is read more than once: it takes a coder with `tickets` false.
+    """
+
+    def __init__(self, tickets: bool = True) -> None:
+        self.tickets = tickets
 
     def encode(self, value: pa.RecordBatch) -> bytes:
-        if _SHARED is not None:
+        if self.tickets and _SHARED is not None:
             ticket = next(_TICKETS)
             _SHARED[ticket] = value
             return struct.pack("<q", ticket)
@@ -44,13 +50,13 @@ class RecordBatchCoder(beam.coders.Coder):
 
     def decode(self, encoded: bytes) -> pa.RecordBatch:
         if len(encoded) == 8 and _SHARED is not None:
-            return _SHARED[struct.unpack("<q", encoded)[0]]
+            return _SHARED.pop(struct.unpack("<q", encoded)[0])  # decoded once, so that memory is free again
         with pa.ipc.open_stream(encoded) as reader:
             return reader.read_next_batch()
 
     def estimate_size(self, value: pa.RecordBatch) -> int:
         """Without it Beam encodes each batch again only to learn its size."""
-        return int(value.nbytes)
+        return 8 if self.tickets and _SHARED is not None else int(value.nbytes)
 
     def is_deterministic(self) -> bool:
         return False
@@ -60,39 +66,3 @@ class RecordBatchCoder(beam.coders.Coder):
 
 
 beam.coders.registry.register_coder(pa.RecordBatch, RecordBatchCoder)
-
-
-def as_batch(table: pa.Table) -> pa.RecordBatch:
-    """One batch of a table's rows, whatever its chunks."""
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
-
-
-def as_table(batches: Iterable[pa.RecordBatch]) -> pa.Table:
-    """One table of at least one batch; text that is a dictionary in some and plain in others becomes plain."""
-    batches = list(batches)
-    schema = batches[0].schema
-    if any(batch.schema != schema for batch in batches):
-        for n, field in enumerate(schema):
-            if any(batch.schema.field(n).type != field.type for batch in batches):
-                schema = schema.set(n, field.with_type(pa.string()))
-        batches = [batch.cast(schema) for batch in batches]
-    return pa.Table.from_batches(batches)
-
-
-def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """One array without dictionary encoding."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if isinstance(column, pa.Array):
-        return column
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-
-
-def plain_table(table: pa.Table) -> pa.Table:
-    """The table without dictionary encoding."""
-    if not any(pa.types.is_dictionary(f.type) for f in table.schema):
-        return table
-    return pa.table({name: plain(table[name]) for name in table.column_names})

@@ -24,7 +24,7 @@ import pyarrow as pa
 from data_sources.contract import Contract
 from data_sources.durations import micros
 from data_sources.expressions import sandbox
-from transforms.batches import plain_table
+from transforms.arrow import plain_table
 
 ORDER = "_order"
 _SEEN = "_seen"

@@ -25,11 +25,13 @@ from apache_beam.utils.timestamp import Timestamp
 
 from data_sources.contract import Contract
 from data_sources.durations import micros
-from transforms.batches import RecordBatchCoder, as_batch, as_table
+from transforms.arrow import as_batch, as_table
+from transforms.batches import RecordBatchCoder
 from transforms.dedup import Deduped, dedup
 from transforms.judge import event_micros
 from transforms.read import PART_BITS
 from transforms.seen import conform, read_counted, read_seen
+from transforms.step import Step
 
 
 class Unique(NamedTuple):
@@ -69,9 +71,9 @@ class DropDuplicates(beam.PTransform):
         return Unique(unique.rows, unique.aside, unique.facts)
 
 
-class _DropCopies(beam.DoFn):
-    LANDED = BagStateSpec("landed", RecordBatchCoder())
-    COUNTED = BagStateSpec("counted", RecordBatchCoder())
+class _DropCopies(Step):
+    LANDED = BagStateSpec("landed", RecordBatchCoder(tickets=False))
+    COUNTED = BagStateSpec("counted", RecordBatchCoder(tickets=False))
     EXPIRY = TimerSpec("expiry", TimeDomain.WATERMARK)
 
     def __init__(self, contract: Contract, index: str | None, root: str):

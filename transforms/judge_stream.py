@@ -71,4 +71,3 @@ class _JudgeRecords(beam.DoFn):
         yield from _judged(ruled, arrived, source, number, part, tally, self.slice)
         memory.write(f"{tally.greatest} {tally.running}")
         yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))
-

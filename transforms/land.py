@@ -11,19 +11,22 @@ data, not as Beam metrics, which not every runner brings back.
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
 from data_sources.contract import Contract
-from transforms.batches import as_table
+from transforms.arrow import as_table
 from transforms.dedup import ORDER
 from transforms.drop_duplicates import DropDuplicates
 from transforms.files import write_file
 from transforms.read import ReadAndJudge, Slice
+from transforms.step import Step
 from transforms.tiles import merge_tiles
 from transforms.windowed import WindowedTiles
 
@@ -69,7 +72,7 @@ class LandSlice(beam.PTransform):
         )
 
 
-class _Name(beam.DoFn):
+class _Name(Step):
     def __init__(self, name: str):
         self.name = name
 
@@ -77,7 +80,7 @@ class _Name(beam.DoFn):
         yield self.name, element[1]
 
 
-class _Key(beam.DoFn):
+class _Key(Step):
     def process(self, line):
         yield 0, line
 
@@ -90,22 +93,31 @@ def _bounds(contract: Contract) -> list[str]:
     return list(dict.fromkeys([*contract.dedup.key, contract.event_time]))
 
 
-class _WriteRows(beam.DoFn):
-    """One file a shard, sorted by the cluster columns."""
+class _WriteRows(Step):
+    """One file a shard, sorted by the cluster columns; written in a thread while the next shard is judged."""
 
     def __init__(self, slice: Slice):
         self.slice = slice
 
+    def start_bundle(self):
+        self.thread, self.written = ThreadPoolExecutor(1), []
+
     def process(self, element):
         shard, batch = element
+        self.written.append(self.thread.submit(self._write, shard, batch))
+
+    def finish_bundle(self):
+        for entry in self.written:
+            yield GlobalWindows.windowed_value(json.dumps(entry.result()))
+        self.thread.shutdown()
+
+    def _write(self, shard: int, batch: pa.RecordBatch) -> dict[str, Any]:
         contract = self.slice.contract
         rows = pa.Table.from_batches([batch]).drop_columns([ORDER])
-        yield json.dumps(
-            write_file(folder_of(self.slice), "rows", rows, contract.sort_by, _bounds(contract), shard=shard)
-        )
+        return write_file(folder_of(self.slice), "rows", rows, contract.sort_by, _bounds(contract), shard=shard)
 
 
-class _WriteTiles(beam.DoFn):
+class _WriteTiles(Step):
     """One file a window table, tiles merged."""
 
     def __init__(self, slice: Slice):
@@ -119,7 +131,7 @@ class _WriteTiles(beam.DoFn):
         yield json.dumps(write_file(folder_of(self.slice), "tiles", tiles, [], ["_cell"], window=name))
 
 
-class _WriteAside(beam.DoFn):
+class _WriteAside(Step):
     """One file a kind: rejected, late, conflicts, superseded."""
 
     def __init__(self, slice: Slice):
@@ -132,7 +144,7 @@ class _WriteAside(beam.DoFn):
         yield json.dumps(write_file(folder_of(self.slice), kind, as_table(batches), order, bounds))
 
 
-class _WriteManifest(beam.DoFn):
+class _WriteManifest(Step):
     """The driver's one file: every entry and fact of the slice."""
 
     def __init__(self, slice: Slice):

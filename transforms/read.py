@@ -5,8 +5,9 @@ block is decoded and ruled in a thread while this one is judged.
 """
 
 import json
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,10 +22,14 @@ from data_sources.decode.csv_lines import decode_csv
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.parquet_rows import decode_parquet
 from data_sources.records import Records
-from transforms.batches import as_batch
+from transforms.arrow import as_batch
 from transforms.dedup import ORDER
 from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, apply_rules, judge
 from transforms.shard import split_by_shard
+from transforms.step import Step
+
+AHEAD = 2
+"""Blocks decoded at once, ahead of the one that is judged."""
 
 PART_BITS = 40
 """Bits of `_order` that number the records of a part; the part's number stands above them."""
@@ -68,18 +73,18 @@ class ReadAndJudge(beam.PTransform):
         return Read(read.on_time, read.aside, read.facts)
 
 
-class _ReadAndJudge(beam.DoFn):
+class _ReadAndJudge(Step):
     def __init__(self, slice: Slice):
         self.slice = slice
 
     def process(self, element):
         partition = json.loads(element)
-        tally = Tally(partition)
-        for part in partition["parts"]:
-            if self.slice.contract.file_order == "none" and "path" in part:
+        tally, current = Tally(partition), None
+        for part, decoded in _decoded_ahead(partition["parts"], self.slice, tally):
+            if part is not current and self.slice.contract.file_order == "none" and "path" in part:
                 tally.greatest = NO_TIME
-            for ruled, arrivals, source, number in _decoded_ahead(part, self.slice, tally):
-                yield from _judged(ruled, arrivals, source, number, part, tally, self.slice)
+            current = part
+            yield from _judged(*decoded, part, tally, self.slice)
         yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))
 
 
@@ -109,28 +114,32 @@ def _judged(
         yield beam.pvalue.TaggedOutput("aside", ("rejected", as_batch(rows)))
 
 
-def _decoded_ahead(part: Any, slice: Slice, tally: "Tally") -> Iterator[tuple[Ruled, Any, str, int | None]]:
-    """Blocks of a part, decoded and ruled one ahead in a thread."""
-    with ThreadPoolExecutor(1) as ahead:
-        pending = []
-        for block in _blocks(part, slice, tally):
-            pending.append(ahead.submit(_decode, block, part, slice))
-            if len(pending) > 1:
-                yield pending.pop(0).result()
-        for future in pending:
-            yield future.result()
+def _decoded_ahead(parts: list[Any], slice: Slice, tally: "Tally") -> Iterator[tuple[Any, Any]]:
+    """Each part's blocks in order, decoded and ruled a few ahead in threads."""
+    with ThreadPoolExecutor(AHEAD) as ahead:
+        pending: deque[tuple[Any, Future[Any]]] = deque()
+        for part, block in _blocks(parts, slice, tally):
+            pending.append((part, ahead.submit(_decode, block, part, slice)))
+            if len(pending) > AHEAD:
+                current, future = pending.popleft()
+                yield current, future.result()
+        while pending:
+            current, future = pending.popleft()
+            yield current, future.result()
 
 
-def _blocks(part: Any, slice: Slice, tally: "Tally") -> Iterator[Any]:
-    if "topic" in part:
-        yield from kafka.read_partition(part, slice.kafka_config, slice.now)
-        tally.ends.append({"topic": part["topic"], "partition": part["partition"], "offset": part["end"]})
-        return
-    for block in files.read_file(part, slice.contract):
-        if isinstance(block, dict):
-            tally.ends.append(block)
-        else:
-            yield block
+def _blocks(parts: list[Any], slice: Slice, tally: "Tally") -> Iterator[tuple[Any, Any]]:
+    for part in parts:
+        if "topic" in part:
+            for block in kafka.read_partition(part, slice.kafka_config, slice.now):
+                yield part, block
+            tally.ends.append({"topic": part["topic"], "partition": part["partition"], "offset": part["end"]})
+            continue
+        for block in files.read_file(part, slice.contract):
+            if isinstance(block, dict):
+                tally.ends.append(block)
+            else:
+                yield part, block
 
 
 def _decode(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, int | None]:

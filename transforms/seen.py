@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from data_sources.contract import Contract
 from data_sources.durations import micros
-from transforms.batches import plain
+from transforms.arrow import plain
 from transforms.files import bound
 
 Range = dict[str, tuple[Any, Any]]

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.batches import plain
+from transforms.arrow import plain
 
 HASH = "splitmix-words-v1"
 DEFAULT_SHARDS = 4

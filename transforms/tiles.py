@@ -16,7 +16,8 @@ measure m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -25,7 +26,7 @@ import pyarrow as pa
 from data_sources.contract import Contract, Measure, WindowSpec
 from data_sources.durations import micros
 from data_sources.expressions import sandbox
-from transforms.batches import plain_table
+from transforms.arrow import as_batch, plain_table
 
 TIME = pa.timestamp("us", "UTC")
 
@@ -164,15 +165,16 @@ def _merge_sum(contract: Contract, measure: Measure, column: str) -> str:
     return f"fsum({column})" if pa.types.is_floating(kind) else f"CAST(sum({column}) AS DECIMAL(38,{kind.scale}))"
 
 
-def split_by_cell(tiles: pa.Table) -> Iterable[tuple[int, pa.Table]]:
-    """The tiles of each cell (start in microseconds since the epoch), as slices of one table sorted by cell."""
-    tiles = tiles.sort_by("_cell").combine_chunks()
+def split_by_cell(tiles: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The tiles of each cell (start in microseconds since the epoch), as slices of one batch sorted by cell."""
+    if not tiles.num_rows:
+        return
     cells = tiles["_cell"].cast(pa.int64()).to_numpy()
-    start = 0
-    for end in [*((cells[1:] != cells[:-1]).nonzero()[0] + 1).tolist(), len(cells)]:
-        if end > start:
-            yield int(cells[start]), tiles.slice(start, end - start)
-        start = end
+    order = np.argsort(cells, kind="stable")
+    batch, cells = as_batch(tiles.take(pa.array(order))), cells[order]
+    edges = [0, *(np.flatnonzero(cells[1:] != cells[:-1]) + 1).tolist(), len(cells)]
+    for start, end in itertools.pairwise(edges):
+        yield int(cells[start]), batch.slice(start, end - start)
 
 
 def _query(table: pa.Table, sql: str, schema: pa.Schema) -> pa.Table:

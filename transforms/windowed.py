@@ -17,7 +17,9 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 
 from data_sources.contract import Contract, WindowSpec
 from data_sources.durations import micros
-from transforms.batches import as_batch, as_table
+from transforms.arrow import as_batch, as_table
+from transforms.batches import RecordBatchCoder
+from transforms.step import Step
 from transforms.tiles import split_by_cell, tile_rows
 
 LONGEST_LATENESS = timedelta(days=36_500)
@@ -54,7 +56,7 @@ class WindowedTiles(beam.PTransform):
         )
 
 
-class _TileRows(beam.DoFn):
+class _TileRows(Step):
     def __init__(self, contract: Contract, window: WindowSpec):
         self.contract, self.window = contract, window
 
@@ -62,7 +64,7 @@ class _TileRows(beam.DoFn):
         _, batch = element
         tiles = tile_rows(pa.Table.from_batches([batch]), self.contract, self.window)
         for cell, rows in split_by_cell(tiles):
-            yield TimestampedValue((cell, as_batch(rows)), Timestamp(micros=cell))
+            yield TimestampedValue((cell, rows), Timestamp(micros=cell))
 
 
 @beam.typehints.with_input_types(pa.RecordBatch)
@@ -84,10 +86,12 @@ class _Gather(beam.CombineFn):
 
     def extract_output(self, accumulator):
         batches = [b for b in accumulator if b.num_rows]
+        if len(batches) == 1:
+            return batches[0]
         return as_batch(as_table(batches)) if batches else pa.RecordBatch.from_pylist([], schema=pa.schema([]))
 
     def get_accumulator_coder(self):
-        return beam.coders.IterableCoder(beam.coders.registry.get_coder(pa.RecordBatch))
+        return beam.coders.IterableCoder(RecordBatchCoder())
 
 
 def _has_rows(element: tuple[int, pa.RecordBatch]) -> bool:

@@ -22,7 +22,7 @@ import pyarrow.json
 from data_sources.contract import Contract
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
-from data_sources.decode.strict import MAX_NESTING, StrictError, decode_record
+from data_sources.decode.strict import MAX_NESTING, StrictError, decode_extra, decode_record
 from data_sources.records import Records
 
 _TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")
@@ -140,15 +140,18 @@ def _decode_blocks(
         if keep is not None:
             strict.extend(at[~keep].tolist())
             table, at = table.filter(pa.array(keep)), at[keep]
-        unknown = [n for n in table.column_names if n not in {f.input_name for f in contract.fields}]
-        if unknown:
-            held = np.zeros(len(at), bool)
-            for name in unknown:
+        declared = {f.input_name for f in contract.fields}
+        held = np.zeros(len(at), bool)
+        for name in table.column_names:
+            if name not in declared:
                 held |= table[name].is_valid().to_numpy()
-            strict.extend(at[held].tolist())
-            table, at = table.filter(pa.array(~held)), at[~held]
         table = table.select([f.input_name for f in contract.fields])
-        parts.append((at, table.append_column(EXTRA, pa.nulls(len(at), pa.string()))))
+        extra, refused = _extras(records, at, held, declared)
+        table = table.append_column(EXTRA, extra)
+        if refused.any():
+            strict.extend(at[refused].tolist())
+            table, at = table.filter(pa.array(~refused)), at[~refused]
+        parts.append((at, table))
     elif len(at) <= _PIECE:
         strict.extend(at.tolist())
     elif not sifted:
@@ -158,6 +161,20 @@ def _decode_blocks(
     else:
         for piece in np.array_split(at, _FAN_OUT):
             _decode_blocks(records, piece, contract, parts, strict, sifted=True)
+
+
+def _extras(records: Records, at: np.ndarray, held: np.ndarray, declared: set[str]) -> tuple[pa.Array, np.ndarray]:
+    """What the records at `at[held]` hold beyond the contract, and a mask of those in which that is no JSON."""
+    refused = np.zeros(len(at), bool)
+    if not held.any():
+        return pa.nulls(len(at), pa.string()), refused
+    extra: list[str | None] = [None] * len(at)
+    for n in np.flatnonzero(held).tolist():
+        try:
+            extra[n] = decode_extra(records.raw(at[n]), declared)
+        except StrictError:
+            refused[n] = True
+    return pa.array(extra, pa.string()), refused
 
 
 def _sift(records: Records, at: np.ndarray, contract: Contract) -> np.ndarray:

@@ -37,6 +37,28 @@ def decode_record(raw: bytes, contract: Contract) -> tuple[dict[str, Any], str |
 
     Dates and timestamps stay text. Raises StrictError.
     """
+    value = _object(raw)
+    _check_leaves(value)
+    known = {}
+    for field in contract.fields:
+        if field.input_name in value:
+            known[field.input_name] = _fit(value.pop(field.input_name), field)
+    return known, _as_extra(value)
+
+
+def decode_extra(raw: bytes, declared: set[str]) -> str | None:
+    """The second half of `decode_record`'s answer, of a record whose declared fields are known to be right."""
+    value = {name: v for name, v in _object(raw).items() if name not in declared}
+    _check_leaves(value)
+    return _as_extra(value)
+
+
+def _as_extra(value: dict[str, Any]) -> str | None:
+    extra = {name: v for name, v in value.items() if v is not None}
+    return _WRITER.encode(extra) if extra else None
+
+
+def _object(raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_RECORD:
         raise StrictError("size", f"the record has {len(raw):,} bytes, more than {MAX_RECORD:,}")
     if len(_OPENERS.findall(raw)) > MAX_NESTING and _depth(raw) > MAX_NESTING:
@@ -48,22 +70,14 @@ def decode_record(raw: bytes, contract: Contract) -> tuple[dict[str, Any], str |
     if not text.strip():
         raise StrictError("json", "the record is empty")
     try:
-        value = json.loads(
-            text, object_pairs_hook=_once, parse_float=_fraction, parse_int=_whole, parse_constant=_refuse
-        )
+        value = _READER.decode(text)
     except StrictError:
         raise
     except (ValueError, RecursionError) as cause:
         raise StrictError("json", f"not JSON: {str(cause)[:200]}") from cause
     if not isinstance(value, dict):
         raise StrictError("json", f"a JSON {_kind(value)}, not an object")
-    _check_leaves(value)
-    known = {}
-    for field in contract.fields:
-        if field.input_name in value:
-            known[field.input_name] = _fit(value.pop(field.input_name), field)
-    extra = {name: v for name, v in value.items() if v is not None}
-    return known, json.dumps(extra, default=float, ensure_ascii=False, sort_keys=True) if extra else None
+    return value
 
 
 def _fit(value: Any, field: FieldSpec) -> Any:
@@ -174,3 +188,9 @@ def _depth(raw: bytes) -> int:
         elif byte in b"]}":
             depth -= 1
     return deepest
+
+
+_READER = json.JSONDecoder(
+    object_pairs_hook=_once, parse_float=_fraction, parse_int=_whole, parse_constant=_refuse, strict=True
+)
+_WRITER = json.JSONEncoder(default=float, ensure_ascii=False, sort_keys=True)

@@ -56,7 +56,7 @@ def write_hydro(folder: Path) -> None:
     rng = random.Random(1)
     rows = []
     for n in range(160):
-        local = datetime(2025, 10, 25, 20) + timedelta(minutes=7 * n)
+        local = datetime.fromisoformat("2025-10-25T20:00") + timedelta(minutes=7 * n)
         rows.append([f"Rhône {n % 3}", f"{local:%d.%m.%Y %H:%M}", f"{rng.uniform(-50, 99):.3f}", rng.choice(["-", "3", "17"]),
                      rng.choice(["gut; trocken", 'Stufe "2"', "k.A.", "zwei\nZeilen"])])  # fmt: skip
     rows += [[*row[:2], "1.000", "1", "copy"] for row in rng.sample(rows, 15)]
@@ -72,7 +72,9 @@ HYDRO_RAW = """(SELECT *, row_number() OVER () AS seq,
         try_strptime(Zeit, '%d.%m.%Y %H:%M') AS local, TRY_CAST(nullif(Pegel, '-') AS DECIMAL(18,6)) AS level
     FROM read_csv('{folder}/*.csv', delim = ';', encoding = 'latin-1', all_varchar = true, nullstr = ['-', 'k.A.'], quote = '"', escape = '"')
     ORDER BY filename)"""
-HYDRO_BAD = "local IS NULL OR local = TIMESTAMP '2025-03-30 02:30' OR level <> round(level, 3) OR contains(Turbinen, '.')"
+HYDRO_BAD = (
+    "local IS NULL OR local = TIMESTAMP '2025-03-30 02:30' OR level <> round(level, 3) OR contains(Turbinen, '.')"
+)
 
 HYDRO = Feed(
     contract="""
@@ -135,9 +137,15 @@ def write_tariffs(folder: Path) -> None:
     rng = random.Random(2)
     for number in range(3):
         with (folder / f"{number}.txt").open("w", newline="") as out:
-            for n in range(50):
+            for _ in range(50):
                 day = date(2024, 12, 20) + timedelta(days=rng.randrange(40))
-                row = [f"C{rng.randrange(25)}", f"{day:%Y%m%d}", rng.choice(["", "1", "2", "3"]), f"{rng.randrange(9999) / 100}", rng.choice("ab")]
+                row = [
+                    f"C{rng.randrange(25)}",
+                    f"{day:%Y%m%d}",
+                    rng.choice(["", "1", "2", "3"]),
+                    f"{rng.randrange(9999) / 100}",
+                    rng.choice("ab"),
+                ]
                 out.write("|".join(row) + "\n")
             for n in range(20):  # never corrected
                 out.write(f"D{number}{n}|202503{n + 1:02}|1|{n / 8}|c\n")
@@ -205,7 +213,15 @@ def write_turbines(folder: Path) -> None:
         rows += rng.sample(rows, 20)
         rows += [("T9", 1_750_000_000_000_000_000, 1.5, 1.0, True, Decimal("1"), "s"), ("T9", None, 1.0, 1.0, True, Decimal("1"), "s"),
                  ("T9", 1_750_000_000_000_000_000, 1.0, float("nan"), True, Decimal("1"), "s")]  # fmt: skip
-        kinds = [pa.string(), pa.timestamp("ns"), pa.float64(), pa.float64(), pa.bool_(), pa.decimal128(20, 4), pa.string()]
+        kinds = [
+            pa.string(),
+            pa.timestamp("ns"),
+            pa.float64(),
+            pa.float64(),
+            pa.bool_(),
+            pa.decimal128(20, 4),
+            pa.string(),
+        ]
         columns = [pa.array(c, t) for c, t in zip(zip(*rows, strict=True), kinds, strict=True)]
         columns[6] = columns[6].dictionary_encode()
         names = ["Turbine Id", "when", "faults", "register", "on", "price", "site"]
@@ -282,7 +298,13 @@ def write_alarms(folder: Path) -> None:
             lines.append(json.dumps({"sensor no": f"ä{burst % 3}", "t": f"{seen:%Y-%m-%dT%H:%M:%S}{offset}", "select": rng.choice([1, 2, None]),
                                      "größe": rng.choice([1.5, -0.0, None]), "_id": burst, "drift": {"x": [burst]} if burst % 4 else None}))  # fmt: skip
     rng.shuffle(lines)
-    lines += ['{"sensor no":"ä1","t":"2025-06-01T00:00:00Z","select":"1"}', '{"sensor no":"ä1","t":"2025-06-01', "", "{}", "null"]
+    lines += [
+        '{"sensor no":"ä1","t":"2025-06-01T00:00:00Z","select":"1"}',
+        '{"sensor no":"ä1","t":"2025-06-01',
+        "",
+        "{}",
+        "null",
+    ]
     for number in range(3):
         (folder / f"{number}.json").write_text("\n".join(lines[number::3]) + "\n", encoding="utf-8")
 
@@ -342,10 +364,22 @@ def write_charging(folder: Path) -> None:
     for number in range(4):
         lines = []
         for n in range(60):
-            at = datetime(2025, 6, 1, tzinfo=UTC) + timedelta(minutes=(number * 60 + n) * 2 - rng.choice([0, 0, 0, 1, 5, 29, 31, 90]))
+            at = datetime(2025, 6, 1, tzinfo=UTC) + timedelta(
+                minutes=(number * 60 + n) * 2 - rng.choice([0, 0, 0, 1, 5, 29, 31, 90])
+            )
             session = 1000 * number + n if number % 2 and n > 25 else rng.randrange(90)  # some are never corrected
-            lines.append({"session": session, "at": at.isoformat(), "kwh": rng.choice([None, 0.5, 7.25, 11, -1]), "seq": rng.choice([None, 1, 2, 3])})
-        lines += [{"session": 1, "at": "2031-01-01T00:00:00Z", "kwh": 1, "seq": 1}, {"session": 2, "at": "2025-12-31T23:00:00Z", "kwh": -5, "seq": 1}]
+            lines.append(
+                {
+                    "session": session,
+                    "at": at.isoformat(),
+                    "kwh": rng.choice([None, 0.5, 7.25, 11, -1]),
+                    "seq": rng.choice([None, 1, 2, 3]),
+                }
+            )
+        lines += [
+            {"session": 1, "at": "2031-01-01T00:00:00Z", "kwh": 1, "seq": 1},
+            {"session": 2, "at": "2025-12-31T23:00:00Z", "kwh": -5, "seq": 1},
+        ]
         (folder / f"log-{number}.json").write_text("".join(json.dumps(r) + "\n" for r in lines))
 
 
@@ -498,7 +532,9 @@ def oracle_measure(contract: Contract, measure: Measure) -> str:
     x = f'"{measure.argument}"'
     if measure.function in ("first", "last"):
         order = ", ".join([f'"{contract.event_time}"', *(f'"{k}"' for k in contract.dedup.key)])
-        return f"{'arg_min' if measure.function == 'first' else 'arg_max'}({x}, ({order})) FILTER (WHERE {x} IS NOT NULL)"
+        return (
+            f"{'arg_min' if measure.function == 'first' else 'arg_max'}({x}, ({order})) FILTER (WHERE {x} IS NOT NULL)"
+        )
     if measure.function in ("avg", "stddev"):
         return f"{'avg' if measure.function == 'avg' else 'stddev_samp'}(CAST({x} AS DOUBLE))"
     return f"{measure.function}({x})"
@@ -522,7 +558,9 @@ def sorted_rows(rows: list[dict[str, Any]], names: list[str]) -> list[list[Any]]
     return sorted(([r[n] for n in names] for r in rows), key=repr)
 
 
-def touched(rows: list[dict[str, Any]], gone: list[dict[str, Any]], contract: Contract, window: WindowSpec) -> set[tuple[Any, ...]]:
+def touched(
+    rows: list[dict[str, Any]], gone: list[dict[str, Any]], contract: Contract, window: WindowSpec
+) -> set[tuple[Any, ...]]:
     """Windows a superseded row stood in or its successor stands in: refine makes those anew from the rows."""
     keys = {tuple(r[k] for k in contract.dedup.key) for r in gone}
     found = set()
@@ -578,7 +616,12 @@ def test_these_feeds_meet_what_they_are_for(tmp_path: Path) -> None:
     for name in ("charging", "alarms"):
         (tmp_path / name).mkdir()
     lake, contract, done, _ = landed_in(tmp_path / "charging", CHARGING, 70)
-    assert done.fates["late"] > 5 and done.fates["superseded"] > 5 and done.fates["duplicates"] > 5 and done.fates["conflicts"] > 5
+    assert (
+        done.fates["late"] > 5
+        and done.fates["superseded"] > 5
+        and done.fates["duplicates"] > 5
+        and done.fates["conflicts"] > 5
+    )
     rows, _ = landed_rows(lake, contract)
     assert {r["_warnings"] for r in rows} == {None, "CH-2"}
     assert all((r["_warnings"] == "CH-2") == (r["kwh"] is not None and r["kwh"] >= 10) for r in rows)

@@ -17,7 +17,12 @@ FEED = contract(idle_timeout="15m")  # out_of_orderness 10 minutes
 def partition(key: str, greatest: int | None, arrival: int | None = None, ends: Any = ()) -> dict[str, Any]:
     """Times in minutes."""
     at = None if greatest is None else greatest * MINUTE
-    return {"key": key, "greatest": at, "newest_arrival": None if arrival is None else arrival * MINUTE, "ends": list(ends)}
+    return {
+        "key": key,
+        "greatest": at,
+        "newest_arrival": None if arrival is None else arrival * MINUTE,
+        "ends": list(ends),
+    }
 
 
 def commit(state: FeedState, *partitions: dict[str, Any], files: Any = ()) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from data_sources.files import SourceError, find_files, plan_files, read_file
 
 def contract(form: str = "json", **more: Any) -> Contract:
     fields = [{"name": "id", "type": "string"}, {"name": "at", "type": "date"}, {"name": "v", "type": "string"}]
-    return parse_contract({"name": "t", "format": form, "event_time": "at", "dedup": {"key": ["id"]}, "fields": fields, **more}, "t.toml")
+    return parse_contract(
+        {"name": "t", "format": form, "event_time": "at", "dedup": {"key": ["id"]}, "fields": fields, **more}, "t.toml"
+    )
 
 
 JSON, CSV = contract(), contract("csv")
@@ -103,7 +105,19 @@ def test_a_relative_source_names_files_absolutely(tmp_path: Path, monkeypatch: p
         assert [f.path for f in find_files(source, JSON, False)] == [str(tmp_path / "a.json")]
 
 
-ODD = ["a b.json", "a'b.json", 'a"b.json', "a\nb.json", "äöü.json", "😀.json", "a[1].json", "a*b.json", "a%20b.json", "-.json", "a;b,c.json"]
+ODD = [
+    "a b.json",
+    "a'b.json",
+    'a"b.json',
+    "a\nb.json",
+    "äöü.json",
+    "😀.json",
+    "a[1].json",
+    "a*b.json",
+    "a%20b.json",
+    "-.json",
+    "a;b,c.json",
+]
 
 
 def test_odd_names(tmp_path: Path) -> None:
@@ -205,6 +219,15 @@ def test_an_unfinished_csv_line_waits_whatever_it_looks_like(tmp_path: Path) -> 
         assert not reader.problems
 
 
+def test_a_carriage_return_at_the_end_may_be_half_of_a_line_end(tmp_path: Path) -> None:
+    path, feed = tmp_path / "a.csv", contract("csv", csv={"header": False})
+    reader = Reader(tmp_path, feed)
+    path.write_bytes(b"a,2025-06-15,x\r")
+    assert reader.slice() is None
+    path.write_bytes(b"a,2025-06-15,x\r\nb,2025-06-15,y\r\n")
+    assert [p for _, p, _ in reader.all()] == [1, 2]
+
+
 def test_a_compressed_last_line_is_whole(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"id,at,v\na,2025-06-15,x\nb,2025-06-15,y"))
     reader = Reader(tmp_path, CSV)
@@ -260,13 +283,17 @@ def pack(data: bytes, codec: str) -> bytes:
 
 
 @pytest.mark.parametrize(("codec", "ending"), [("gzip", ".gz"), ("zstd", ".zst")])
-def test_damaged_compressed_files_are_left_out_whole(tmp_path: Path, codec: str, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_compressed_files_are_left_out_whole(
+    tmp_path: Path, codec: str, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "BLOCK", 1000)
     data = b"".join(line(os.urandom(8).hex()) for _ in range(3000))
     packed = pack(data, codec)
     (tmp_path / f"cut.json{ending}").write_bytes(packed[: len(packed) // 2])
     (tmp_path / f"early.json{ending}").write_bytes(packed[:3])
-    (tmp_path / f"flipped.json{ending}").write_bytes(packed[:-400] + bytes(255 - b for b in packed[-400:-390]) + packed[-390:])
+    (tmp_path / f"flipped.json{ending}").write_bytes(
+        packed[:-400] + bytes(255 - b for b in packed[-400:-390]) + packed[-390:]
+    )
     (tmp_path / f"good.json{ending}").write_bytes(packed)
     (tmp_path / f"text.json{ending}").write_bytes(data)
     reader = Reader(tmp_path)
@@ -277,7 +304,9 @@ def test_damaged_compressed_files_are_left_out_whole(tmp_path: Path, codec: str,
 
 
 def test_gzip_of_several_members(tmp_path: Path) -> None:
-    (tmp_path / "a.json.gz").write_bytes(gzip.compress(line(1) + line(2)[:7]) + gzip.compress(line(2)[7:]) + gzip.compress(b""))
+    (tmp_path / "a.json.gz").write_bytes(
+        gzip.compress(line(1) + line(2)[:7]) + gzip.compress(line(2)[7:]) + gzip.compress(b"")
+    )
     assert Reader(tmp_path).ids() == ["1", "2"]
 
 
@@ -313,7 +342,11 @@ def test_a_csv_file_whose_header_fits_nothing_is_named(tmp_path: Path) -> None:
     assert [name for name, _, _ in reader.all()] == ["good.csv"]
     said = dict(p.split(": ", 1) for p in reader.problems)
     assert said.keys() == {"semicolons.csv", "twice.csv", "blank.csv", "picture.csv"}
-    assert "is the delimiter ','?" in said["semicolons.csv"] and "'id' twice" in said["twice.csv"] and "blank" in said["blank.csv"]
+    assert (
+        "is the delimiter ','?" in said["semicolons.csv"]
+        and "'id' twice" in said["twice.csv"]
+        and "blank" in said["blank.csv"]
+    )
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
@@ -357,11 +390,19 @@ def fates_of(reader: Reader, feed: Contract, rows: int = 10**6) -> tuple[list[An
     return good, bad
 
 
-JSON_LINES = st.lists(st.sampled_from([line(1), line("x" * 30), b"\n", b"{\n", b" \r\n", line(2).replace(b"\n", b"\r\n"), b"\xff\n"]), max_size=15)
+JSON_LINES = st.lists(
+    st.sampled_from([line(1), line("x" * 30), b"\n", b"{\n", b" \r\n", line(2).replace(b"\n", b"\r\n"), b"\xff\n"]),
+    max_size=15,
+)
 
 
 @settings(max_examples=60, deadline=None)
-@given(JSON_LINES, st.sampled_from([b"", line(9)[:-1], line(9)[:9], b"  "]), st.integers(1, 40), st.sampled_from(["a.json", "a.json.gz", "a.json.zst"]))
+@given(
+    JSON_LINES,
+    st.sampled_from([b"", line(9)[:-1], line(9)[:9], b"  "]),
+    st.integers(1, 40),
+    st.sampled_from(["a.json", "a.json.gz", "a.json.zst"]),
+)
 def test_cuts_inside_a_json_file_change_nothing(parts: list[bytes], tail: bytes, block: int, name: str) -> None:
     cuts_agree(b"".join(parts) + tail, name, JSON, block)
 
@@ -372,13 +413,18 @@ CSV_LINES = st.lists(st.sampled_from([b"a,2025-06-15,x\n", b'b,2025-06-15,"y\n\n
 
 @settings(max_examples=80, deadline=None)
 @given(CSV_LINES, st.sampled_from([b"", b"h,2025", b'i,2025-06-15,"open\n', b"\r\n"]), st.integers(1, 40), st.booleans(), st.booleans(), st.sampled_from(["a.csv", "a.csv.gz"]))  # fmt: skip
-def test_cuts_inside_a_csv_file_change_nothing(parts: list[bytes], tail: bytes, block: int, header: bool, bom: bool, name: str) -> None:
+def test_cuts_inside_a_csv_file_change_nothing(
+    parts: list[bytes], tail: bytes, block: int, header: bool, bom: bool, name: str
+) -> None:
     data = (b"\xef\xbb\xbf" if bom else b"") + (b"id,at,v\n" if header else b"") + b"".join(parts) + tail
     cuts_agree(data, name, contract("csv", csv={"header": header}), block)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from([b"a,2025-06-15,x\r", b"\r", b"short\r", b'b,2025-06-15,"q"\r']), min_size=1, max_size=12), st.integers(1, 30))
+@given(
+    st.lists(st.sampled_from([b"a,2025-06-15,x\r", b"\r", b"short\r", b'b,2025-06-15,"q"\r']), min_size=1, max_size=12),
+    st.integers(1, 30),
+)
 def test_cuts_inside_a_file_with_lone_returns_change_nothing(parts: list[bytes], block: int) -> None:
     cuts_agree(b"id,at,v\r" + b"".join(parts), "a.csv", CSV, block)
 

@@ -27,7 +27,14 @@ DEDUPS: dict[str, dict[str, Any]] = {
     "latest": LATEST,
     "latest, timeless": {**LATEST, **TIMELESS},
 }
-BROKEN = ['{"id": "a"', "[1]", "", '{"id": null, "at": "2025-06-15T12:00:00Z"}', '{"id": "a", "at": "noon"}', '{"id": 7, "at": 8}']
+BROKEN = [
+    '{"id": "a"',
+    "[1]",
+    "",
+    '{"id": null, "at": "2025-06-15T12:00:00Z"}',
+    '{"id": "a", "at": "noon"}',
+    '{"id": 7, "at": 8}',
+]
 
 
 class Drop(NamedTuple):
@@ -112,7 +119,12 @@ def test_rows_of_which_some_are_late(dedup: str, given_drops: list[Drop], slices
 
 
 @slow
-@given(data=st.data(), records=st.lists(NEVER_LATE, min_size=1, max_size=20), slices=st.integers(1, 3), shards=st.integers(1, 5))
+@given(
+    data=st.data(),
+    records=st.lists(NEVER_LATE, min_size=1, max_size=20),
+    slices=st.integers(1, 3),
+    shards=st.integers(1, 5),
+)
 def test_the_latest_are_the_same_in_any_order_and_number(data: st.DataObject, records: list[Any], slices: int, shards: int) -> None:  # fmt: skip
     """Shuffled, some sent again, cut over files and slices: the rows and windows of the plain list."""
     feed = contract(dedup=LATEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pyarrow as pa
@@ -39,7 +40,7 @@ NEAR = contract(dedup={"key": ["id"], "horizon": "10m"})
 def cut(table: pa.Table, cuts: list[int]) -> list[pa.Table]:
     """Pieces between the cuts; empty ones too."""
     edges = [0, *sorted(min(c, table.num_rows) for c in cuts), table.num_rows]
-    return [table.slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [table.slice(a, b - a) for a, b in itertools.pairwise(edges)]
 
 
 def fold(pieces: list[pa.Table], feed: Contract) -> dict[str, Any]:
@@ -49,7 +50,9 @@ def fold(pieces: list[pa.Table], feed: Contract) -> dict[str, Any]:
     gone: set[Any] = set()
     landed = duplicates = superseded = conflicts = 0
     for number, piece in enumerate(pieces, 1):
-        piece = piece.set_column(piece.column_names.index("_commit"), "_commit", pa.array([number] * len(piece), pa.int64()))
+        piece = piece.set_column(
+            piece.column_names.index("_commit"), "_commit", pa.array([number] * len(piece), pa.int64())
+        )
         found = dedup(
             pa.concat_tables(known) if known else None, piece, feed, pa.concat_tables(counted) if counted else None
         )

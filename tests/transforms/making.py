@@ -1,7 +1,7 @@
 """What the tests of this folder are made of: a small feed, its rows, and times that read as minutes.
 
-    contract()                        keep = first, key (id, at)
-    rows(contract, ("a", 3, 1.5))     id, minutes after noon, kwh; the other fields null
+contract()                        keep = first, key (id, at)
+rows(contract, ("a", 3, 1.5))     id, minutes after noon, kwh; the other fields null
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from data_sources.contract import Contract, parse_contract
-from transforms.batches import as_batch
+from transforms.arrow import as_batch
 from transforms.dedup import ORDER
 
 NOON = datetime(2025, 6, 15, 12, tzinfo=UTC)

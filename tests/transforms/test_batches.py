@@ -22,7 +22,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from tests.transforms.making import contract, minute
-from transforms.batches import RecordBatchCoder, as_batch, as_table, plain, plain_table, shared_in_process
+from transforms.arrow import as_batch, as_table, plain, plain_table
+from transforms.batches import RecordBatchCoder, shared_in_process
 from transforms.land import MANIFEST, LandSlice
 from transforms.read import Slice
 

@@ -166,7 +166,9 @@ class TestHorizon:
             rules=[],
             fields=[{"name": "id", "type": "string"}, {"name": "day", "type": "date"}],
         )
-        came = pa.table({"id": ["a"] * 3, "day": pa.array([20000, 20001, 20002], pa.int32()).cast(pa.date32()), ORDER: [0, 1, 2]})
+        came = pa.table(
+            {"id": ["a"] * 3, "day": pa.array([20000, 20001, 20002], pa.int32()).cast(pa.date32()), ORDER: [0, 1, 2]}
+        )
         assert dedup(None, came, daily).rows[ORDER].to_pylist() == [0, 2]
 
 

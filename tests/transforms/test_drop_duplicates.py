@@ -91,7 +91,9 @@ class TestMemory:
             arrive(0, ("a", 1, 1.0)),
             THE_END,
         ], shards=2)  # fmt: skip
-        assert {f["shard"] for f in found.facts if f["kind"] == "dedup" and f["landed"]} == {0, 1}, "b renews no timer of a"
+        assert {f["shard"] for f in found.facts if f["kind"] == "dedup" and f["landed"]} == {0, 1}, (
+            "b renews no timer of a"
+        )
         assert found.counted("late", "partition") == 0
         assert found.counted("landed") == 2 and found.counted("duplicates") == 1
 

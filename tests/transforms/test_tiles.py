@@ -91,7 +91,9 @@ def windowed(tiles: pa.Table, window: WindowSpec) -> dict[Any, dict[str, Any]]:
     return out
 
 
-def by_sql(table: pa.Table, window: WindowSpec, sql: dict[str, str] = SQL, time: str = "at") -> dict[Any, dict[str, Any]]:
+def by_sql(
+    table: pa.Table, window: WindowSpec, sql: dict[str, str] = SQL, time: str = "at"
+) -> dict[Any, dict[str, Any]]:
     cell, offset = window.cell // timedelta(microseconds=1), window.offset // timedelta(microseconds=1)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
@@ -217,7 +219,14 @@ def test_a_date_as_event_time_stands_for_its_midnight_utc() -> None:
 
 
 def test_names_that_sql_would_misread() -> None:
-    fields = {"id": "string", "at": "timestamp", "group": "string", "select": "float64", "a.b": "float64", "Größe": "int64"}
+    fields = {
+        "id": "string",
+        "at": "timestamp",
+        "group": "string",
+        "select": "float64",
+        "a.b": "float64",
+        "Größe": "int64",
+    }
     of, window = feed(
         {"size": "1h", "by": ["group"], "measures": {"select": "sum(select)", "at": "max(a.b)", "order": "last(Größe)", "n": "count()", "id": "first(id)"}},
         fields,

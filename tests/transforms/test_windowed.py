@@ -1,8 +1,8 @@
 """The whole composite under TestStream: judge, drop duplicates, tile; panes are discarded and add up.
 
-                      12:00        12:15        12:30
-    partition 0   a b  |  a c        |  b d       | ...      a copy across two panes, a late record, an early copy
-    cells              |--pane--pane-|--pane------|
+                  12:00        12:15        12:30
+partition 0   a b  |  a c        |  b d       | ...      a copy across two panes, a late record, an early copy
+cells              |--pane--pane-|--pane------|
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from apache_beam.transforms.trigger import AfterCount, AfterWatermark, Repeatedl
 from data_sources.contract import Contract
 from tests.transforms.making import brief, contract, minute, rows
 from tests.transforms.timeline import THE_END, Outcome, arrive, run, watermark
-from transforms.batches import as_batch
+from transforms.arrow import as_batch
 from transforms.dedup import dedup
 from transforms.tiles import merge_tiles, tile_rows
 from transforms.windowed import WindowedTiles
@@ -125,8 +125,10 @@ def test_a_bounded_run_keeps_cells_of_any_year(year_minutes: float) -> None:
     batches = [rows(feed, ("a", year_minutes, 1.0, "m"), ("b", year_minutes + 20, 2.0, "m")), rows(feed, ("c", year_minutes + 1, 4.0, "m"))]  # fmt: skip
     _collected.clear()
     with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as p:
-        source = p | beam.Create([0, 1], reshuffle=False) | beam.ParDo(_Batches(batches)).with_output_types(
-            tuple[int, pa.RecordBatch]
+        source = (
+            p
+            | beam.Create([0, 1], reshuffle=False)
+            | beam.ParDo(_Batches(batches)).with_output_types(tuple[int, pa.RecordBatch])
         )
         source | WindowedTiles(feed, feed.windows[0]) | beam.ParDo(_Collect())
     tiles = [row for batch in _collected for row in batch.to_pylist()]

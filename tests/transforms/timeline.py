@@ -25,7 +25,8 @@ from apache_beam.utils.timestamp import Timestamp
 
 from data_sources.contract import Contract
 from tests.transforms.making import minute
-from transforms.batches import RecordBatchCoder, as_batch, as_table
+from transforms.arrow import as_batch, as_table
+from transforms.batches import RecordBatchCoder
 from transforms.drop_duplicates import DropDuplicates
 from transforms.judge_stream import RECORDS, JudgeStream
 from transforms.read import Slice
@@ -105,9 +106,7 @@ def run(feed: Contract, timeline: list[Any], trigger: Any = EACH_BATCH, tile_tri
     slice = Slice(feed, "", "", 1, 0, shards)
     extra = {} if tile_trigger is None else {"trigger": tile_trigger}
     with TestPipeline(runner=BundleBasedDirectRunner(), options=PipelineOptions(["--streaming"])) as p:
-        judged = (
-            p | stream.with_output_types(tuple[int, pa.RecordBatch]) | "Judge" >> JudgeStream(slice, TOPIC)
-        )
+        judged = p | stream.with_output_types(tuple[int, pa.RecordBatch]) | "Judge" >> JudgeStream(slice, TOPIC)
         unique = judged.on_time | "Unique" >> DropDuplicates(feed, trigger=trigger)
         unique.rows | "KeepRows" >> beam.ParDo(_Keep("rows"))
         judged.aside | "KeepJudged" >> beam.ParDo(_Keep("aside"))
@@ -138,5 +137,3 @@ class _Keep(beam.DoFn):
             outcome.tiles.append((key, table))
         else:
             outcome.aside[key].append(table)
-
-

@@ -7,12 +7,12 @@ import io
 from typing import Any
 
 import pytest
-from cases import contract, fate, fates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_sources.decode.csv_lines import MAX_LINES, decode_csv, header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD, Decoded
+from tests.data_sources.decode.cases import contract, fate, fates
 
 NAMES = ["id", "at", "kwh", "n", "price", "ok", "day", "note"]
 AT = "2025-06-15T10:00:00Z"
@@ -91,11 +91,13 @@ def test_line_breaks_in_quotes_are_one_record_at_its_first_line() -> None:
     assert fates(decode(lines + b"\n"))[0].keys() == {1}
 
 
-@pytest.mark.parametrize("words", [{"delimiter": ";"}, {"delimiter": "|"}, {"delimiter": "\t"}, {"delimiter": ";", "quote": "'"}])
+@pytest.mark.parametrize(
+    "words", [{"delimiter": ";"}, {"delimiter": "|"}, {"delimiter": "\t"}, {"delimiter": ";", "quote": "'"}]
+)
 def test_other_delimiters_and_quotes(words: dict[str, str]) -> None:
     d, q = words["delimiter"], words.get("quote", '"')
     text = GOOD.decode().replace(",", d)
-    data = f'{text}\n{text.replace("hello", f"{q}a{d}b,{q}{q}c{q}")}\n{text.replace("hello", "a,b")}\n'.encode()
+    data = f"{text}\n{text.replace('hello', f'{q}a{d}b,{q}{q}c{q}')}\n{text.replace('hello', 'a,b')}\n".encode()
     notes = [r["note"] for r in decode(data, **words).rows.to_pylist()]
     assert notes == ["hello", f"a{d}b,{q}c", "a,b"]
 
@@ -145,6 +147,13 @@ PIECES = st.sampled_from([GOOD, GOOD.replace(b"hello", b'"a,b"'), GOOD.replace(b
                           b"", b"x,y", GOOD + b"\xff", GOOD.replace(b"1.5", b" nan"), GOOD.replace(b"hello", b"a\rb"), GOOD.replace(b"hello", b'x"y')])  # fmt: skip
 
 
+@pytest.mark.parametrize("at", range(4))
+def test_a_block_that_ends_inside_a_record_leaves_it_to_the_next(at: int) -> None:
+    lines = [b"a\n", b'"b\n', b'"\n', b"c\n"]
+    records, used = split_csv(b"".join(lines[: at + 1]), 1, contract("csv"), final=False)
+    assert (len(records), used) == [(1, 2), (1, 2), (2, 7), (3, 9)][at]
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.lists(PIECES, max_size=25), st.integers(0, 2000), st.sampled_from([b"\n", b"\r\n"]))
 def test_cutting_into_blocks_changes_nothing(pieces: list[bytes], at: int, end: bytes) -> None:
@@ -164,6 +173,8 @@ def test_cutting_into_blocks_changes_nothing(pieces: list[bytes], at: int, end: 
 @settings(max_examples=120, deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), min_size=1, max_size=30), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), st.sampled_from([",", ";", "|"]))  # fmt: skip
 def test_what_pythons_writer_writes_is_read_back(notes: list[str], quoting: int, delimiter: str) -> None:
+    if quoting == csv.QUOTE_MINIMAL:  # it leaves a lone carriage return bare, which is no one's to tell from a line end
+        notes = [note.replace("\r", "\n") for note in notes]
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator="\n")
     for n, note in enumerate(notes):
@@ -176,8 +187,9 @@ def test_what_pythons_writer_writes_is_read_back(notes: list[str], quoting: int,
 def test_a_record_as_long_as_may_be_spans_lines() -> None:
     body = b"x" * 1000 + b"\n"
     fits = b'"' + body * 150 + b'"'
-    long = b'"' + (b"x" * 10_000 + b"\n") * 120 + b'"'
-    assert len(long) > MAX_RECORD
+    value = b'"' + (b"x" * 10_000 + b"\n") * 60 + b'"'
+    long = value + b"," + value
+    assert len(value) < MAX_RECORD < len(long)
     rows, rejects = fates(decode(GOOD.replace(b"hello", fits) + b"\n" + GOOD + b"\n"))
     assert len(rows) == 2 and not rejects
     rows, rejects = fates(decode(GOOD.replace(b"hello", long) + b"\n" + GOOD + b"\n"))

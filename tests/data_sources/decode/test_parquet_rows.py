@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cases import contract, fates
 
 from data_sources.contract import Contract
 from data_sources.decode.parquet_rows import decode_parquet
 from data_sources.files import find_files, plan_files, read_file
+from tests.data_sources.decode.cases import contract, fates
 
 TEN = datetime(2025, 6, 15, 10, tzinfo=UTC)
 BERLIN = [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp", "time_zone": "Europe/Berlin"}]
@@ -50,7 +50,10 @@ def test_timestamps_of_every_unit(unit: str) -> None:
 
 def test_nanoseconds_are_cut_off_as_in_text() -> None:
     found = values("at", pa.array([1_000_000_999, -1, None], pa.timestamp("ns", "UTC")))
-    assert found[:2] == [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]
+    assert found[:2] == [
+        datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    ]
 
 
 def test_times_beyond_what_can_be_held() -> None:
@@ -61,7 +64,7 @@ def test_times_beyond_what_can_be_held() -> None:
 
 
 def test_local_times_that_do_not_exist() -> None:
-    naive = [datetime(2025, 3, 30, 2, 30), datetime(2025, 10, 26, 2, 30), datetime(2025, 7, 1, 12)]
+    naive = [datetime.fromisoformat(t) for t in ("2025-03-30T02:30", "2025-10-26T02:30", "2025-07-01T12:00")]
     column = pa.array(naive, pa.timestamp("ns"))
     assert values("at", column, fields=BERLIN) == ["time:at", "time:at", datetime(2025, 7, 1, 10, tzinfo=UTC)]
     later = [BERLIN[0], {**BERLIN[1], "on_dst": "later"}]
@@ -84,7 +87,11 @@ def test_numbers_are_widened_where_nothing_is_lost() -> None:
     assert values("n", pa.array([1.0, 1.5, None, float("nan"), 1e300])) == [1, "type:n", None, "type:n", "type:n"]
     assert values("n", pa.array([Decimal("3.00"), Decimal("3.50")])) == [3, "type:n"]
     assert values("price", pa.array([7, 10**9])) == [Decimal("7.00"), "type:price"]
-    assert values("price", pa.array([0.1, 1.25, 0.125, float("nan"), 1e12])) == [Decimal("0.10"), Decimal("1.25"), *["type:price"] * 3]
+    assert values("price", pa.array([0.1, 1.25, 0.125, float("nan"), 1e12])) == [
+        Decimal("0.10"),
+        Decimal("1.25"),
+        *["type:price"] * 3,
+    ]
     assert values("price", pa.array([Decimal("1.2500"), Decimal("1.2550")])) == [Decimal("1.25"), "type:price"]
     assert values("price", pa.array([Decimal("12345678901.5")], pa.decimal256(50, 3))) == ["type:price"]
 
@@ -101,7 +108,14 @@ def test_values_of_another_type_are_rejects() -> None:
 
 
 def test_text_in_every_shape() -> None:
-    for kind in (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.dictionary(pa.int8(), pa.string())):
+    for kind in (
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.large_binary(),
+        pa.dictionary(pa.int8(), pa.string()),
+    ):
         assert values("note", pa.array(["a", None, "é"], pa.string()).cast(kind)) == ["a", None, "é"], kind
     bad = pa.array([b"ok", b"\xff"], pa.binary())
     assert values("note", bad) == ["ok", "type:note"]
@@ -123,7 +137,9 @@ def test_what_the_contract_does_not_know_goes_to_extra() -> None:
         }
     )
     first = json.loads(rows[0]["_extra"], parse_constant=pytest.fail)
-    assert first["x"] == 1.5 and first["deep"] == {"a": [1, "inf"]} and first["raw"] == "�" and first["_extra"] == "mine"
+    assert (
+        first["x"] == 1.5 and first["deep"] == {"a": [1, "inf"]} and first["raw"] == "�" and first["_extra"] == "mine"
+    )
     assert set(first) == {"x", "ns", "far", "deep", "raw", "text", "_extra"} and first["ns"].startswith("1970-01-01")
     assert json.loads(rows[1]["_extra"], parse_constant=pytest.fail) == {"x": "nan"} and rows[2]["_extra"] is None
 
@@ -136,7 +152,11 @@ def test_rejects_keep_the_row_as_json() -> None:
 
 
 def test_missing_and_renamed_columns() -> None:
-    fields = [{"name": "id", "type": "string", "source": "Meter Id"}, {"name": "at", "type": "timestamp"}, {"name": "n", "type": "int64"}]
+    fields = [
+        {"name": "id", "type": "string", "source": "Meter Id"},
+        {"name": "at", "type": "timestamp"},
+        {"name": "n", "type": "int64"},
+    ]
     table = pa.table({"Meter Id": ["a", None], "at": [TEN, TEN]})
     decoded = decode_parquet(table, 1, contract("parquet", fields=fields))
     assert [(r["id"], r["n"]) for r in decoded.rows.to_pylist()] == [("a", None)]
@@ -163,13 +183,17 @@ def read(folder: Path, rows: int = 10**6) -> tuple[list[dict[str, Any]], list[st
 
 
 def make(path: Path, rows: int, **options: Any) -> None:
-    pq.write_table(pa.table({"id": [f"i{n}" for n in range(rows)], "at": pa.array([TEN] * rows, pa.timestamp("us", "UTC"))}), path, **options)
+    pq.write_table(
+        pa.table({"id": [f"i{n}" for n in range(rows)], "at": pa.array([TEN] * rows, pa.timestamp("us", "UTC"))}),
+        path,
+        **options,
+    )
 
 
 def test_int96_of_any_year(tmp_path: Path) -> None:
     """INT96, which Spark wrote for years, is nanoseconds by default: the year 2500 would become 1915."""
-    far = datetime(2500, 1, 1)
-    table = pa.table({"id": ["a", "b"], "at": pa.array([far, datetime(2025, 6, 15, 10)], pa.timestamp("us"))})
+    far = datetime.fromisoformat("2500-01-01")
+    table = pa.table({"id": ["a", "b"], "at": pa.array([far, TEN.replace(tzinfo=None)], pa.timestamp("us"))})
     pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
     rows, problems, _ = read(tmp_path)
     assert not problems and [r["at"] for r in rows] == [far.replace(tzinfo=UTC), TEN]
@@ -200,7 +224,12 @@ def test_files_without_rows_and_files_that_are_none(tmp_path: Path) -> None:
 def test_damage_inside_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     rng = np.random.default_rng(1)
-    table = pa.table({"id": [f"{v:x}" for v in rng.integers(0, 2**62, 5000)], "at": pa.array([TEN] * 5000, pa.timestamp("us", "UTC"))})
+    table = pa.table(
+        {
+            "id": [f"{v:x}" for v in rng.integers(0, 2**62, 5000)],
+            "at": pa.array([TEN] * 5000, pa.timestamp("us", "UTC")),
+        }
+    )
     pq.write_table(table, path, compression="zstd")
     raw = bytearray(path.read_bytes())
     raw[5000:15000] = b"\x55" * 10000

@@ -1,0 +1,230 @@
+"""`land` from a real Kafka broker: run after run from the committed to the latest offsets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import Producer
+
+from beam_grid.errors import GridError
+from beam_grid.land import Landed
+from beam_grid.landing import Lake
+from data_sources.contract import Contract
+from tests.beam_grid.test_land import toml_of
+from tests.component.conftest import KafkaBroker
+from tests.properties.oracle import run
+from tests.transforms.making import contract, minute, plain_contract
+
+pytestmark = [pytest.mark.component, pytest.mark.xdist_group("kafka-broker")]
+ROOT = Path(__file__).resolve().parents[2]
+FEED = contract(idle_timeout="15m")  # late: more than 30 minutes behind; future: more than 20 ahead of arrival
+
+
+def value(id: str, at: float, kwh: float = 1.0) -> bytes:
+    return json.dumps({"id": id, "at": minute(at).isoformat(), "kwh": kwh, "meter": "m"}).encode()
+
+
+def millis(minutes: float) -> int:
+    return int(minute(minutes).timestamp() * 1000)
+
+
+class Topic:
+    """A topic of the test's own, the lake it lands in, and what has landed."""
+
+    def __init__(self, broker: KafkaBroker, folder: Path, partitions: int = 1) -> None:
+        self.broker, self.lake, self.name = broker, folder / "lake", f"t-{uuid.uuid4().hex}"
+        self.source = f"kafka://{broker.bootstrap}/{self.name}"
+        broker.create_topic(self.name, partitions)
+
+    def send(self, partition: int, *values: bytes | None, arrival: float = 0) -> None:
+        self.broker.produce(self.name, values, partition, [millis(arrival)] * len(values))
+
+    def land(self, feed: Contract = FEED, **options: Any) -> Landed:
+        return run(self.lake, feed, self.source, **options)
+
+    def kept(self, kind: str = "rows", *names: str) -> list[Any]:
+        log = Lake.open(self.lake).feed("readings")
+        tables = [pq.read_table(log.path / e["path"]) for c in log.commits() for e in c["files"] if e["kind"] == kind]
+        if not tables:
+            return []
+        table = pa.concat_tables(tables)
+        columns = [table[n].to_pylist() for n in names or ("id",)]
+        return sorted(zip(*columns, strict=True) if len(columns) > 1 else columns[0], key=str)
+
+    def commit(self, number: int) -> dict[str, Any]:
+        return Lake.open(self.lake).feed("readings").read(number)
+
+
+@pytest.fixture
+def topic(kafka_broker: KafkaBroker, tmp_path: Path) -> Topic:
+    return Topic(kafka_broker, tmp_path)
+
+
+@pytest.fixture
+def two(kafka_broker: KafkaBroker, tmp_path: Path) -> Topic:
+    return Topic(kafka_broker, tmp_path, partitions=2)
+
+
+def test_each_partition_has_its_own_lateness(two: Topic) -> None:
+    two.send(0, value("fast", 600), value("late", 569.9), value("in time", 570), arrival=600)
+    two.send(1, value("slow", 0), value("slower", -30), arrival=600)
+    two.land()
+    assert two.kept() == ["fast", "in time", "slow", "slower"]
+    assert two.kept("late", "id", "_source", "_partition", "_position") == [("late", two.name, 0, 1)]
+
+
+def test_run_after_run_reads_on_where_the_last_one_stopped(two: Topic) -> None:
+    two.send(0, value("a", 0), value("b", 100), arrival=100)
+    assert two.land().fates["read"] == 2
+    assert two.land().commits == 0, "nothing new, no commit"
+    two.send(0, value("a", 0), value("b", 100), value("c", 71), arrival=100)
+    two.send(1, value("a", 0), arrival=100)
+    again = two.land()
+    assert again.fates == {"read": 4, "landed": 1, "duplicates": 2, "late": 1, "rejected": 0, "superseded": 0, "conflicts": 0}  # fmt: skip
+    assert two.kept() == ["a", "b", "c"]
+    assert two.kept("late", "id", "_position") == [("a", 2)], "M is remembered from the first run"
+
+
+def test_slices_give_what_one_slice_gives(two: Topic) -> None:
+    for partition in (0, 1):
+        two.send(partition, *(value(f"k{n % 17}", n % 17) for n in range(40)))
+    two.land(slice_rows=7)
+    assert two.commit(1)["fates"]["read"] <= 7 and Lake.open(two.lake).feed("readings").last >= 12
+    assert len(two.kept()) == 17
+
+
+def test_hostile_messages_have_one_fate_each(topic: Topic) -> None:
+    messages = [
+        None, b"", b" ", value("raw\u2028", 0), b'{"id": "pretty",\n "at": "2025-06-15T12:00:00Z"}',
+        value("one", 0) + b"\n" + value("two", 0), value("x", 0) + value("y", 0), b"\xff\xfe", b"null", b"[]", value("neg", 0, -1.0),
+        value("good", 1),
+    ]  # fmt: skip
+    topic.send(0, *messages)
+    fates = topic.land().fates
+    assert fates["read"] == len(messages) == fates["landed"] + fates["rejected"]
+    assert topic.kept("rows", "id", "_position") == [("good", 11), ("pretty", 4), ("raw\u2028", 3)]
+    rejected = dict(topic.kept("rejected", "_position", "raw"))
+    assert set(rejected) == {0, 1, 2, 5, 6, 7, 8, 9, 10}
+    assert all(rejected[n] == (messages[n] or b"") for n in rejected), "raw bytes, whole"
+
+
+def test_the_future_is_judged_by_the_messages_own_time(topic: Topic) -> None:
+    topic.send(0, value("soon", 20), value("far", 20.1), arrival=0)
+    topic.send(0, value("then it was not", 20.2), arrival=10)
+    topic.land(now=millis(-9000) * 1000)
+    assert topic.kept() == ["soon", "then it was not"]
+    assert topic.kept("rejected", "cause", "_position") == [("from_the_future", 1)]
+
+
+def test_an_idle_partition_does_not_hold_the_watermark(two: Topic) -> None:
+    def watermark(number: int) -> float:
+        return (two.commit(number)["watermark"] - int(minute(0).timestamp() * 1e6)) / 6e7
+
+    two.send(0, value("a", 0), arrival=0)
+    two.send(1, value("b", 5), arrival=0)
+    two.land()
+    assert watermark(1) == -10
+    two.send(1, value("c", 20), arrival=15)
+    two.land()
+    assert watermark(2) == -10, "partition 0 was heard 15 minutes ago"
+    two.send(1, value("d", 30), arrival=15.1)
+    two.land()
+    assert watermark(3) == 20
+
+
+def test_what_retention_took_is_named(topic: Topic) -> None:
+    topic.send(0, *(value(f"a{n}", n) for n in range(5)))
+    topic.land(slice_rows=2)
+    topic.send(0, *(value(f"b{n}", n) for n in range(5)))
+    topic.broker.delete_before(topic.name, 0, 8)
+    done = topic.land()
+    assert any(f"{topic.name}/0" in p and "5 to 7 are gone" in p for p in done.problems)
+    assert topic.kept()[-2:] == ["b3", "b4"] and done.fates["read"] == 2
+    assert topic.land().problems == [], "said once"
+
+
+def test_a_broker_that_is_down_is_a_matter_of_the_environment(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match="is the broker running") as caught:
+        run(tmp_path / "lake", FEED, "kafka://127.0.0.1:9/none")
+    assert caught.value.exit_code == 2
+
+
+def test_a_topic_that_is_not_there_is_named(topic: Topic, tmp_path: Path) -> None:
+    with pytest.raises(GridError, match="no-such-topic"):
+        run(tmp_path / "other", FEED, f"kafka://{topic.broker.bootstrap}/no-such-topic")
+
+
+def test_aborted_transactions_are_not_read_and_markers_end_no_run_early(topic: Topic) -> None:
+    producer = Producer({"bootstrap.servers": topic.broker.bootstrap, "transactional.id": topic.name})
+    producer.init_transactions(10)
+    for name, end in (("kept", producer.commit_transaction), ("dropped", producer.abort_transaction)):
+        producer.begin_transaction()
+        producer.produce(topic.name, value(name, 0), partition=0)
+        end(10)
+    done = topic.land()
+    assert topic.kept() == ["kept"] and done.fates["read"] == 1
+    assert topic.land().commits == 0
+
+
+@pytest.fixture
+def config(tmp_path: Path, kafka_broker: KafkaBroker) -> Iterator[Path]:
+    file = tmp_path / "kafka.properties"
+    file.write_text("# settings\n" + "".join(f"{k} = {v}\n" for k, v in kafka_broker.sasl_config.items()))
+    yield file
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_the_password_is_nowhere_to_be_seen(topic: Topic, config: Path, tmp_path: Path, way: str) -> None:
+    topic.send(0, value("a", 0))
+    (tmp_path / "c.toml").write_text(toml_of(plain_contract()))
+    arguments = ["land", "readings", "--contract", str(tmp_path / "c.toml"), "--source", f"kafka://{topic.broker.sasl_bootstrap}/{topic.name}", "--lake", str(topic.lake)]  # fmt: skip
+    env = dict(os.environ)
+    if way == "file":
+        arguments += ["--kafka-config", str(config)]
+    else:
+        for name, text in topic.broker.sasl_config.items():
+            env["BEAM_GRID_KAFKA_" + name.upper().replace(".", "_")] = text
+    done = subprocess.run([sys.executable, "-m", "beam_grid", "--debug", *arguments], capture_output=True, text=True, env=env, cwd=ROOT, timeout=100)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert topic.kept() == ["a"]
+    secret = topic.broker.password
+    assert secret not in done.stdout + done.stderr
+    written = [p for p in topic.lake.rglob("*") if p.is_file()]
+    assert written and not [p for p in written if secret.encode() in p.read_bytes()]
+
+
+def test_a_wrong_password_is_said_without_it(topic: Topic, config: Path) -> None:
+    config.write_text(config.read_text().replace(topic.broker.password, "not-the-password"))
+    with pytest.raises(GridError) as caught:
+        run(topic.lake, FEED, f"kafka://{topic.broker.sasl_bootstrap}/{topic.name}", kafka_config=str(config))
+    assert "not-the-password" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_the_simulator_sends_what_the_built_in_contract_lands(topic: Topic) -> None:
+    simulator = [
+        sys.executable,
+        "-m",
+        "data_sources.smart_meter_readings.kafka_producer_simulator",
+        "2",
+        "--rate",
+        "50",
+    ]
+    sent = subprocess.run([*simulator, "--bootstrap", topic.broker.bootstrap, "--topic", topic.name], capture_output=True, text=True, cwd=ROOT, timeout=60)  # fmt: skip
+    assert sent.returncode == 0, sent.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "beam_grid", "land", "smart_meter_readings", "--source", topic.source, "--lake", str(topic.lake)],
+        capture_output=True, text=True, cwd=ROOT, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    fates = Lake.open(topic.lake).feed("smart_meter_readings").read(1)["fates"]
+    assert fates["read"] == fates["landed"] == 100

@@ -1,0 +1,43 @@
+"""Between tables, batches and arrays: small conversions that know nothing of Beam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+
+def as_batch(table: pa.Table) -> pa.RecordBatch:
+    """One batch of a table's rows, whatever its chunks."""
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def as_table(batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """One table of at least one batch; text that is a dictionary in some and plain in others becomes plain."""
+    batches = list(batches)
+    schema = batches[0].schema
+    if any(batch.schema != schema for batch in batches):
+        for n, field in enumerate(schema):
+            if any(batch.schema.field(n).type != field.type for batch in batches):
+                schema = schema.set(n, field.with_type(pa.string()))
+        batches = [batch.cast(schema) for batch in batches]
+    return pa.Table.from_batches(batches)
+
+
+def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """One array without dictionary encoding."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if isinstance(column, pa.Array):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def plain_table(table: pa.Table) -> pa.Table:
+    """The table without dictionary encoding."""
+    if not any(pa.types.is_dictionary(f.type) for f in table.schema):
+        return table
+    return pa.table({name: plain(table[name]) for name in table.column_names})
