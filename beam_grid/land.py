@@ -7,8 +7,11 @@ Killed anywhere, a rerun gives equal tables: what no commit lists is garbage, an
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import re
 import shutil
 import sys
 import time
@@ -20,7 +23,7 @@ from typing import Any
 
 from beam_grid import crash
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.landing import FATES, FORMAT, FeedLog, Lake, read_json, utc_now, write_atomically
+from beam_grid.landing import FATES, FORMAT, FeedLog, Lake, read_json, sync_folder, utc_now, write_atomically
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
 from data_sources.contract import Contract
@@ -58,6 +61,9 @@ class Landed:
     rejected_by: dict[str, int] = field(default_factory=dict)
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""What a lake that cannot be written answers; a source that cannot be read answers otherwise."""
+
 Progress = Callable[[Landed, Plan], None]
 
 
@@ -66,6 +72,16 @@ def land(lake: Lake, contract: Contract, options: Options, progress: Progress | 
 
     Raises GridError (nothing ran: usage, environment) or RunFailed (a slice failed; earlier slices stay).
     """
+    try:
+        return _land(lake, contract, options, progress)
+    except OSError as cause:
+        raise RunFailed(
+            f"lake {lake.path}: cannot be written ({cause.strerror or cause}); nothing of this slice was "
+            "committed: make room and run again"
+        ) from cause
+
+
+def _land(lake: Lake, contract: Contract, options: Options, progress: Progress | None) -> Landed:
     started, feed = time.monotonic(), lake.feed(contract.name)
     state = FeedState.of(feed)
     _check_contract(feed, contract)
@@ -107,22 +123,28 @@ def _land_slice(
         index.write_text(json.dumps({"rows": state.rows, "conflicts": state.conflicts}))
         manifest = run(plan, feed, contract, attempt, state.last + 1, now, shards, str(index))
         index.unlink()
+        sync_folder(folder)
+        sync_folder(folder.parent)
         crash.point("land:written")
         commit = _commit(feed, contract, state, plan, options, attempt, now, shards, manifest)
         feed.remember(contract)
         crash.point("land:before-commit")
         feed.append(commit)
         crash.point("land:committed")
-    except OSError as cause:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise RunFailed(
-            f"lake {feed.lake.path}: cannot be written ({cause.strerror or cause}); nothing of this slice was "
-            "committed: make room and run again"
-        ) from cause
     except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
+        _abandon(feed, state.last + 1, attempt)
         raise
     return commit
+
+
+def _abandon(feed: FeedLog, number: int, attempt: str) -> None:
+    """Remove what an attempt wrote, unless its commit stands: the link may be there and only its sync have failed."""
+    try:
+        if feed.last >= number and feed.read(number)["attempt"] == attempt:
+            return
+    except (GridError, OSError):  # cannot be told: what is garbage goes when it is old
+        return
+    shutil.rmtree(feed.path / "data" / attempt, ignore_errors=True)
 
 
 @contextmanager
@@ -175,8 +197,10 @@ def _run_graph(beam: Any, runner: Any, options: Any, elements: list[str], graph:
         while root.__cause__ is not None:
             root = root.__cause__
         text = str(root).split("\n")[0][:500]
-        if isinstance(root, OSError):
-            raise OSError(root.errno, f"{root.strerror or text}") from cause
+        wrapped = re.search(r"OSError: \[Errno (\d+)\]", str(cause))  # Beam makes another exception of a DoFn's
+        number = root.errno if isinstance(root, OSError) else int(wrapped[1]) if wrapped else None
+        if number in _NO_ROOM:
+            raise OSError(number, os.strerror(number)) from cause
         if isinstance(root, SourceError):
             raise RunFailed(text) from cause
         raise RunFailed(f"the slice failed and nothing of it was committed: {type(root).__name__}: {text}") from cause

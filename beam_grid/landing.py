@@ -66,7 +66,7 @@ class Lake:
                 raise GridError(f"lake {path}: there is no lake here; `beam-grid land --lake {path}` makes one")
             if (
                 path.is_dir()
-                and any(path.iterdir())
+                and not all(p.name.startswith(".lake.json.") for p in path.iterdir())  # a run was killed making it
                 and not (path / "landing").exists()
                 and not (path / "locks").exists()
             ):

@@ -142,9 +142,6 @@ class TestKilled:
             shutil.rmtree(lake.path / "landing")
             lake.feed("readings").path.mkdir(parents=True)
 
-    @pytest.mark.xfail(
-        strict=True, reason="land.py removes the attempt's files after any OSError, the commit made or not"
-    )
     def test_a_commit_that_was_made_keeps_its_files_whatever_follows(self, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
         """The link is there, then the folder's sync fails: the commit stands, so its files must."""
 
@@ -175,10 +172,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 class TestFullDisk:
-    @pytest.mark.xfail(
-        strict=True,
-        reason="land.py does not know an OSError that Beam wraps (RuntimeError: OSError: [Errno 28] ... [while running ...])",
-    )
     def test_nothing_is_committed_and_a_rerun_with_room_succeeds(self, tmp_path: Path, small_disk: Path) -> None:
         rng = random.Random(5)
         records = [{"id": rng.randbytes(24).hex(), "at": minute(n / 100).isoformat(), "kwh": rng.random(), "meter": rng.randbytes(8).hex()} for n in range(40_000)]  # fmt: skip
@@ -198,7 +191,6 @@ class TestFullDisk:
         assert run(lake, FEED, source, slice_rows=4000).commits == 10 - before
         assert landed(Lake.open(lake), FEED)["counts"]["landed - superseded"] == 40_000
 
-    @pytest.mark.xfail(strict=True, reason="land() does not catch the OSError of writing plan.json")
     def test_no_room_at_all_is_said_too(self, tmp_path: Path, small_disk: Path, source: Path) -> None:
         run(small_disk / "lake", FEED, source)
         write(source / "b.json", readings(50, seed=9))
@@ -212,10 +204,6 @@ class TestFullDisk:
         run(small_disk / "lake", FEED, source)
         assert_equal(landed(Lake.open(small_disk / "lake"), FEED), oracle(sorted(source.glob("*.json")), FEED))
 
-    @pytest.mark.xfail(
-        strict=True,
-        reason="land.py does not know an OSError that Beam wraps (RuntimeError: OSError: [Errno 28] ... [while running ...])",
-    )
     def test_a_file_size_limit_does_the_same(self, tmp_path: Path) -> None:
         rng = random.Random(5)
         records = [{"id": rng.randbytes(24).hex(), "at": minute(n / 100).isoformat(), "kwh": rng.random()} for n in range(20_000)]  # fmt: skip

@@ -98,7 +98,6 @@ class TestOpen:
         with pytest.raises(GridError, match="holds other things"):
             Lake.open(tmp_path)
 
-    @pytest.mark.xfail(strict=True, reason="Lake.open takes the draft for somebody else's file")
     def test_a_run_killed_while_it_made_the_lake_is_forgotten(self, tmp_path: Path) -> None:
         """kill -9 between the draft of lake.json and its rename leaves the draft alone."""
         (tmp_path / ".lake.json.0a1b2c3d").write_text('{"format"')
