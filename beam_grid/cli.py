@@ -21,6 +21,7 @@ from beam_grid.errors import GridError
 if TYPE_CHECKING:
     from beam_grid.land import Landed
     from beam_grid.landing import Lake
+    from beam_grid.plan import Plan
     from data_sources.contract import Contract
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -181,12 +182,11 @@ def _land(
     with lake.lock("land"):
         for contract in chosen:
             with Progress(f"land {contract.name}").shown() as progress:
-                landed = land(
-                    lake,
-                    contract,
-                    options,
-                    lambda done, plan, p=progress: p.at(done.fates["read"], None, f"commit {done.commits}"),
-                )
+
+                def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
+                    progress.at(done.fates["read"], note=f"commit {done.commits}")
+
+                landed = land(lake, contract, options, at)
             _tell(landed, contract, lake)
             code = max(code, 1 if landed.problems else 0)
     return code

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
@@ -29,7 +28,7 @@ import xxhash
 from data_sources.contract import Contract
 from data_sources.decode.csv_lines import header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD
-from data_sources.records import NEWLINE, Records, lines
+from data_sources.records import Records, count_line_ends, lines
 
 BLOCK = 8 << 20
 """Bytes read at a time; with readings of 340 bytes about 24,000 rows."""
@@ -214,16 +213,12 @@ def _count_lines(part: dict[str, Any], size: int, limit: int, contract: Contract
         ):
             left -= len(block)
             block = _mac(block, part.get("returns", False))
-            count += _newlines(block)
+            count += count_line_ends(block)
             last = block.rfind(b"\n") + 1
             tail = (block[last:] if last else tail + block)[: MAX_RECORD + 1]
     if tail.strip() and (closed or _is_whole(tail, contract)):
         count += 1
     return count
-
-
-def _newlines(block: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == NEWLINE))
 
 
 def _is_whole(tail: bytes, contract: Contract) -> bool:
@@ -307,7 +302,8 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
                 yield records
             left -= len(records)
             offset += used + (dropped if used else 0)
-            line += _newlines(whole[:used] if used < len(whole) else whole) + (1 if open_line and used == cut else 0)
+            ended = records.line_ends if used == len(whole) else count_line_ends(whole[:used])
+            line += ended + (1 if open_line and used == cut else 0)
             rest, dropped = block[used:], 0 if used else dropped
     done = closed and final and not rest.strip() and left >= 0
     if not closed:
@@ -320,7 +316,13 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
 
 def _first(records: Records, count: int) -> Records:
     return Records(
-        records.data, records.starts[:count], records.ends[:count], records.positions[:count], None, records.whole_lines
+        records.data,
+        records.starts[:count],
+        records.ends[:count],
+        records.positions[:count],
+        None,
+        records.whole_lines,
+        records.line_ends,
     )
 
 

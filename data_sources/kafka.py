@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from data_sources.files import SourceError
 from data_sources.records import Records, messages
+
+if TYPE_CHECKING:  # the client takes a while to load and files do without
+    from confluent_kafka import Consumer
 
 BATCH = 20_000
 """Messages a block holds."""
@@ -62,6 +63,8 @@ def settings(config_file: str | None) -> dict[str, str]:
 
 
 def _consumer(bootstrap: str, config_file: str | None) -> Consumer:
+    from confluent_kafka import Consumer, KafkaException
+
     config = {
         "bootstrap.servers": bootstrap,
         "group.id": "beam-grid",
@@ -95,19 +98,22 @@ def plan_topic(
     known: committed next offset by partition number. Also returns the gaps: offsets retention took before they
     were read. Raises SourceError when the broker or topic is not to be had.
     """
+    from confluent_kafka import KafkaException, TopicPartition
+
     bootstrap, topic = parse_source(source)
     consumer = _consumer(bootstrap, config_file)
     try:
         found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
         if found.error is not None:
             raise SourceError(f"source {source}: topic {topic!r}: {found.error.str()}; check the name")
-        spans, gaps = [], []
+        spans, gaps, skipped = [], [], set()
         for number in sorted(found.partitions):
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
             start = known.get(str(number), low)
             if start < low:
                 gaps.append(f"{topic}/{number}: offsets {start} to {low - 1} are gone (retention took them unread)")
                 start = low
+                skipped.add(number)  # its offset moves on, also where nothing new has come
             if start > high:
                 raise SourceError(
                     f"source {source}: partition {number} ends at {high}, but {start} were read before; the topic was "
@@ -119,7 +125,7 @@ def plan_topic(
         raise SourceError(f"source {source}: no answer from {bootstrap} ({reason}); is the broker running?") from cause
     finally:
         consumer.close()
-    waiting = [s for s in spans if s[2] > s[1]]
+    waiting = [s for s in spans if s[2] > s[1] or s[0] in skipped]
     plan, left = [], rows
     for n, (number, start, high) in enumerate(sorted(waiting, key=lambda s: s[2] - s[1])):
         take = min(high - start, max(1, left // (len(waiting) - n)))
@@ -140,6 +146,10 @@ def partitions_of(source: str, config_file: str | None) -> int:
 
 def read_partition(part: dict[str, Any], config_file: str | None, now_micros: int) -> Iterator[Records]:
     """Blocks of messages with offsets in [start, end). Raises SourceError when the broker goes away."""
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+    if part["start"] >= part["end"]:
+        return
     consumer = _consumer(part["bootstrap"], config_file)
     try:
         consumer.assign([TopicPartition(part["topic"], part["partition"], part["start"])])

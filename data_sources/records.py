@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+PIECE = 1 << 18
+
 NEWLINE, RETURN, SPACE = 10, 13, 32
 
 
@@ -31,6 +33,8 @@ class Records:
     arrivals: np.ndarray | None = None
     whole_lines: bool = True
     """False where a record may hold a line break of its own."""
+    line_ends: int = 0
+    """How many line ends the buffer has, where it is lines."""
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -56,7 +60,8 @@ class Records:
 def lines(data: bytes, first: int) -> Records:
     """Cut whole lines (each ends with \\n) into records; a line that is blank holds no record, yet counts as a line."""
     buffer = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(buffer == NEWLINE)
+    ends = line_ends(data)
+    count = len(ends)
     if len(data) and (not len(ends) or ends[-1] != len(data) - 1):
         ends = np.append(ends, len(data))
     starts = np.empty_like(ends)
@@ -72,7 +77,20 @@ def lines(data: bytes, first: int) -> Records:
         if blank:
             keep = np.delete(np.arange(len(ends)), blank)
             starts, ends, positions = starts[keep], ends[keep], positions[keep]
-    return Records(data, starts, ends, positions)
+    return Records(data, starts, ends, positions, line_ends=count)
+
+
+def line_ends(data: bytes) -> np.ndarray:
+    """Where the line ends stand, found piece by piece: the mask of a piece stays in the processor's cache."""
+    buffer = np.frombuffer(data, np.uint8)
+    found = [np.flatnonzero(buffer[at : at + PIECE] == NEWLINE) + at for at in range(0, len(buffer), PIECE)]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def count_line_ends(data: bytes) -> int:
+    """How many line ends there are."""
+    buffer = np.frombuffer(data, np.uint8)
+    return sum(int(np.count_nonzero(buffer[at : at + PIECE] == NEWLINE)) for at in range(0, len(buffer), PIECE))
 
 
 def messages(values: Sequence[bytes | None], positions: Sequence[int], arrivals: Sequence[int]) -> Records:

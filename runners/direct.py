@@ -6,6 +6,7 @@ It is bounded, single-process (more processes were slower: the kernels use all c
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,5 +35,9 @@ class _Options(PipelineOptions):
 @contextmanager
 def runner() -> Iterator[tuple[FnApiRunner, PipelineOptions]]:
     """A runner and options for one pipeline; batches pass by reference until it has ended."""
-    with shared_in_process():
-        yield FnApiRunner(), _Options(["--no_pipeline_type_check"])
+    gc.freeze()  # what loading left behind need not be looked at again and again while batches come and go
+    try:
+        with shared_in_process():
+            yield FnApiRunner(), _Options([])
+    finally:
+        gc.unfreeze()

@@ -22,7 +22,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from data_sources.records import messages
 from transforms.judge import NO_TIME
-from transforms.read import Read, Slice, Tally, _decode, _judged
+from transforms.read import Read, Slice, Tally, decode_block, judged_block
 
 RECORDS = pa.schema([("raw", pa.binary()), ("_position", pa.int64()), ("_arrival", pa.timestamp("us", "UTC"))])
 """Columns of a batch of records as they arrive: the bytes, their offset in the partition, when they arrived."""
@@ -67,7 +67,7 @@ class _JudgeRecords(beam.DoFn):
         tally.running = running
         arrivals = batch.column("_arrival").cast(pa.int64()).to_pylist()
         records = messages(batch.column("raw").to_pylist(), batch.column("_position").to_pylist(), arrivals)
-        ruled, arrived, source, _ = _decode(records, part, self.slice)
-        yield from _judged(ruled, arrived, source, number, part, tally, self.slice)
+        ruled, arrived, source, _ = decode_block(records, part, self.slice)
+        yield from judged_block(ruled, arrived, source, number, part, tally, self.slice)
         memory.write(f"{tally.greatest} {tally.running}")
         yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))

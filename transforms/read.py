@@ -84,11 +84,12 @@ class _ReadAndJudge(Step):
             if part is not current and self.slice.contract.file_order == "none" and "path" in part:
                 tally.greatest = NO_TIME
             current = part
-            yield from _judged(*decoded, part, tally, self.slice)
+            ruled, arrivals, source, number = decoded
+            yield from judged_block(ruled, arrivals, source, number, part, tally, self.slice)
         yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))
 
 
-def _judged(
+def judged_block(
     ruled: Ruled, arrivals: Any, source: str, number: int | None, part: Any, tally: "Tally", slice: Slice
 ) -> Any:
     """Outputs of one block."""
@@ -115,17 +116,18 @@ def _judged(
 
 
 def _decoded_ahead(parts: list[Any], slice: Slice, tally: "Tally") -> Iterator[tuple[Any, Any]]:
-    """Each part's blocks in order, decoded and ruled a few ahead in threads."""
-    with ThreadPoolExecutor(AHEAD) as ahead:
-        pending: deque[tuple[Any, Future[Any]]] = deque()
-        for part, block in _blocks(parts, slice, tally):
-            pending.append((part, ahead.submit(_decode, block, part, slice)))
-            if len(pending) > AHEAD:
-                current, future = pending.popleft()
-                yield current, future.result()
-        while pending:
-            current, future = pending.popleft()
-            yield current, future.result()
+    """Each part's blocks in order: one thread reads ahead, others decode and apply the rules."""
+    blocks = _blocks(parts, slice, tally)
+
+    def read() -> tuple[Any, Future[Any]] | None:
+        found = next(blocks, None)
+        return None if found is None else (found[0], decoders.submit(decode_block, found[1], found[0], slice))
+
+    with ThreadPoolExecutor(AHEAD) as decoders, ThreadPoolExecutor(1) as reader:
+        pending = deque(reader.submit(read) for _ in range(AHEAD + 1))
+        while (found := pending.popleft().result()) is not None:
+            pending.append(reader.submit(read))
+            yield found[0], found[1].result()
 
 
 def _blocks(parts: list[Any], slice: Slice, tally: "Tally") -> Iterator[tuple[Any, Any]]:
@@ -135,14 +137,14 @@ def _blocks(parts: list[Any], slice: Slice, tally: "Tally") -> Iterator[tuple[An
                 yield part, block
             tally.ends.append({"topic": part["topic"], "partition": part["partition"], "offset": part["end"]})
             continue
-        for block in files.read_file(part, slice.contract):
-            if isinstance(block, dict):
-                tally.ends.append(block)
+        for found in files.read_file(part, slice.contract):
+            if isinstance(found, dict):
+                tally.ends.append(found)
             else:
-                yield part, block
+                yield part, found
 
 
-def _decode(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, int | None]:
+def decode_block(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, int | None]:
     contract = slice.contract
     source, number = (part["topic"], part["partition"]) if "topic" in part else (part["name"], None)
     arrivals: Any = slice.now

@@ -68,14 +68,20 @@ def _overlaps(least: dict[str, Any], greatest: dict[str, Any], ranges: Range) ->
 
 
 def _read_matching(path: Path, ranges: Range, wanted: pl.DataFrame, contract: Contract) -> list[pa.Table]:
-    file = pq.ParquetFile(path)
     key, found = contract.dedup.key, []
+    repeated = [f.name for f in contract.landed_schema if pa.types.is_string(f.type) and f.name not in key]
+    file = pq.ParquetFile(path, read_dictionary=repeated)
     for group in range(file.metadata.num_row_groups):
         if not _group_overlaps(file, group, ranges):
             continue
         keys = pl.from_arrow(file.read_row_group(group, columns=key))
         assert isinstance(keys, pl.DataFrame)
-        rows = keys.with_row_index("_row").join(wanted, on=key, how="semi")["_row"]
+        keys = keys.with_row_index("_row")
+        if contract.event_time in key:  # cheap, and of files in the order of time leaves few to compare
+            time = keys[contract.event_time].to_physical()
+            low, high = ranges[contract.event_time]
+            keys = keys.filter((time >= low) & (time <= high))
+        rows = keys.join(wanted, on=key, how="semi")["_row"]
         if len(rows):
             whole = file.read_row_group(group).take(rows.cast(pl.Int64).to_arrow())
             found.append(conform(whole, contract))

@@ -86,9 +86,11 @@ def _word(column: pa.Array) -> np.ndarray:
 
 
 def split_by_shard(rows: pa.Table, key: list[str], shards: int) -> Iterator[tuple[int, pa.Table]]:
-    """The rows of each shard that has any, in their order."""
+    """The rows of each shard that has any, in their order: slices of one table sorted by shard."""
     at = shard_of(rows, key, shards)
-    for shard in range(shards):
-        chosen = np.flatnonzero(at == shard)
-        if len(chosen):
-            yield shard, rows if len(chosen) == rows.num_rows else rows.take(pa.array(chosen))
+    rows = rows.take(pa.array(np.argsort(at, kind="stable")))
+    start = 0
+    for shard, count in enumerate(np.bincount(at, minlength=shards).tolist()):
+        if count:
+            yield shard, rows.slice(start, count)
+        start += count

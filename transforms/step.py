@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import apache_beam as beam
@@ -27,7 +27,7 @@ class Step(beam.DoFn):
 
 
 @functools.cache
-def _arguments(step: type, method: str) -> tuple[list[str], list[Any]]:
+def _arguments(step: Hashable, method: str) -> tuple[list[str], list[Any]]:
     """Names and defaults of a method's arguments, without self."""
     function = getattr(step, method)
     bound = types.MethodType(function, step) if isinstance(function, types.FunctionType) else function

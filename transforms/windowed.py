@@ -5,6 +5,7 @@ stamped with the cell's time, goes through FixedWindows(cell) and a combine. Mer
 writer, which does it for all cells of a slice in one vectorised statement: merging is associative.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.trigger import AccumulationMode, DefaultTrigger
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.transforms.window import FixedWindows, GlobalWindows
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from data_sources.contract import Contract, WindowSpec
@@ -57,14 +58,25 @@ class WindowedTiles(beam.PTransform):
 
 
 class _TileRows(Step):
+    """Tiles of each batch, made in a thread while the next shard is judged; one element a cell and bundle."""
+
     def __init__(self, contract: Contract, window: WindowSpec):
         self.contract, self.window = contract, window
 
+    def start_bundle(self):
+        self.thread, self.tiles = ThreadPoolExecutor(1), []
+
     def process(self, element):
         _, batch = element
-        tiles = tile_rows(pa.Table.from_batches([batch]), self.contract, self.window)
-        for cell, rows in split_by_cell(tiles):
-            yield TimestampedValue((cell, rows), Timestamp(micros=cell))
+        rows = pa.Table.from_batches([batch])
+        self.tiles.append(self.thread.submit(tile_rows, rows, self.contract, self.window))
+
+    def finish_bundle(self):
+        made = [tiles.result() for tiles in self.tiles]
+        self.thread.shutdown()
+        if made:
+            for cell, rows in split_by_cell(pa.concat_tables(made)):
+                yield GlobalWindows.windowed_value((cell, rows), Timestamp(micros=cell))
 
 
 @beam.typehints.with_input_types(pa.RecordBatch)

@@ -52,7 +52,7 @@ def split_csv(data: bytes, first: int, contract: Contract, final: bool) -> tuple
         positions.append(single.positions[n])
         n = last + 1
     begin, end, position = (np.asarray(a, np.int64) for a in (starts, ends, positions))
-    return Records(data, begin, end, position, whole_lines=False), consumed
+    return Records(data, begin, end, position, whole_lines=False, line_ends=single.line_ends), consumed
 
 
 def _closing_line(single: Records, n: int, contract: Contract) -> int | None:

@@ -82,7 +82,7 @@ def finish(
 
 def _as_dictionary(column: pa.Array) -> pa.Array:
     """Text with few values as a dictionary: the steps that follow then move 4 bytes a row."""
-    sample = column.slice(0, 1024)
+    sample = column.slice(0, 8192)
     return column.dictionary_encode() if len(sample.unique()) * 2 < len(sample) else column
 
 
