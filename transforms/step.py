@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
@@ -23,11 +23,12 @@ class Step(beam.DoFn):
         method = name.removeprefix("_inspect_")
         if method == name or not hasattr(type(self), method):
             raise AttributeError(name)
-        return functools.partial(_arguments, type(self), method)
+        kind: Any = type(self)
+        return functools.partial(_arguments, kind, method)
 
 
 @functools.cache
-def _arguments(step: Hashable, method: str) -> tuple[list[str], list[Any]]:
+def _arguments(step: Any, method: str) -> tuple[list[str], list[Any]]:
     """Names and defaults of a method's arguments, without self."""
     function = getattr(step, method)
     bound = types.MethodType(function, step) if isinstance(function, types.FunctionType) else function
