@@ -65,8 +65,9 @@ def _java() -> Finding:
 
 
 def _delta_jars() -> Finding:
-    folders = [os.path.expanduser("~/.ivy2.5.2/jars"), os.path.expanduser("~/.ivy2/jars")]
-    there = any(os.path.isdir(f) and any("delta-spark" in n for n in os.listdir(f)) for f in folders)
+    from runners.delta import jar_folder
+
+    there = any(jar_folder().glob("jars/*delta-spark*.jar"))
     return Finding(
-        "delta jars", there, "resolved" if there else "not yet: the first refine downloads them", needed=False
+        "delta jars", there, str(jar_folder()) if there else "none yet: the first refine downloads them", needed=False
     )

@@ -193,16 +193,18 @@ def _run_graph(beam: Any, runner: Any, options: Any, elements: list[str], graph:
         with beam.Pipeline(runner=runner, options=options) as pipeline:
             pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> graph
     except Exception as cause:
-        root: BaseException = cause
-        while root.__cause__ is not None:
-            root = root.__cause__
-        text = str(root).split("\n")[0][:500]
+        chain: list[BaseException] = [cause]
+        while (earlier := chain[-1].__cause__) is not None:
+            chain.append(earlier)
+        source = next((c for c in chain if isinstance(c, SourceError)), None)
+        if source is not None:
+            raise RunFailed(str(source).split(" [while running")[0]) from cause
+        root = chain[-1]
         wrapped = re.search(r"OSError: \[Errno (\d+)\]", str(cause))  # Beam makes another exception of a DoFn's
         number = root.errno if isinstance(root, OSError) else int(wrapped[1]) if wrapped else None
         if number in _NO_ROOM:
             raise OSError(number, os.strerror(number)) from cause
-        if isinstance(root, SourceError):
-            raise RunFailed(text) from cause
+        text = str(root).split("\n")[0][:500]
         raise RunFailed(f"the slice failed and nothing of it was committed: {type(root).__name__}: {text}") from cause
 
 

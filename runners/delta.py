@@ -103,15 +103,15 @@ def check_java() -> str:
     return java
 
 
-def delta_jars() -> list[Path]:
-    """Delta's jars beyond those pyspark brings, fetched on the first call and kept in the user's cache folder.
+def jar_folder() -> Path:
+    """Where Delta's jars are kept: below BEAM_GRID_CACHE, else XDG_CACHE_HOME/beam-grid, else ~/.cache/beam-grid."""
+    cache = os.environ.get("BEAM_GRID_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "beam-grid"
+    return Path(cache).expanduser() / "-".join(DELTA[1:])
 
-    The folder is BEAM_GRID_CACHE, else XDG_CACHE_HOME/beam-grid, else ~/.cache/beam-grid.
-    """
-    cache = Path(
-        os.environ.get("BEAM_GRID_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "beam-grid"
-    ).expanduser()
-    folder = cache / "-".join(DELTA[1:])
+
+def delta_jars() -> list[Path]:
+    """Delta's jars beyond those pyspark brings, fetched on the first call and kept in `jar_folder`."""
+    folder = jar_folder()
     listed = folder / "jars.json"
     if jars := _listed(listed):
         return jars
