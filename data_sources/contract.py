@@ -353,6 +353,9 @@ class Contract(_Part):
             )
             for measure in window.parsed:
                 self._check_measure(where, measure)
+                parts = {f"{measure.name}__{part}" for part in ("n", "sum", "mean", "m2", "time", "key")}
+                if taken := parts.intersection([*window.by, *window.measures]):
+                    raise ValueError(f"{where}: {min(taken)!r} is needed for {measure.name!r}; choose another name")
         for rule in self.rules:
             try:
                 check_condition(rule.check, {f.name: f.arrow for f in self.fields})

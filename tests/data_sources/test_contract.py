@@ -106,6 +106,11 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "number as duration": ('"10m"', "600", ["out_of_orderness: 600 is not a duration"]),
     "negative duration": ('"1h"\n\n[dedup]', '"-1h"\n\n[dedup]', ["allowed_lateness: '-1h' is not a duration"]),
     "endless duration": ('"10m"', '"99999999d"', ["the longest is 36500d"]),
+    "a measure in another's way": (
+        'n = "count()", kwh = "sum(kwh)"',
+        'kwh = "avg(kwh)", kwh__n = "count()"',
+        ["window 'by_hour': 'kwh__n' is needed for 'kwh'; choose another name"],
+    ),
     "window of no length": ('size = "1h"', 'size = "0s"', ["window 'by_hour'", "longer than 0s"]),
     "window of a million cells": ('size = "1h"', 'size = "1d"\noffset = "1s"', ["window 'by_hour'", "made of 86400 cells; choose size, every and offset with a greater common divisor"]),
     "unknown format": ('format = "json"', 'format = "jsonl"', ["format: 'jsonl' is not one of", "did you mean 'json'?"]),
