@@ -30,12 +30,12 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 check: lint ## the quick lane: lint, types, unit tests
-	$(BIN)/python -m pytest -q -m 'not spark and not component' -n 2
+	$(BIN)/python -m pytest -q -m 'not spark and not component' -n 2 --dist loadfile
 
 test: lint ## everything: unit, properties, Spark, a real Kafka broker, a real SparkRunner
 	@command -v java >/dev/null || { echo 'make test needs Java 17 or later: install it and put java on the PATH'; exit 2; }
 	@command -v mvn >/dev/null || { echo 'make test needs Maven for the component tests (a Kafka broker, a Spark job server): install it and put mvn on the PATH'; exit 2; }
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: $(STAMP) ## this product beside its peers, one run, ratios
 	$(BIN)/python -m benchmarks.run

@@ -69,8 +69,9 @@ def _overlaps(least: dict[str, Any], greatest: dict[str, Any], ranges: Range) ->
 
 def _read_matching(path: Path, ranges: Range, wanted: pl.DataFrame, contract: Contract) -> list[pa.Table]:
     key, found = contract.dedup.key, []
-    repeated = [f.name for f in contract.landed_schema if pa.types.is_string(f.type) and f.name not in key]
-    file = pq.ParquetFile(path, read_dictionary=repeated)
+    known = pq.ParquetFile(path)  # fields that came later are not in older files
+    texts = {f.name for f in contract.landed_schema if pa.types.is_string(f.type)} - set(key)
+    file = pq.ParquetFile(path, read_dictionary=sorted(texts & set(known.schema_arrow.names)), metadata=known.metadata)
     for group in range(file.metadata.num_row_groups):
         if not _group_overlaps(file, group, ranges):
             continue

@@ -25,7 +25,7 @@ from tests.component.conftest import KafkaBroker
 from tests.properties.oracle import run
 from tests.transforms.making import contract, minute, plain_contract
 
-pytestmark = [pytest.mark.component, pytest.mark.xdist_group("kafka-broker")]
+pytestmark = [pytest.mark.component]
 ROOT = Path(__file__).resolve().parents[2]
 FEED = contract(idle_timeout="15m")  # late: more than 30 minutes behind; future: more than 20 ahead of arrival
 

@@ -13,7 +13,7 @@ import pytest
 
 from data_sources.smart_meter_readings.generate import generate
 
-pytestmark = [pytest.mark.component, pytest.mark.spark, pytest.mark.xdist_group("kafka")]
+pytestmark = [pytest.mark.component, pytest.mark.spark]
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "energy.smart_meter.readings"

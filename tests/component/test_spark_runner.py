@@ -20,7 +20,7 @@ from runners.spark import JARS_VARIABLE
 from tests.properties.oracle import slice_independent
 from transforms.tiles import merge_tiles, tile_rows
 
-pytestmark = [pytest.mark.component, pytest.mark.xdist_group("spark-job-server")]
+pytestmark = [pytest.mark.component]
 
 NOW = int(datetime(2025, 6, 18, tzinfo=UTC).timestamp() * 1e6)
 LATEST = {"key": ["event_id", "timestamp"], "keep": "latest", "order_by": ["voltage_v"]}
