@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 from beam_grid import crash
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.landing import FATES, FORMAT, FeedLog, Lake, read_json, sync_folder, utc_now, write_atomically
+from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
 from data_sources.contract import Contract
@@ -88,10 +89,17 @@ def _land(lake: Lake, contract: Contract, options: Options, progress: Progress |
     shards = _settle_shards(feed, options.shards)
     now = _clock(feed, state, options)
     done = Landed(contract.name)
-    with _graph_runner(options) as run:
+    ahead = LookAhead(state, options.source, options.slice_rows, options.own_globs)
+    with closing(ahead), _graph_runner(options, ahead) as run:
         while True:
             plan = next_slice(
-                options.source, contract, state, options.slice_rows, options.own_globs, options.kafka_config
+                options.source,
+                contract,
+                state,
+                options.slice_rows,
+                options.own_globs,
+                options.kafka_config,
+                ahead.listing(),
             )
             done.problems += [p for p in plan.problems if p not in done.problems]
             if not plan.partitions:
@@ -148,7 +156,7 @@ def _abandon(feed: FeedLog, number: int, attempt: str) -> None:
 
 
 @contextmanager
-def _graph_runner(options: Options) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+def _graph_runner(options: Options, ahead: LookAhead) -> Iterator[Callable[..., list[dict[str, Any]]]]:
     """A function that runs one slice's graph; the engine starts with the first slice and serves all."""
     engine: Any = None
 
@@ -167,6 +175,7 @@ def _graph_runner(options: Options) -> Iterator[Callable[..., list[dict[str, Any
         if options.runner == "direct":
             from runners import direct
 
+            ahead.watch(slice, plan)
             with direct.runner() as (runner, pipeline_options):
                 _run_graph(beam, runner, pipeline_options, elements, LandSlice(slice, index))
         else:

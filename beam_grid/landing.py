@@ -20,7 +20,8 @@ A commit holds (all times are ISO 8601 UTC, event times and watermarks whole mic
     rejected_by {cause/rule: n};  warned_by {rule: n};  delays {upper bound in seconds: n}
     watermark   of the feed, or null for a feed of whole files
     files       manifest: kind (rows, tiles, rejected, late, conflicts, superseded), path relative to
-                LAKE/landing/FEED, rows, bytes, and for rows shard, for tiles window, and min/max per key column
+                LAKE/landing/FEED, rows, bytes, and for rows shard and keys (hashes of their keys, beside them),
+                for tiles window, and min/max per key column
 """
 
 from __future__ import annotations

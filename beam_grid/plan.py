@@ -25,23 +25,43 @@ class Plan:
 
 
 def next_slice(
-    source: str, contract: Contract, state: FeedState, rows: int, own_globs: bool, kafka_config: str | None
+    source: str,
+    contract: Contract,
+    state: FeedState,
+    rows: int,
+    own_globs: bool,
+    kafka_config: str | None,
+    listing: files.Listing | None = None,
 ) -> Plan:
-    """At most `rows` new records of the source. Raises GridError where the source cannot be read at all."""
+    """At most `rows` new records of the source; listing: what `list_new` found, where it was called before.
+
+    Raises GridError where the source cannot be read at all.
+    """
     try:
         if kafka.is_kafka(source):
             return _kafka_slice(source, contract, state, rows, kafka_config)
-        found = files.find_files(source, contract, own_globs)
-        listing = files.plan_files(found, state.files, contract, rows)
+        listing = listing or list_new(source, contract, state.files, rows, own_globs)
     except files.SourceError as cause:
         raise GridError(str(cause)) from cause
+    partitions = [_partition(key, parts, state) for key, parts in by_partition(listing, contract)]
+    return Plan(partitions, sum(p["rows"] for p in listing.parts), listing.problems)
+
+
+def list_new(
+    source: str, contract: Contract, known: dict[str, dict[str, Any]], rows: int, own_globs: bool
+) -> files.Listing:
+    """What of the files at the source is new; raises SourceError."""
+    listing = files.plan_files(files.find_files(source, contract, own_globs), known, contract, rows)
     for number, part in enumerate(listing.parts):
         part["part"] = number
+    return listing
+
+
+def by_partition(listing: files.Listing, contract: Contract) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(key, parts): files in the order of their names form one log, else each is a partition."""
     if contract.file_order == "name":
-        partitions = [_partition(LOG, listing.parts, state)] if listing.parts else []
-    else:
-        partitions = [{"key": p["path"], "greatest": None, "newest_arrival": None, "parts": [p]} for p in listing.parts]
-    return Plan(partitions, sum(p["rows"] for p in listing.parts), listing.problems)
+        return [(LOG, listing.parts)] if listing.parts else []
+    return [(part["path"], [part]) for part in listing.parts]
 
 
 def _kafka_slice(source: str, contract: Contract, state: FeedState, rows: int, kafka_config: str | None) -> Plan:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from data_sources.contract import Contract
 from data_sources.decode.casting import UTC_MICROS
-from data_sources.decode.rejects import Decoded, Rejecting
+from data_sources.decode.rejects import Decoded
 from data_sources.durations import micros
 from data_sources.expressions import sandbox
 
@@ -31,10 +31,10 @@ NO_TIME = np.iinfo(np.int64).min
 
 
 class Ruled(NamedTuple):
-    """Rows that broke no rejecting rule, with `_warnings` (comma-separated ids or null), and all rejects so far."""
+    """Rows that may land, with `_warnings` (comma-separated ids or null), and a table of REJECT_SCHEMA."""
 
     rows: pa.Table
-    rejecting: Rejecting
+    rejected: pa.Table
 
 
 class Judged(NamedTuple):
@@ -53,28 +53,39 @@ def event_micros(rows: pa.Table, contract: Contract) -> np.ndarray:
     return pc.cast(pc.cast(column, UTC_MICROS), pa.int64()).to_numpy()
 
 
-def apply_rules(decoded: Decoded, contract: Contract) -> Ruled:
-    """Reject what breaks a rejecting rule; note on the others' rows which warning rules they break."""
+def apply_rules(decoded: Decoded, arrivals: np.ndarray | int, contract: Contract) -> Ruled:
+    """Reject what breaks a rejecting rule, then what comes from the future; note which warning rules others break.
+
+    arrivals: microseconds when each record arrived (by `_index`), or one time for all.
+    """
     rows, rejecting = decoded
-    warnings = pa.nulls(rows.num_rows, pa.string())
-    if contract.rules and rows.num_rows:
-        broken = _broken(rows, contract)
-        index = rows["_index"].to_numpy()
-        keep = np.ones(rows.num_rows, bool)
-        noted = np.full(rows.num_rows, "", object)
-        for rule, mask in zip(contract.rules, broken, strict=True):
-            if not mask.any():
-                continue
-            if rule.on_fail == "reject":
-                rejecting.add_all(index[mask], "rule_broken", rule.id, f"breaks {rule.check}")
-                keep &= ~mask
-            else:
-                noted[mask] = [f"{text},{rule.id}" if text else rule.id for text in noted[mask]]
-        if (noted != "").any():
-            warnings = pa.array([text or None for text in noted.tolist()], pa.string())
-        rows = rows.append_column("_warnings", warnings)
-        return Ruled(rows if keep.all() else rows.filter(pa.array(keep)), rejecting)
-    return Ruled(rows.append_column("_warnings", warnings), rejecting)
+    index = rows["_index"].to_numpy()
+    keep = np.ones(rows.num_rows, bool)
+    noted = np.full(rows.num_rows, "", object)
+    warned = False
+    broken = _broken(rows, contract) if contract.rules and rows.num_rows else []
+    for rule, mask in zip(contract.rules, broken, strict=False):
+        if not mask.any():
+            continue
+        if rule.on_fail == "reject":
+            rejecting.add_all(index[mask], "rule_broken", rule.id, f"breaks {rule.check}")
+            keep &= ~mask
+        else:
+            noted[mask] = [f"{text},{rule.id}" if text else rule.id for text in noted[mask]]
+            warned = True
+    if contract.max_future is not None:
+        arrived = arrivals if isinstance(arrivals, int) else arrivals[index]
+        future = keep & (event_micros(rows, contract) > arrived + micros(contract.max_future))
+        reason = "the event time lies further ahead of its arrival than max_future"
+        rejecting.add_all(index[future], "from_the_future", "max_future", reason)
+        keep &= ~future
+    warnings = (
+        pa.array([text or None for text in noted.tolist()], pa.string())
+        if warned
+        else pa.nulls(rows.num_rows, pa.string())
+    )
+    rows = rows.drop_columns(["_index"]).append_column("_warnings", warnings)
+    return Ruled(rows if keep.all() else rows.filter(pa.array(keep)), rejecting.table())
 
 
 def _broken(rows: pa.Table, contract: Contract) -> list[np.ndarray]:
@@ -102,22 +113,9 @@ def _broken_singly(fields: pa.Table, check: str) -> np.ndarray:
         cursor.close()
 
 
-def judge(ruled: Ruled, arrivals: np.ndarray | int, greatest: int, contract: Contract) -> Judged:
-    """Split a batch, in its partition's order, by future and lateness; rejects go to `ruled.rejecting`.
-
-    arrivals: microseconds when each record arrived (by `_index`), or one time for all; greatest: M so far.
-    """
-    rows, rejecting = ruled
+def judge(rows: pa.Table, greatest: int, contract: Contract, ordered: bool) -> Judged:
+    """Split a batch, in its partition's order, by lateness. greatest: M so far; ordered: see `may_be_late`."""
     times = event_micros(rows, contract)
-    index = rows["_index"].to_numpy()
-    if contract.max_future is not None and len(times):
-        arrived = arrivals if isinstance(arrivals, int) else arrivals[index]
-        future = times > arrived + micros(contract.max_future)
-        if future.any():
-            reason = "the event time lies further ahead of its arrival than max_future"
-            rejecting.add_all(index[future], "from_the_future", "max_future", reason)
-            rows, times = rows.filter(pa.array(~future)), times[~future]
-    rows = rows.drop_columns(["_index"])
     late = np.zeros(len(times), bool)
     delays = np.zeros(len(DELAY_BOUNDS_S) + 1, np.int64)
     behind = np.zeros(len(times), np.int64)
@@ -125,7 +123,7 @@ def judge(ruled: Ruled, arrivals: np.ndarray | int, greatest: int, contract: Con
         before = np.maximum.accumulate(np.concatenate([[greatest], times[:-1]]))
         known = before != NO_TIME
         behind[known] = np.maximum(before[known] - times[known], 0)
-        if may_be_late(contract, partitioned=not isinstance(arrivals, int)):
+        if ordered:
             late = behind > micros(contract.lateness)
         bounds = np.asarray(DELAY_BOUNDS_S, np.int64) * 1_000_000
         delays = np.bincount(np.searchsorted(bounds, behind, side="left"), minlength=len(delays))
@@ -138,5 +136,6 @@ def judge(ruled: Ruled, arrivals: np.ndarray | int, greatest: int, contract: Con
 
 
 def may_be_late(contract: Contract, partitioned: bool) -> bool:
-    """A Kafka partition and files that form one log have an order; a file that is whole in itself has none."""
+    """Whether the order of arrival says something: in a Kafka partition and in files that form one log, not in a
+    file that is whole in itself."""
     return partitioned or contract.file_order == "name"

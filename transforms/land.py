@@ -26,6 +26,7 @@ from transforms.dedup import ORDER
 from transforms.drop_duplicates import DropDuplicates
 from transforms.files import write_file
 from transforms.read import ReadAndJudge, Slice
+from transforms.seen import write_hashes
 from transforms.step import Step
 from transforms.tiles import merge_tiles
 from transforms.windowed import WindowedTiles
@@ -114,7 +115,9 @@ class _WriteRows(Step):
     def _write(self, shard: int, batch: pa.RecordBatch) -> dict[str, Any]:
         contract = self.slice.contract
         rows = pa.Table.from_batches([batch]).drop_columns([ORDER])
-        return write_file(folder_of(self.slice), "rows", rows, contract.sort_by, _bounds(contract), shard=shard)
+        folder = folder_of(self.slice)
+        entry = write_file(folder, "rows", rows, contract.sort_by, _bounds(contract), shard=shard)
+        return {**entry, "keys": write_hashes(folder / Path(entry["path"]).name, rows, contract.dedup.key)}
 
 
 class _WriteTiles(Step):

@@ -1,13 +1,11 @@
 """Reading and judging: one element a partition in, shards of on-time rows, late rows, rejects and facts out.
 
-A partition is read by one worker, in order, and never split within a slice: only M is sequential, so the next
-block is decoded and ruled in a thread while this one is judged.
+A partition is read by one worker, in order, and never split within a slice: only M is sequential, so coming
+blocks are decoded and ruled in threads while this one is judged (see transforms/read_ahead.py).
 """
 
 import json
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,14 +20,13 @@ from data_sources.decode.csv_lines import decode_csv
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.parquet_rows import decode_parquet
 from data_sources.records import Records
+from transforms import read_ahead
 from transforms.arrow import as_batch
 from transforms.dedup import ORDER
-from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, apply_rules, judge
+from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, apply_rules, judge, may_be_late
+from transforms.read_ahead import Blocks
 from transforms.shard import split_by_shard
 from transforms.step import Step
-
-AHEAD = 2
-"""Blocks decoded at once, ahead of the one that is judged."""
 
 PART_BITS = 40
 """Bits of `_order` that number the records of a part; the part's number stands above them."""
@@ -80,12 +77,18 @@ class _ReadAndJudge(Step):
     def process(self, element):
         partition = json.loads(element)
         tally, current = Tally(partition), None
-        for part, decoded in _decoded_ahead(partition["parts"], self.slice, tally):
+        parts = partition["parts"]
+        for found in read_ahead.take(_key(parts, self.slice)) or _blocks(parts, self.slice):
+            if isinstance(found, dict):
+                tally.ends.append(found)
+                continue
+            part, decoded = found
             if part is not current and self.slice.contract.file_order == "none" and "path" in part:
                 tally.greatest = NO_TIME
             current = part
             ruled, arrivals, source, number = decoded
             yield from judged_block(ruled, arrivals, source, number, part, tally, self.slice)
+        read_ahead.has_read(self.slice.attempt, tally.ends)
         yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))
 
 
@@ -94,8 +97,9 @@ def judged_block(
 ) -> Any:
     """Outputs of one block."""
     contract = slice.contract
-    on_time, late, tally.greatest, delays = judge(ruled, arrivals, tally.greatest, contract)
-    rejected = ruled.rejecting.table()
+    ordered = may_be_late(contract, partitioned=not isinstance(arrivals, int))
+    on_time, late, tally.greatest, delays = judge(ruled.rows, tally.greatest, contract, ordered)
+    rejected = ruled.rejected
     tally.add(on_time, late, rejected, delays, part["part"])
     if not isinstance(arrivals, int) and len(arrivals):
         tally.newest_arrival = max(tally.newest_arrival or NO_TIME, int(arrivals.max()))
@@ -115,33 +119,29 @@ def judged_block(
         yield beam.pvalue.TaggedOutput("aside", ("rejected", as_batch(rows)))
 
 
-def _decoded_ahead(parts: list[Any], slice: Slice, tally: "Tally") -> Iterator[tuple[Any, Any]]:
-    """Each part's blocks in order: one thread reads ahead, others decode and apply the rules."""
-    blocks = _blocks(parts, slice, tally)
-
-    def read() -> tuple[Any, Future[Any]] | None:
-        found = next(blocks, None)
-        return None if found is None else (found[0], decoders.submit(decode_block, found[1], found[0], slice))
-
-    with ThreadPoolExecutor(AHEAD) as decoders, ThreadPoolExecutor(1) as reader:
-        pending = deque(reader.submit(read) for _ in range(AHEAD + 1))
-        while (found := pending.popleft().result()) is not None:
-            pending.append(reader.submit(read))
-            yield found[0], found[1].result()
+def begin(parts: list[Any], slice: Slice) -> None:
+    """Start reading and decoding what a coming slice, alike but for its commit, will ask for."""
+    read_ahead.begin(_key(parts, slice), _blocks(parts, slice))
 
 
-def _blocks(parts: list[Any], slice: Slice, tally: "Tally") -> Iterator[tuple[Any, Any]]:
+def _key(parts: list[Any], slice: Slice) -> str:
+    return json.dumps([slice.root, slice.contract.hash, slice.now, parts])
+
+
+def _blocks(parts: list[Any], slice: Slice) -> Blocks:
+    """Per block (part, what decode_block makes of it); between them, where a part ended."""
+    return Blocks(_read(parts, slice), lambda found: (found[0], decode_block(found[1], found[0], slice)))
+
+
+def _read(parts: list[Any], slice: Slice) -> Iterator[tuple[Any, bool]]:
     for part in parts:
         if "topic" in part:
             for block in kafka.read_partition(part, slice.kafka_config, slice.now):
-                yield part, block
-            tally.ends.append({"topic": part["topic"], "partition": part["partition"], "offset": part["end"]})
+                yield (part, block), True
+            yield {"topic": part["topic"], "partition": part["partition"], "offset": part["end"]}, False
             continue
         for found in files.read_file(part, slice.contract):
-            if isinstance(found, dict):
-                tally.ends.append(found)
-            else:
-                yield part, found
+            yield (found, False) if isinstance(found, dict) else ((part, found), True)
 
 
 def decode_block(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, int | None]:
@@ -157,7 +157,7 @@ def decode_block(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, 
             decoded = decode_csv(block, contract, part.get("header") or [f.input_name for f in contract.fields])
         else:
             decoded = decode_json(block, contract)
-    return apply_rules(decoded, contract), arrivals, source, number
+    return apply_rules(decoded, arrivals, contract), arrivals, source, number
 
 
 def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:

@@ -1,14 +1,17 @@
 """What is committed of a batch's keys: read from landed files, skipping those that cannot hold any.
 
-A file is skipped by the min and max of every key column and of the event time, kept in the manifest; a row group
-by its Parquet statistics. Of the rest only key columns are read, and whole rows only where a key was met.
+A file is skipped by the min and max of every key column and of the event time, kept in the manifest, then by the
+sorted hashes of its keys, kept beside it; a row group by its Parquet statistics. Of the rest only key columns are
+read, and whole rows only where a key was met.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +20,8 @@ import pyarrow.parquet as pq
 from data_sources.contract import Contract
 from data_sources.durations import micros
 from transforms.arrow import plain
-from transforms.files import bound
+from transforms.files import Entry, bound
+from transforms.shard import key_hashes
 
 Range = dict[str, tuple[Any, Any]]
 
@@ -38,20 +42,45 @@ def key_ranges(rows: pa.Table, contract: Contract) -> Range:
     return ranges
 
 
-def read_seen(files: list[dict[str, Any]], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
+def write_hashes(path: Path, rows: pa.Table, key: list[str]) -> str:
+    """Write the sorted hashes of the rows' keys (uint64, little-endian) beside their file; returns the name."""
+    beside = path.with_suffix(".keys")
+    with beside.open("xb") as out:
+        out.write(np.sort(key_hashes(rows, key)).astype("<u8").tobytes())
+        out.flush()
+        os.fsync(out.fileno())
+    return beside.name
+
+
+def _met(entry: Entry, root: Path, hashes: np.ndarray) -> np.ndarray:
+    """Mask of sorted `hashes`: which keys the entry's file may hold; all, where it has no hashes to say so."""
+    if (name := entry.get("keys")) is None:
+        return np.ones(len(hashes), bool)
+    there = np.fromfile((root / entry["path"]).with_name(name), "<u8")
+    if len(there) != entry["rows"]:
+        raise ValueError(f"{name} holds {len(there)} keys of {entry['rows']}: the lake's files were changed")
+    return there[np.minimum(np.searchsorted(there, hashes), len(there) - 1)] == hashes
+
+
+def read_seen(files: list[Entry], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
     """Landed rows (contract columns and lineage) whose key is among `rows`, from the files of their shard."""
     ranges = key_ranges(rows, contract)
+    near = [e for e in files if e["rows"] and _overlaps(e["min"], e["max"], ranges)]
+    if not near:
+        return None
     wanted = pl.DataFrame({k: pl.Series(plain(rows[k])) for k in contract.dedup.key})
-    found = []
-    for entry in files:
-        if entry["rows"] and _overlaps(entry["min"], entry["max"], ranges):
-            found += _read_matching(root / entry["path"], ranges, wanted, contract)
+    hashes = key_hashes(rows, contract.dedup.key)
+    order = np.argsort(hashes)
+    hashes, found = hashes[order], []
+    for entry in near:
+        if (met := _met(entry, root, hashes)).any():
+            found += _read_matching(root / entry["path"], ranges, wanted[order[met]], contract)
     if not found:
         return None
     return pa.concat_tables(found)
 
 
-def read_counted(files: list[dict[str, Any]], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
+def read_counted(files: list[Entry], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
     """Key columns of conflicts that were counted before and may concern `rows`; a key counts once, however far apart."""
     ranges = {name: span for name, span in key_ranges(rows, contract).items() if name in contract.dedup.key}
     hits = [e for e in files if e["rows"] and _overlaps(e["min"], e["max"], ranges)]

@@ -23,14 +23,19 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-def shard_of(rows: pa.Table, key: list[str], shards: int) -> np.ndarray:
-    """Shard number of each row, int64 in [0, shards). Key columns must not hold nulls."""
+def key_hashes(rows: pa.Table, key: list[str]) -> np.ndarray:
+    """The key of each row as uint64; key columns must not hold nulls."""
     state = np.zeros(rows.num_rows, np.uint64)
     for name in key:
         column = plain(rows[name])
         text = _text(column.type)
         state = _mix_text(state, column) if text else _mix(state, _word(column))
-    return (state % np.uint64(shards)).astype(np.int64)
+    return state
+
+
+def shard_of(rows: pa.Table, key: list[str], shards: int) -> np.ndarray:
+    """Shard number of each row, int64 in [0, shards)."""
+    return (key_hashes(rows, key) % np.uint64(shards)).astype(np.int64)
 
 
 def _text(kind: pa.DataType) -> bool:

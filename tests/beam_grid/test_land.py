@@ -360,3 +360,63 @@ def test_fifty_slices_of_a_time_ordered_input_stay_flat(tmp_path: Path, monkeypa
     assert len(per_slice) == 50 and sum(per_slice) > 0
     assert sum(per_slice[-10:]) <= 1.5 * max(sum(per_slice[5:15]), 10), per_slice
     assert_equal(landed(lake, FEED), oracle([source / "a.json"], FEED))
+
+
+def test_the_next_slice_is_read_ahead_and_a_changed_source_is_planned_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that grow, come and go between two slices: what was made ahead of them is not used."""
+    from beam_grid.land import Options, land
+    from transforms import read_ahead
+
+    taken: list[bool] = []
+    plain = read_ahead.take
+
+    def spy(key: str) -> Any:
+        found = plain(key)
+        taken.append(found is not None)
+        return found
+
+    monkeypatch.setattr("transforms.read_ahead.take", spy)
+    records = [r for r in readings(300, step=0.2) if isinstance(r, dict)]
+    source = write(tmp_path / "in" / "b.json", records[:200]).parent
+    lake = Lake.open(tmp_path / "lake")
+
+    def progress(done: Any, plan: Any) -> None:
+        if done.commits == 2:
+            with (source / "b.json").open("a") as out:
+                out.write(as_lines(records[200:250]))
+        if done.commits == 3:
+            write(source / "c.json", records[250:])
+
+    land(lake, FEED, Options(str(source), slice_rows=40, shards=1, now=NEVER), progress)
+    assert not taken[0] and taken[1] and len(taken) >= 7
+    assert_equal(landed(lake, FEED), oracle([source / "b.json", source / "c.json"], FEED))
+    assert not read_ahead._begun
+
+
+def test_meter_ordered_slices_open_only_files_that_hold_their_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random ids at all times in every slice: bounds prune nothing, hashes all that holds no copy."""
+    import random
+
+    from beam_grid.land import Options, land
+
+    opened: list[str] = []
+    plain = pq.ParquetFile
+
+    def spy(path: Any, *args: Any, **named: Any) -> Any:
+        opened.append(str(path))
+        return plain(path, *args, **named)
+
+    monkeypatch.setattr("transforms.seen.pq.ParquetFile", spy)
+    records = [r for r in readings(400) if isinstance(r, dict)]
+    unique = list({r["id"]: r for r in records}.values())
+    random.Random(4).shuffle(unique)
+    whole = contract(file_order="none")
+    source = write(tmp_path / "in" / "a.json", [*unique, unique[3], unique[-3]]).parent
+    lake = Lake.open(tmp_path / "lake")
+    land(lake, whole, Options(str(source), slice_rows=-(-len(unique) // 10), shards=2, now=NEVER))
+    assert 1 <= len(set(opened)) <= 2
+    assert_equal(landed(lake, whole), oracle([source / "a.json"], whole))

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from data_sources.contract import Contract, parse_contract
 from data_sources.decode.json_lines import decode_json
-from data_sources.decode.rejects import Rejecting
 from data_sources.durations import micros
 from data_sources.records import messages
-from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Judged, apply_rules, event_micros, judge
+from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Judged, apply_rules, event_micros, judge, may_be_late
 
 MINUTE = 60_000_000
 START = 1_750_000_000_000_000 // MINUTE * MINUTE
@@ -55,9 +54,9 @@ def judged(
     minutes: list[int], feed: Contract = FEED, arrivals: Any = 2**60, greatest: int = NO_TIME, **columns: Any
 ) -> tuple[list[int], list[int], list[tuple[int, str]], Judged]:
     """Ids on time, ids late, rejects, and the whole answer."""
-    ruled = apply_rules(decoded(minutes, feed, **columns), feed)
-    found = judge(ruled, arrivals, greatest, feed)
-    rejects = [(r["_position"] - 100, r["rule"]) for r in ruled.rejecting.table().to_pylist()]
+    ruled = apply_rules(decoded(minutes, feed, **columns), arrivals, feed)
+    found = judge(ruled.rows, greatest, feed, may_be_late(feed, partitioned=not isinstance(arrivals, int)))
+    rejects = [(r["_position"] - 100, r["rule"]) for r in ruled.rejected.to_pylist()]
     return found.on_time["id"].to_pylist(), found.late["id"].to_pylist(), rejects, found
 
 
@@ -74,10 +73,10 @@ def test_late_is_further_behind_than_both_allowances_together() -> None:
 
 def test_one_microsecond_decides() -> None:
     feed = contract(out_of_orderness="0s", allowed_lateness="1s")
-    ruled = apply_rules(decoded([0, 0]), feed)
+    ruled = apply_rules(decoded([0, 0]), 2**60, feed)
     greatest = START + 1_000_000
-    assert judge(ruled, 2**60, greatest, feed).late.num_rows == 0
-    assert judge(ruled, 2**60, greatest + 1, feed).late.num_rows == 2
+    assert judge(ruled.rows, greatest, feed, ordered=True).late.num_rows == 0
+    assert judge(ruled.rows, greatest + 1, feed, ordered=True).late.num_rows == 2
 
 
 def test_files_whole_in_themselves_have_nothing_late_and_kafka_has() -> None:
@@ -124,7 +123,7 @@ def test_rules_that_warn_and_rules_that_are_null() -> None:
         {"id": "W2", "check": "t <> 'bad'", "on_fail": "warn"},
     ]
     ruled = apply_rules(
-        decoded([0] * 5, x=[1, 7, None, 700, 8], t=["bad", "bad", None, "bad", "ok"]), contract(rules=rules)
+        decoded([0] * 5, x=[1, 7, None, 700, 8], t=["bad", "bad", None, "bad", "ok"]), 0, contract(rules=rules)
     )
     assert ruled.rows["_warnings"].to_pylist() == ["W2", "W1,W2", None, "W1"] and ruled.rows["id"].to_pylist() == [
         0,
@@ -132,7 +131,7 @@ def test_rules_that_warn_and_rules_that_are_null() -> None:
         2,
         4,
     ]
-    assert [(r["cause"], r["rule"], r["reason"]) for r in ruled.rejecting.table().to_pylist()] == [
+    assert [(r["cause"], r["rule"], r["reason"]) for r in ruled.rejected.to_pylist()] == [
         ("rule_broken", "R", "breaks x < 100")
     ]
 
@@ -147,9 +146,9 @@ def test_a_rule_that_cannot_be_computed_for_a_row_is_broken_by_that_row_alone(at
     texts: list[str | None] = [None if n % 3 else "5" for n in range(3000)]
     texts[at], texts[7] = "x", "2"
     ruled = apply_rules(
-        decoded([0] * 3000, x=[-1.0 if n == 9 else 1.0 for n in range(3000)], t=texts), contract(rules=rules)
+        decoded([0] * 3000, x=[-1.0 if n == 9 else 1.0 for n in range(3000)], t=texts), 0, contract(rules=rules)
     )
-    assert {(r["_position"] - 100, r["rule"]) for r in ruled.rejecting.table().to_pylist()} == {
+    assert {(r["_position"] - 100, r["rule"]) for r in ruled.rejected.to_pylist()} == {
         (at, "R"),
         (7, "R"),
         (9, "S"),
@@ -164,14 +163,11 @@ def test_delays_are_counted_in_bins_and_only_of_what_was_judged() -> None:
         {
             "id": range(8),
             "ts": pa.array([START + s * 1_000_000 for s in seconds], pa.timestamp("us", "UTC")),
-            "_index": range(8),
         }
     )
     for name in ("_position", "_extra", "_warnings"):
         rows = rows.append_column(name, pa.nulls(8))
-    from transforms.judge import Ruled
-
-    found = judge(Ruled(rows, Rejecting(lambda i: b"", np.arange(8))), 2**60, NO_TIME, feed)
+    found = judge(rows, NO_TIME, feed, ordered=True)
     assert found.delays.sum() == 8 and len(found.delays) == len(DELAY_BOUNDS_S) + 1
     counted = {b: int(c) for b, c in zip([*DELAY_BOUNDS_S, None], found.delays, strict=True) if c}
     assert counted == {0: 5, 1: 1, 60: 1, 120: 1}

@@ -20,7 +20,7 @@ from data_sources.contract import Contract, parse_contract
 from tests.transforms.making import contract, minute, rows, seen
 from transforms import seen as seen_module
 from transforms.files import LONGEST_BOUND, bound, write_file
-from transforms.seen import conform, key_ranges, read_counted, read_seen
+from transforms.seen import conform, key_ranges, read_counted, read_seen, write_hashes
 
 EDGE = "\U0010ffff"
 TEXTS = st.one_of(
@@ -62,6 +62,9 @@ def made(of: Contract, keys: list[Any], times: list[datetime] | None = None) -> 
 def landed(folder: Path, of: Contract, tables: list[pa.Table]) -> list[dict[str, Any]]:
     bounds = list(dict.fromkeys([*of.dedup.key, of.event_time]))
     entries = [write_file(folder / "data" / "x", "rows", t, of.sort_by, bounds, shard=0) for t in tables]
+    for n, (entry, table) in enumerate(zip(entries, tables, strict=True)):
+        if n % 2 == 0:  # lakes of earlier versions have files without
+            entry["keys"] = write_hashes(folder / entry["path"], table, of.dedup.key)
     return json.loads(json.dumps(entries))  # as a commit file keeps them
 
 
@@ -206,3 +209,12 @@ def test_conform_keeps_the_contracts_order(tmp_path: Path) -> None:
     turned = rows(of, ("a", 0, 1.0)).select(["kwh", "at", "id", "_commit"])
     assert conform(turned, of).column_names == of.landed_schema.names
     assert isinstance(pl.from_arrow(conform(turned, of)), pl.DataFrame)
+
+
+def test_hashes_that_do_not_fit_their_file_stop_the_run(tmp_path: Path) -> None:
+    of = feed("string")
+    (entry,) = landed(tmp_path, of, [made(of, ["a", "b"])])
+    beside = (tmp_path / entry["path"]).with_name(entry["keys"])
+    beside.write_bytes(beside.read_bytes()[:8])
+    with pytest.raises(ValueError, match=r"holds 1 keys of 2"):
+        read_seen([entry], tmp_path, made(of, ["b"]), of)

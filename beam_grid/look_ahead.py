@@ -1,0 +1,73 @@
+"""The next slice, planned and its first blocks decoded while this one is written. Only saves time: a plan made ahead
+holds only if the commit then says of the source's files what was foreseen."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from beam_grid.plan import Plan, by_partition, list_new
+from beam_grid.state import FeedState
+from data_sources.files import Listing, SourceError
+from data_sources.kafka import is_kafka
+
+if TYPE_CHECKING:
+    from transforms.read import Slice
+
+Files = dict[str, dict[str, Any]]
+
+
+class LookAhead:
+    """For one feed's run of slices, in the process whose workers read them."""
+
+    def __init__(self, state: FeedState, source: str, rows: int, own_globs: bool) -> None:
+        self._state, self._source, self._rows, self._own_globs = state, source, rows, own_globs
+        self._thread = ThreadPoolExecutor(1)
+        self._next: Future[tuple[Files, Listing] | None] | None = None
+
+    def watch(self, slice: Slice, plan: Plan) -> None:
+        """Go on as soon as each partition of this slice has been read."""
+        from transforms import read_ahead
+
+        if is_kafka(self._source):
+            return
+        files, unread = dict(self._state.files), len(plan.partitions)
+
+        def read(ends: list[dict[str, Any]]) -> None:
+            nonlocal unread
+            files.update((end["path"], end) for end in ends)
+            unread -= 1
+            if not unread:
+                read_ahead.when_read(slice.attempt, None)
+                self._next = self._thread.submit(self._start, slice, files)
+
+        read_ahead.when_read(slice.attempt, read)
+
+    def _start(self, slice: Slice, files: Files) -> tuple[Files, Listing] | None:
+        from transforms.read import begin
+        from transforms.read_ahead import ROWS_AHEAD
+
+        try:
+            listing = list_new(self._source, slice.contract, files, self._rows, self._own_globs)
+        except (SourceError, OSError):  # it is met, and told, when the slice is planned
+            return None
+        rows = 0
+        for _, parts in by_partition(listing, slice.contract):
+            if rows >= ROWS_AHEAD:
+                break
+            begin(parts, slice)
+            rows += sum(part["rows"] for part in parts)
+        return files, listing
+
+    def listing(self) -> Listing | None:
+        """What was planned ahead, if it was planned from where the commits stand now."""
+        if self._next is None:
+            return None
+        found, self._next = self._next.result(), None
+        return found[1] if found and found[0] == self._state.files else None
+
+    def close(self) -> None:
+        from transforms import read_ahead
+
+        self._thread.shutdown()
+        read_ahead.forget()
