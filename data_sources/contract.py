@@ -31,8 +31,10 @@ from pydantic import (
     model_validator,
 )
 
+from data_sources.cdc import checks as cdc_checks
 from data_sources.durations import format_duration, micros, parse_duration
 from data_sources.expressions import ExpressionError, check_condition, check_format
+from data_sources.snapshots import parse_as_of
 
 LINEAGE = {
     "_source": pa.string(),
@@ -96,7 +98,7 @@ class FieldSpec(_Part):
                 f'{name!r} cannot name a column (empty, or has a blank or one of ,;{{}}()="`); '
                 f"give the column a plain name and write source = {name!r}"
             )
-        if name.startswith("_"):
+        if name.startswith("_") and not name.startswith("__$"):  # SQL Server's own change columns
             raise ValueError(
                 f"{name!r} begins with _, as only lineage columns do; choose another name and write source = {name!r}"
             )
@@ -267,7 +269,7 @@ class WindowSpec(_Part):
 class RuleSpec(_Part):
     """A quality rule: a DuckDB condition over the fields; NULL passes, as in a CHECK."""
 
-    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.:$-]+$")
     check: str
     on_fail: Literal["reject", "warn"] = "reject"
     description: str = ""
@@ -320,6 +322,22 @@ class Contract(_Part):
     def _version_as_text(cls, version: Any) -> str:
         return str(version)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _copies_of_changes(cls, raw: Any) -> Any:
+        """Changes and master rows are copies of each other where all their fields are equal."""
+        lake = raw.get("lake") if isinstance(raw, dict) else None
+        if not isinstance(lake, dict) or lake.get("load") not in ("cdc", "scd2"):
+            return raw
+        fields = raw.get("fields")
+        names = [f["name"] for f in fields if isinstance(f, dict) and "name" in f] if isinstance(fields, list) else []
+        derived = {"key": names}
+        if raw.get("dedup", derived) != derived:
+            raise ValueError(
+                f'[dedup]: load = "{lake["load"]}" has none (copies are equal in all declared fields); leave it out'
+            )
+        return {**raw, "dedup": derived}
+
     @model_validator(mode="after")
     def _consistent(self) -> Contract:
         names = [f.name for f in self.fields]
@@ -331,8 +349,7 @@ class Contract(_Part):
         _known("dedup.key", self.dedup.key, names)
         _known("dedup.order_by", self.dedup.order_by, names)
         _known("lake.cluster_by", self.lake.cluster_by, names)
-        if self.lake.load != "append":
-            raise ValueError(f"lake.load: {self.lake.load!r} is not supported by this version; use 'append'")
+        self._check_lake(names)
         if self.field(self.event_time).type not in ("timestamp", "date"):
             raise ValueError(
                 f"event_time: field {self.event_time!r} is a {self.field(self.event_time).type}, not a time"
@@ -363,6 +380,49 @@ class Contract(_Part):
                 raise ValueError(f"rule {rule.id!r}: {cause}") from cause
         return self
 
+    def _check_lake(self, names: list[str]) -> None:
+        lake = self.lake
+        for word in ("key", "track", "ignore", "sequence_by"):
+            _known(f"lake.{word}", getattr(lake, word), names)
+            _unique(f"entry of lake.{word}:", getattr(lake, word))
+        for word in ("operation", "effective_from"):
+            if (name := getattr(lake, word)) is not None:
+                _known(f"lake.{word}", [name], names)
+        words = {
+            "cdc": {"key", "operation", "sequence_by", "envelope"},
+            "scd2": {"key", "track", "ignore", "effective_from", "snapshot_files", "delta_files", "as_of"},
+        }
+        for word in sorted(set().union(*words.values()) - words.get(lake.load, set())):
+            if word in lake.model_fields_set and not (lake.load == "append" and word == "key"):
+                kinds = " or ".join(f'"{k}"' for k, has in words.items() if word in has)
+                raise ValueError(f'lake.{word}: is for load = {kinds}, not for "{lake.load}"; leave it out')
+        if lake.load == "append":
+            return
+        if not lake.key:
+            raise ValueError(
+                f'lake.key: load = "{lake.load}" needs key = ["..."], the fields that name a row of the table'
+            )
+        if lake.load == "cdc":
+            if not lake.sequence_by:
+                raise ValueError(
+                    'lake.sequence_by: load = "cdc" needs the fields that order changes, as in ["__$start_lsn"]'
+                )
+            if lake.operation is None:
+                raise ValueError('lake.operation: load = "cdc" needs the field that holds the operation codes 1 to 4')
+            if self.field(lake.operation).type != "int64":
+                raise ValueError(f"lake.operation: field {lake.operation!r} must be an int64 that holds codes 1 to 4")
+            return
+        if lake.effective_from is not None and self.field(lake.effective_from).type not in ("date", "timestamp"):
+            raise ValueError(f"lake.effective_from: field {lake.effective_from!r} is not a date or timestamp")
+        if both := set(lake.track) & set(lake.ignore):
+            raise ValueError(f"lake.track: {min(both)!r} is also in lake.ignore; keep it in one of them")
+        if lake.as_of is not None:
+            kind, name, _ = parse_as_of(lake.as_of)
+            if kind == "column":
+                _known("lake.as_of", [name], names)
+                if self.field(name).type not in ("date", "timestamp"):
+                    raise ValueError(f"lake.as_of: field {name!r} is not a date or timestamp")
+
     def _check_measure(self, where: str, measure: Measure) -> None:
         where = f"{where}, measure {measure.name!r}"
         if _UNFIT.search(measure.name) or measure.name.startswith("_"):
@@ -389,9 +449,20 @@ class Contract(_Part):
 
     @property
     def required(self) -> list[str]:
-        """Fields whose null rejects the record: declared so, or part of the key, or the event time."""
-        always = {self.event_time, *self.dedup.key}
+        """Fields whose null rejects the record: declared so, or part of the key (the table's, of changes and master
+        rows), or the event time."""
+        always = {self.event_time, *self.prune_by}
         return [f.name for f in self.fields if not f.nullable or f.name in always]
+
+    @property
+    def prune_by(self) -> list[str]:
+        """Fields whose bounds tell which landed files may hold a copy of a record."""
+        return self.dedup.key if self.lake.load == "append" else self.lake.key
+
+    @property
+    def all_rules(self) -> list[RuleSpec]:
+        """The declared rules, after those that every feed of its kind has."""
+        return [*(RuleSpec(id=i, check=c) for i, c in cdc_checks(self).items()), *self.rules]
 
     @property
     def schema(self) -> pa.Schema:

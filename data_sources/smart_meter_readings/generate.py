@@ -10,19 +10,19 @@ Not guaranteed: the same bytes from another version of numpy or Polars.
 from __future__ import annotations
 
 import io
-import json
 import math
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from data_sources.registry import meters
 from data_sources.smart_meter_readings.messy import damage, disturb
+from data_sources.truth import record, withdraw
 
 FEED = "smart_meter_readings"
 FOLDER = "smart_meter_kafka"
@@ -33,16 +33,7 @@ SPIKE_SHARE = 0.03
 LATE_AFTER_MS = 70 * 60_000
 HIGHEST_KWH = 1000.0
 
-STATES = {
-    "NORTH": ("Delhi", "Punjab", "Haryana", "Uttar Pradesh", "Rajasthan"),
-    "SOUTH": ("Karnataka", "Tamil Nadu", "Kerala", "Telangana", "Andhra Pradesh"),
-    "EAST": ("West Bengal", "Bihar", "Odisha", "Jharkhand", "Assam"),
-    "WEST": ("Maharashtra", "Gujarat", "Goa"),
-    "CENTRAL": ("Madhya Pradesh", "Chhattisgarh"),
-}
-
 _METERS = 1000
-_PER_REGION = 200
 _READINGS_PER_DAY = 96
 _DAY_MS = 86_400_000
 _WINDOW_MS = 900_000
@@ -52,28 +43,6 @@ _INT64_MIN = np.iinfo(np.int64).min
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-
-@lru_cache(maxsize=1)
-def meters() -> pl.DataFrame:
-    """The 1,000 meters, the same for every seed: meter_id, customer_id, region, state, grid_zone (strings).
-
-    Row `r * 200 + i` is meter `i + 1` of region `r` (order NORTH, SOUTH, EAST, WEST, CENTRAL). Each customer
-    has exactly one meter and each meter one customer.
-    """
-    rows = [
-        {
-            "meter_id": f"SM-{region[0]}-{i + 1:05d}",
-            # 389 and 1,000 share no factor, so every customer comes exactly once.
-            "customer_id": f"CUST-{(r * _PER_REGION + i) * 389 % _METERS + 1:06d}",
-            "region": region,
-            "state": states[i // 5 % len(states)],
-            "grid_zone": f"ZONE-{i % 5 + 1}",
-        }
-        for r, (region, states) in enumerate(STATES.items())
-        for i in range(_PER_REGION)
-    ]
-    return pl.DataFrame(rows)
 
 
 def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, messy: bool = False) -> dict[str, int]:
@@ -93,10 +62,8 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
         raise ValueError(f"days is {days}: give at least 1")
     if seed < 0:
         raise ValueError(f"seed is {seed}: give 0 or more")
-    truth_file = out / "truth.json"
-    truth = _read_truth(truth_file)
-    if truth.pop(FEED, None):  # an interrupted run must not leave the counts of other files beside its own
-        truth_file.write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    withdraw(out, FEED)
 
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,8 +96,7 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
             tally.add(here)
 
     counts = tally.counts()
-    truth[FEED] = {**counts, "rejected_by_cause": tally.causes}
-    truth_file.write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+    record(out, FEED, {**counts, "rejected_by_cause": tally.causes})
     return counts
 
 
@@ -372,15 +338,3 @@ def _readings_per_day(scale: float) -> int:
         most = _DAY_MS // _READINGS_PER_DAY
         raise ValueError(f"scale is {scale}: give at most {most} (a reading a millisecond)")
     return per_day
-
-
-def _read_truth(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        truth = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): remove it, or choose another folder") from error
-    if not isinstance(truth, dict):
-        raise ValueError(f"{path} holds a {type(truth).__name__}, not an object: remove it, or choose another folder")
-    return truth
