@@ -350,10 +350,13 @@ def _check_contract(feed: FeedLog, contract: Contract) -> None:
     changes = []
     if before.event_time != contract.event_time:
         changes.append(f"event_time was {before.event_time!r}")
-    if before.dedup != contract.dedup:
+    if before.dedup != contract.dedup and "append" in (before.lake.load, contract.lake.load):
         changes.append(f"[dedup] was {before.dedup.model_dump(exclude_defaults=True)}")
     if before.lake.load != contract.lake.load:
         changes.append(f"lake.load was {before.lake.load!r}")
+    for word in ("key", "operation", "sequence_by", "effective_from"):
+        if contract.lake.load != "append" and getattr(before.lake, word) != getattr(contract.lake, word):
+            changes.append(f"lake.{word} was {getattr(before.lake, word)!r}")
     now = {f.name: f for f in contract.fields}
     then = {f.name: f for f in before.fields}
     changes += [f"field {name!r} is gone" for name in then if name not in now]

@@ -19,7 +19,7 @@ A commit holds (all times are ISO 8601 UTC, event times and watermarks whole mic
     fates       read, landed, duplicates, late, rejected, superseded, conflicts
     rejected_by {cause/rule: n};  warned_by {rule: n};  delays {upper bound in seconds: n}
     watermark   of the feed, or null for a feed of whole files
-    files       manifest: kind (rows, tiles, rejected, late, conflicts, superseded), path relative to
+    files       manifest: kind (rows, tiles, rejected, late, conflicts, superseded, snapshot), path relative to
                 LAKE/landing/FEED, rows, bytes, and for rows shard and keys (hashes of their keys, beside them),
                 for tiles window, and min/max per key column
 """

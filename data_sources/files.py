@@ -29,6 +29,7 @@ from data_sources.contract import Contract
 from data_sources.decode.csv_lines import header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.records import Records, count_line_ends, lines
+from data_sources.snapshots import as_of_name, role
 
 BLOCK = 8 << 20
 """Bytes read at a time; with readings of 340 bytes about 24,000 rows."""
@@ -158,6 +159,10 @@ def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, ro
     part = {"path": file.path, "name": file.name, "start": start, "line": line, "digest": digest, **now}
     part["open_line"] = bool(before and before.get("open_line"))
     part["segments"] = before["segments"] if before else []
+    if contract.lake.load == "scd2":
+        part["role"] = role(file.name, contract.lake)
+        if part["role"] == "snapshot":
+            as_of_name(file.name, contract.lake)
     if contract.format == "parquet":
         return _plan_row_groups(part, contract, rows)
     headed = contract.format == "csv" and contract.csv.header
@@ -327,7 +332,7 @@ def _first(records: Records, count: int) -> Records:
 
 
 def _known(part: dict[str, Any], offset: int, line: int, segments: list[Any], done: bool) -> dict[str, Any]:
-    kept = {key: part[key] for key in ("path", "name", "size", "mtime", "digest")}
+    kept: dict[str, Any] = {key: part[key] for key in ("path", "name", "size", "mtime", "digest", "role") if key in part}
     return {**kept, "offset": offset, "line": line, "segments": segments, "done": done}
 
 

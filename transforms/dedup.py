@@ -64,7 +64,7 @@ def dedup(seen: pa.Table | None, batch: pa.Table, contract: Contract, counted: p
     some = _frame(batch.filter(doubtful.to_arrow())).with_columns(pl.lit(False).alias(_SEEN))
     known = some.clear()
     if before is not None:
-        known = before.join(some.select(key), on=key, how="semi").with_columns(
+        known = before.join(some.select(key), on=key, how="semi", nulls_equal=True).with_columns(
             pl.lit(-1, pl.Int64).alias(ORDER), pl.lit(True).alias(_SEEN)
         )
     some = pl.concat([known.select(some.columns), some]).with_row_index("_row")
@@ -81,9 +81,9 @@ def dedup(seen: pa.Table | None, batch: pa.Table, contract: Contract, counted: p
     if contract.dedup.keep == "latest":
         current = some.filter(pl.col(_SEEN)).sort(_total_order(contract)).unique(subset=key, keep="last")
         gone = (
-            current.join(lands.select(key), on=key, how="semi")
+            current.join(lands.select(key), on=key, how="semi", nulls_equal=True)
             .drop(_STAYS)
-            .join(lands.select(*key, _STAYS), on=key, how="left")
+            .join(lands.select(*key, _STAYS), on=key, how="left", nulls_equal=True)
         )
     stayed = ~np.isin(keys[ORDER].to_numpy(), copies[ORDER].to_numpy())
     conflicts = _conflicts(pl.concat([copies, gone.select(copies.columns)]), some, contract, counted)

@@ -149,8 +149,10 @@ def as_one(batch: pa.RecordBatch) -> pa.Table:
 def retention(contract: Contract) -> int | None:
     """Microseconds of event time after which a landed row can have no copy that is on time; None where never.
 
-    The watermark is M - out_of_orderness; a copy on time is at least M - out_of_orderness - allowed_lateness.
+    Changes and master rows are never late, so of them never. The watermark is M - out_of_orderness; a copy on time is at least M - out_of_orderness - allowed_lateness.
     """
+    if contract.lake.load != "append":
+        return None
     if contract.event_time in contract.dedup.key:
         return micros(contract.allowed_lateness)
     if contract.dedup.horizon is not None:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_sources.contract import Contract
+from data_sources.contract import Contract, RuleSpec
 from data_sources.decode.casting import UTC_MICROS
 from data_sources.decode.rejects import Decoded
 from data_sources.durations import micros
@@ -48,9 +48,9 @@ class Judged(NamedTuple):
 
 
 def event_micros(rows: pa.Table, contract: Contract) -> np.ndarray:
-    """Event time as int64 microseconds since the epoch; a date stands for its midnight, UTC."""
-    column = rows[contract.event_time]
-    return pc.cast(pc.cast(column, UTC_MICROS), pa.int64()).to_numpy()
+    """Event time as int64 microseconds since the epoch; a date stands for its midnight, UTC; a tombstone has NO_TIME."""
+    times = pc.cast(pc.cast(rows[contract.event_time], UTC_MICROS), pa.int64())
+    return (pc.fill_null(times, NO_TIME) if times.null_count else times).to_numpy()
 
 
 def apply_rules(decoded: Decoded, arrivals: np.ndarray | int, contract: Contract) -> Ruled:
@@ -63,8 +63,9 @@ def apply_rules(decoded: Decoded, arrivals: np.ndarray | int, contract: Contract
     keep = np.ones(rows.num_rows, bool)
     noted = np.full(rows.num_rows, "", object)
     warned = False
-    broken = _broken(rows, contract) if contract.rules and rows.num_rows else []
-    for rule, mask in zip(contract.rules, broken, strict=False):
+    rules = contract.all_rules
+    broken = _broken(rows, contract, rules) if rules and rows.num_rows else []
+    for rule, mask in zip(rules, broken, strict=bool(broken)):
         if not mask.any():
             continue
         if rule.on_fail == "reject":
@@ -88,17 +89,17 @@ def apply_rules(decoded: Decoded, arrivals: np.ndarray | int, contract: Contract
     return Ruled(rows if keep.all() else rows.filter(pa.array(keep)), rejecting.table())
 
 
-def _broken(rows: pa.Table, contract: Contract) -> list[np.ndarray]:
+def _broken(rows: pa.Table, contract: Contract, rules: list[RuleSpec]) -> list[np.ndarray]:
     """Per rule the mask of rows that break it. A rule that is NULL passes; one that fails to compute is broken."""
     fields = rows.select([f.name for f in contract.fields])
     cursor = sandbox().cursor()
     cursor.register("row", fields)
     try:
-        checks = ", ".join(f"coalesce(({rule.check}\n), true) AS r{n}" for n, rule in enumerate(contract.rules))
+        checks = ", ".join(f"coalesce(({rule.check}\n), true) AS r{n}" for n, rule in enumerate(rules))
         passed = cursor.sql(f"SELECT {checks} FROM row").to_arrow_table()
-        return [~passed[f"r{n}"].to_numpy() for n in range(len(contract.rules))]
+        return [~passed[f"r{n}"].to_numpy() for n in range(len(rules))]
     except Exception:  # a check that cannot be computed for some row: find which, one by one
-        return [_broken_singly(fields, rule.check) for rule in contract.rules]
+        return [_broken_singly(fields, rule.check) for rule in rules]
     finally:
         cursor.close()
 
@@ -121,7 +122,7 @@ def judge(rows: pa.Table, greatest: int, contract: Contract, ordered: bool) -> J
     behind = np.zeros(len(times), np.int64)
     if len(times):
         before = np.maximum.accumulate(np.concatenate([[greatest], times[:-1]]))
-        known = before != NO_TIME
+        known = (before != NO_TIME) & (times != NO_TIME)
         behind[known] = np.maximum(before[known] - times[known], 0)
         if ordered:
             late = behind > micros(contract.lateness)
@@ -137,5 +138,5 @@ def judge(rows: pa.Table, greatest: int, contract: Contract, ordered: bool) -> J
 
 def may_be_late(contract: Contract, partitioned: bool) -> bool:
     """Whether the order of arrival says something: in a Kafka partition and in files that form one log, not in a
-    file that is whole in itself."""
-    return partitioned or contract.file_order == "name"
+    file that is whole in itself. Changes and master rows have an order of their own."""
+    return contract.lake.load == "append" and (partitioned or contract.file_order == "name")

@@ -91,7 +91,7 @@ def folder_of(slice: Slice) -> Path:
 
 
 def _bounds(contract: Contract) -> list[str]:
-    return list(dict.fromkeys([*contract.dedup.key, contract.event_time]))
+    return list(dict.fromkeys([*contract.prune_by, contract.event_time]))
 
 
 class _WriteRows(Step):
@@ -135,15 +135,15 @@ class _WriteTiles(Step):
 
 
 class _WriteAside(Step):
-    """One file a kind: rejected, late, conflicts, superseded."""
+    """One file a kind: rejected, late, conflicts, superseded, and what snapshots held."""
 
     def __init__(self, slice: Slice):
         self.slice = slice
 
     def process(self, element):
         kind, batches = element
-        bounds = [] if kind == "rejected" else _bounds(self.slice.contract)
-        order = ["_source", "_partition", "_position"]
+        bounds = [] if kind in ("rejected", "snapshot") else _bounds(self.slice.contract)
+        order = ["_source", "_position"] if kind == "snapshot" else ["_source", "_partition", "_position"]
         yield json.dumps(write_file(folder_of(self.slice), kind, as_table(batches), order, bounds))
 
 

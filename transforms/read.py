@@ -20,12 +20,13 @@ from data_sources.decode.csv_lines import decode_csv
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.parquet_rows import decode_parquet
 from data_sources.records import Records
+from data_sources.snapshots import as_of_rows
 from transforms import read_ahead
 from transforms.arrow import as_batch
 from transforms.dedup import ORDER
 from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, apply_rules, judge, may_be_late
 from transforms.read_ahead import Blocks
-from transforms.shard import split_by_shard
+from transforms.shard import row_hashes, split_by_shard
 from transforms.step import Step
 
 PART_BITS = 40
@@ -48,7 +49,7 @@ class Slice:
 
 
 class Read(NamedTuple):
-    """Collections: (shard, batch) of rows on time; ("late" or "rejected", batch); JSON facts by partition."""
+    """Collections: (shard, batch) of rows on time; ("late", "rejected" or "snapshot", batch); JSON facts by partition."""
 
     on_time: beam.PCollection
     aside: beam.PCollection
@@ -110,6 +111,8 @@ def judged_block(
         lined = lined.append_column(ORDER, pa.array(np.arange(start, start + lined.num_rows)))
         for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
             yield shard, as_batch(rows)
+    if part.get("role") == "snapshot" and on_time.num_rows:
+        yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(_held(on_time, source, contract))))
     if late.num_rows:
         behind = late["_behind"]
         rows = _with_lineage(late, source, number, slice).append_column("_behind", behind)
@@ -174,6 +177,15 @@ def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice)
     }
     columns = {f.name: rows[f.name] for f in slice.contract.fields}
     return pa.table({**columns, **lineage})
+
+
+def _held(rows: pa.Table, source: str, contract: Contract) -> pa.Table:
+    """What a snapshot held, copies too: table key, hash of all fields, what the row says of the snapshot's date."""
+    as_of = pa.array(as_of_rows(rows, contract, source)).cast(UTC)
+    held = rows.select([*contract.lake.key, "_position"])
+    hashes = pa.array(row_hashes(rows, contract.schema.names).view(np.int64))
+    held = held.append_column("_hash", hashes).append_column("_as_of", as_of)
+    return held.append_column("_source", _constant(source, rows.num_rows))
 
 
 def _rejected_with_lineage(rejected: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:

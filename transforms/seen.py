@@ -29,8 +29,11 @@ Range = dict[str, tuple[Any, Any]]
 def key_ranges(rows: pa.Table, contract: Contract) -> Range:
     """Per key column (and, with a horizon, event time) the least and greatest value a copy of a row could have."""
     ranges: Range = {}
-    for name in contract.dedup.key:
-        found = pc.min_max(plain(rows[name]))
+    for name in contract.prune_by:
+        column = plain(rows[name])
+        if column.null_count:  # bounds say nothing of nulls
+            continue
+        found = pc.min_max(column)
         ranges[name] = bound(found["min"]), bound(found["max"], up=True)
     if contract.dedup.horizon is not None and contract.event_time not in contract.dedup.key:
         found = pc.min_max(rows[contract.event_time])
@@ -82,7 +85,7 @@ def read_seen(files: list[Entry], root: Path, rows: pa.Table, contract: Contract
 
 def read_counted(files: list[Entry], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
     """Key columns of conflicts that were counted before and may concern `rows`; a key counts once, however far apart."""
-    ranges = {name: span for name, span in key_ranges(rows, contract).items() if name in contract.dedup.key}
+    ranges = {name: span for name, span in key_ranges(rows, contract).items() if name in contract.prune_by}
     hits = [e for e in files if e["rows"] and _overlaps(e["min"], e["max"], ranges)]
     if not hits:
         return None
@@ -104,14 +107,19 @@ def _read_matching(path: Path, ranges: Range, wanted: pl.DataFrame, contract: Co
     for group in range(file.metadata.num_row_groups):
         if not _group_overlaps(file, group, ranges):
             continue
-        keys = pl.from_arrow(file.read_row_group(group, columns=key))
+        read = file.read_row_group(group, columns=[k for k in key if k in known.schema_arrow.names])
+        if read.num_columns < len(key):
+            read = conform(read, contract).select(key)
+        keys = pl.from_arrow(read)
         assert isinstance(keys, pl.DataFrame)
         keys = keys.with_row_index("_row")
-        if contract.event_time in key:  # cheap, and of files in the order of time leaves few to compare
+        if (
+            contract.event_time in key and contract.event_time in ranges
+        ):  # cheap, and of files in the order of time leaves few to compare
             time = keys[contract.event_time].to_physical()
             low, high = ranges[contract.event_time]
             keys = keys.filter((time >= low) & (time <= high))
-        rows = keys.join(wanted, on=key, how="semi")["_row"]
+        rows = keys.join(wanted, on=key, how="semi", nulls_equal=True)["_row"]
         if len(rows):
             whole = file.read_row_group(group).take(rows.cast(pl.Int64).to_arrow())
             found.append(conform(whole, contract))

@@ -24,13 +24,36 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def key_hashes(rows: pa.Table, key: list[str]) -> np.ndarray:
-    """The key of each row as uint64; key columns must not hold nulls."""
+    """The key of each row as uint64. A null adds nothing, so that a field that comes later moves no older row."""
     state = np.zeros(rows.num_rows, np.uint64)
     for name in key:
         column = plain(rows[name])
-        text = _text(column.type)
-        state = _mix_text(state, column) if text else _mix(state, _word(column))
+        if column.null_count:
+            there = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+            state[there] = _mixed(state[there], column.take(pa.array(there)))
+        else:
+            state = _mixed(state, column)
     return state
+
+
+def row_hashes(rows: pa.Table, fields: list[str]) -> np.ndarray:
+    """All fields of each row as uint64, whatever their order: equal rows have equal hashes, in any later run.
+
+    A null adds nothing; the field's name takes part, so that a value that moved to another field is seen.
+    """
+    total = np.zeros(rows.num_rows, np.uint64)
+    for name in fields:
+        column = plain(rows[name])
+        there = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        if len(there):
+            named = _mix_text(np.zeros(1, np.uint64), pa.array([name], pa.string()))
+            with np.errstate(over="ignore"):
+                total[there] += _mixed(np.repeat(named, len(there)), column.take(pa.array(there)))
+    return total
+
+
+def _mixed(state: np.ndarray, column: pa.Array) -> np.ndarray:
+    return _mix_text(state, column) if _text(column.type) else _mix(state, _word(column))
 
 
 def shard_of(rows: pa.Table, key: list[str], shards: int) -> np.ndarray:

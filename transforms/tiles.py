@@ -73,7 +73,9 @@ def tile_rows(rows: pa.Table, contract: Contract, window: WindowSpec) -> pa.Tabl
     for measure in window.parsed:
         picked += _tile_sql(contract, measure)
     return _query(
-        rows, f"SELECT {', '.join(picked)} FROM t GROUP BY {', '.join(groups)}", tile_schema(contract, window)
+        rows,
+        f"SELECT {', '.join(picked)} FROM t WHERE {_name(contract.event_time)} IS NOT NULL GROUP BY {', '.join(groups)}",
+        tile_schema(contract, window),
     )
 
 

@@ -21,6 +21,7 @@ import pyarrow.json
 
 from data_sources.contract import Contract
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps
+from data_sources.decode.debezium import unwrap
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.decode.strict import MAX_NESTING, StrictError, decode_extra, decode_record
 from data_sources.records import Records
@@ -33,10 +34,12 @@ _FAN_OUT = 16
 def decode_json(records: Records, contract: Contract) -> Decoded:
     """Rows and rejects of JSON records; see Decoded."""
     rejecting = Rejecting(records.raw, records.positions)
+    records, tombstones, refused = unwrap(records, contract, rejecting)
+    settled = tombstones | refused
     doubtful = _doubtful(records)
     parts: list[tuple[np.ndarray, pa.Table]] = []
-    strict: list[int] = np.flatnonzero(doubtful).tolist()
-    _decode_blocks(records, np.flatnonzero(~doubtful), contract, parts, strict)
+    strict: list[int] = np.flatnonzero(doubtful & ~settled).tolist()
+    _decode_blocks(records, np.flatnonzero(~doubtful & ~settled), contract, parts, strict)
     if strict:
         parts.append(_decode_strictly(records, sorted(strict), contract, rejecting))
     index = np.concatenate([at for at, _ in parts]) if parts else np.empty(0, np.int64)
@@ -44,7 +47,16 @@ def decode_json(records: Records, contract: Contract) -> Decoded:
     if len(parts) > 1:
         order = np.argsort(index, kind="stable")
         index, raw = index[order], raw.take(pa.array(order))
-    return finish(raw, index, contract, rejecting, records.positions)
+    decoded = finish(raw, index, contract, rejecting, records.positions)
+    return _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions) if tombstones.any() else decoded
+
+
+def _with_tombstones(decoded: Decoded, at: np.ndarray, positions: np.ndarray) -> Decoded:
+    """Rows of nulls for the records at `at`, in their places."""
+    nulls = {f.name: pa.nulls(len(at), f.type) for f in decoded.rows.schema}
+    nulls |= {"_position": pa.array(positions[at], pa.int64()), "_index": pa.array(at, pa.int64())}
+    rows = pa.concat_tables([decoded.rows, pa.table(nulls, schema=decoded.rows.schema)])
+    return Decoded(rows.take(pa.array(np.argsort(rows["_index"].to_numpy(), kind="stable"))), decoded.rejecting)
 
 
 def finish(

@@ -171,7 +171,7 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "unknown encoding": ("[csv]", '[csv]\nencoding = "utf-88"', ["csv.encoding: unknown encoding 'utf-88'; try utf-8, latin-1 or cp1252"]),
     "wide encoding": ("[csv]", '[csv]\nencoding = "utf-16"', ["csv.encoding: 'utf-16' does not write line ends"]),
     "encoding whose second bytes look like delimiters": ("[csv]", '[csv]\nencoding = "gbk"', ["csv.encoding: 'gbk'"]),
-    "a dedup where copies are equal in all fields": ("[lake]", '[lake]\nload = "scd2"', ["[dedup]: load = "scd2" has none"]),
+    "a dedup where copies are equal in all fields": ("[lake]", '[lake]\nload = "scd2"', ['[dedup]: load = "scd2" has none']),
     "unknown load": ("[lake]", '[lake]\nload = "merge"', ["lake.load: 'merge' is not one of"]),
     "not TOML": ('name = "energy"', "name = energy", ["F: is not TOML: ", "line 2"]),
     "a key twice": ('name = "energy"', 'name = "energy"\nname = "e"', ["F: is not TOML: "]),

@@ -1,0 +1,107 @@
+"""Log sequence numbers, the roles of master files and a snapshot's date; what a contract must say of them."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from data_sources.cdc import LSN, lsn_sort_key
+from data_sources.contract import Contract, ContractError, LakeSpec, parse_contract
+from data_sources.snapshots import as_of_name, as_of_rows, role
+
+
+def test_lsns_sort_as_numbers() -> None:
+    rising = [
+        "0x01",
+        "0x0a",
+        "0x0A3B5C7D8E",
+        "00000027:00000ac0:0002",
+        "0x0000002700000ac00003",
+        "27:ac1:1",
+        "0xffffffffffffffffffff",
+    ]
+    keys = lsn_sort_key(pa.array([*rising, None])).to_pylist()
+    assert keys[:-1] == sorted(keys[:-1]) and len(set(keys)) == len(keys) and keys[-1] is None
+    assert lsn_sort_key(pa.array(["0x2700000ac00002", "00000027:00000ac0:0002"])).to_pylist()[0] == keys[3]
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [("0x0A3B", True), ("0XAB", True), ("1:2:3", True), ("00000027:00000ac0:0002", True), ("0x", False), ("0xZZ", False),
+     ("27", False), ("", False), ("1:2:g", False), (" 0x01", False)],
+)  # fmt: skip
+def test_what_an_lsn_looks_like(text: str, fits: bool) -> None:
+    assert duckdb.execute("SELECT regexp_full_match(?, ?)", [text, LSN]).fetchall() == [(fits,)]
+
+
+def test_roles_of_files() -> None:
+    both = LakeSpec(load="scd2", snapshot_files=["m_*.parquet"], delta_files=["m_delta_*.parquet"])
+    assert role("a/m_1.parquet", both) == "snapshot" and role("a/m_delta_1.parquet", both) == "delta"
+    with pytest.raises(ValueError, match="neither among"):
+        role("x.parquet", both)
+    assert role("x", LakeSpec(load="scd2", delta_files=["*_delta_*"])) == "snapshot"
+    assert role("x", LakeSpec(load="scd2", snapshot_files=["full*"])) == "delta"
+    assert role("x", LakeSpec(load="scd2")) == "delta"
+
+
+def masters(**lake: Any) -> Contract:
+    return parse_contract(
+        {
+            "name": "m", "format": "csv", "event_time": "day",
+            "lake": {"load": "scd2", "key": ["id"], "effective_from": "day", **lake},
+            "fields": [{"name": n, "type": t} for n, t in (("id", "string"), ("day", "date"), ("x", "int64"))],
+        },
+        "tests",
+    )  # fmt: skip
+
+
+def test_a_snapshots_date_comes_from_its_name_or_a_column() -> None:
+    named = masters(as_of=r"name:m_(\d{8}):%Y%m%d")
+    rows = pa.table({"id": ["a"], "day": [date(2025, 1, 2)], "x": [1]})
+    june = 1_748_736_000_000_000
+    assert as_of_name("in/m_20250601.csv", named.lake) == june
+    assert as_of_rows(rows, named, "in/m_20250601.csv").tolist() == [june]
+    with pytest.raises(ValueError, match="holds no date"):
+        as_of_name("m.csv", named.lake)
+    with pytest.raises(ValueError, match="'20259901', is not %Y%m%d"):
+        as_of_name("m_20259901.csv", named.lake)
+    assert as_of_rows(rows, masters(as_of="column:day"), "m.csv").tolist() == [1_735_776_000_000_000]
+    assert as_of_rows(rows, masters(), "m.csv").tolist() == [1_735_776_000_000_000]
+
+
+@pytest.mark.parametrize(
+    ("lake", "said"),
+    [
+        ({"key": []}, "lake.key: load = \"scd2\" needs"),
+        ({"key": ["idd"]}, "did you mean 'id'?"),
+        ({"effective_from": "x"}, "'x' is not a date or timestamp"),
+        ({"as_of": "day"}, "is not column:NAME or name:REGEX"),
+        ({"as_of": "column:dya"}, "did you mean 'day'?"),
+        ({"as_of": "name:(:%Y"}, "is not a regular expression"),
+        ({"track": ["x"], "ignore": ["x"]}, "'x' is also in lake.ignore"),
+        ({"sequence_by": ["day"]}, "lake.sequence_by: is for load = \"cdc\""),
+        ({"load": "cdc", "effective_from": None}, "lake.effective_from: is for load = \"scd2\""),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(lake: dict[str, Any], said: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        masters(**lake)
+    assert said in str(caught.value)
+
+
+def test_a_cdc_contract_needs_its_words() -> None:
+    raw: dict[str, Any] = {
+        "name": "b", "format": "json", "event_time": "at",
+        "fields": [{"name": "id", "type": "string"}, {"name": "op", "type": "string"}, {"name": "at", "type": "timestamp"}],
+    }  # fmt: skip
+    for lake, said in (
+        ({"key": ["id"]}, "needs the fields that order changes"),
+        ({"key": ["id"], "sequence_by": ["at"]}, "needs the field that holds the operation codes"),
+        ({"key": ["id"], "sequence_by": ["at"], "operation": "op"}, "must be an int64"),
+    ):
+        with pytest.raises(ContractError, match=said):
+            parse_contract({**raw, "lake": {"load": "cdc", **lake}}, "tests")
