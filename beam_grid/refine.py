@@ -87,6 +87,8 @@ class _Step:
     state: State
     batch: Batch
     window: WindowSpec | None = None
+    maker: Any = None
+    """The module that makes the table from landed rows: prepare(spark, table, state, batch), apply(spark, table, batch)."""
 
     @property
     def is_due(self) -> bool:
@@ -145,19 +147,29 @@ def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list
     from beam_grid.lakehouse import gold
     from beam_grid.lakehouse.tables import Batch, Table
 
-    if contract.lake.load != "append":
-        raise GridError(f"feed {contract.name}: load = {contract.lake.load!r} is not supported by this version")
     log = lake.feed(contract.name)
     commits = list(log.commits())
     steps = []
     windows = {f"gold.{window.name}": window for window in contract.windows}
-    for name in [f"silver.{contract.name}", *windows, *BRONZE]:
+    makers = silver_tables(contract)
+    for name in [*makers, *windows, *BRONZE]:
         table = Table(lake, name)
         state, window = table.state(), windows.get(name)
         marked = gold.application(table, contract, window) if window else table.application(contract.name)
         applied = max(state.applied(marked), _recorded(known, table, state, marked))
-        steps.append(_Step(table, state, Batch(log, contract, commits, min(applied, len(commits))), window))
+        batch = Batch(log, contract, commits, min(applied, len(commits)))
+        steps.append(_Step(table, state, batch, window, makers.get(name)))
     return steps
+
+
+def silver_tables(contract: Contract) -> dict[str, Any]:
+    """The silver tables of a feed in the order they are written, each with the module that makes it."""
+    from beam_grid.lakehouse import silver
+
+    name = contract.name
+    if contract.lake.load == "append":
+        return {f"silver.{name}": silver}
+    return {}
 
 
 def _recorded(known: dict[str, Any] | None, table: Table, state: State, application: str) -> int:
@@ -220,7 +232,7 @@ def _spark(master: str | None, input_bytes: int, say: Progress) -> SparkSession:
 
 
 def _run(spark: SparkSession, step: _Step, scratch: Any, say: Progress) -> None:
-    from beam_grid.lakehouse import bronze, gold, silver
+    from beam_grid.lakehouse import bronze, gold
     from runners import delta
 
     table, batch, name = step.table, step.batch, step.table.name
@@ -239,9 +251,9 @@ def _run(spark: SparkSession, step: _Step, scratch: Any, say: Progress) -> None:
             point(f"refine:made-{name}")
             bronze.apply(spark, table, batch)
         else:
-            silver.prepare(spark, table, step.state, batch)
+            step.maker.prepare(spark, table, step.state, batch)
             point(f"refine:made-{name}")
-            silver.apply(spark, table, batch)
+            step.maker.apply(spark, table, batch)
     except GridError:
         raise
     except Exception as cause:
