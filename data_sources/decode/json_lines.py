@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Set
 from typing import Any
 
 import msgspec
@@ -24,11 +25,15 @@ from data_sources.decode.casting import beyond_years, parse_dates, parse_timesta
 from data_sources.decode.debezium import unwrap
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.decode.strict import MAX_NESTING, StrictError, decode_extra, decode_record
+from data_sources.decode.unknown import is_text, to_extra
 from data_sources.records import Records
 
 _TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")
 _PIECE = 64
 _FAN_OUT = 16
+_MOST_TEXTS = 64
+_UNKNOWN_TEXTS: dict[str, frozenset[str]] = {}
+"""Per contract, names it does not declare whose text looks like a time; only saves reading a block twice."""
 
 
 def decode_json(records: Records, contract: Contract) -> Decoded:
@@ -153,12 +158,9 @@ def _decode_blocks(
             strict.extend(at[~keep].tolist())
             table, at = table.filter(pa.array(keep)), at[keep]
         declared = {f.input_name for f in contract.fields}
-        held = np.zeros(len(at), bool)
-        for name in table.column_names:
-            if name not in declared:
-                held |= table[name].is_valid().to_numpy()
+        extra, held = to_extra(table.select([name for name in table.column_names if name not in declared]))
         table = table.select([f.input_name for f in contract.fields])
-        extra, refused = _extras(records, at, held, declared)
+        extra, refused = _extras(records, at, held, declared, extra)
         table = table.append_column(EXTRA, extra)
         if refused.any():
             strict.extend(at[refused].tolist())
@@ -175,12 +177,14 @@ def _decode_blocks(
             _decode_blocks(records, piece, contract, parts, strict, sifted=True)
 
 
-def _extras(records: Records, at: np.ndarray, held: np.ndarray, declared: set[str]) -> tuple[pa.Array, np.ndarray]:
-    """What the records at `at[held]` hold beyond the contract, and a mask of those in which that is no JSON."""
+def _extras(
+    records: Records, at: np.ndarray, held: np.ndarray, declared: set[str], known: pa.Array
+) -> tuple[pa.Array, np.ndarray]:
+    """What the records hold beyond the contract, those at `at[held]` one by one; a mask of those in which it is no JSON."""
     refused = np.zeros(len(at), bool)
     if not held.any():
-        return pa.nulls(len(at), pa.string()), refused
-    extra: list[str | None] = [None] * len(at)
+        return known, refused
+    extra: list[str | None] = known.to_pylist()
     for n in np.flatnonzero(held).tolist():
         try:
             extra[n] = decode_extra(records.raw(at[n]), declared)
@@ -215,18 +219,34 @@ def _sieve(contract: Contract) -> msgspec.json.Decoder[Any]:
 def _read_block(records: Records, contract: Contract) -> pa.Table | None:
     schema = _raw_schema(contract)
     schema = schema.remove(schema.get_field_index(EXTRA))
+    texts = _UNKNOWN_TEXTS.get(contract.hash, frozenset())
     try:
-        table = pyarrow.json.read_json(
-            pa.BufferReader(records.joined()),
-            read_options=pyarrow.json.ReadOptions(block_size=max(MAX_RECORD + 1, 1 << 20)),
-            parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
-        )
+        try:
+            table = _read_json(records, schema, texts)
+        except pa.ArrowInvalid:
+            if not texts:
+                raise
+            table = _read_json(records, schema, frozenset())
+        taken = {f.name for f in table.schema if f.name not in schema.names and is_text(f.type)}
+        if taken - texts and len(texts) < _MOST_TEXTS:
+            _UNKNOWN_TEXTS[contract.hash] = texts | taken
+            table = _read_json(records, schema, taken)
         for field in schema:
             if pa.types.is_decimal(field.type):
                 table[field.name].validate(full=True)  # the reader lets 10^8 pass as a decimal(10,2)
         return table
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         return None
+
+
+def _read_json(records: Records, schema: pa.Schema, texts: Set[str]) -> pa.Table:
+    """texts: names beyond the schema that are read as text, which the reader would take for times."""
+    schema = pa.schema([*schema, *(pa.field(name, pa.string()) for name in sorted(texts))])
+    return pyarrow.json.read_json(
+        pa.BufferReader(records.joined()),
+        read_options=pyarrow.json.ReadOptions(block_size=max(MAX_RECORD + 1, 1 << 20)),
+        parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
+    )
 
 
 def _all_finite(table: pa.Table, contract: Contract) -> np.ndarray | None:

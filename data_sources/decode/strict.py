@@ -193,4 +193,12 @@ def _depth(raw: bytes) -> int:
 _READER = json.JSONDecoder(
     object_pairs_hook=_once, parse_float=_fraction, parse_int=_whole, parse_constant=_refuse, strict=True
 )
-_WRITER = json.JSONEncoder(default=float, ensure_ascii=False, sort_keys=True)
+
+
+def _number(value: Decimal) -> int | float:
+    """As a double holds it; one that is whole and exact without a fraction, so that 1, 1.0 and 1e0 read the same."""
+    number = float(value)
+    return int(number) if abs(number) < 2**53 and number == int(number) else number
+
+
+_WRITER = json.JSONEncoder(default=_number, ensure_ascii=False, sort_keys=True)
