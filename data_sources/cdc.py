@@ -27,7 +27,10 @@ def checks(contract: Contract) -> dict[str, str]:
         return {}
     found = {}
     if lake.operation is not None:
-        found[f"operation:{lake.operation}"] = f"{_quoted(lake.operation)} IN ({DELETE}, {INSERT}, {BEFORE}, {AFTER})"
+        known = f"{_quoted(lake.operation)} IN ({DELETE}, {INSERT}, {BEFORE}, {AFTER})"
+        found[f"operation:{lake.operation}"] = (
+            f"coalesce({known}, {_quoted(lake.key[0])} IS NULL)"  # a tombstone has none
+        )
     for name in lsn_fields(contract):
         found[f"lsn:{name}"] = f"regexp_full_match({_quoted(name)}, '{LSN}')"
     return found
