@@ -18,7 +18,20 @@ def built_in() -> dict[str, Contract]:
     return {p.parent.name: load_contract(p) for p in sorted(BUILT_IN.glob("*/contract.toml"))}
 
 
-def chosen(names: tuple[str, ...], contract_files: tuple[str, ...], source: str) -> list[Contract]:
+def source_of(contract: Contract, source: str) -> str:
+    """Where a feed's records are: of a broker without a topic, the contract's own topic. Raises GridError without one."""
+    if not kafka.is_broker(source):
+        return source
+    if contract.topic is None:
+        raise GridError(
+            f'feed {contract.name}: its contract names no topic; write kafka://host:port/topic, or add topic = "..."'
+        )
+    return f"{source.rstrip('/')}/{contract.topic}"
+
+
+def chosen(
+    names: tuple[str, ...], contract_files: tuple[str, ...], source: str, kafka_config: str | None = None
+) -> list[Contract]:
     """The feeds a `land` is about: those named, else those of --contract, else all built-in ones whose source is there.
 
     Raises GridError for an unknown name, with the nearest known one.
@@ -36,6 +49,9 @@ def chosen(names: tuple[str, ...], contract_files: tuple[str, ...], source: str)
     if given:
         return list(given.values())
     try:
+        if kafka.is_broker(source):
+            there = kafka.topics(source, kafka_config)
+            return [c for c in known.values() if c.topic in there]
         return [c for c in known.values() if _is_there(c, source)]
     except files.SourceError as cause:
         raise GridError(str(cause)) from cause

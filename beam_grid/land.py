@@ -164,18 +164,20 @@ def _graph_runner(options: Options, ahead: LookAhead) -> Iterator[Callable[..., 
         plan: Plan, feed: FeedLog, contract: Contract, attempt: str, commit: int, now: int, shards: int, index: str
     ) -> list[dict[str, Any]]:
         nonlocal engine
-        import apache_beam as beam
-
-        from transforms.land import MANIFEST, LandSlice
-        from transforms.read import Slice
+        from transforms.blocks import Slice
 
         root = feed.path.absolute()
         slice = Slice(contract, str(root), attempt, commit, now, shards, options.kafka_config)
         elements = [json.dumps(partition) for partition in plan.partitions]
         if options.runner == "direct":
+            ahead.watch(slice, plan)  # before Beam is loaded, which takes a while
+        import apache_beam as beam
+
+        from transforms.land import MANIFEST, LandSlice
+
+        if options.runner == "direct":
             from runners import direct
 
-            ahead.watch(slice, plan)
             with direct.runner() as (runner, pipeline_options):
                 _run_graph(beam, runner, pipeline_options, elements, LandSlice(slice, index))
         else:

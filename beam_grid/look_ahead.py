@@ -12,7 +12,7 @@ from data_sources.files import Listing, SourceError
 from data_sources.kafka import is_kafka
 
 if TYPE_CHECKING:
-    from transforms.read import Slice
+    from transforms.blocks import Slice
 
 Files = dict[str, dict[str, Any]]
 
@@ -24,13 +24,17 @@ class LookAhead:
         self._state, self._source, self._rows, self._own_globs = state, source, rows, own_globs
         self._thread = ThreadPoolExecutor(1)
         self._next: Future[tuple[Files, Listing] | None] | None = None
+        self._first = True
 
     def watch(self, slice: Slice, plan: Plan) -> None:
-        """Go on as soon as each partition of this slice has been read."""
+        """Go on as soon as each partition of this slice has been read; begin to read it now, if it is the first."""
         from transforms import read_ahead
 
         if is_kafka(self._source):
             return
+        if self._first:
+            _begin([partition["parts"] for partition in plan.partitions], slice)
+        self._first = False
         files, unread = dict(self._state.files), len(plan.partitions)
 
         def read(ends: list[dict[str, Any]]) -> None:
@@ -44,19 +48,11 @@ class LookAhead:
         read_ahead.when_read(slice.attempt, read)
 
     def _start(self, slice: Slice, files: Files) -> tuple[Files, Listing] | None:
-        from transforms.read import begin
-        from transforms.read_ahead import ROWS_AHEAD
-
         try:
             listing = list_new(self._source, slice.contract, files, self._rows, self._own_globs)
         except (SourceError, OSError):  # it is met, and told, when the slice is planned
             return None
-        rows = 0
-        for _, parts in by_partition(listing, slice.contract):
-            if rows >= ROWS_AHEAD:
-                break
-            begin(parts, slice)
-            rows += sum(part["rows"] for part in parts)
+        _begin([parts for _, parts in by_partition(listing, slice.contract)], slice)
         return files, listing
 
     def listing(self) -> Listing | None:
@@ -71,3 +67,14 @@ class LookAhead:
 
         self._thread.shutdown()
         read_ahead.forget()
+
+
+def _begin(partitions: list[list[dict[str, Any]]], slice: Slice) -> None:
+    from transforms.blocks import begin
+    from transforms.read_ahead import ROWS_AHEAD
+
+    rows = 0
+    for parts in partitions:
+        if rows < ROWS_AHEAD:
+            begin(parts, slice)
+            rows += sum(part["rows"] for part in parts)

@@ -29,6 +29,26 @@ def is_kafka(source: str) -> bool:
     return source.startswith("kafka://")
 
 
+def is_broker(source: str) -> bool:
+    """Whether the source is a broker without a topic: each feed's contract then names its own."""
+    return is_kafka(source) and not urlsplit(source).path.strip("/")
+
+
+def topics(source: str, config_file: str | None) -> set[str]:
+    """The topics a broker has; raises SourceError where it does not answer."""
+    from confluent_kafka import KafkaException
+
+    bootstrap, _ = parse_source(f"{source.rstrip('/')}/any")
+    consumer = _consumer(bootstrap, config_file)
+    try:
+        return set(consumer.list_topics(timeout=TIMEOUT_S).topics)
+    except KafkaException as cause:
+        reason = cause.args[0].str() if cause.args else str(cause)
+        raise SourceError(f"source {source}: no answer from {bootstrap} ({reason}); is the broker running?") from cause
+    finally:
+        consumer.close()
+
+
 def parse_source(source: str) -> tuple[str, str]:
     """`kafka://host:port[,host:port]/topic` to bootstrap servers and topic; SourceError otherwise."""
     parts = urlsplit(source)

@@ -21,8 +21,9 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import GlobalWindows
 
 from data_sources.records import messages
+from transforms.blocks import Slice, decode_block
 from transforms.judge import NO_TIME
-from transforms.read import Read, Slice, Tally, decode_block, judged_block
+from transforms.read import Read, Tally, judged_block
 
 RECORDS = pa.schema([("raw", pa.binary()), ("_position", pa.int64()), ("_arrival", pa.timestamp("us", "UTC"))])
 """Columns of a batch of records as they arrive: the bytes, their offset in the partition, when they arrived."""

@@ -22,10 +22,11 @@ from apache_beam.transforms.window import GlobalWindows
 
 from data_sources.contract import Contract
 from transforms.arrow import as_table
+from transforms.blocks import Slice
 from transforms.dedup import ORDER
 from transforms.drop_duplicates import DropDuplicates
 from transforms.files import write_file
-from transforms.read import ReadAndJudge, Slice
+from transforms.read import ReadAndJudge
 from transforms.seen import write_hashes
 from transforms.step import Step
 from transforms.tiles import merge_tiles

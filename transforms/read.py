@@ -5,7 +5,6 @@ blocks are decoded and ruled in threads while this one is judged (see transforms
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,18 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_sources import files, kafka
 from data_sources.contract import Contract
-from data_sources.decode.csv_lines import decode_csv
-from data_sources.decode.json_lines import decode_json
-from data_sources.decode.parquet_rows import decode_parquet
-from data_sources.records import Records
 from data_sources.snapshots import as_of_rows
 from transforms import read_ahead
 from transforms.arrow import as_batch
+from transforms.blocks import Slice, blocks, key_of
 from transforms.dedup import ORDER
-from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, apply_rules, judge, may_be_late
-from transforms.read_ahead import Blocks
+from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, judge, may_be_late
 from transforms.shard import row_hashes, split_by_shard
 from transforms.step import Step
 
@@ -33,19 +27,6 @@ PART_BITS = 40
 """Bits of `_order` that number the records of a part; the part's number stands above them."""
 
 UTC = pa.timestamp("us", "UTC")
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What every step of a slice's graph must know. now: the run's clock, microseconds since the epoch."""
-
-    contract: Contract
-    root: str
-    attempt: str
-    commit: int
-    now: int
-    shards: int
-    kafka_config: str | None = None
 
 
 class Read(NamedTuple):
@@ -79,7 +60,7 @@ class _ReadAndJudge(Step):
         partition = json.loads(element)
         tally, current = Tally(partition), None
         parts = partition["parts"]
-        for found in read_ahead.take(_key(parts, self.slice)) or _blocks(parts, self.slice):
+        for found in read_ahead.take(key_of(parts, self.slice)) or blocks(parts, self.slice):
             if isinstance(found, dict):
                 tally.ends.append(found)
                 continue
@@ -120,47 +101,6 @@ def judged_block(
     if rejected.num_rows:
         rows = _rejected_with_lineage(rejected, source, number, slice)
         yield beam.pvalue.TaggedOutput("aside", ("rejected", as_batch(rows)))
-
-
-def begin(parts: list[Any], slice: Slice) -> None:
-    """Start reading and decoding what a coming slice, alike but for its commit, will ask for."""
-    read_ahead.begin(_key(parts, slice), _blocks(parts, slice))
-
-
-def _key(parts: list[Any], slice: Slice) -> str:
-    return json.dumps([slice.root, slice.contract.hash, slice.now, parts])
-
-
-def _blocks(parts: list[Any], slice: Slice) -> Blocks:
-    """Per block (part, what decode_block makes of it); between them, where a part ended."""
-    return Blocks(_read(parts, slice), lambda found: (found[0], decode_block(found[1], found[0], slice)))
-
-
-def _read(parts: list[Any], slice: Slice) -> Iterator[tuple[Any, bool]]:
-    for part in parts:
-        if "topic" in part:
-            for block in kafka.read_partition(part, slice.kafka_config, slice.now):
-                yield (part, block), True
-            yield {"topic": part["topic"], "partition": part["partition"], "offset": part["end"]}, False
-            continue
-        for found in files.read_file(part, slice.contract):
-            yield (found, False) if isinstance(found, dict) else ((part, found), True)
-
-
-def decode_block(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, int | None]:
-    contract = slice.contract
-    source, number = (part["topic"], part["partition"]) if "topic" in part else (part["name"], None)
-    arrivals: Any = slice.now
-    if not isinstance(block, Records):
-        table, first = block
-        decoded = decode_parquet(table, first, contract)
-    else:
-        arrivals = slice.now if block.arrivals is None else block.arrivals
-        if contract.format == "csv":
-            decoded = decode_csv(block, contract, part.get("header") or [f.input_name for f in contract.fields])
-        else:
-            decoded = decode_json(block, contract)
-    return apply_rules(decoded, arrivals, contract), arrivals, source, number
 
 
 def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:

@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_of_the_readme_works(folder, kafka_broker):
     kafka_broker.create_topic(TOPIC, 2)
     generate(folder / "sent", seed=2, scale=0.05)
-    (sent,) = (folder / "sent" / "smart_meter_kafka").iterdir()
+    (sent,) = (folder / "sent" / "smart_meter_kafka").glob("smart_meter_readings_*.json")
     kafka_broker.produce(TOPIC, sent.read_bytes().splitlines()[:500])
     secrets = "".join(f"{key}={value}\n" for key, value in kafka_broker.sasl_config.items())
     (folder / "client.properties").write_text(secrets)

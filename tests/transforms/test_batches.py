@@ -24,8 +24,8 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from tests.transforms.making import contract, minute
 from transforms.arrow import as_batch, as_table, plain, plain_table
 from transforms.batches import RecordBatchCoder, shared_in_process
+from transforms.blocks import Slice
 from transforms.land import MANIFEST, LandSlice
-from transforms.read import Slice
 
 SAMPLE = pa.table(
     {

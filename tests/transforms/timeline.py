@@ -27,9 +27,9 @@ from data_sources.contract import Contract
 from tests.transforms.making import minute
 from transforms.arrow import as_batch, as_table
 from transforms.batches import RecordBatchCoder
+from transforms.blocks import Slice
 from transforms.drop_duplicates import DropDuplicates
 from transforms.judge_stream import RECORDS, JudgeStream
-from transforms.read import Slice
 from transforms.windowed import WindowedTiles
 
 EACH_BATCH = Repeatedly(AfterCount(1))
