@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from beam_grid.errors import GridError
 from beam_grid.landing import FATES, FeedLog, Lake, utc_now
 from beam_grid.report import examples
 from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
+from beam_grid.report.panels import Panel, Panels, panels
+from beam_grid.report.sample import Sample, sample
 from beam_grid.report.suspects import Suspects, applies, suspects
 from beam_grid.report.words import as_time, plural, printable, without_secrets
 from transforms.judge import DELAY_BOUNDS_S
@@ -31,6 +34,7 @@ SHOWN_COMMITS = 30
 SHOWN_RULES = 40
 SHOWN_CONFLICTS = 5
 SHOWN_PROBLEMS = 50
+SHOWN_HIGHLIGHTS = 2
 
 _SOFTWARE = ("beam-grid", "apache-beam", "pyarrow", "duckdb", "polars", "deltalake", "pyspark", "delta-spark")
 
@@ -88,14 +92,45 @@ class FeedReport:
     problems_more: int
     windows: list[WindowTable]
     load: Load | None
+    panels: list[Panels]
+    sample: Sample | None
     suspects: list[Suspects]
     newest_commits: list[dict[str, Any]]
     has_meters: bool
+    watermark: datetime | None
+    extra: int
+    suggest: str
     notes: list[str]
 
     @property
     def has_tables(self) -> bool:
         return self.refined > 0
+
+    @property
+    def highlights(self) -> list[tuple[Panels, Panel]]:
+        """For an overview: measures that say more than how many records came, where the load is but that."""
+        if self.load is not None and self.load.function == "sum":
+            return []
+        for shown in sorted(self.panels, key=lambda shown: not shown.few):
+            telling = [(shown, panel) for panel in shown.panels if panel.measure.function not in ("count", "first")]
+            if telling:
+                return telling[:SHOWN_HIGHLIGHTS]
+        return []
+
+    @property
+    def days(self) -> bool:
+        """Whether event times are dates."""
+        return self.contract.field(self.contract.event_time).type == "date"
+
+    @property
+    def provisional(self) -> int:
+        """Windows that may still change."""
+        return sum(table.provisional for table in self.windows)
+
+    @property
+    def unaccounted(self) -> int:
+        fates = self.fates
+        return fates["read"] - fates["landed"] - fates["duplicates"] - fates["late"] - fates["rejected"]
 
 
 @dataclass(frozen=True)
@@ -152,10 +187,11 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
     nothing: dict[str, examples.Reject] = {}
     instances = _try(notes, "examples of rejects", nothing, lambda: examples.rejects(feed, commits, shown))
     fates = {fate: sum(commit["fates"][fate] for commit in commits) for fate in FATES}
-    checks = _checks(lake, feed, commits, found, refined, notes)
+    checks = _checks(lake, feed, contract, commits, found, refined, notes)
     windows: list[WindowTable] = (
         _try(notes, "window tables", [], lambda: window_tables(lake, contract)) if refined else []
     )
+    drawn = _try(notes, "load over time", None, lambda: load(lake, contract, windows)) if windows else None
     meters = applies(contract)
     return FeedReport(
         name=name,
@@ -178,12 +214,37 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         problems=[printable(problem, 400) for problem in problems[:SHOWN_PROBLEMS]],
         problems_more=max(0, len(problems) - SHOWN_PROBLEMS),
         windows=windows,
-        load=_try(notes, "load over time", None, lambda: load(lake, contract, windows)) if windows else None,
+        load=drawn,
+        panels=_panels(lake, contract, windows, drawn, notes),
+        sample=_sample(lake, contract, found, notes) if refined and not contract.windows else None,
         suspects=_try(notes, "suspects", [], lambda: suspects(lake, contract)) if refined and meters else [],
         newest_commits=[_commit_row(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
         has_meters=meters,
+        watermark=as_time(commits[-1]["watermark"]) if commits else None,
+        extra=sum(commit.get("extra", 0) for commit in commits),
+        suggest=f"beam-grid contracts suggest {shlex.quote(name)} --lake {shlex.quote(printable(lake.path, 400))}",
         notes=notes,
     )
+
+
+def _panels(
+    lake: Lake, contract: Contract, tables: list[WindowTable], drawn: Load | None, notes: list[str]
+) -> list[Panels]:
+    """The charts of each window table, without the measure that is drawn large where that is split alike."""
+    found = []
+    for table in tables:
+        by = table.spec.by[0] if table.spec.by else None
+        large = drawn.measure if drawn and drawn.table == table.name and drawn.by == by else None
+        charts = _try(notes, f"charts of {table.name}", None, lambda: panels(lake, contract, table, large))  # noqa: B023
+        if charts is not None:
+            found.append(charts)
+    return found
+
+
+def _sample(lake: Lake, contract: Contract, found: dict[str, Any] | None, notes: list[str]) -> Sample | None:
+    if f"silver.{contract.name}" not in (found or {"tables": {}})["tables"]:
+        return None
+    return _try(notes, f"rows of silver.{contract.name}", None, lambda: sample(lake, contract))
 
 
 def _try(notes: list[str], what: str, otherwise: T, ask: Callable[[], T]) -> T:
@@ -198,6 +259,7 @@ def _try(notes: list[str], what: str, otherwise: T, ask: Callable[[], T]) -> T:
 def _checks(
     lake: Lake,
     feed: FeedLog,
+    contract: Contract,
     commits: list[dict[str, Any]],
     found: dict[str, Any] | None,
     refined: int,
@@ -218,8 +280,9 @@ def _checks(
         return checks
     held = {fate: sum(commit["fates"][fate] for commit in commits[:refined]) for fate in FATES}
     name = feed.name.replace("'", "''")
+    silver = (f"silver.{feed.name}", held["landed"] - held["superseded"], "landed − superseded", "")
     for table, due, words, where in (
-        (f"silver.{feed.name}", held["landed"] - held["superseded"], "landed − superseded", ""),
+        *([silver] if contract.lake.load == "append" else []),  # others merge what landed: no such equation
         ("bronze.rejected", held["rejected"], "rejected", f" WHERE feed = '{name}'"),
         ("bronze.late", held["late"], "late", f" WHERE feed = '{name}'"),
     ):
@@ -282,6 +345,7 @@ def _delays(commits: list[dict[str, Any]], contract: Contract, late: int) -> Del
             from_file = "path" in end
             whole |= from_file and contract.file_order == "none"
             ordered |= not from_file or contract.file_order == "name"
+    ordered &= contract.lake.load == "append"  # changes and master data are never late
     return Delays(counts, contract.lateness.total_seconds() if ordered else None, late, whole)
 
 

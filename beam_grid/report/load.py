@@ -7,7 +7,7 @@ with a sum, in total; else the same with a count. Values of windows that overlap
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse.query import query
@@ -17,6 +17,8 @@ from data_sources.durations import micros
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract, Measure, WindowSpec
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FEW = 8
 """Groups a chart can tell apart."""
@@ -85,7 +87,7 @@ def window_tables(lake: Lake, contract: Contract) -> list[WindowTable]:
         row = query(
             lake,
             "SELECT count(*) AS n, coalesce(sum(CASE WHEN final THEN 0 ELSE 1 END), 0) AS open, "
-            f"min(window_start) AS first, max(window_end) AS last FROM {_table(window)}",
+            f"min(window_start) AS first, max(window_end) AS last FROM {table_of(window)}",
         ).to_pylist()[0]
         found.append(WindowTable(f"gold.{window.name}", window, row["n"], row["open"], row["first"], row["last"]))
     return found
@@ -108,29 +110,29 @@ def load(lake: Lake, contract: Contract, tables: list[WindowTable]) -> Load | No
 
 
 def _groups(lake: Lake, window: WindowSpec, by: str) -> int:
-    return int(query(lake, f"SELECT DISTINCT {quoted(by)} AS g FROM {_table(window)} LIMIT {FEW + 1}").num_rows)
+    return int(query(lake, f"SELECT DISTINCT {quoted(by)} AS g FROM {table_of(window)} LIMIT {FEW + 1}").num_rows)
 
 
 def _series(lake: Lake, contract: Contract, table: WindowTable, measure: Measure, by: str | None) -> Load:
     window = table.spec
     overlapping = window.size > window.step
-    step, at, since = _step(table)
+    step, at, since = steps_of(table, MOST_STEPS)
     counting = next((m.name for m in window.parsed if m.function == "count" and m.argument is None), None)
     key = f"{quoted(by)}" if by else "'all'"
     rows = query(
         lake,
         f"SELECT {at} AS at, {key} AS g, sum({quoted(measure.name)}) AS v, "
         f"{f'sum({quoted(counting)})' if counting else 'NULL'} AS n, "
-        f"max(CASE WHEN final THEN 0 ELSE 1 END) AS open FROM {_table(window)} {since}GROUP BY 1, 2 ORDER BY 1, 2",
+        f"max(CASE WHEN final THEN 0 ELSE 1 END) AS open FROM {table_of(window)} {since}GROUP BY 1, 2 ORDER BY 1, 2",
     ).to_pylist()
-    starts = _steps([row["at"] for row in rows], step)
+    starts = steps([row["at"] for row in rows], step)
     index: dict[datetime | None, int] = {start: n for n, start in enumerate(starts)}
     series: dict[str, list[float | None]] = {}
     counts: dict[str, int] = {}
     provisional = [False] * len(starts)
     for row in rows:
         name, n = "(none)" if row["g"] is None else printable(row["g"], 24), index[as_time(row["at"])]
-        value = _finite(row["v"])
+        value = finite(row["v"])
         values = series.setdefault(name, [None] * len(starts))
         values[n] = value if values[n] is None else values[n] + (value or 0)  # type: ignore[operator]
         counts[name] = counts.get(name, 0) + int(row["n"] or 0)
@@ -150,23 +152,26 @@ def _group(name: str, values: list[float | None], starts: list[datetime], n: int
     return Group(name, sum(v for v, _ in known), n, peak, at)
 
 
-def _step(table: WindowTable) -> tuple[int, str, str]:
-    """The width of a step in seconds, the SQL that gives a window's step, and the WHERE that bounds their number."""
+def steps_of(table: WindowTable, most: int) -> tuple[int, str, str]:
+    """The width of a step in seconds, the SQL that gives a window's step, and the WHERE that bounds their number.
+
+    Windows that do not overlap are put together into wider steps; of those that overlap every n-th is taken.
+    """
     window = table.spec
     own = micros(window.step) // 1_000_000
     assert table.first is not None and table.last is not None
     span = int((table.last - table.first).total_seconds())
-    if span <= own * MOST_STEPS:
+    if span <= own * most:
         return own, "window_start", ""
-    if window.size > window.step:
-        since = table.last - window.size - MOST_STEPS * window.step
-        return own, "window_start", f"WHERE window_start > TIMESTAMP '{since:%Y-%m-%dT%H:%M:%S}Z' "
-    wide = [s for s in _NICE if s % own == 0 and span <= s * MOST_STEPS]
-    step = wide[0] if wide else own * -(-span // (own * MOST_STEPS))
-    return step, f"date_bin(INTERVAL '{step} seconds', window_start, TIMESTAMP '1970-01-01T00:00:00Z')", ""
+    overlap = window.size > window.step
+    wide = [s for s in _NICE if s % own == 0 and span <= s * most]
+    step = wide[0] if wide else own * -(-span // (own * most))
+    origin = _EPOCH + timedelta(microseconds=micros(window.offset) % micros(window.step))
+    at = f"date_bin(INTERVAL '{step} seconds', window_start, TIMESTAMP '{origin:%Y-%m-%dT%H:%M:%S}Z')"
+    return (step, "window_start", f"WHERE window_start = {at} ") if overlap else (step, at, "")
 
 
-def _steps(seen: list[Any], step: int) -> list[datetime]:
+def steps(seen: list[Any], step: int) -> list[datetime]:
     """Every step from the first to the last, those without windows too."""
     times = [t for t in map(as_time, seen) if t is not None]
     if not times:
@@ -175,14 +180,14 @@ def _steps(seen: list[Any], step: int) -> list[datetime]:
     return [first + n * width for n in range((max(times) - first) // width + 1)]
 
 
-def _finite(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
     if value is None:
         return None
     number = float(value)
     return number if abs(number) != float("inf") and number == number else None
 
 
-def _table(window: WindowSpec) -> str:
+def table_of(window: WindowSpec) -> str:
     return f"gold.{quoted(window.name)}"
 
 

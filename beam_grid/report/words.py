@@ -41,8 +41,8 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.0f} %" if percent in (0, 100) else f"{percent:.1f} %"
 
 
-def number(value: Any) -> str:
-    """A measured value, with as many digits as help: 12,345 or 12.3 or 0.0123."""
+def number(value: Any, digits: int = 3) -> str:
+    """A measured value, with as many digits as help: 12,345 or 12.3 or 0.0123; `digits` for values below 100."""
     if value is None:
         return "–"
     value = float(value)
@@ -50,7 +50,7 @@ def number(value: Any) -> str:
         return str(value)
     if value == 0 or abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.{max(digits, 4)}g}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
 def as_time(value: Any) -> datetime | None:
@@ -90,7 +90,7 @@ def duration(length: timedelta | float) -> str:
 
 def step(seconds: int) -> str:
     """A step in words that go after `per` or `greatest`: `hour`, `15 min`."""
-    return {60: "minute", 3600: "hour", 86400: "day"}.get(seconds) or duration(seconds)
+    return {60: "minute", 3600: "hour", 86400: "day", 7 * 86400: "week"}.get(seconds) or duration(seconds)
 
 
 def printable(value: Any, limit: int = 200) -> str:
