@@ -25,9 +25,7 @@ def make(folder: Path, readings: int, seed: int = 7) -> int:
     generate(folder / "clean", seed=seed, days=math.ceil(readings / READINGS_A_DAY))
     rng, written = np.random.default_rng(seed), 0
     (folder / "source").mkdir(parents=True)
-    for path in sorted((folder / "clean").rglob("*.json")):
-        if path.name == "truth.json":
-            continue
+    for path in sorted((folder / "clean").rglob("smart_meter_readings_*.json")):
         lines = path.read_bytes().splitlines(keepends=True)
         copied = rng.choice(len(lines), int(len(lines) * COPIES), replace=False)
         at = np.concatenate([np.arange(len(lines)), copied + rng.integers(1, APART, len(copied)) + 0.5])

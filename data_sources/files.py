@@ -36,8 +36,8 @@ BLOCK = 8 << 20
 
 ENDINGS = {"json": (".json", ".jsonl", ".ndjson"), "csv": (".csv", ".txt"), "parquet": (".parquet",)}
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
-NOT_DATA = {"truth.json"}
-"""Files beside generated data that hold what a run should count, not records."""
+NOT_DATA = {"truth.json", "sample_message.json", "sample_telemetry.json", "cdc_update_pair_example.json"}
+"""Files beside generated data that hold what a run should count, or show one record of a file beside them."""
 
 
 class SourceError(ValueError):

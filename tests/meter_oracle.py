@@ -30,9 +30,9 @@ ZERO = datetime.min.replace(tzinfo=UTC)
 
 
 def log_of(out: Path) -> list[bytes]:
-    """Every line of the sorted files, without its line break; a line that is not ended, or empty, fails."""
+    """Every line of the log's sorted files, without its line break; a line that is not ended, or empty, fails."""
     lines = []
-    for path in sorted((out / "smart_meter_kafka").iterdir()):
+    for path in sorted((out / "smart_meter_kafka").glob("smart_meter_*.json")):
         *whole, rest = path.read_bytes().split(b"\n")
         assert rest == b"", f"{path.name} ends without a line break"
         assert all(whole), f"{path.name} has an empty line"

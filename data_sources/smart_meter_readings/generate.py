@@ -20,12 +20,16 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from data_sources.output import emptied, whole_file
 from data_sources.registry import meters
 from data_sources.smart_meter_readings.messy import damage, disturb
 from data_sources.truth import record, withdraw
 
 FEED = "smart_meter_readings"
 FOLDER = "smart_meter_kafka"
+SAMPLE = "sample_message.json"
+STREAM = "smart_meter_stream.json"
+STREAM_RECORDS = 500
 FIRST_DAY = datetime(2025, 6, 15, tzinfo=UTC)
 THEFT_SHARE = 0.05
 SPIKE_SHARE = 0.03
@@ -46,12 +50,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, messy: bool = False) -> dict[str, int]:
-    """Write `out/smart_meter_kafka/smart_meter_readings_YYYY-MM-DD.json` and `out/truth.json`.
+    """Write `out/smart_meter_kafka/smart_meter_readings_YYYY-MM-DD.json`, the stream after them and `out/truth.json`.
 
     One file per day of arrival from 2025-06-15 (UTC); sorted by name they are one log. Every meter has
     `round(96 * scale)` readings a day (at least one), evenly spaced, so scale 1 is 96,000 rows a day. With
-    `messy`, stragglers arrive after the last midnight: one file more than `days`. Earlier files of this feed
-    in the folder are replaced, other feeds' entries in `truth.json` are kept.
+    `messy`, stragglers arrive after the last midnight: one file more than `days`. Last in the log comes
+    `smart_meter_stream.json`: 500 clean readings of the next quarter hour, whatever the scale;
+    `sample_message.json` is its first line, outside the log. Earlier files of this feed in the folder are
+    replaced, other feeds' entries in `truth.json` are kept.
 
     Returns read, rejected, late, `landed - superseded`, `duplicates + superseded` and conflicts, in
     records (conflicts: in keys), as an out-of-orderness of 10 minutes, an allowed lateness of 1 hour and rule
@@ -65,16 +71,12 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
     out.mkdir(parents=True, exist_ok=True)
     withdraw(out, FEED)
 
-    folder = out / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    for pattern in (f"{FEED}_????-??-??.json", f".{FEED}_????-??-??.json.part"):
-        for stale in folder.glob(pattern):
-            stale.unlink()
+    folder = emptied(out / FOLDER, f"{FEED}_????-??-??.json", STREAM, SAMPLE)
 
     tally = Tally()
     waiting: pl.DataFrame | None = None
     for day in range(days):
-        with _DayFile(folder, day) as file:
+        with whole_file(folder / _day_name(day)) as file:
             for first in range(0, per_day, _CHUNK_INTERVALS):
                 last = min(first + _CHUNK_INTERVALS, per_day)
                 rng = np.random.default_rng([seed, 1, day, first])
@@ -90,10 +92,15 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
                     as_records(here).write_ndjson(file)
                 tally.add(here)
     if waiting is not None and waiting.height:
-        with _DayFile(folder, days) as file:
+        with whole_file(folder / _day_name(days)) as file:
             here, _ = _arrived([waiting], (days + 1) * _DAY_MS)
             _write_damaged(file, here, np.random.default_rng([seed, 3, days]))
             tally.add(here)
+    stream = _stream(seed, days)
+    for name, rows in ((STREAM, stream), (SAMPLE, stream.head(1))):
+        with whole_file(folder / name) as file:
+            as_records(rows).write_ndjson(file)
+    tally.add(stream)
 
     counts = tally.counts()
     record(out, FEED, {**counts, "rejected_by_cause": tally.causes})
@@ -280,9 +287,28 @@ def _base(seed: int, rng: np.random.Generator, day: int, interval: Ints, per_day
     rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter])
     previous_ms = event_ms - np.repeat(start - _start_ms(day, interval - 1, per_day), _METERS)
     record = (day * per_day + interval[0]) * _METERS + np.arange(len(meter))
+    return _undisturbed(rows, record).with_columns(
+        pl.Series("_opens_window", event_ms // _WINDOW_MS > previous_ms // _WINDOW_MS),
+    )
+
+
+def _stream(seed: int, days: int) -> pl.DataFrame:
+    """Readings of 500 meters, evenly spaced over the quarter hour after the last midnight.
+
+    None is late, and none is a copy: all that was read before and not rejected was measured before that midnight.
+    """
+    rng = np.random.default_rng([seed, 5, days])
+    meter = rng.permutation(_METERS)[:STREAM_RECORDS]
+    step_ms = _WINDOW_MS // STREAM_RECORDS
+    event_ms = int(FIRST_DAY.timestamp()) * 1000 + days * _DAY_MS + np.arange(STREAM_RECORDS) * step_ms
+    rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter])
+    return _undisturbed(rows, np.arange(STREAM_RECORDS))
+
+
+def _undisturbed(rows: pl.DataFrame, record: Ints) -> pl.DataFrame:
+    """Readings with the labels that `Tally` counts by: each sent once, in time and whole."""
     return rows.with_columns(
         pl.Series("_record", record),
-        pl.Series("_opens_window", event_ms // _WINDOW_MS > previous_ms // _WINDOW_MS),
         pl.col("_event_ms").alias("_arrival_ms"),
         pl.lit(0, pl.Int64).alias("_version"),
         pl.lit(0, pl.UInt8).alias("_damage"),
@@ -312,22 +338,8 @@ def _write_damaged(file: BinaryIO, rows: pl.DataFrame, rng: np.random.Generator)
     file.writelines(damage(lines.getvalue(), rows["_damage"].to_numpy(), rng))
 
 
-class _DayFile:
-    """A day's file under a hidden name, renamed when it is whole: no source picks up half a file."""
-
-    def __init__(self, folder: Path, day: int) -> None:
-        date = (FIRST_DAY + timedelta(days=day)).date()
-        self._path = folder / f"{FEED}_{date.isoformat()}.json"
-        self._part = folder / f".{self._path.name}.part"
-
-    def __enter__(self) -> BinaryIO:
-        self._file = self._part.open("wb")
-        return self._file
-
-    def __exit__(self, error: object, *_: object) -> None:
-        self._file.close()
-        if error is None:
-            self._part.rename(self._path)
+def _day_name(day: int) -> str:
+    return f"{FEED}_{(FIRST_DAY + timedelta(days=day)).date().isoformat()}.json"
 
 
 def _readings_per_day(scale: float) -> int:

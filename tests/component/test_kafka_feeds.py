@@ -22,9 +22,8 @@ FEEDS = ("pumps", "valves", "ledger_changes")
 def toml(feed: str) -> str:
     change = feed == "ledger_changes"
     lake = '[lake]\nload = "cdc"\nkey = ["id"]\noperation = "op"\nsequence_by = ["n", "op"]\n'
-    keyed = (
-        '[dedup]\nkey = ["id", "at"]\n[[windows]]\nname = "%s_5min"\nsize = "5m"\nmeasures = { n = "count()" }\n' % feed
-    )  # noqa: UP031
+    measures = 'measures = { n = "count()" }\n'
+    keyed = f'[dedup]\nkey = ["id", "at"]\n[[windows]]\nname = "{feed}_5min"\nsize = "5m"\n{measures}'
     return (
         f'name = "{feed}"\nformat = "json"\ntopic = "grid.{feed}"\nevent_time = "at"\nout_of_orderness = "10m"\n'
         'allowed_lateness = "20m"\nidle_timeout = "15m"\n'

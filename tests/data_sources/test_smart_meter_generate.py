@@ -35,14 +35,33 @@ def test_clean_files_hold_every_reading_once_in_order(tmp_path, scale, days, row
     counts = generate(tmp_path, scale=scale, days=days)
     found, on_time = judge(log_of(tmp_path))
     assert truth_of(tmp_path) == found
-    assert counts["read"] == counts["landed - superseded"] == rows == len({record["event_id"] for record in on_time})
+    assert counts["read"] == counts["landed - superseded"] == rows + 500
+    assert len({record["event_id"] for record in on_time}) == rows + 500
     times = [record["time"] for record in on_time]
     assert times == sorted(times)
-    assert set(Counter(record["meter_id"] for record in on_time).values()) == {rows // 1000}
-    days_seen = {f"smart_meter_readings_{time.date()}.json" for time in times}
-    assert {path.name for path in (tmp_path / "smart_meter_kafka").iterdir()} == days_seen
+    assert set(Counter(record["meter_id"] for record in on_time[:rows]).values()) == {rows // 1000}
+    days_seen = {f"smart_meter_readings_{time.date()}.json" for time in times[:rows]}
+    stream = {"smart_meter_stream.json", "sample_message.json"}
+    assert {path.name for path in (tmp_path / "smart_meter_kafka").iterdir()} == days_seen | stream
     assert len(days_seen) == days
     assert min(times).date().isoformat() == "2025-06-15"
+
+
+@pytest.mark.parametrize("messy", [False, True])
+def test_the_stream_goes_on_where_the_files_end_and_all_of_it_lands(tmp_path, messy):
+    generate(tmp_path, seed=3, scale=0.05, days=2, messy=messy)
+    folder = tmp_path / "smart_meter_kafka"
+    stream = (folder / "smart_meter_stream.json").read_bytes().splitlines(keepends=True)
+    assert len(stream) == 500
+    assert (folder / "sample_message.json").read_bytes() == stream[0]
+    lines = log_of(tmp_path)
+    assert [line + b"\n" for line in lines[-500:]] == stream
+    _, before = judge(lines[:-500])
+    found, on_time = judge(lines)
+    assert len(on_time) == len(before) + 500
+    assert min(record["time"] for record in on_time[-500:]) > max(record["time"] for record in before)
+    assert len({record["meter_id"] for record in on_time[-500:]}) == 500
+    assert truth_of(tmp_path) == found
 
 
 def test_a_record_looks_as_the_feed_says(tmp_path):
@@ -107,7 +126,7 @@ def test_same_seed_same_bytes_and_another_seed_others(tmp_path, messy):
 def test_more_days_only_add_files(tmp_path):
     generate(tmp_path / "one", scale=0.05, days=1)
     generate(tmp_path / "two", scale=0.05, days=2)
-    assert log_of(tmp_path / "two")[:5000] == log_of(tmp_path / "one")
+    assert log_of(tmp_path / "two")[:5000] == log_of(tmp_path / "one")[:5000]
 
 
 def test_every_kind_of_mess_is_there(tmp_path):
@@ -147,7 +166,7 @@ def test_every_kind_of_mess_is_there(tmp_path):
 
 def test_copies_cross_the_boundary_between_files(tmp_path):
     generate(tmp_path, scale=0.25, days=2, messy=True)
-    paths = sorted((tmp_path / "smart_meter_kafka").iterdir())
+    paths = sorted((tmp_path / "smart_meter_kafka").glob("smart_meter_readings_*.json"))
     keys = [{record["event_id"] for record in map(decode, path.read_bytes().splitlines()) if record} for path in paths]
     assert len(keys) == 3
     assert len(keys[0] & keys[1]) > 30
@@ -188,7 +207,7 @@ def test_other_feeds_keep_their_truth_and_old_files_go(tmp_path):
     generate(tmp_path, scale=0.05, days=1)
     truth = json.loads((tmp_path / "truth.json").read_text())
     assert truth["billing_transactions"] == {"read": 400}
-    assert truth["smart_meter_readings"]["read"] == 5000 == len(log_of(tmp_path))
+    assert truth["smart_meter_readings"]["read"] == 5500 == len(log_of(tmp_path))
 
 
 @pytest.mark.parametrize(
