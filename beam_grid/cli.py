@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def _land_options(command: Any) -> Any:
         [
             click.argument("feeds", nargs=-1, metavar="[FEED...]"),
             click.option(
-                "--source", required=True, metavar="S", help="A file, folder or glob, or kafka://host:port/topic."
+                "--source", required=True, metavar="S", help="A file, folder or glob, or kafka://host:port[/topic]."
             ),
             LAKE,
             click.option(
@@ -165,14 +166,15 @@ def _land(
     from beam_grid.land import Options, land
     from beam_grid.landing import Lake
 
-    chosen = known.chosen(feeds, contracts, source)
+    chosen = known.chosen(feeds, contracts, source, given.get("kafka_config"))
+    sources = {contract.name: known.source_of(contract, source) for contract in chosen}
     if not chosen:
         raise GridError(
             f"source {source}: holds nothing that a known feed's files or topic match; name the feed or give --contract FILE"
         )
     lake = Lake.open(lake_path)
     options = Options(
-        source=source,
+        source=source,  # of each feed its own
         own_globs=len(chosen) > 1 or not (feeds or contracts),
         command=_command(),
         spark_master=spark_master or "local[2]",
@@ -186,7 +188,7 @@ def _land(
                 def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
                     progress.at(done.fates["read"], note=f"commit {done.commits}")
 
-                landed = land(lake, contract, options, at)
+                landed = land(lake, contract, replace(options, source=sources[contract.name]), at)
             _tell(landed, contract, lake)
             code = max(code, 1 if landed.problems else 0)
     return code
@@ -272,16 +274,32 @@ def inspect(what: str, lake: str, feed: str | None, form: str) -> None:
 
 @cli.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE...]")
-@click.option("--out", required=True, metavar="DIR", help="Folder for the data; truth.json is written beside it.")
+@click.option("--out", metavar="DIR", help="Folder for the data; truth.json is written beside it.")
 @click.option("--seed", type=int, default=42, show_default=True)
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Times the readings of a day.")
 @click.option("--days", type=int, default=1, show_default=True)
 @click.option("--messy", is_flag=True, help="Add duplicates, disorder, late, future and broken records.")
-def generate(sources: tuple[str, ...], out: str, **given: Any) -> None:
-    """Make sample data and the truth a run should count."""
+@click.option("--spec", metavar="FILE", help="Generate a stream by this spec (TOML).")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Stream: records a second.")
+@click.option("--for", "seconds", type=_Duration(), metavar="20s", help="Stream: how long.")
+@click.option("--rows", type=click.IntRange(1), metavar="N", help="Stream: how many records.")
+@click.option("--format", "form", type=click.Choice(["json", "parquet"]), help="Stream: kind of files; json.")
+@click.option("--records-per-file", type=click.IntRange(1), metavar="N", help="Stream: instead of the spec's.")
+@click.option("--kafka", metavar="HOST:PORT", help="Stream: send to the spec's topic instead of files.")
+def generate(
+    sources: tuple[str, ...], out: str | None, seed: int, scale: float, days: int, messy: bool, **streaming: Any
+) -> None:
+    """Make sample data and the truth a run should count, or a stream of it by a spec."""
     from beam_grid.generate import generate as make
+    from beam_grid.generate import stream
 
-    for name, counts in make(sources, Path(out), **given).items():
+    if any(value is not None for value in streaming.values()):
+        for line in stream(sources, out, seed=seed, scale=scale, days=days, messy=messy, **streaming):
+            say(line)
+        return
+    if out is None:
+        raise GridError("generate: give --out DIR, the folder for the data")
+    for name, counts in make(sources, Path(out), seed=seed, scale=scale, days=days, messy=messy).items():
         say(f"{name}: {counts['read']:,} records in {out}, truth in {Path(out) / 'truth.json'}")
 
 
@@ -308,17 +326,18 @@ def maintain(lake: str, spark_master: str | None) -> None:
 @click.option("--out", required=True, metavar="FILE.html", help="Where the report is written.")
 @click.option("--open", "open_it", is_flag=True, help="Show it in the browser.")
 def report(lake: str, out: str, open_it: bool) -> None:
-    """Write one self-contained HTML file on what was read and what came of it."""
+    """Write self-contained HTML on what was read and what came of it; of many feeds, a page each beside it."""
     from beam_grid.landing import Lake
     from beam_grid.report import write_report
 
     path = Path(out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_report(Lake.open(lake, create=False), path, command=_command())
+        pages = write_report(Lake.open(lake, create=False), path, command=_command())
     except OSError as cause:
         raise GridError(f"report {out}: cannot be written ({cause.strerror or cause})") from cause
-    say(f"report: {path}")
+    beside = f" and {len(pages) - 1} pages beside it, one a feed" if len(pages) > 1 else ""
+    say(f"report: {path}{beside}")
     if open_it:
         click.launch(path.absolute().as_uri())
 
@@ -405,6 +424,22 @@ def contracts_show(feed: str, form: str, path: str | None) -> None:
         path = feed
     contract = load_contract(path) if path else chosen((feed,), (), "")[0]
     click.echo({"md": faces.markdown, "ddl": faces.ddl, "arrow": faces.arrow}[form](contract))
+
+
+@contracts.command("suggest")
+@click.argument("feed")
+@LAKE
+def contracts_suggest(feed: str, lake: str) -> None:
+    """Contract lines that would adopt the unknown fields which landed in _extra."""
+    from beam_grid.landing import Lake
+    from beam_grid.suggest import lines, unknown_fields
+
+    opened = Lake.open(lake, create=False)
+    fields = unknown_fields(opened, feed)
+    if not fields:
+        say(f"{feed}: no unknown fields have landed")
+        return
+    click.echo(lines(opened.feed(feed).contract(), fields), nl=False)
 
 
 @contracts.command("check")

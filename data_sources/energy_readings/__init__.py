@@ -1,0 +1,1 @@
+"""Source `energy_readings`: see NOTES.md."""

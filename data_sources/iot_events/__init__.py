@@ -1,0 +1,1 @@
+"""Source `iot_events`: see NOTES.md."""

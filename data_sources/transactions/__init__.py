@@ -1,0 +1,1 @@
+"""Source `transactions`: see NOTES.md."""

@@ -1,0 +1,36 @@
+"""What generators promise is what runs count: every source, messy, over fifty seeds, in slices of many sizes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from beam_grid.feeds import built_in
+from beam_grid.generate import sources
+from data_sources import truth
+from tests.landed_truth import landed_truth
+
+SEEDS = 50
+EACH = 4
+"""Of four seeds each source has one."""
+
+SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_the_ledger_is_the_truth(seed: int, tmp_path: Path) -> None:
+    chosen = [name for n, name in enumerate(sources()) if (n + seed) % EACH == 0]
+    assert chosen
+    for name in chosen:
+        module = importlib.import_module(f"data_sources.{name}.generate")
+        module.generate(tmp_path / "data", seed=seed, scale=SCALES.get(name, 0.5), messy=True)
+        promised = truth.read(tmp_path / "data")[name]
+        found = landed_truth(tmp_path / "data", name, tmp_path / "lake", slice_rows=(499, 2_003, 100_000)[seed % 3])
+        assert {k: v for k, v in found.items() if k in promised} == promised, name
+        assert set(truth.COUNTS) <= set(promised) and promised["read"] > 0
+
+
+def test_every_source_has_a_contract_and_every_built_in_contract_a_source() -> None:
+    assert set(sources()) == set(built_in())
