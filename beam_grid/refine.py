@@ -164,11 +164,19 @@ def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list
 
 def silver_tables(contract: Contract) -> dict[str, Any]:
     """The silver tables of a feed in the order they are written, each with the module that makes it."""
-    from beam_grid.lakehouse import silver
+    from beam_grid.lakehouse import cdc_current, cdc_deleted, cdc_history, scd2, silver
 
     name = contract.name
     if contract.lake.load == "append":
         return {f"silver.{name}": silver}
+    if contract.lake.load == "cdc":
+        return {
+            f"silver.{name}_deleted": cdc_deleted,
+            f"silver.{name}": cdc_current,
+            cdc_history.name_of(contract): cdc_history,
+        }
+    if contract.lake.load == "scd2":
+        return {f"silver.{name}": scd2}
     return {}
 
 

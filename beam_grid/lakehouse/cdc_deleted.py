@@ -1,0 +1,51 @@
+"""silver.FEED_deleted: the last delete of each key that ever was deleted, with the row as the delete had it.
+
+    arrives   delete 5, then update 4      the row stays deleted: 4 is before 5
+    arrives   delete 5, then insert 7      the row is back; its tombstone stays and stands in nobody's way
+
+Tombstones are kept for ever: a change may arrive however late (nothing of a CDC feed is late), and one that came
+after its tombstone had gone would bring a deleted row back. They cost a row a deleted key.
+
+Written before silver.FEED, which asks it; a run cut off between the two leaves it ahead, never behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beam_grid.lakehouse.sequence import (
+    arranged,
+    key_bounds,
+    last_changes,
+    make,
+    merge_sql,
+    row_entries,
+    table_schema,
+)
+from beam_grid.lakehouse.tables import Batch, State, Table, append, quoted, transaction
+from data_sources.cdc import DELETE
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:
+    """Make the table, or bring its columns up to the contract."""
+    contract = batch.contract
+    make(spark, table, state, contract, table_schema(contract), contract.lake.key[:4])
+
+
+def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
+    """Take in the batch's deletes in one Delta transaction."""
+    if not batch.files("rows"):
+        return
+    contract = batch.contract
+    rows = last_changes(spark, batch, f"{quoted(str(contract.lake.operation))} = {DELETE}")
+    application = table.application(contract.name)
+    if not batch.applied:
+        append(arranged(rows, batch, contract.lake.key), table, application, batch.target)
+        return
+    rows.createOrReplaceTempView("cdc_source")
+    bounds = key_bounds(row_entries(batch.new), contract)
+    with transaction(spark, application, batch.target):
+        spark.sql(merge_sql(table, contract, bounds, delete="false", insert="true"))

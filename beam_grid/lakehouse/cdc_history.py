@@ -1,0 +1,164 @@
+"""silver.FEED_history (`_transactions` falls off FEED): each version of each row, and when we learnt of it.
+
+    the log      insert 1 at 09:00     update 4 at 11:00, learnt on Tuesday     update 2 at 10:00, learnt on Friday
+
+    valid time          09    10    11    open        known from   known to
+    learnt on Monday    [insert ─────────────         Monday       Tuesday
+    learnt on Tuesday   [insert ────[update 4 ──      Tuesday      insert: Friday    update 4: open
+    learnt on Friday    [insert [up 2                 Friday       open
+
+    what was so at V, as known at K:  valid_from <= V AND V < valid_to AND known_from <= K AND K < known_to
+    what is known now of all time:    is_current_knowledge      (DataFusion cannot compare with a literal of year 9999)
+
+Guarantees: the answer is at most one version a key: the last, in the order of the log, of the changes known at K whose
+event time is not after V; none if that is a delete. Intervals are half-open; an end that is open is 9999-12-31. A
+version ends with the next change of its key, or where event times run against the log, with the earliest of all later
+changes; a version that never was valid (two changes at one instant) has valid_to = valid_from. What is known now
+depends only on which changes arrived. A thing is known from the clock (`now`) of the commit that landed it, or where
+clocks went back, from the latest clock before it; so the table depends on the commits and not on how refine batched
+them.
+
+Not guaranteed: equal past knowledge where the same changes arrived in other commits; that *is* what differs.
+
+Each batch computes anew the knowledge of the keys it touches from all their landed changes, one snapshot a commit that
+touched the key, and writes the difference in one MERGE: ends to what was open, and new rows. That costs, a key, its
+changes times the new commits that touch it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from beam_grid.lakehouse.sequence import (
+    arranged,
+    changes,
+    few,
+    key_bounds,
+    keys_sql,
+    make,
+    may_hold,
+    newest_first,
+    row_entries,
+    same_key,
+    table_schema,
+    within_sql,
+)
+from beam_grid.lakehouse.tables import Batch, State, Table, append, quoted, transaction
+from data_sources.cdc import DELETE
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from data_sources.contract import Contract
+
+OPEN = "TIMESTAMP '9999-12-31 00:00:00Z'"
+
+_TIME = pa.timestamp("us", "UTC")
+_OWN = [
+    *(pa.field(name, _TIME) for name in ("valid_from", "valid_to", "known_from", "known_to")),
+    pa.field("is_current_knowledge", pa.bool_()),
+]
+
+
+def name_of(contract: Contract) -> str:
+    return f"silver.{contract.name.removesuffix('_transactions')}_history"
+
+
+def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:
+    """Make the table, or bring its columns up to the contract."""
+    contract = batch.contract
+    # The history is a feed of changes itself; Delta's own would double what a batch adds to it.
+    unfed = {"delta.enableChangeDataFeed": "false"}
+    make(spark, table, state, contract, table_schema(contract, *_OWN), contract.lake.key[:4], **unfed)
+
+
+def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
+    """Bring the knowledge to the batch's last commit in one Delta transaction."""
+    if not batch.files("rows"):
+        return
+    contract, application = batch.contract, table.application(batch.contract.name)
+    _changes(spark, batch).createOrReplaceTempView("cdc_known")
+    names = table_schema(contract, *_OWN).names
+    rows = spark.sql(_knowledge_sql(batch))
+    if not batch.applied:
+        rows = rows.select(*map(quoted, names))
+        append(arranged(rows, batch, contract.lake.key), table, application, batch.target)
+        return
+    rows.createOrReplaceTempView("cdc_source")
+    within = within_sql(key_bounds(row_entries(batch.new), contract), contract, "t")
+    columns = ", ".join(map(quoted, names))
+    values = ", ".join(f"s.{quoted(name)}" for name in names)
+    with transaction(spark, application, batch.target):
+        spark.sql(
+            f"MERGE INTO {table.sql} t USING cdc_source s ON s.__ends AND {same_key(contract, 't', 's')} "
+            f"AND t._sequence = s._sequence AND t.is_current_knowledge{within} "
+            f"WHEN MATCHED THEN UPDATE SET t.known_to = s.known_to, t.is_current_knowledge = false "
+            f"WHEN NOT MATCHED AND NOT s.__ends THEN INSERT ({columns}) VALUES ({values})"
+        )
+
+
+def _changes(spark: SparkSession, batch: Batch) -> DataFrame:
+    """All landed changes of the keys the batch touches, from those files that may hold one."""
+    contract, fresh = batch.contract, batch.files("rows")
+    new = changes(spark, fresh, contract)
+    if not batch.applied:
+        return new
+    entries = row_entries(batch.new)
+    bounds = key_bounds(entries, contract)
+    old = [batch.path(e) for e in row_entries(batch.commits[: batch.applied]) if may_hold(e, bounds)]
+    if not old:
+        return new
+    new.select(*map(quoted, contract.lake.key)).distinct().createOrReplaceTempView("cdc_touched")
+    changes(spark, [*old, *fresh], contract).createOrReplaceTempView("cdc_landed")
+    hint = "/*+ BROADCAST(k) */ " if few(entries) else ""
+    return spark.sql(
+        f"SELECT {hint}l.* FROM cdc_landed l LEFT SEMI JOIN cdc_touched k ON {same_key(contract, 'l', 'k')}"
+        f"{within_sql(bounds, contract, 'l')}"
+    )
+
+
+def _knowledge_sql(batch: Batch) -> str:
+    """New rows, and (`__ends`) rows that were open after `applied` and are not any more.
+
+    `__step` is the commit a change became known in, all up to `applied` being one; `__dead` the one that brought
+    another image for the same sequence that counts more; `__at` runs over the snapshots of a key, one a step.
+    """
+    contract, applied = batch.contract, batch.applied
+    keys, last_first = keys_sql(contract), newest_first(contract, "c")
+    alive = "step >= __step AND (__dead IS NULL OR step < __dead)"
+    time = f"CAST({quoted(contract.event_time)} AS TIMESTAMP)"
+    later = f"min({time}) OVER (PARTITION BY {keys}, __at ORDER BY __place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    of_version = f"OVER (PARTITION BY {keys}, __place ORDER BY __at)"
+    columns = ", ".join(map(quoted, table_schema(contract).names))
+    return f"""
+        WITH steps AS (SELECT *, greatest(_commit, {applied}L) AS __step FROM cdc_known),
+        ranked AS (
+            SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY {last_first}) AS __place,
+                min(__step) OVER (PARTITION BY {keys}, _sequence ORDER BY {last_first}
+                                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS __dead,
+                collect_set(__step) OVER (PARTITION BY {keys}) AS __steps
+            FROM steps c),
+        snapshots AS (SELECT *, explode(filter(__steps, step -> {alive})) AS __at FROM ranked),
+        dated AS (SELECT *, {time} AS valid_from, greatest({time}, coalesce({later}, {OPEN})) AS valid_to FROM snapshots),
+        versions AS (
+            SELECT *, lag(valid_to) {of_version} AS __before FROM dated
+            WHERE {quoted(str(contract.lake.operation))} <> {DELETE}),
+        turns AS (
+            SELECT *, coalesce(lead(__at) {of_version}, __dead) AS __until
+            FROM versions WHERE __before IS NULL OR __before <> valid_to)
+        SELECT {columns}, valid_from, valid_to, {_clock_sql(batch, "__at")} AS known_from,
+            coalesce({_clock_sql(batch, "__until")}, {OPEN}) AS known_to,
+            __until IS NULL AS is_current_knowledge, __at = {applied} AS __ends
+        FROM turns WHERE __at > {applied} OR __until IS NOT NULL"""
+
+
+def _clock_sql(batch: Batch, commit: str) -> str:
+    """When a new commit's changes became known; null for one before, which the table knows."""
+    clocks, latest = [], 0
+    for said in batch.commits:
+        latest = max(latest, said["now"])
+        clocks.append(latest)
+    new = ", ".join(f"{clock}L" for clock in clocks[batch.applied :])
+    return f"timestamp_micros(get(array({new}), CAST({commit} - {batch.applied + 1} AS INT)))"

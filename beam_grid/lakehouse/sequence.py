@@ -1,0 +1,233 @@
+"""Changes in the order of their source: what the three tables of a CDC feed are made from.
+
+    op  lsn       _sequence           each part says its own length, so that text sorts as the numbers do
+    2   0x0A      101A201 2           0 null   1LLhex an LSN   2LLdigits a number   1 + nines' complement below zero
+    4   0x1234    1041234 2014
+
+Changes of one key are ordered by `_sequence`, and where two differ in nothing but their values, by all fields of the
+contract in its order, null least: the greater one counts, whatever arrived first. Images before an update (3) say
+what the row was and change nothing; a message without a key (Debezium's tombstone) changes nothing either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from beam_grid.errors import GridError
+from beam_grid.lakehouse.spans import timestamp_sql
+from beam_grid.lakehouse.tables import Batch, State, Table, add_columns, create, listed, literal, quoted, read
+from data_sources.cdc import AFTER, DELETE, INSERT
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from data_sources.contract import Contract
+
+SEQUENCE = pa.field("_sequence", pa.string())
+
+_FILE_BYTES = 32 << 20
+_FEW_ROWS = 1_000_000
+"""So many keys are small enough to be sent to every task rather than to move what they are looked up in."""
+
+
+def sequence_sql(contract: Contract) -> str:
+    """One text that sorts as (sequence_by..., operation) does, nulls first; the operation has its declared place.
+
+    Raises GridError for a field that has no such text: fractions, whose order a log never depends on.
+    """
+    names = contract.lake.sequence_by
+    operation = [] if contract.lake.operation in names else [str(contract.lake.operation)]
+    return f"concat({', '.join(_part(contract, name) for name in [*names, *operation])})"
+
+
+def _part(contract: Contract, name: str) -> str:
+    kind, column = contract.field(name).arrow, quoted(name)
+    if pa.types.is_string(kind):
+        widths = "greatest(IF(i < 2, 8, 4), length(p))"  # as data_sources.cdc.lsn_sort_key has them
+        groups = f"split(lower(regexp_replace({column}, '^0[xX]', '')), ':')"
+        digits = f"ltrim('0', concat_ws('', transform({groups}, (p, i) -> lpad(p, {widths}, '0'))))"
+        return f"IF({column} IS NULL, '0', concat('1', {_measured(digits)}))"
+    if pa.types.is_timestamp(kind):
+        column = f"unix_micros({column})"
+    elif pa.types.is_date(kind):
+        column = f"unix_date({column})"
+    elif pa.types.is_boolean(kind):
+        column = f"CAST({column} AS INT)"
+    elif pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale):
+        raise GridError(
+            f"contract {contract.name}, lake.sequence_by: field {name!r} is a {contract.field(name).type}, which cannot "
+            "order changes; use whole numbers, LSNs or times"
+        )
+    digits = f"CAST(abs(CAST({column} AS DECIMAL(38,0))) AS STRING)"
+    below = f"concat('1', translate(lpad({digits}, 38, '0'), '0123456789', '9876543210'))"
+    return (
+        f"CASE WHEN {column} IS NULL THEN '0' WHEN {column} < 0 THEN {below} ELSE concat('2', {_measured(digits)}) END"
+    )
+
+
+def _measured(digits: str) -> str:
+    """Digits after their count: longer is greater."""
+    return f"lpad(CAST(length({digits}) AS STRING), 2, '0'), {digits}"
+
+
+def payload_sql(contract: Contract, alias: str) -> str:
+    """All declared fields as one value that compares field by field, null least."""
+    return f"struct({', '.join(f'{alias}.{quoted(name)}' for name in contract.schema.names)})"
+
+
+def newest_first(contract: Contract, alias: str) -> str:
+    """Total order of a key's changes, the last first; of copies the one that arrived first."""
+    return (
+        f"{alias}._sequence DESC, {payload_sql(contract, alias)} DESC, "
+        f"{alias}._commit, {alias}._source, {alias}._partition, {alias}._position"
+    )
+
+
+def keys_sql(contract: Contract, alias: str = "") -> str:
+    return ", ".join((f"{alias}." if alias else "") + quoted(name) for name in contract.lake.key)
+
+
+def same_key(contract: Contract, left: str, right: str) -> str:
+    return " AND ".join(f"{left}.{quoted(name)} = {right}.{quoted(name)}" for name in contract.lake.key)
+
+
+def changes(spark: SparkSession, files: Sequence[str], contract: Contract) -> DataFrame:
+    """Landed changes that change something: the contract's columns, lineage and `_sequence`."""
+    with_key = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in contract.lake.key)
+    effect = f"{quoted(str(contract.lake.operation))} IN ({DELETE}, {INSERT}, {AFTER})"
+    rows = read(spark, files, contract.landed_schema).where(f"{effect} AND {with_key}")
+    return rows.selectExpr("*", f"{sequence_sql(contract)} AS _sequence")
+
+
+def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame:
+    """Of each key in the batch the last change among those that meet the condition."""
+    contract = batch.contract
+    changes(spark, batch.files("rows"), contract).where(condition).createOrReplaceTempView("cdc_changes")
+    names = ", ".join(map(quoted, table_schema(contract).names))
+    place = f"row_number() OVER (PARTITION BY {keys_sql(contract)} ORDER BY {newest_first(contract, 'c')})"
+    return spark.sql(f"SELECT {names} FROM (SELECT *, {place} AS __place FROM cdc_changes c) WHERE __place = 1")
+
+
+def merge_sql(table: Table, contract: Contract, bounds: Bounds, *, delete: str, insert: str) -> str:
+    """MERGE of cdc_source, one row a key, into what is older: rows that meet `delete` go, others come or change."""
+    names = [quoted(name) for name in table_schema(contract).names]
+    put = ", ".join(f"t.{name} = s.{name}" for name in names)
+    newer = newer_sql(contract, "s", "t")
+    return (
+        f"MERGE INTO {table.sql} t USING cdc_source s "
+        f"ON {same_key(contract, 't', 's')}{within_sql(bounds, contract, 't')} "
+        f"WHEN MATCHED AND {delete} AND {newer} THEN DELETE WHEN MATCHED AND {newer} THEN UPDATE SET {put} "
+        f"WHEN NOT MATCHED AND {insert} THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{n}' for n in names)})"
+    )
+
+
+def newer_sql(contract: Contract, left: str, right: str) -> str:
+    """Whether the left change stands after the right one."""
+    return (
+        f"({left}._sequence > {right}._sequence OR ({left}._sequence = {right}._sequence "
+        f"AND {payload_sql(contract, left)} > {payload_sql(contract, right)}))"
+    )
+
+
+def table_schema(contract: Contract, *more: pa.Field) -> pa.Schema:
+    """The contract's columns, `more`, lineage, `_sequence`; all may be null, as in older rows a newer field is."""
+    fields = [*contract.schema, *more, *list(contract.landed_schema)[len(contract.schema) :], SEQUENCE]
+    return pa.schema([field.with_nullable(True) for field in fields])
+
+
+def make(
+    spark: SparkSession,
+    table: Table,
+    state: State,
+    contract: Contract,
+    schema: pa.Schema,
+    cluster_by: list[str],
+    **properties: str,
+) -> None:
+    """Make the table or bring its columns up to the contract; raises GridError for a name that is taken."""
+    sequence_sql(contract)
+    # Spark writes INT96 by default, which delta-rs reads as nanoseconds: year 9999 comes out as 1816.
+    spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+    # Asked anew: another feed may have made it since this run began.
+    owner = table.state().properties.get("beam_grid.feed", contract.name)
+    if owner != contract.name:
+        raise GridError(
+            f"table {table.name} belongs to feed {owner}, and feed {contract.name} would write it too; rename one of them"
+        )
+    names = [name.lower() for name in schema.names]
+    if taken := next((name for name in names if names.count(name) > 1), None):
+        raise GridError(
+            f"contract {contract.name}, field {taken!r}: {table.name} has a column of its own with this name; "
+            f"choose another and write source = {taken!r}"
+        )
+    if state.version is None:
+        create(spark, table, schema, cluster_by, {"beam_grid.feed": contract.name, **properties})
+    else:
+        add_columns(spark, table, state, schema)
+
+
+def row_entries(commits: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [entry for commit in commits for entry in listed(commit, "rows")]
+
+
+Bounds = dict[str, tuple[Any, Any]]
+
+
+def key_bounds(entries: Iterable[dict[str, Any]], contract: Contract) -> Bounds:
+    """Least and greatest value of each key column over files, as manifests have them; a column they do not say of is out."""
+    found: Bounds = {}
+    entries = list(entries)
+    for name in contract.lake.key:
+        said = [((e.get("min") or {}).get(name), (e.get("max") or {}).get(name)) for e in entries]
+        known = [(low, high) for low, high in said if low is not None and high is not None]
+        if known and len(known) == len(said):
+            found[name] = min(low for low, _ in known), max(high for _, high in known)
+    return found
+
+
+def may_hold(entry: dict[str, Any], bounds: Bounds) -> bool:
+    """Whether a landed file may have a key within the bounds."""
+    least, greatest = entry.get("min") or {}, entry.get("max") or {}
+    return all(
+        least.get(name) is None or greatest.get(name) is None or (least[name] <= high and low <= greatest[name])
+        for name, (low, high) in bounds.items()
+    )
+
+
+def within_sql(bounds: Bounds, contract: Contract, alias: str) -> str:
+    """The bounds as literals, by which Delta and Parquet skip: " AND t.`k` >= 'a' AND ..."; empty for no bounds."""
+    said = ""
+    for name, (low, high) in bounds.items():
+        least, greatest = (_literal(value, contract.field(name).arrow) for value in (low, high))
+        if least is not None and greatest is not None:
+            said += f" AND {alias}.{quoted(name)} >= {least} AND {alias}.{quoted(name)} <= {greatest}"
+    return said
+
+
+def _literal(value: Any, kind: pa.DataType) -> str | None:
+    """SQL for a manifest's bound; None for decimals and floats, whose bounds a manifest rounds or SQL writes otherwise."""
+    if pa.types.is_string(kind):
+        return literal(value)
+    if pa.types.is_int64(kind):
+        return f"CAST('{value}' AS BIGINT)"
+    if pa.types.is_date(kind):
+        return f"DATE '{(date(1970, 1, 1) + timedelta(days=value)).isoformat()}'"
+    if pa.types.is_timestamp(kind):
+        return timestamp_sql(value)
+    return None
+
+
+def few(entries: Iterable[dict[str, Any]]) -> bool:
+    """Whether the files' keys may be broadcast."""
+    return sum(entry.get("rows", _FEW_ROWS) for entry in entries) < _FEW_ROWS
+
+
+def arranged(rows: DataFrame, batch: Batch, order: Sequence[str]) -> DataFrame:
+    """Sorted in each file; for much data each file a range of its own."""
+    columns, weight = [quoted(name) for name in order], batch.bytes("rows")
+    rows = rows.repartitionByRange(-(-weight // _FILE_BYTES), *columns) if weight > _FILE_BYTES else rows.coalesce(1)
+    return rows.sortWithinPartitions(*columns)
