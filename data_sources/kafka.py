@@ -53,10 +53,11 @@ def parse_source(source: str) -> tuple[str, str]:
     """`kafka://host:port[,host:port]/topic` to bootstrap servers and topic; SourceError otherwise."""
     parts = urlsplit(source)
     topic = parts.path.strip("/")
-    if not parts.netloc or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
-        raise SourceError(f"source {source}: write it as kafka://host:port/topic")
     if "@" in parts.netloc:
         raise SourceError("source kafka://...: put user and password into --kafka-config FILE, not into the address")
+    ported = all(re.fullmatch(r".+:\d+", server) for server in parts.netloc.split(","))
+    if not ported or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+        raise SourceError(f"source {source}: write it as kafka://host:port/topic")
     return parts.netloc, topic
 
 
