@@ -11,12 +11,12 @@ from confluent_kafka import Consumer
 from beam_grid.feeds import BUILT_IN
 from data_sources.streams.feed import emit_feed
 from data_sources.streams.load import load_spec
-from tests.component.conftest import KafkaBroker, kafka_broker  # noqa: F401
+from tests.component.conftest import KafkaBroker
 
 pytestmark = [pytest.mark.component]
 
 
-def test_2000_records_a_second_arrive_in_order(kafka_broker: KafkaBroker) -> None:  # noqa: F811
+def test_2000_records_a_second_arrive_in_order(kafka_broker: KafkaBroker) -> None:
     spec = load_spec(BUILT_IN / "transactions" / "spec.toml")
     assert spec.topic is not None
     with pytest.raises(ValueError, match="create it first"):
