@@ -123,23 +123,45 @@ def land(follow: bool, every: float, lake: str, **given: Any) -> None:
     _repeat(follow, every, lambda: _land(lake, **given))
 
 
+def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for name, sign, value in pairs:
+        if not (name and sign and value):
+            raise click.BadParameter(f"{name + sign + value!r}: write it as active_agreements.as_of=2021-01-01")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+PARAMETERS = click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    callback=_parameters,
+    metavar="NAME=VALUE",
+    help="A value for an analysis, such as active_agreements.as_of=2021-01-01; the lake keeps it.",
+)
+
+
 @cli.command()
 @click.argument("feeds", nargs=-1, metavar="[FEED...]")
 @LAKE
 @MASTER
-def refine(feeds: tuple[str, ...], lake: str, spark_master: str | None) -> None:
-    """Bring the Delta tables up to the last commit."""
-    _refine(lake, list(feeds) or None, spark_master)
+@PARAMETERS
+def refine(feeds: tuple[str, ...], lake: str, spark_master: str | None, parameters: dict[str, str]) -> None:
+    """Bring the Delta tables up to the last commit, and the analyses with them."""
+    _refine(lake, list(feeds) or None, spark_master, parameters)
 
 
 @cli.command()
 @_land_options
-def run(follow: bool, every: float, lake: str, spark_master: str | None, **given: Any) -> None:
+@PARAMETERS
+def run(
+    follow: bool, every: float, lake: str, spark_master: str | None, parameters: dict[str, str], **given: Any
+) -> None:
     """land, then refine."""
 
     def both() -> int:
         code = _land(lake, spark_master=spark_master if given["runner"] == "spark" else None, **given)
-        _refine(lake, None, None if given["runner"] == "spark" else spark_master)
+        _refine(lake, None, None if given["runner"] == "spark" else spark_master, parameters)
         return code
 
     _repeat(follow, every, both)
@@ -217,16 +239,19 @@ def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
         say(f"  left out: {problem}")
 
 
-def _refine(lake_path: str, feeds: list[str] | None, spark_master: str | None) -> None:
+def _refine(
+    lake_path: str, feeds: list[str] | None, spark_master: str | None, parameters: dict[str, str] | None = None
+) -> None:
     from beam_grid.landing import Lake
     from beam_grid.refine import refine
 
     lake = Lake.open(lake_path, create=False)
-    result = refine(lake, feeds, spark_master=spark_master, progress=say)
-    if not result.feeds:
+    result = refine(lake, feeds, spark_master=spark_master, parameters=parameters, progress=say)
+    if not result.feeds and not result.analyses:
         say("tables: nothing new")
         return
     brought = ", ".join(f"{feed} {n} commit{'s' if n != 1 else ''}" for feed, n in result.feeds.items())
+    brought = brought or f"{len(result.analyses)} analyses"
     say(f"tables: {brought} applied to {len(result.tables)} tables in {result.seconds:.1f} s")
 
 

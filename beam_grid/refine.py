@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.lakehouse.versions import newest, publish, stands
+from beam_grid.lakehouse.versions import Content, content_of, newest, publish, stands
 from beam_grid.landing import Lake
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ _BRIEF_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class RefineResult:
-    """What a run did. `feeds` counts the commits each feed brought; empty when there was nothing new."""
+    """What a run did. `feeds` counts the commits each feed brought, `analyses` names the derived tables made anew; both
+    are empty when there was nothing new."""
 
     feeds: dict[str, int] = field(default_factory=dict)
+    analyses: list[str] = field(default_factory=list)
     tables: dict[str, int] = field(default_factory=dict)
     set: int | None = None
     optimized: list[Any] = field(default_factory=list)
@@ -50,16 +52,27 @@ def versions(lake: Lake) -> dict[str, Any] | None:
 
 
 def refine(
-    lake: Lake, feeds: list[str] | None = None, *, spark_master: str | None = None, progress: Progress | None = None
+    lake: Lake,
+    feeds: list[str] | None = None,
+    *,
+    spark_master: str | None = None,
+    parameters: dict[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> RefineResult:
     """Apply to every table the commits it has not had; `feeds` defaults to all that landed.
 
-    Raises GridError for a feed that never landed, two feeds with one window table, another run at work, or a machine
-    that cannot run Spark; RunFailed when a step fails, with what was done before it intact.
+    parameters: values for the analyses, as {"active_agreements.as_of": "2021-01-01"}; a lake keeps those once given.
+    Raises GridError for a feed that never landed, two feeds with one window table, an unknown parameter, another run
+    at work, or a machine that cannot run Spark; RunFailed when a step fails or a table is not what its contract
+    expects, with what was done before it intact.
     """
+    from beam_grid.lakehouse import derived
+
     started = time.monotonic()
     say = progress or (lambda line: None)
     landed = lake.feeds
+    chosen = parameters or {}
+    derived.check_parameters(chosen)
     for name in feeds or []:
         if name not in landed:
             seen = ", ".join(landed) or "none yet"
@@ -72,11 +85,12 @@ def refine(
             known is not None
             and stands(lake, known)
             and all(known["commits"].get(f) == lake.feed(f).last for f in feeds or landed)
+            and not derived.is_due(content_of(known), {}, chosen)  # what contracts expect changes with a commit only
         ):
             return RefineResult(tables=_numbers(known), set=known["set"], seconds=time.monotonic() - started)
         if not landed:
             return RefineResult(seconds=time.monotonic() - started)
-        return _refine(lake, feeds or landed, landed, known, spark_master, say, started)
+        return _refine(lake, feeds or landed, landed, known, spark_master, chosen, say, started)
 
 
 @dataclass(frozen=True)
@@ -101,12 +115,13 @@ def _refine(
     landed: list[str],
     known: dict[str, Any] | None,
     master: str | None,
+    parameters: dict[str, str],
     say: Progress,
     started: float,
 ) -> RefineResult:
-    from beam_grid.lakehouse import bronze, maintain
+    from beam_grid.lakehouse import bronze, derived, maintain
 
-    contracts = {name: lake.feed(name).contract() for name in landed}
+    contracts = _contracts(lake, landed)
     _check_owners(contracts)
     steps = [
         step
@@ -118,28 +133,35 @@ def _refine(
     shutil.rmtree(scratch, ignore_errors=True)
     point("refine:start")
     optimized: list[Any] = []
-    if any(_needs_spark(step) for step in due):
-        spark = _spark(master, sum(step.batch.bytes("rows", "tiles") for step in due), say)
-        try:
+    made: list[str] = []
+    spark = None
+    try:
+        if any(_needs_spark(step) for step in due):
+            spark = _spark(master, sum(step.batch.bytes("rows", "tiles") for step in due), say)
             for step in due:
                 _run(spark, step, scratch / step.table.name, say)
             optimized = maintain.optimize(
                 spark, [step.table for step in due if not step.table.name.startswith("bronze.")], say
             )
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    else:
-        for table in {step.table.name: step.table for step in due if step.table.name in BRONZE}.values():
-            bronze.prepare(table)
+        else:
+            for table in {step.table.name: step.table for step in due if step.table.name in BRONZE}.values():
+                bronze.prepare(table)
+        content = _content(steps, known)
+        derived.forget_lost(lake, content)
+        if derived.is_due(content, contracts, parameters):
+            spark = spark or _spark(master, 0, say)
+            made = derived.make(spark, lake, content, contracts, parameters, say)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     point("refine:before-set")
-    done = _publish(lake, steps, known)
+    done = _publish(lake, content, known)
     point("refine:after-set")
     brought: dict[str, int] = {}
     for step in due:
         brought[step.batch.contract.name] = max(
             brought.get(step.batch.contract.name, 0), step.batch.target - step.batch.applied
         )
-    return RefineResult(brought, _numbers(done), done["set"], optimized, time.monotonic() - started)
+    return RefineResult(brought, made, _numbers(done), done["set"], optimized, time.monotonic() - started)
 
 
 def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list[_Step]:
@@ -209,7 +231,9 @@ def _with_unfinished(
 
 
 def _check_owners(contracts: dict[str, Contract]) -> None:
-    owner: dict[str, str] = {}
+    from beam_grid.analyses import analyses
+
+    owner = {a.name.removeprefix("gold."): "(an analysis)" for a in analyses()} | {"quality": "(the expectations)"}
     for feed, contract in contracts.items():
         for window in contract.windows:
             if window.name in owner:
@@ -274,12 +298,15 @@ def _run(spark: SparkSession, step: _Step, scratch: Any, say: Progress) -> None:
     say(f"{name}: {count} commit{'s' if count != 1 else ''} in {time.monotonic() - began:.1f} s")
 
 
-def _publish(lake: Lake, steps: Iterable[_Step], known: dict[str, Any] | None) -> dict[str, Any]:
-    """The set after the run: its tables as they are now, and the tables of other feeds as they were."""
+def _contracts(lake: Lake, landed: list[str]) -> dict[str, Contract]:
+    return {name: lake.feed(name).contract() for name in landed}
+
+
+def _content(steps: Iterable[_Step], known: dict[str, Any] | None) -> Content:
+    """What the set will say after the steps: their tables as they are now, the others as they were."""
     from beam_grid.lakehouse import gold
 
-    tables = {name: dict(table) for name, table in (known or {"tables": {}})["tables"].items()}
-    commits = dict((known or {"commits": {}})["commits"])
+    content = content_of(known)
     for step in steps:
         contract, name = step.batch.contract, step.table.name
         state = step.table.state()
@@ -288,13 +315,18 @@ def _publish(lake: Lake, steps: Iterable[_Step], known: dict[str, Any] | None) -
             if step.window
             else step.table.application(contract.name)
         )
-        before = tables.get(name, {})
+        before = content.tables.get(name, {})
         looked_at = {**(before.get("feeds", {}) if before.get("id") == state.id else {}), marked: step.batch.target}
-        tables[name] = {"path": step.table.relative, "version": state.version, "id": state.id, "feeds": looked_at}
-        commits[contract.name] = step.batch.target
-    if known is not None and tables == known["tables"] and commits == known["commits"]:
-        return known
-    return publish(lake, commits, tables)
+        content.tables[name] = {
+            "path": step.table.relative, "version": state.version, "id": state.id, "feeds": looked_at,
+        }  # fmt: skip
+        content.commits[contract.name] = step.batch.target
+    return content
+
+
+def _publish(lake: Lake, content: Content, known: dict[str, Any] | None) -> dict[str, Any]:
+
+    return known if known is not None and content == content_of(known) else publish(lake, content)
 
 
 def _numbers(found: dict[str, Any]) -> dict[str, int]:

@@ -33,6 +33,7 @@ from pydantic import (
 
 from data_sources.cdc import checks as cdc_checks
 from data_sources.durations import format_duration, micros, parse_duration
+from data_sources.expectations import Expectation, parse_expectation
 from data_sources.expressions import ExpressionError, check_condition, check_format
 from data_sources.snapshots import parse_as_of
 
@@ -275,6 +276,27 @@ class RuleSpec(_Part):
     description: str = ""
 
 
+class ExpectationSpec(_Part):
+    """What the feed's silver table is expected to hold, as `data_sources/expectations.py` writes it."""
+
+    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.:$-]+$")
+    expect: str
+    on_fail: Literal["warn", "fail"] = "warn"
+    description: str = ""
+
+    @property
+    def parsed(self) -> Expectation:
+        return parse_expectation(self.id, self.expect, self.on_fail)
+
+    @model_validator(mode="after")
+    def _readable(self) -> ExpectationSpec:
+        if self.parsed.kind == "check":
+            raise ValueError(
+                'check() is for analyses; a condition on a row is a rule: [[rules]] with check = "..." and on_fail'
+            )
+        return self
+
+
 class LakeSpec(_Part):
     """How the lake loads and clusters the feed."""
 
@@ -312,6 +334,7 @@ class Contract(_Part):
     lake: LakeSpec = LakeSpec()
     windows: list[WindowSpec] = []
     rules: list[RuleSpec] = []
+    expectations: list[ExpectationSpec] = []
     fields: list[FieldSpec] = Field(min_length=1)
 
     def __hash__(self) -> int:
@@ -345,6 +368,9 @@ class Contract(_Part):
         _unique("input field", [f.input_name for f in self.fields])
         _unique("window", [w.name for w in self.windows])
         _unique("rule", [r.id for r in self.rules])
+        _unique("expectation", [e.id for e in self.expectations])
+        for expectation in self.expectations:
+            _known(f"expectation {expectation.id!r}", list(expectation.parsed.columns), names)
         _known("event_time", [self.event_time], names)
         _known("dedup.key", self.dedup.key, names)
         _known("dedup.order_by", self.dedup.order_by, names)
@@ -558,7 +584,7 @@ def parse_contract(raw: dict[str, Any], where: str) -> Contract:
 def _explain(where: str, raw: dict[str, Any], error: Any) -> str:
     """One line for one mistake: `contract energy.toml, field 'kwh': ...`."""
     place, spot = "", error["loc"]
-    if len(spot) >= 2 and spot[0] in ("fields", "windows", "rules") and isinstance(spot[1], int):
+    if len(spot) >= 2 and spot[0] in ("fields", "windows", "rules", "expectations") and isinstance(spot[1], int):
         item = raw[spot[0]][spot[1]]
         label = item.get("name") or item.get("id") if isinstance(item, dict) else None
         place = f", {spot[0][:-1]} {label!r}" if label else f", {spot[0][:-1]} number {spot[1] + 1}"
@@ -584,6 +610,7 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
         "fields": FieldSpec,
         "windows": WindowSpec,
         "rules": RuleSpec,
+        "expectations": ExpectationSpec,
         "dedup": DedupSpec,
         "lake": LakeSpec,
         "csv": CsvSpec,

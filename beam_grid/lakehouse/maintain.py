@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse.versions import newest, publish
+from beam_grid.lakehouse.versions import content_of, newest, publish
 from beam_grid.landing import Lake
 
 if TYPE_CHECKING:
@@ -163,11 +163,11 @@ def _tables(lake: Lake, found: dict[str, Any]) -> list[tuple[Table, dict[str, An
 
 
 def _republish(lake: Lake, found: dict[str, Any], changed: list[Table]) -> None:
-    tables = {name: dict(said) for name, said in found["tables"].items()}
+    content = content_of(found)
     for table in changed:
-        tables[table.name]["version"] = table.state().version
-    if tables != found["tables"]:
-        publish(lake, found["commits"], tables)
+        content.tables[table.name]["version"] = table.state().version
+    if content.tables != found["tables"]:
+        publish(lake, content)
 
 
 def _skipped(table: Table, reason: str) -> Maintained:

@@ -80,11 +80,17 @@ def query(lake: Lake, sql: str) -> pa.Table:
     return _run(lake, found, used, sql)
 
 
+def _names(found: dict[str, Any]) -> list[str]:
+    """Tables and views."""
+    return sorted([*found["tables"], *found.get("views", {})])
+
+
 def _show(found: dict[str, Any]) -> pa.Table:
     import pyarrow as pa
 
-    names = sorted(found["tables"])
-    return pa.table({"table": names, "version": pa.array([found["tables"][n]["version"] for n in names], pa.int64())})
+    names = _names(found)
+    versions = [found["tables"].get(name, {}).get("version") for name in names]
+    return pa.table({"table": names, "version": pa.array(versions, pa.int64())})
 
 
 def _run(lake: Lake, found: dict[str, Any], used: list[str], sql: str) -> pa.Table:
@@ -94,7 +100,11 @@ def _run(lake: Lake, found: dict[str, Any], used: list[str], sql: str) -> pa.Tab
     engine = QueryBuilder()
     for schema in sorted({name.split(".")[0] for name in found["tables"]}):
         engine.execute(f"CREATE SCHEMA {schema}").read_all()
+    views = found.get("views", {})
+    tables = {name for name in used if name in found["tables"]}
     for name in used:
+        tables.update(views.get(name, {}).get("reads", ()))
+    for name in sorted(tables):
         table = found["tables"][name]
         try:
             engine.register(name, DeltaTable(str(lake.path / table["path"]), version=table["version"]))
@@ -103,11 +113,21 @@ def _run(lake: Lake, found: dict[str, Any], used: list[str], sql: str) -> pa.Tab
                 f"table {name}: version {table['version']} cannot be opened ({_short(cause)}); "
                 f"`beam-grid refine --lake {lake.path}` makes deleted tables again"
             ) from cause
+    for name in used:
+        if name in views:
+            _look_through(engine, name, views[name]["sql"])
     try:
         answer = pa.table(engine.execute(sql).read_all())
     except Exception as cause:
         raise GridError(f"query: {_explain(cause, found)}") from cause
     return pa.table([_plain(column) for column in answer.columns], names=answer.schema.names)
+
+
+def _look_through(engine: Any, name: str, sql: str) -> None:
+    try:
+        engine.execute(f"CREATE VIEW {name} AS {sql}").read_all()
+    except Exception as cause:
+        raise GridError(f"view {name}: does not fit this lake's tables ({_short(cause)})") from cause
 
 
 def _plain(column: Any) -> Any:
@@ -198,12 +218,12 @@ def _check_query(tokens: list[_Token]) -> None:
 
 
 def _tables_used(tokens: list[_Token], found: dict[str, Any]) -> list[str]:
-    """Tables of the set that the statement may name; raises for a `schema.table` that is not in the set."""
+    """Tables and views of the set that the statement may name; raises for a `schema.table` that is not in the set."""
     plain = [t.text[1:-1] if t.kind == "name" else t.text for t in tokens]
     used = {
         f"{a}.{b}"
         for a, dot, b in zip(plain, plain[1:], plain[2:], strict=False)
-        if dot == "." and f"{a}.{b}" in found["tables"]
+        if dot == "." and f"{a}.{b}" in _names(found)
     }
     follows = [t.word in ("FROM", "JOIN", "DESCRIBE", "DESC", ",") for t in tokens]
     for at, (name, dot, last) in enumerate(zip(plain, plain[1:], plain[2:], strict=False)):
@@ -212,7 +232,7 @@ def _tables_used(tokens: list[_Token], found: dict[str, Any]) -> list[str]:
             and dot == "."
             and follows[at - 1]
             and name in ("silver", "gold", "bronze")
-            and f"{name}.{last}" not in found["tables"]
+            and f"{name}.{last}" not in _names(found)
         ):
             aliases = {plain[i] for i in range(1, len(plain)) if plain[i] == name and tokens[i - 1].word == "AS"}
             if not aliases:
@@ -230,7 +250,7 @@ def _explain(cause: Exception, found: dict[str, Any]) -> str:
 
 
 def _known(name: str, found: dict[str, Any]) -> str:
-    tables = sorted(found["tables"])
+    tables = _names(found)
     close = difflib.get_close_matches(name.lower(), tables, n=1, cutoff=0.6) or [
         t for t in tables if t.split(".")[1] == name
     ]

@@ -4,6 +4,9 @@
         set, created_at
         commits  {feed: last commit in the tables}
         tables   {"silver.x": {path relative to the lake, version, id, feeds: {feed: last commit looked at}}}
+                 a derived one also has its definition, inputs and parameters (derived.py)
+        views    {"gold.x": {sql, reads, description}}
+        left_out {"gold.x": {reason, ...}}: analyses whose SQL does not fit the lake's tables
 
 What is read (`query`, `report`, `ledger`) is read at the newest set: a refine under way, or one that was killed
 between two tables, is not seen. Kept free of heavy imports, because `query` pays for them.
@@ -11,10 +14,32 @@ between two tables, is not seen. Kept free of heavy imports, because `query` pay
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from beam_grid.errors import GridError
 from beam_grid.landing import FORMAT, Lake, create_once, read_json, utc_now
+
+
+@dataclass
+class Content:
+    """What a set of versions will say: `commits`, `tables` and `views`, as versions.py has them."""
+
+    commits: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def content_of(known: dict[str, Any] | None) -> Content:
+    """A set's content, to be changed."""
+    known = known or {}
+    return Content(
+        dict(known.get("commits", {})),
+        {name: dict(said) for name, said in known.get("tables", {}).items()},
+        dict(known.get("views", {})),
+        dict(known.get("left_out", {})),
+    )
 
 
 def newest(lake: Lake) -> dict[str, Any] | None:
@@ -33,7 +58,7 @@ def newest(lake: Lake) -> dict[str, Any] | None:
     return found
 
 
-def publish(lake: Lake, commits: dict[str, int], tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def publish(lake: Lake, chosen: Content) -> dict[str, Any]:
     """Make a new set visible, all or nothing; the caller holds the lock on tables."""
     before = newest(lake)
     number = before["set"] + 1 if before else 1
@@ -41,8 +66,7 @@ def publish(lake: Lake, commits: dict[str, int], tables: dict[str, dict[str, Any
         "format": FORMAT,
         "set": number,
         "created_at": utc_now().isoformat(),
-        "commits": commits,
-        "tables": tables,
+        **asdict(chosen),
     }
     where = lake.path / "versions" / f"{number:010d}.json"
     where.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,129 @@
+"""The analyses of gold: one SQL file each, made into a table by refine, or a view that `query` looks through.
+
+A file `NAME.sql` defines `gold.NAME`. It is one SELECT, in Spark's SQL where it is a table and in DataFusion's where
+it is a view. The lines of comment before it say what it is:
+
+    -- What the table tells; the first lines are its description.
+    -- kind: view                              left out for a table
+    -- cluster_by: meter_id, timestamp         for tables that grow with the data
+    -- order_by: energy_type                   the rows' order in a small table
+    -- parameter: as_of DATE = 2021-01-01      in the SQL as :as_of
+    -- expect: unique(meter_id, timestamp)     fail | warn | drop, fail unless said: see expectations.py
+
+What it reads is found in the SQL: every silver., gold. or bronze. name. An analysis exists in a lake when all it
+reads does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from data_sources.expectations import Expectation, parse_expectation
+
+HERE = Path(__file__).parent
+_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|parameter|expect):\s*(.*)")
+_PARAMETER = re.compile(r"(\w+)\s+(DATE|STRING|INT)\s*=\s*(\S+)")
+_READS = re.compile(r"\b(?:FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", re.I)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value of an analysis that a user may choose: `kind` is DATE, STRING or INT."""
+
+    name: str
+    kind: str
+    default: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One gold table or view and the SELECT that makes it."""
+
+    name: str
+    description: str
+    sql: str
+    reads: tuple[str, ...]
+    is_view: bool = False
+    cluster_by: tuple[str, ...] = ()
+    order_by: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tables that decide its rows: those it reads, and those whose keys its rows must have."""
+        parents = [f"silver.{e.feed}" for e in self.expectations if e.on_fail == "drop" and e.feed]
+        return tuple(dict.fromkeys([*self.reads, *parents]))
+
+    def reads_from(self, name: str) -> bool:
+        return name in self.inputs
+
+    @property
+    def hash(self) -> str:
+        """Identifies the definition, so that a changed one is made anew."""
+        said = repr((self.sql, self.cluster_by, self.order_by, self.expectations))
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+@cache
+def analyses() -> tuple[Analysis, ...]:
+    """All of them, each after those it reads."""
+    left = {a.name: a for a in (parse(p.stem, p.read_text(encoding="utf-8")) for p in sorted(HERE.glob("**/*.sql")))}
+    done: list[Analysis] = []
+    while left:
+        ready = [a for a in left.values() if not any(name in left for name in a.reads)]
+        if not ready:
+            raise ValueError(f"analyses {', '.join(left)}: read each other in a circle")
+        done += ready
+        for analysis in ready:
+            del left[analysis.name]
+    return tuple(done)
+
+
+def parse(stem: str, text: str) -> Analysis:
+    """The analysis that a file's text defines; raises ValueError for a word that does not fit."""
+    lines = text.strip().splitlines()
+    head = lines[: next(i for i, line in enumerate(lines) if not line.startswith("--"))]
+    sql = "\n".join(lines[len(head) :]).strip().rstrip(";")
+    said: dict[str, list[str]] = {}
+    description = []
+    for line in head:
+        if match := _WORD.fullmatch(line):
+            said.setdefault(match[1], []).append(match[2].strip())
+        else:
+            description.append(line.removeprefix("--").strip())
+    name = f"gold.{stem}"
+    parameters = []
+    for parameter in said.get("parameter", []):
+        match = _PARAMETER.fullmatch(parameter)
+        if match is None:
+            raise ValueError(f"{name}: parameter {parameter!r} is not NAME KIND = VALUE")
+        parameters.append(Parameter(match[1], match[2], match[3]))
+    bare = re.sub(r"--[^\n]*", "", sql)
+    return Analysis(
+        name,
+        " ".join(description),
+        sql,
+        tuple(dict.fromkeys(_READS.findall(bare))),
+        said.get("kind") == ["view"],
+        _names(said.get("cluster_by")),
+        _names(said.get("order_by")),
+        tuple(parameters),
+        tuple(
+            parse_expectation(f"{stem}-{number}", *_action(text))
+            for number, text in enumerate(said.get("expect", []), start=1)
+        ),
+    )
+
+
+def _names(said: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in said[0].split(",")) if said else ()
+
+
+def _action(text: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(.*?)\s+(fail|warn|drop)", text)
+    return (match[1], match[2]) if match else (text, "fail")

@@ -1,0 +1,303 @@
+"""gold.ANALYSIS and gold.quality: what is computed from other tables, once those are up to date.
+
+    silver, gold windows ──► analyses, in the order they read each other ──► gold.quality ──► the set of versions
+
+A derived table is a function of the tables it reads. The set records, for each, which of their commits it was made
+from; it is made anew, as a whole, when those or its definition changed, and left alone otherwise. So it needs no
+transaction id: cut off before the set was published, it is simply made again. Views are kept in the set as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from beam_grid.analyses import Analysis, analyses
+from beam_grid.crash import point
+from beam_grid.errors import GridError, RunFailed
+from beam_grid.lakehouse import expected
+from beam_grid.lakehouse.tables import Table, create, quoted
+from beam_grid.lakehouse.versions import Content
+from beam_grid.landing import Lake
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from data_sources.contract import Contract
+    from data_sources.expectations import Expectation
+
+_AT_ONCE = 4
+"""Small tables cost Spark's driver more than its cores; so many are written side by side."""
+
+_FILE_BYTES = 32 << 20
+
+
+def forget_lost(lake: Lake, content: Content) -> None:
+    """Take out the derived tables that somebody deleted or replaced, so that they are made again."""
+    for name in [*(a.name for a in analyses()), expected.NAME]:
+        if name in content.tables and Table(lake, name).state().id != content.tables[name]["id"]:
+            del content.tables[name]
+
+
+def is_due(content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> bool:
+    """Whether `make` has something to make, for which it needs Spark."""
+    return bool(_due(content, parameters)) or bool(_to_ask(content, _expectations(contracts), set()))
+
+
+def make(
+    spark: SparkSession,
+    lake: Lake,
+    content: Content,
+    contracts: dict[str, Contract],
+    parameters: dict[str, str],
+    say: Callable[[str], None],
+) -> list[str]:
+    """Bring the derived tables up to `content`, enter them there, and return their names.
+
+    Raises RunFailed where an expectation says so, with the tables' names, counts and an example.
+    """
+    made: list[str] = []
+    left = _due(content, parameters)
+    while left:
+        ready = [a for a in left if not any(a.reads_from(other.name) for other in left)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            outcomes = list(pool.map(lambda a: _make(spark, lake, content, a, parameters), ready))
+        for analysis, outcome in zip(ready, outcomes, strict=True):
+            left.remove(analysis)
+            point(f"refine:made-{analysis.name}")
+            if isinstance(outcome, str):
+                content.tables.pop(analysis.name, None)
+                content.left_out[analysis.name] = {**_recipe(content, analysis, parameters), "reason": outcome}
+                say(f"{analysis.name}: left out, its SQL does not fit this lake's tables ({outcome})")
+            else:
+                content.left_out.pop(analysis.name, None)
+                content.tables[analysis.name] = outcome
+                made.append(analysis.name)
+        left = [a for a in left if _is_there(a, content, {other.name for other in left})]
+    if made:
+        say(f"{len(made)} analyses: {', '.join(name.removeprefix('gold.') for name in made)}")
+    content.views = _views(content)
+    if _ask(spark, lake, content, contracts, set(made)):
+        made.append(expected.NAME)
+    return made
+
+
+def check_parameters(parameters: dict[str, str]) -> None:
+    """Raise GridError for a parameter that no analysis has, or a value that does not fit it."""
+    known = {f"{a.name.removeprefix('gold.')}.{p.name}": p for a in analyses() for p in a.parameters}
+    for name, value in parameters.items():
+        if name not in known:
+            raise GridError(f"parameter {name!r}: is not known; known: {', '.join(known)}")
+        kind = known[name].kind
+        try:
+            _value(kind, value)
+        except ValueError as cause:
+            example = known[name].default
+            raise GridError(f"parameter {name}: {value!r} is not a {kind}; write it as {example}") from cause
+
+
+def _due(content: Content, parameters: dict[str, str]) -> list[Analysis]:
+    """The tables to make, each after those it reads."""
+    due: list[Analysis] = []
+    for analysis in analyses():
+        if analysis.is_view or not _is_there(analysis, content, {a.name for a in due}):
+            continue
+        said = content.tables.get(analysis.name) or content.left_out.get(analysis.name)
+        above = any(analysis.reads_from(a.name) for a in due)
+        if above or said is None or not _recipe(content, analysis, parameters).items() <= said.items():
+            due.append(analysis)
+    return due
+
+
+def _is_there(analysis: Analysis, content: Content, coming: set[str]) -> bool:
+    return all(name in content.tables or name in coming for name in analysis.inputs)
+
+
+def _recipe(content: Content, analysis: Analysis, parameters: dict[str, str]) -> dict[str, Any]:
+    """What the table is made from and how; the same recipe makes an equal table."""
+    before = (content.tables.get(analysis.name) or {}).get("parameters", {})
+    short = analysis.name.removeprefix("gold.")
+    chosen = {p.name: parameters.get(f"{short}.{p.name}", before.get(p.name, p.default)) for p in analysis.parameters}
+    return {
+        "definition": analysis.hash,
+        "inputs": {name: _signature(content.tables[name]) for name in analysis.inputs if name in content.tables},
+        "parameters": chosen,
+    }
+
+
+def _signature(said: dict[str, Any]) -> str:
+    """Identifies a table's rows by what made them; an OPTIMIZE does not change it."""
+    parts = [said["id"], *(said.get(word) for word in ("feeds", "definition", "inputs", "parameters"))]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _views(content: Content) -> dict[str, dict[str, Any]]:
+    return {
+        a.name: {"sql": a.sql, "reads": list(a.reads), "description": a.description}
+        for a in analyses()
+        if a.is_view and _is_there(a, content, set())
+    }
+
+
+def _make(
+    spark: SparkSession, lake: Lake, content: Content, analysis: Analysis, parameters: dict[str, str]
+) -> dict[str, Any] | str:
+    """The table's entry in the set; text that says why, where the lake's tables lack what the SQL asks for."""
+    from pyspark.errors import AnalysisException
+
+    recipe = _recipe(content, analysis, parameters)
+    table = Table(lake, analysis.name)
+    try:
+        rows = _rows(spark, lake, analysis, recipe["parameters"])
+    except AnalysisException as cause:
+        return " ".join(str(cause).split())[:200]
+    try:
+        rows.createOrReplaceTempView(_candidate(analysis))
+        for expectation in analysis.expectations:
+            if expectation.on_fail == "drop":
+                rows = _without(spark, rows, expectation, lake)
+        _write(spark, table, rows, analysis, sum(_bytes(lake, name) for name in analysis.reads))
+    except Exception as cause:
+        first = (str(cause).strip().splitlines() or [""])[0][:500]
+        raise RunFailed(
+            f"refine: {analysis.name} could not be made ({type(cause).__name__}: {first}); "
+            "what was done before stays, run it again"
+        ) from cause
+    state = table.state()
+    return {"path": table.relative, "version": state.version, "id": state.id, "feeds": {}, **recipe}
+
+
+def _rows(spark: SparkSession, lake: Lake, analysis: Analysis, parameters: dict[str, str]) -> DataFrame:
+    def place(match: re.Match[str]) -> str:
+        return f"{match[1]} {Table(lake, match[2]).sql}"
+
+    kinds = {p.name: p.kind for p in analysis.parameters}
+    sql = re.sub(r"\b(FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", place, analysis.sql, flags=re.I)
+    return spark.sql(sql, args={name: _value(kinds[name], text) for name, text in parameters.items()})
+
+
+def _value(kind: str, text: str) -> Any:
+    if kind == "DATE":
+        return date.fromisoformat(text)
+    return int(text) if kind == "INT" else text
+
+
+def _candidate(analysis: Analysis) -> str:
+    """The view of the rows before any are dropped."""
+    return "candidate_" + analysis.name.removeprefix("gold.")
+
+
+def _without(spark: SparkSession, rows: DataFrame, expectation: Expectation, lake: Lake) -> DataFrame:
+    from pyspark.sql.functions import expr
+
+    if expectation.kind != "references":
+        return rows.where(f"NOT {expected.failing_sql(expectation)}")
+    to = ", ".join(f"{quoted(t)} AS __to{n}" for n, t in enumerate(expectation.to))
+    parents = spark.sql(f"SELECT DISTINCT {to} FROM {Table(lake, f'silver.{expectation.feed}').sql}")
+    same = " AND ".join(f"c.{quoted(c)} = p.__to{n}" for n, c in enumerate(expectation.columns))
+    null = " OR ".join(f"c.{quoted(c)} IS NULL" for c in expectation.columns)
+    return rows.alias("c").join(parents.alias("p"), expr(f"({same}) OR {null}"), "left_semi")
+
+
+def _write(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysis, weight: int) -> None:
+    """Put the rows in place of all there were."""
+    order = [quoted(name) for name in analysis.cluster_by or analysis.order_by]
+    if analysis.cluster_by and not (table.path / "_delta_log").is_dir():
+        from pyspark.sql.pandas.types import to_arrow_schema
+
+        create(spark, table, to_arrow_schema(rows.schema, timezone="UTC"), analysis.cluster_by, {})
+    files = -(-weight // _FILE_BYTES) if analysis.cluster_by else 1
+    rows = rows.repartitionByRange(files, *order) if files > 1 else rows.coalesce(1)
+    rows = rows.sortWithinPartitions(*order) if order else rows
+    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
+
+
+def _bytes(lake: Lake, name: str) -> int:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    return sum(pa.table(DeltaTable(str(Table(lake, name).path)).get_add_actions())["size_bytes"].to_pylist())
+
+
+def _expectations(contracts: dict[str, Contract]) -> list[tuple[str, Expectation]]:
+    """Every expectation there is, with its table, in a settled order."""
+    own = [(f"silver.{name}", e.parsed) for name, contract in contracts.items() for e in contract.expectations]
+    return [*own, *((a.name, e) for a in analyses() if not a.is_view for e in a.expectations)]
+
+
+def _to_ask(
+    content: Content, expectations: list[tuple[str, Expectation]], made: set[str]
+) -> dict[tuple[str, Expectation], list[str]]:
+    """Those whose answer is not the one in gold.quality, with the signature of the tables they look at."""
+    said = content.tables.get(expected.NAME, {}).get("inputs", {})
+    found = {}
+    for table, expectation in expectations:
+        tables = [table, *([f"silver.{expectation.feed}"] if expectation.feed else [])]
+        if all(name in content.tables for name in tables):
+            seen = [repr(expectation), *(_signature(content.tables[name]) for name in tables)]
+            if said.get(f"{table}/{expectation.id}") != seen or table in made:
+                found[table, expectation] = seen
+    return found
+
+
+def _ask(spark: SparkSession, lake: Lake, content: Content, contracts: dict[str, Contract], made: set[str]) -> bool:
+    """Write gold.quality where an answer may have changed; raises RunFailed where an expectation says so."""
+    import pyarrow as pa
+    from deltalake import DeltaTable, write_deltalake
+
+    expectations = _expectations(contracts)
+    asked = _to_ask(content, expectations, made)
+    if not asked:
+        return False
+    table = Table(lake, expected.NAME)
+    questions = [_question(spark, lake, content, name, expectation, made) for name, expectation in asked]
+    answers = spark.sql(expected.results_sql(questions)).toArrow().rename_columns(expected.SCHEMA.names)
+    failed = [row for row in answers.to_pylist() if row["status"] == "failed"]
+    if failed:
+        raise RunFailed(
+            "refine: the tables are not what is expected of them, so readers stay at the last set of versions:\n"
+            + "\n".join(
+                f"  {row['table_name']}: {row['rule']} ({row['expectation']}): {row['failed_rows']} of "
+                f"{row['rows_checked']} rows fail, such as {row['example']}"
+                for row in failed
+            )
+            + '\nmend the source or its contract, or let the expectation warn (on_fail = "warn"), and refine again'
+        )
+    said = content.tables.get(expected.NAME)
+    rows = {(row["table_name"], row["expectation"]): row for row in answers.to_pylist()}
+    if said is not None:
+        for row in pa.table(DeltaTable(str(table.path)).to_pyarrow_table()).to_pylist():
+            rows.setdefault((row["table_name"], row["expectation"]), row)
+    known = {(name, e.id): (name, e) for name, e in expectations if name in content.tables}
+    kept = [rows[key] for key in known if key in rows]
+    table.path.parent.mkdir(parents=True, exist_ok=True)
+    write_deltalake(str(table.path), pa.Table.from_pylist(kept, schema=expected.SCHEMA), mode="overwrite")
+    point("refine:made-gold.quality")
+    inputs = {
+        **{k: v for k, v in (said or {"inputs": {}})["inputs"].items() if tuple(k.split("/", 1)) in known},
+        **{f"{name}/{e.id}": seen for (name, e), seen in asked.items()},
+    }
+    state = table.state()
+    content.tables[expected.NAME] = {
+        "path": table.relative, "version": state.version, "id": state.id, "feeds": {}, "inputs": inputs,
+    }  # fmt: skip
+    return True
+
+
+def _question(
+    spark: SparkSession, lake: Lake, content: Content, name: str, expectation: Expectation, made: set[str]
+) -> expected.Asked:
+    """What drops is asked of the rows before any were dropped, the rest of the table as it is."""
+    rows = Table(lake, name).sql
+    if expectation.on_fail == "drop":
+        analysis = next(a for a in analyses() if a.name == name)
+        rows = _candidate(analysis)
+        if name not in made:
+            _rows(spark, lake, analysis, content.tables[name]["parameters"]).createOrReplaceTempView(rows)
+    parent = Table(lake, f"silver.{expectation.feed}").sql if expectation.feed else None
+    return expected.Asked(name, expectation, rows, parent)
