@@ -291,7 +291,7 @@ def _run(spark: SparkSession, step: _Step, scratch: Any, say: Progress) -> None:
     except Exception as cause:
         raise RunFailed(
             f"refine: {name} could not take in commits {batch.applied + 1} to {batch.target} of {contract.name} "
-            f"({type(cause).__name__}: {_first_line(cause)}); what was done before stays, run it again"
+            f"({type(cause).__name__}: {delta.reason(cause)}); what was done before stays, run it again"
         ) from cause
     point(f"refine:after-{name}")
     count = batch.target - batch.applied
@@ -331,7 +331,3 @@ def _publish(lake: Lake, content: Content, known: dict[str, Any] | None) -> dict
 
 def _numbers(found: dict[str, Any]) -> dict[str, int]:
     return {name: table["version"] for name, table in found["tables"].items()}
-
-
-def _first_line(cause: Exception) -> str:
-    return (str(cause).strip().splitlines() or [""])[0][:500]

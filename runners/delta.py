@@ -273,3 +273,12 @@ appender.file.fileName = {log}
 appender.file.layout.type = PatternLayout
 appender.file.layout.pattern = %d{{HH:mm:ss.SSS}} %p %c{{1}}: %m%n%ex
 """
+
+
+def reason(cause: BaseException) -> str:
+    """The first line of what lies at the bottom of an error; Py4J's own says only that a call failed."""
+    java = getattr(cause, "java_exception", None)
+    while java is not None and java.getCause() is not None:
+        java = java.getCause()
+    said = str(java.toString()) if java is not None else str(cause)
+    return (said.strip().splitlines() or [""])[0][:500]

@@ -150,6 +150,8 @@ def _make(
     """The table's entry in the set; text that says why, where the lake's tables lack what the SQL asks for."""
     from pyspark.errors import AnalysisException
 
+    from runners.delta import reason
+
     recipe = _recipe(content, analysis, parameters)
     table = Table(lake, analysis.name)
     try:
@@ -163,9 +165,8 @@ def _make(
                 rows = _without(spark, rows, expectation, lake)
         _write(spark, table, rows, analysis, sum(_bytes(lake, name) for name in analysis.reads))
     except Exception as cause:
-        first = (str(cause).strip().splitlines() or [""])[0][:500]
         raise RunFailed(
-            f"refine: {analysis.name} could not be made ({type(cause).__name__}: {first}); "
+            f"refine: {analysis.name} could not be made ({type(cause).__name__}: {reason(cause)}); "
             "what was done before stays, run it again"
         ) from cause
     state = table.state()
