@@ -27,7 +27,7 @@ from data_sources.contract import Contract
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.records import Records, lines
 
-MAGIC = b"SQLite format 3\0"
+MAGIC, HEADER = b"SQLite format 3\0", 100
 _WAL = 2
 """Byte 19 of the header: the version needed to read the file, 2 for WAL (https://sqlite.org/fileformat.html)."""
 _ROWID = ("rowid", "_rowid_", "oid")
@@ -120,8 +120,8 @@ def _flags(contract: Contract) -> set[str]:
 def _opened(path: str) -> Iterator[sqlite3.Connection]:
     """A connection in a read transaction; what SQLite raises within becomes a TableError."""
     with open(path, "rb") as file:
-        header = file.read(100)
-    if not header.startswith(MAGIC):
+        header = file.read(HEADER)
+    if len(header) < HEADER or not header.startswith(MAGIC):
         seen = "is empty" if not header else f"begins with {header[:16]!r}"
         raise TableError(f"is no SQLite database (it {seen}); unpack it, or take it away")
     wal = header[19] == _WAL
