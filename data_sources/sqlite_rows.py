@@ -145,10 +145,17 @@ def _opened(path: str) -> Iterator[sqlite3.Connection]:
         connection.execute("BEGIN")
         yield connection
     except sqlite3.Error as cause:
-        what = "another program writes to it; run again when it is done" if "locked" in str(cause) else "mend it"
-        raise TableError(f"SQLite says: {cause}; {what}") from cause
+        raise TableError(f"SQLite says: {cause}; {_remedy(str(cause))}") from cause
     finally:
         connection.close()
+
+
+def _remedy(said: str) -> str:
+    if "locked" in said:
+        return "another program writes to it; run again when it is done"
+    if "readonly" in said:  # what stands in FILE-journal must first be taken back, which is writing
+        return "a program stopped while it wrote to it; open it once with sqlite3, which undoes what was left half done"
+    return "mend it or take it away"
 
 
 def _table(connection: sqlite3.Connection, contract: Contract) -> tuple[str, str]:

@@ -191,6 +191,21 @@ def test_a_locked_file_waits_and_is_read_later(tmp_path: Path) -> None:
     assert reader.ids() == ["a"] and reader.problems == []
 
 
+def test_a_file_left_half_written_is_not_read_as_it_stands(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.db", "BEGIN", *[row("x" * 1000, "2021-01-01", n, 1) for n in range(100)], "COMMIT")
+    writer = sqlite3.connect(path, isolation_level=None)
+    for statement in ("PRAGMA cache_size = 2", "BEGIN", "UPDATE t SET id = id || 'y'"):
+        writer.execute(statement)
+    assert path.read_bytes().count(b"xy") > 0, "part of the change is in the file"
+    (tmp_path / "killed").mkdir()
+    for name in ("a.db", "a.db-journal"):
+        (tmp_path / "killed" / name).write_bytes((tmp_path / name).read_bytes())
+    writer.close()
+    assert "open it once with sqlite3" in problem(tmp_path / "killed" / "a.db")
+    sqlite3.connect(tmp_path / "killed" / "a.db").execute("SELECT * FROM t").close()
+    assert {len(json.loads(raw)["id"]) for _, _, raw in records(tmp_path / "killed" / "a.db")} == {1000}
+
+
 def test_in_wal_mode_what_is_not_yet_in_the_file_is_waited_for_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
     path = made(tmp_path / "a.db", "PRAGMA journal_mode = WAL", GOOD)
     assert path.read_bytes()[18:20] == b"\x02\x02" and os.listdir(tmp_path) == ["a.db"]
