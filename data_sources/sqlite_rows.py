@@ -124,6 +124,10 @@ def _opened(path: str) -> Iterator[sqlite3.Connection]:
     if len(header) < HEADER or not header.startswith(MAGIC):
         seen = "is empty" if not header else f"begins with {header[:16]!r}"
         raise TableError(f"is no SQLite database (it {seen}); unpack it, or take it away")
+    page = int.from_bytes(header[16:18], "big")
+    page = 65_536 if page == 1 else page
+    if page and os.path.getsize(path) % page:
+        raise TableError("is cut short (its last page is not whole); copy it again")  # SQLite would read zeros there
     wal = header[19] == _WAL
     if wal and os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
         raise TableError(

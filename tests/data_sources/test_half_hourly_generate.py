@@ -17,10 +17,11 @@ from beam_grid.errors import GridError
 from beam_grid.feeds import BUILT_IN, built_in, chosen
 from beam_grid.generate import generate as generate_sources
 from beam_grid.landing import Lake
+from beam_grid.ledger import ledger
 from data_sources import truth
 from data_sources.half_hourly_readings.generate import TABLES, generate
 from tests.landed_truth import NOW, landed_truth, truth_of
-from tests.properties.oracle import landed, run
+from tests.properties.oracle import run
 from tests.s1_oracle import FEEDS, feed_rows, five_tables
 
 FEED = "half_hourly_readings"
@@ -29,10 +30,24 @@ LONDON = ZoneInfo("Europe/London")
 SPRING, AUTUMN = date(2021, 3, 28), date(2021, 10, 31)
 
 
+def files_of(lake: Path, feed: str, kind: str) -> list[dict[str, Any]]:
+    log = Lake.open(lake).feed(feed)
+    entries = [entry for commit in log.commits() for entry in commit["files"] if entry["kind"] == kind]
+    return [row for entry in entries for row in pq.read_table(log.path / entry["path"]).to_pylist()]
+
+
 def rows_of(lake: Path, feed: str) -> list[dict[str, Any]]:
-    """The landed rows that count, checked on the way to balance."""
-    found = landed(Lake.open(lake), built_in()[feed])["rows"]
-    return [dict(zip(FEEDS[feed], row, strict=True)) for row in found]
+    """The landed rows that no later one has replaced."""
+    identity = ("_commit", "_source", "_position")
+    gone = {tuple(row[name] for name in identity) for row in files_of(lake, feed, "superseded")}
+    rows = [row for row in files_of(lake, feed, "rows") if tuple(row[name] for name in identity) not in gone]
+    return [{name: row[name] for name in FEEDS[feed]} for row in rows]
+
+
+def conflicts(lake: Path, feed: str) -> int:
+    (row,) = (r for r in ledger(Lake.open(lake)).to_pylist() if r["feed"] == feed)
+    assert row["balanced"]
+    return int(row["conflicts"])
 
 
 def lines(path: Path, *records: dict[str, Any]) -> None:
@@ -52,7 +67,7 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     assert [c.name for c in chosen((), (), str(out))] == sorted([FEED, *TABLES])
     for feed in FEEDS:
         promised = truth_of(out, feed)
-        assert landed_truth(out, feed, lake, slice_rows=1_000 if feed == FEED else 7) == promised
+        assert landed_truth(out, feed, lake, slice_rows=1_500 if feed == FEED else 15) == promised
         assert promised["late"] == 0
         assert all(promised[count] > 0 for count in truth.COUNTS if count != "late"), (feed, promised)
         assert promised["rejected_by_cause"]["undecodable"] > 0 < promised["rejected_by_cause"]["from_the_future"]
@@ -76,14 +91,7 @@ def test_rejects_of_a_table_are_named_by_table_and_rowid_with_their_bytes(messy:
     database = sqlite3.connect(out / "data" / "case_study.db")
     nameless = database.execute("SELECT rowid FROM agreements WHERE agreement_id IS NULL").fetchall()
     database.close()
-    log = Lake.open(lake).feed("agreements")
-    rejected = [
-        row
-        for commit in log.commits()
-        for entry in commit["files"]
-        if entry["kind"] == "rejected"
-        for row in pq.read_table(log.path / entry["path"]).to_pylist()
-    ]
+    rejected = files_of(lake, "agreements", "rejected")
     assert {row["_source"] for row in rejected} == {"data/case_study.db:agreements"}
     (found,) = [row for row in rejected if row["rule"] == "null:agreement_id"]
     assert [(found["_position"],)] == nameless
@@ -147,17 +155,13 @@ def test_a_smaller_run_leaves_no_file_of_a_greater_one(tmp_path: Path) -> None:
 
 
 def test_fifty_and_forty_six_half_hours_on_the_days_the_clock_is_changed(tmp_path: Path) -> None:
-    generate(tmp_path / "grid", scale=0.05, days=303)
+    generate(tmp_path / "grid", scale=0.01, days=303)
     assert landed_truth(tmp_path / "grid", FEED, tmp_path / "lake") == truth_of(tmp_path / "grid", FEED)
-    per_day = Counter(
-        (row["meterpoint_id"], row["interval_start"].astimezone(LONDON).date())
-        for row in rows_of(tmp_path / "lake", FEED)
-    )
+    per_day = Counter(row["interval_start"].astimezone(LONDON).date() for row in rows_of(tmp_path / "lake", FEED))
     days = [date(2021, 1, 1) + timedelta(days=n) for n in range(305)]
-    assert {day for _, day in per_day} == set(days) and SPRING in days and AUTUMN in days
+    assert SPRING in days and AUTUMN in days
     wanted = {SPRING: 46, AUTUMN: 50}
-    assert {meterpoint for meterpoint, _ in per_day} == {"1210000000000", "1210000007919"}
-    assert all(count == wanted.get(day, 48) for (_, day), count in per_day.items())
+    assert per_day == {day: wanted.get(day, 48) for day in days}
 
 
 def test_without_an_offset_the_hour_shown_twice_is_refused_not_guessed(tmp_path: Path) -> None:
@@ -189,7 +193,7 @@ def test_of_two_values_for_a_half_hour_the_later_recorded_counts_in_any_order(tm
                 run(lake, built_in()[FEED], source, now=NOW, own_globs=True)
         (row,) = rows_of(lake, FEED)
         assert (row["consumption_delta"], row["interval_start"]) == (2.0, datetime(2021, 7, 1, 9, 30, tzinfo=UTC))
-        assert landed(Lake.open(lake), built_in()[FEED])["counts"]["conflicts"] == 1
+        assert conflicts(lake, FEED) == 1
 
 
 def case_study(path: Path, valid_to: str | None, updated_at: str) -> None:
@@ -202,7 +206,7 @@ def case_study(path: Path, valid_to: str | None, updated_at: str) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_an_agreement_closed_in_a_newer_file_is_closed_and_can_be_opened_again(tmp_path: Path, order: tuple[int, ...]) -> None:  # fmt: skip
     states = [(None, "2021-06-01T09:00:00Z"), ("2021-09-01 00:00:00", "2021-08-20T09:00:00Z"), (None, "2021-08-25T09:00:00Z")]  # fmt: skip
     for n, at in enumerate(order):

@@ -174,9 +174,11 @@ def test_what_is_no_database(tmp_path: Path, data: bytes, wanted: str) -> None:
 def test_a_truncated_file_and_a_damaged_page(tmp_path: Path) -> None:
     path = made(tmp_path / "a.db", *[row("x" * 500, "2021-01-01", n, 1) for n in range(200)])
     whole = path.read_bytes()
-    for broken in (whole[: len(whole) // 2], whole[:50_000] + b"\xff" * 4096 + whole[54_096:], whole[:100]):
+    for broken in (whole[: 10 * 4096], whole[:50_000] + b"\xff" * 4096 + whole[54_096:], whole[:100]):
         path.write_bytes(broken)
-        assert "SQLite says: " in problem(path)
+        assert ("is cut short" if len(broken) % 4096 else "SQLite says: ") in problem(path)
+    path.write_bytes(whole[:-1])
+    assert "is cut short" in problem(path)
 
 
 def test_a_locked_file_waits_and_is_read_later(tmp_path: Path) -> None:
