@@ -155,13 +155,28 @@ def test_a_smaller_run_leaves_no_file_of_a_greater_one(tmp_path: Path) -> None:
 
 
 def test_fifty_and_forty_six_half_hours_on_the_days_the_clock_is_changed(tmp_path: Path) -> None:
+    """305 days as they are written; then what is written of both days, and of those before and after, is landed."""
     generate(tmp_path / "grid", scale=0.01, days=303)
-    assert landed_truth(tmp_path / "grid", FEED, tmp_path / "lake") == truth_of(tmp_path / "grid", FEED)
-    per_day = Counter(row["interval_start"].astimezone(LONDON).date() for row in rows_of(tmp_path / "lake", FEED))
-    days = [date(2021, 1, 1) + timedelta(days=n) for n in range(305)]
-    assert SPRING in days and AUTUMN in days
-    wanted = {SPRING: 46, AUTUMN: 50}
-    assert per_day == {day: wanted.get(day, 48) for day in days}
+    (path,) = (tmp_path / "grid" / "data" / "readings").iterdir()
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    starts = [datetime(2021, 1, 1, tzinfo=UTC) + timedelta(minutes=30 * n) for n in range(305 * 48)]
+    assert [r["interval_start"] for r in records] == [t.astimezone(LONDON).isoformat() for t in starts]
+
+    def day(text: str) -> date:
+        return datetime.fromisoformat(text).date()
+
+    wanted = {d + timedelta(days=n): 48 for d in (SPRING, AUTUMN) for n in (-1, 0, 1)} | {SPRING: 46, AUTUMN: 50}
+    chosen_days = [r for r in records if day(r["interval_start"]) in wanted]
+    lines(tmp_path / "in" / "readings" / path.name, *chosen_days)
+    found = landed_truth(tmp_path / "in", FEED, tmp_path / "lake")
+    assert found["read"] == found["landed - superseded"] == 6 * 48
+    landed = rows_of(tmp_path / "lake", FEED)
+    assert Counter(row["interval_start"].astimezone(LONDON).date() for row in landed) == wanted
+    kwh = Counter()
+    for row in landed:
+        kwh[row["interval_start"].astimezone(LONDON).date()] += row["consumption_delta"]
+    for d, total in kwh.items():
+        assert total == pytest.approx(sum(r["consumption_delta"] for r in records if day(r["interval_start"]) == d))
 
 
 def test_without_an_offset_the_hour_shown_twice_is_refused_not_guessed(tmp_path: Path) -> None:
