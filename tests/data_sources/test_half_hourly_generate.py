@@ -120,6 +120,7 @@ def test_the_seeds_layout(tmp_path: Path) -> None:
         "gold_avg_half_hour_by_product": 5 * 144,
     }
     assert all(row["display_name"] and row["region"] for row in tables["active_agreements"])
+    assert {row["meterpoint_id"] for row in feed_rows(tmp_path, "meterpoints", CLOCK)} == {path.stem for path in files}
     assert {row["meterpoint_count"] for row in tables["total_consumption_half_hour"]} == {40}
     per_day = Counter(dict.fromkeys((1, 2, 3), 0))
     for row in tables["consumption_per_product_per_day"]:
