@@ -21,6 +21,9 @@ def generate(names: tuple[str, ...], out: Path, **given: Any) -> dict[str, dict[
     """Write the named sources' data (all without names) below `out`; returns the counts of truth.json by feed."""
     known = sources()
     for name in names:
+        if name not in known and (BUILT_IN / name / "contract.toml").is_file():
+            notes = f"{BUILT_IN.name}/{name}/NOTES.md"
+            raise GridError(f"source {name!r}: has no generator of its own; {notes} says which one writes it")
         if name not in known:
             raise GridError(f"source {name!r}: is not known; {_hint(name, known)}")
     try:

@@ -70,7 +70,7 @@ def _lineage_rows(commit: dict[str, Any]) -> list[dict[str, Any]]:
                 {
                     "feed": commit["feed"],
                     "commit": commit["commit"],
-                    "source": part.get("name") or part["topic"],
+                    "source": part.get("source") or part.get("name") or part["topic"],
                     "path": part.get("path"),
                     "partition": part.get("partition"),
                     "from": part["line"] if "path" in part else part["start"],

@@ -352,6 +352,8 @@ def _check_contract(feed: FeedLog, contract: Contract) -> None:
     changes = []
     if before.event_time != contract.event_time:
         changes.append(f"event_time was {before.event_time!r}")
+    if before.sqlite != contract.sqlite and before.sqlite is not None:
+        changes.append(f"[sqlite] table was {before.sqlite.table!r}")
     if before.dedup != contract.dedup and "append" in (before.lake.load, contract.lake.load):
         changes.append(f"[dedup] was {before.dedup.model_dump(exclude_defaults=True)}")
     if before.lake.load != contract.lake.load:

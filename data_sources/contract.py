@@ -215,6 +215,12 @@ class CsvSpec(_Part):
         return [self.null] if isinstance(self.null, str) else self.null
 
 
+class SqliteSpec(_Part):
+    """Which table of an SQLite file holds the feed's records."""
+
+    table: str = Field(min_length=1)
+
+
 class DedupSpec(_Part):
     """Which records are copies of each other and which of them stays."""
 
@@ -320,7 +326,7 @@ class Contract(_Part):
     name: TableName
     description: str = ""
     version: str = "1"
-    format: Literal["json", "csv", "parquet"]
+    format: Literal["json", "csv", "parquet", "sqlite"]
     topic: str | None = None
     event_time: str
     out_of_orderness: Duration = timedelta(0)
@@ -330,6 +336,7 @@ class Contract(_Part):
     files: list[str] = []
     file_order: Literal["none", "name"] = "none"
     csv: CsvSpec = CsvSpec()
+    sqlite: SqliteSpec | None = None
     dedup: DedupSpec
     lake: LakeSpec = LakeSpec()
     windows: list[WindowSpec] = []
@@ -371,6 +378,10 @@ class Contract(_Part):
         _unique("expectation", [e.id for e in self.expectations])
         for expectation in self.expectations:
             _known(f"expectation {expectation.id!r}", list(expectation.parsed.columns), names)
+        if (self.format == "sqlite") != (self.sqlite is not None):
+            raise ValueError(
+                '[sqlite]: format = "sqlite", and no other, has [sqlite] with table = "...", the table to read'
+            )
         _known("event_time", [self.event_time], names)
         _known("dedup.key", self.dedup.key, names)
         _known("dedup.order_by", self.dedup.order_by, names)
@@ -614,6 +625,7 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
         "dedup": DedupSpec,
         "lake": LakeSpec,
         "csv": CsvSpec,
+        "sqlite": SqliteSpec,
     }
     return parts.get(path[0], Contract) if path else Contract
 

@@ -1,7 +1,8 @@
 """Files as sources: what is there, what of it is new, and reading it block by block.
 
 A file is identified by its absolute path and judged unchanged by size and time, else by its content: of what was
-read, segment by segment, an xxh3 digest is kept. A file of lines may grow; compressed files and Parquet never do.
+read, segment by segment, an xxh3 digest is kept. A file of lines may grow; compressed files, Parquet and SQLite never
+do.
 A last line without its line end waits, unless it is one whole JSON object (nothing could still be appended to it)
 or the file is compressed.
 
@@ -30,11 +31,17 @@ from data_sources.decode.csv_lines import header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.records import Records, count_line_ends, lines
 from data_sources.snapshots import as_of_name, role
+from data_sources.sqlite_rows import TableError, plan_rows, read_rows
 
 BLOCK = 8 << 20
 """Bytes read at a time; with readings of 340 bytes about 24,000 rows."""
 
-ENDINGS = {"json": (".json", ".jsonl", ".ndjson"), "csv": (".csv", ".txt"), "parquet": (".parquet",)}
+ENDINGS = {
+    "json": (".json", ".jsonl", ".ndjson"),
+    "csv": (".csv", ".txt"),
+    "parquet": (".parquet",),
+    "sqlite": (".db", ".sqlite", ".sqlite3"),
+}
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 NOT_DATA = {"truth.json", "sample_message.json", "sample_telemetry.json", "cdc_update_pair_example.json"}
 """Files beside generated data that hold what a run should count, or show one record of a file beside them."""
@@ -117,7 +124,8 @@ def _walk(folder: str) -> list[str]:
 def plan_files(found: list[Found], known: dict[str, dict[str, Any]], contract: Contract, rows: int) -> Listing:
     """The next slice: parts of at most `rows` rows together, in the order of the files.
 
-    known: per absolute path what was committed of it: {offset, line, size, mtime, segments, digest, done}.
+    known: per absolute path what was committed of it: {offset, line, size, mtime, segments, digest, done}. A part's
+    `source` names its records, where that is not the file's name.
     """
     listing = Listing()
     for file in found:
@@ -138,7 +146,7 @@ def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, ro
     """The part of one file to read next, None where nothing is new."""
     stat = os.stat(file.path)
     now = {"size": stat.st_size, "mtime": stat.st_mtime_ns}
-    closed = contract.format == "parquet" or compression(file.path) is not None
+    closed = contract.format in ("parquet", "sqlite") or compression(file.path) is not None
     untouched = before is not None and before["size"] == now["size"] and before["mtime"] == now["mtime"]
     if before is not None and untouched and before["done"]:
         return None
@@ -165,6 +173,10 @@ def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, ro
             as_of_name(file.name, contract.lake)
     if contract.format == "parquet":
         return _plan_row_groups(part, contract, rows)
+    if contract.sqlite is not None:
+        found = plan_rows(file.path, contract, before["offset"] if before else None, rows)
+        part["source"] = f"{file.name}:{contract.sqlite.table}"
+        return None if found is None else {**part, "start": found[0], "line": found[0], "rows": found[1]}
     headed = contract.format == "csv" and contract.csv.header
     if contract.format == "csv":
         with _open(file.path) as stream:
@@ -243,8 +255,11 @@ def read_file(part: dict[str, Any], contract: Contract) -> Iterator[Records | tu
     read (any more).
     """
     try:
-        yield from _read_parquet(part) if contract.format == "parquet" else _read_lines(part, contract)
-    except (OSError, pa.ArrowInvalid) as cause:  # not chained: a source's OSError is not the lake's
+        if contract.format == "sqlite":
+            yield from _read_table(part, contract)
+        else:
+            yield from _read_parquet(part) if contract.format == "parquet" else _read_lines(part, contract)
+    except (OSError, pa.ArrowInvalid, TableError) as cause:  # not chained: a source's OSError is not the lake's
         raise SourceError(f"source {part['path']}: cannot be read ({_short(cause)}); mend it or take it away") from None
 
 
@@ -257,6 +272,11 @@ def _read_parquet(part: dict[str, Any]) -> Iterator[tuple[pa.Table, int] | dict[
             first += batch.num_rows
     end = part["start"] + part["groups"]
     yield _known(part, end, first, [], end >= file.metadata.num_row_groups)
+
+
+def _read_table(part: dict[str, Any], contract: Contract) -> Iterator[Records | dict[str, Any]]:
+    for found in read_rows(part, contract, BLOCK):
+        yield found if isinstance(found, Records) else _known(part, found[0], found[0], [], found[1])
 
 
 def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | dict[str, Any]]:

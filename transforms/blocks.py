@@ -62,7 +62,7 @@ def _read(parts: list[Any], slice: Slice) -> Iterator[tuple[Any, bool]]:
 
 def decode_block(block: Any, part: Any, slice: Slice) -> tuple[Ruled, Any, str, int | None]:
     contract = slice.contract
-    source, number = (part["topic"], part["partition"]) if "topic" in part else (part["name"], None)
+    source, number = (part["topic"], part["partition"]) if "topic" in part else (part.get("source", part["name"]), None)
     arrivals: Any = slice.now
     if not isinstance(block, Records):
         table, first = block

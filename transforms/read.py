@@ -93,7 +93,7 @@ def judged_block(
         for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
             yield shard, as_batch(rows)
     if part.get("role") == "snapshot" and on_time.num_rows:
-        yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(_held(on_time, source, contract))))
+        yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(_held(on_time, source, part["name"], contract))))
     if late.num_rows:
         behind = late["_behind"]
         rows = _with_lineage(late, source, number, slice).append_column("_behind", behind)
@@ -119,9 +119,9 @@ def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice)
     return pa.table({**columns, **lineage})
 
 
-def _held(rows: pa.Table, source: str, contract: Contract) -> pa.Table:
+def _held(rows: pa.Table, source: str, file: str, contract: Contract) -> pa.Table:
     """What a snapshot held, copies too: table key, hash of all fields, what the row says of the snapshot's date."""
-    as_of = pa.array(as_of_rows(rows, contract, source)).cast(UTC)
+    as_of = pa.array(as_of_rows(rows, contract, file)).cast(UTC)
     held = rows.select([*contract.lake.key, "_position"])
     hashes = pa.array(row_hashes(rows, contract.schema.names).view(np.int64))
     held = held.append_column("_hash", hashes).append_column("_as_of", as_of)

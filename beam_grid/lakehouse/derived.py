@@ -21,7 +21,7 @@ from beam_grid.analyses import Analysis, analyses
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import expected
-from beam_grid.lakehouse.tables import Table, create, quoted
+from beam_grid.lakehouse.tables import Table, create, literal, quoted
 from beam_grid.lakehouse.versions import Content
 from beam_grid.landing import Lake
 
@@ -95,7 +95,7 @@ def check_parameters(parameters: dict[str, str]) -> None:
             raise GridError(f"parameter {name!r}: is not known; known: {', '.join(known)}")
         kind = known[name].kind
         try:
-            _value(kind, value)
+            _literal(kind, value)
         except ValueError as cause:
             example = known[name].default
             raise GridError(f"parameter {name}: {value!r} is not a {kind}; write it as {example}") from cause
@@ -174,18 +174,23 @@ def _make(
 
 
 def _rows(spark: SparkSession, lake: Lake, analysis: Analysis, parameters: dict[str, str]) -> DataFrame:
+    """The analysis' SELECT over this lake's tables. Parameters are put in as literals: Delta's parser knows no others."""
+
     def place(match: re.Match[str]) -> str:
         return f"{match[1]} {Table(lake, match[2]).sql}"
 
-    kinds = {p.name: p.kind for p in analysis.parameters}
-    sql = re.sub(r"\b(FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", place, analysis.sql, flags=re.I)
-    return spark.sql(sql, args={name: _value(kinds[name], text) for name, text in parameters.items()})
+    sql = analysis.sql
+    for parameter in analysis.parameters:
+        value = _literal(parameter.kind, parameters[parameter.name])
+        sql = re.sub(rf":{parameter.name}\b", lambda _, value=value: value, sql)
+    return spark.sql(re.sub(r"\b(FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", place, sql, flags=re.I))
 
 
-def _value(kind: str, text: str) -> Any:
+def _literal(kind: str, text: str) -> str:
+    """A parameter's value in SQL; raises ValueError where it is not of its kind."""
     if kind == "DATE":
-        return date.fromisoformat(text)
-    return int(text) if kind == "INT" else text
+        return f"DATE '{date.fromisoformat(text).isoformat()}'"
+    return str(int(text)) if kind == "INT" else literal(text)
 
 
 def _candidate(analysis: Analysis) -> str:

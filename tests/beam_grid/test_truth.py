@@ -16,7 +16,7 @@ SEEDS = 50
 EACH = 4
 """Of four seeds each source has one."""
 
-SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3}  # fmt: skip
+SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3, "half_hourly_readings": 0.1}  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -26,11 +26,13 @@ def test_the_ledger_is_the_truth(seed: int, tmp_path: Path) -> None:
     for name in chosen:
         module = importlib.import_module(f"data_sources.{name}.generate")
         module.generate(tmp_path / "data", seed=seed, scale=SCALES.get(name, 0.5), messy=True)
-        promised = truth.read(tmp_path / "data")[name]
-        found = landed_truth(tmp_path / "data", name, tmp_path / "lake", slice_rows=(499, 2_003, 100_000)[seed % 3])
-        assert {k: v for k, v in found.items() if k in promised} == promised, name
+        assert name in truth.read(tmp_path / "data")
+    for feed, promised in truth.read(tmp_path / "data").items():
+        found = landed_truth(tmp_path / "data", feed, tmp_path / "lake", slice_rows=(499, 2_003, 100_000)[seed % 3])
+        assert {k: v for k, v in found.items() if k in promised} == promised, feed
         assert set(truth.COUNTS) <= set(promised) and promised["read"] > 0
 
 
 def test_every_source_has_a_contract_and_every_built_in_contract_a_source() -> None:
-    assert set(sources()) == set(built_in())
+    beside = {"agreements", "products", "meterpoints"}  # in the database that half_hourly_readings writes
+    assert set(sources()) | beside == set(built_in())

@@ -1,0 +1,197 @@
+"""Tables of SQLite files as sources: each row a JSON record, in the order of rowids, for the JSON decoder to judge.
+
+Guarantees: nothing is written beside the file or into it; a row has the fate its JSON would have, with its rowid as
+position. NULL, INTEGER, REAL and TEXT are JSON's null, number and text, 0 and 1 in a field of type bool are false and
+true, a BLOB is the object {"$blob": hex}. So text that is not UTF-8, infinities and blobs in declared fields are
+rejects, never coerced (SQLite itself keeps NaN as NULL).
+
+Not guaranteed: an answer from a file another program writes to meanwhile; it is refused, with the reason. SQLite's
+own locks see to that; where the file is in WAL mode, what is not yet in it stands in FILE-wal, which is looked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from data_sources.contract import Contract
+from data_sources.decode.rejects import MAX_RECORD
+from data_sources.records import Records, lines
+
+MAGIC, HEADER = b"SQLite format 3\0", 100
+_WAL = 2
+"""Byte 19 of the header: the version needed to read the file, 2 for WAL (https://sqlite.org/fileformat.html)."""
+_ROWID = ("rowid", "_rowid_", "oid")
+_WAIT_S = 1.0
+_FETCH = 1000
+_LAST = 2**63 - 1
+
+
+class TableError(ValueError):
+    """A table that cannot be read: says what was seen and what to try."""
+
+
+def plan_rows(path: str, contract: Contract, start: int | None, limit: int) -> tuple[int, int] | None:
+    """(rowid of the first row from `start` on, how many rows there are from it, at most `limit`); None without rows.
+
+    start: None for the whole table, which is then walked once, so that a damaged file is known before it is read.
+    Raises TableError.
+    """
+    with _opened(path) as connection:
+        table, rowid = _table(connection, contract)
+        where = "" if start is None else f"WHERE {rowid} >= {start}"
+        first = connection.execute(f"SELECT min({rowid}) FROM {table} {where}").fetchone()[0]
+        if first is None:
+            return None
+        if start is None:
+            for _ in connection.execute(f"SELECT * FROM {table}"):
+                pass
+        count = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {rowid} >= {first} LIMIT {limit})"
+        return first, connection.execute(count).fetchone()[0]
+
+
+def read_rows(part: dict[str, Any], contract: Contract, block: int) -> Iterator[Records | tuple[int, bool]]:
+    """The part's rows in Records of about `block` bytes, then (rowid to go on at, whether no row is left).
+
+    part: {path, size, mtime, start, rows}. Raises TableError, also where the file is no longer the one planned.
+    """
+    with _opened(part["path"]) as connection:
+        table, rowid = _table(connection, contract)
+        _same(part)
+        rows = connection.execute(
+            f"SELECT {rowid}, * FROM {table} WHERE {rowid} >= {part['start']} ORDER BY {rowid} LIMIT {part['rows']}"
+        )
+        names = [column[0] for column in rows.description[1:]]
+        flags = [i for i, name in enumerate(names) if name in _flags(contract)]
+        last, size = part["start"], 0
+        positions: list[int] = []
+        texts: list[bytes] = []
+        while some := rows.fetchmany(_FETCH):
+            for last, *values in some:
+                texts.append(_as_json(names, values, flags))
+                positions.append(last)
+                size += len(texts[-1])
+            if size >= block:
+                yield _records(texts, positions)
+                positions, texts, size = [], [], 0
+        if texts:
+            yield _records(texts, positions)
+        more = connection.execute(f"SELECT 1 FROM {table} WHERE {rowid} > {last} LIMIT 1").fetchone()
+        _same(part)
+        yield min(last + 1, _LAST), more is None
+
+
+def _records(texts: list[bytes], positions: list[int]) -> Records:
+    return replace(lines(b"\n".join(texts) + b"\n", 1), positions=np.asarray(positions, np.int64))
+
+
+def _as_json(names: list[str], values: list[Any], flags: list[int]) -> bytes:
+    """A row on one line; of one beyond all bounds the head, which is enough to reject it."""
+    for i in flags:
+        if type(values[i]) is int and values[i] in (0, 1):
+            values[i] = bool(values[i])
+    row = dict(zip(names, values, strict=True))
+    return json.dumps(row, ensure_ascii=False, default=_blob).encode("utf-8", "surrogateescape")[: MAX_RECORD + 1]
+
+
+def _blob(value: bytes) -> dict[str, str]:
+    return {"$blob": value.hex()}
+
+
+def _text(value: bytes) -> str:
+    """Bytes that are not UTF-8 go through as surrogates, and come out of `_as_json` as they were."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _flags(contract: Contract) -> set[str]:
+    return {field.input_name for field in contract.fields if field.type == "bool"}
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[sqlite3.Connection]:
+    """A connection in a read transaction; what SQLite raises within becomes a TableError."""
+    with open(path, "rb") as file:
+        header = file.read(HEADER)
+    if len(header) < HEADER or not header.startswith(MAGIC):
+        seen = "is empty" if not header else f"begins with {header[:16]!r}"
+        raise TableError(f"is no SQLite database (it {seen}); unpack it, or take it away")
+    page = int.from_bytes(header[16:18], "big")
+    page = 65_536 if page == 1 else page
+    if page and os.path.getsize(path) % page:
+        raise TableError("is cut short (its last page is not whole); copy it again")  # SQLite would read zeros there
+    wal = header[19] == _WAL
+    if wal and os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+        raise TableError(
+            f"holds changes that are still in {os.path.basename(path)}-wal; close the program that writes to it, or copy "
+            "it with sqlite3's .backup"
+        )
+    mode = "mode=ro&immutable=1" if wal else "mode=ro"  # to read a WAL file otherwise, SQLite writes beside it
+    try:
+        # the reading thread is not the one that closes a generator that nobody reads to its end
+        connection = sqlite3.connect(
+            f"file:{quote(os.fsencode(path))}?{mode}", _WAIT_S, uri=True, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as cause:
+        raise TableError(f"SQLite cannot open it: {cause}") from cause
+    try:
+        connection.text_factory = _text
+        connection.execute("PRAGMA trusted_schema = OFF")  # the file's own schema runs nothing with side effects
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute("BEGIN")
+        yield connection
+    except sqlite3.Error as cause:
+        raise TableError(f"SQLite says: {cause}; {_remedy(str(cause))}") from cause
+    finally:
+        connection.close()
+
+
+def _remedy(said: str) -> str:
+    if "locked" in said:
+        return "another program writes to it; run again when it is done"
+    if "readonly" in said:  # what stands in FILE-journal must first be taken back, which is writing
+        return "a program stopped while it wrote to it; open it once with sqlite3, which undoes what was left half done"
+    return "mend it or take it away"
+
+
+def _table(connection: sqlite3.Connection, contract: Contract) -> tuple[str, str]:
+    """The table's quoted name, and a name its rowid goes by."""
+    assert contract.sqlite is not None
+    wanted = contract.sqlite.table
+    there = connection.execute("SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
+    found = [(kind, sql) for name, kind, sql in there if name.lower() == wanted.lower()]
+    if not found:
+        names = ", ".join(sorted(repr(name) for name, _, _ in there))[:200] or "none"
+        raise TableError(f"has no table {wanted!r}; its tables: {names}")
+    table = _quoted(wanted)
+    if found[0][0] == "view" or re.match(r"\s*CREATE\s+VIRTUAL", found[0][1], re.I):
+        raise TableError(f"{wanted!r} is a view or virtual table, whose rows have no fixed place; make a table of it")
+    columns = [column[0] for column in connection.execute(f"SELECT * FROM {table} LIMIT 0").description]
+    if not {f.input_name for f in contract.fields} & set(columns):
+        raise TableError(f"its columns ({', '.join(columns)[:100]}) are none of the contract's; is it another feed's?")
+    free = [name for name in _ROWID if name not in {c.lower() for c in columns}]
+    try:
+        connection.execute(f"SELECT {free[0]} FROM {table} LIMIT 0")
+    except (IndexError, sqlite3.OperationalError) as cause:
+        if "no such column" not in str(cause) and free:
+            raise
+        raise TableError(f"table {wanted!r} shows no rowid; copy it to one without WITHOUT ROWID") from cause
+    return table, free[0]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _same(part: dict[str, Any]) -> None:
+    stat = os.stat(part["path"])
+    if (stat.st_size, stat.st_mtime_ns) != (part["size"], part["mtime"]):
+        raise TableError("changed while it was read")
