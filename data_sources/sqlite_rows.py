@@ -129,10 +129,11 @@ def _opened(path: str) -> Iterator[sqlite3.Connection]:
     if page and os.path.getsize(path) % page:
         raise TableError("is cut short (its last page is not whole); copy it again")  # SQLite would read zeros there
     wal = header[19] == _WAL
-    if wal and os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+    log = f"{os.path.realpath(path)}-wal"  # beside the file itself, where `path` is a link
+    if wal and os.path.exists(log) and os.path.getsize(log):
         raise TableError(
-            f"holds changes that are still in {os.path.basename(path)}-wal; close the program that writes to it, or copy "
-            "it with sqlite3's .backup"
+            f"holds changes that are still in {os.path.basename(log)}; close the program that writes to it, or copy it "
+            "with sqlite3's .backup"
         )
     mode = "mode=ro&immutable=1" if wal else "mode=ro"  # to read a WAL file otherwise, SQLite writes beside it
     try:

@@ -217,6 +217,12 @@ def test_in_wal_mode_what_is_not_yet_in_the_file_is_waited_for_and_nothing_is_wr
     writer.execute(*row("b", "2021-01-01", 2, 0))
     assert reader.slice() is None
     assert "holds changes that are still in a.db-wal" in reader.problems[0]
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "b.db").symlink_to(path)
+    linked = Reader(tmp_path / "links", FEED)
+    assert linked.slice() is None and "still in a.db-wal" in linked.problems[0]
+    (tmp_path / "links" / "b.db").unlink()
+    (tmp_path / "links").rmdir()
     assert path.read_bytes() == before
     writer.close()
     assert reader.ids() == ["a", "b"] and os.listdir(tmp_path) == ["a.db"]
