@@ -179,10 +179,8 @@ def _rows(spark: SparkSession, lake: Lake, analysis: Analysis, parameters: dict[
     def place(match: re.Match[str]) -> str:
         return f"{match[1]} {Table(lake, match[2]).sql}"
 
-    sql = analysis.sql
-    for parameter in analysis.parameters:
-        value = _literal(parameter.kind, parameters[parameter.name])
-        sql = re.sub(rf":{parameter.name}\b", lambda _, value=value: value, sql)
+    chosen = {p.name: _literal(p.kind, parameters[p.name]) for p in analysis.parameters}
+    sql = re.sub(r":(\w+)\b", lambda match: chosen[match[1]], analysis.sql) if chosen else analysis.sql
     return spark.sql(re.sub(r"\b(FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", place, sql, flags=re.I))
 
 
