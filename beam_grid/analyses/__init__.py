@@ -8,6 +8,7 @@ it is a view. The lines of comment before it say what it is:
     -- cluster_by: meter_id, timestamp         for tables that grow with the data
     -- order_by: energy_type                   the rows' order in a small table
     -- parameter: as_of DATE = 2021-01-01      in the SQL as :as_of
+    -- show: WHERE a > 1 ORDER BY b          which rows a report shows first, in DataFusion's SQL
     -- expect: unique(meter_id, timestamp)     fail | warn | drop, fail unless said: see expectations.py
 
 What it reads is found in the SQL: every silver., gold. or bronze. name. An analysis exists in a lake when all it
@@ -25,7 +26,7 @@ from pathlib import Path
 from data_sources.expectations import Expectation, parse_expectation
 
 HERE = Path(__file__).parent
-_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|parameter|expect):\s*(.*)")
+_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|parameter|show|expect):\s*(.*)")
 _PARAMETER = re.compile(r"(\w+)\s+(DATE|STRING|INT)\s*=\s*(\S+)")
 _READS = re.compile(r"\b(?:FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", re.I)
 
@@ -50,6 +51,7 @@ class Analysis:
     is_view: bool = False
     cluster_by: tuple[str, ...] = ()
     order_by: tuple[str, ...] = ()
+    show: str = ""
     parameters: tuple[Parameter, ...] = ()
     expectations: tuple[Expectation, ...] = ()
 
@@ -67,6 +69,16 @@ class Analysis:
         """Identifies the definition, so that a changed one is made anew."""
         said = repr((self.sql, self.cluster_by, self.order_by, self.expectations))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def feed_of(analysis: Analysis) -> str:
+    """The feed it is about: that of the first silver table it reads, itself or through others."""
+    first = analysis.reads[0]
+    return first.removeprefix("silver.") if first.startswith("silver.") else feed_of(by_name()[first])
+
+
+def by_name() -> dict[str, Analysis]:
+    return {analysis.name: analysis for analysis in analyses()}
 
 
 @cache
@@ -112,6 +124,7 @@ def parse(stem: str, text: str) -> Analysis:
         said.get("kind") == ["view"],
         _names(said.get("cluster_by")),
         _names(said.get("order_by")),
+        said.get("show", [""])[0],
         tuple(parameters),
         tuple(
             parse_expectation(f"{stem}-{number}", *_action(text))

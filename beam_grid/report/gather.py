@@ -22,7 +22,7 @@ from beam_grid.landing import FATES, FeedLog, Lake, utc_now
 from beam_grid.report import examples
 from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
 from beam_grid.report.panels import Panel, Panels, panels
-from beam_grid.report.sample import Sample, sample
+from beam_grid.report.sample import Expected, Sample, analysed, expected, sample
 from beam_grid.report.suspects import Suspects, applies, suspects
 from beam_grid.report.words import as_time, plural, printable, without_secrets
 from transforms.judge import DELAY_BOUNDS_S
@@ -94,6 +94,7 @@ class FeedReport:
     load: Load | None
     panels: list[Panels]
     sample: Sample | None
+    analyses: list[Sample]
     suspects: list[Suspects]
     newest_commits: list[dict[str, Any]]
     has_meters: bool
@@ -147,6 +148,12 @@ class LakeReport:
     first: datetime | None = None
     last: datetime | None = None
     totals: dict[str, int] = field(default_factory=dict)
+    expected: list[Expected] = field(default_factory=list)
+
+    @property
+    def unmet(self) -> list[Expected]:
+        """Expectations that some rows do not meet."""
+        return [one for one in self.expected if one.status != "passed"]
 
     @property
     def balanced(self) -> bool:
@@ -171,6 +178,7 @@ def gather(lake: Lake, command: str = "") -> LakeReport:
         first=min(starts, default=None),
         last=max(ends, default=None),
         totals={fate: sum(feed.fates[fate] for feed in feeds) for fate in FATES},
+        expected=_try([], "expectations", [], lambda: expected(lake, found)),
     )
 
 
@@ -217,6 +225,7 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         load=drawn,
         panels=_panels(lake, contract, windows, drawn, notes),
         sample=_sample(lake, contract, found, notes) if refined and not contract.windows else None,
+        analyses=_try(notes, "analyses", [], lambda: analysed(lake, name, found)) if refined else [],
         suspects=_try(notes, "suspects", [], lambda: suspects(lake, contract)) if refined and meters else [],
         newest_commits=[_commit_row(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
         has_meters=meters,

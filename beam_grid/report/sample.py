@@ -1,4 +1,4 @@
-"""A few rows of a feed's table, for feeds that have no windows to draw."""
+"""A few rows of tables: of a feed's, where it has no windows to draw, and of its analyses; and what was expected."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from beam_grid.analyses import analyses, feed_of
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from beam_grid.report.load import quoted
-from beam_grid.report.words import moment, printable
+from beam_grid.report.words import moment, number, printable
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
 
 ROWS, COLUMNS = 6, 12
+ANALYSIS_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,54 @@ class Sample:
     columns: list[str]
     rows: list[list[str]]
     hidden: int
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """An expectation of a table and how it was met: see beam_grid/lakehouse/expected.py."""
+
+    table: str
+    rule: str
+    status: str
+    checked: int
+    failed: int
+    example: str
+
+
+def analysed(lake: Lake, feed: str, found: dict[str, Any] | None) -> list[Sample]:
+    """The analyses of a feed that the version set holds, the rows that matter first."""
+    there = [a for a in analyses() if a.name in (found or {"tables": {}})["tables"] and feed_of(a) == feed]
+    shown = []
+    for analysis in there:
+        count = int(query(lake, f"SELECT count(*) AS n FROM {analysis.name}")["n"][0].as_py())
+        order = ", ".join(map(quoted, analysis.order_by))
+        tail = analysis.show or (f"ORDER BY {order}" if order else "")
+        rows = query(lake, f"SELECT * FROM {analysis.name} {tail} LIMIT {ANALYSIS_ROWS}")
+        names = rows.schema.names[:COLUMNS]
+        cells = [[_measured(row[name]) for name in names] for row in rows.to_pylist()]
+        hidden = len(rows.schema.names) - len(names)
+        shown.append(Sample(analysis.name, count, names, cells, hidden, analysis.description))
+    return shown
+
+
+def expected(lake: Lake, found: dict[str, Any] | None) -> list[Expected]:
+    """What gold.quality says, what was not met first."""
+    if "gold.quality" not in (found or {"tables": {}})["tables"]:
+        return []
+    rows = query(lake, "SELECT * FROM gold.quality").to_pylist()
+    rows.sort(key=lambda row: (row["status"] == "passed", row["table_name"], row["expectation"]))
+    return [
+        Expected(
+            row["table_name"],
+            printable(row["rule"], 120),
+            row["status"],
+            row["rows_checked"],
+            row["failed_rows"],
+            printable(row["example"] or "", 120),
+        )
+        for row in rows
+    ]
 
 
 def sample(lake: Lake, contract: Contract) -> Sample:
@@ -43,6 +93,10 @@ def sample(lake: Lake, contract: Contract) -> Sample:
     ).to_pylist()
     cells = [[_cell(row[name]) for name in shown] for row in rows]
     return Sample(f"silver.{contract.name}", count, shown, cells, len(plain) - len(shown))
+
+
+def _measured(value: Any) -> str:
+    return number(value) if isinstance(value, float) else _cell(value)
 
 
 def _cell(value: Any) -> str:

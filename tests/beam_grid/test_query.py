@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.query import query
-from beam_grid.lakehouse.versions import publish
+from beam_grid.lakehouse.versions import Content, publish
 from beam_grid.landing import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def lake(tmp_path: Path) -> Lake:
             "feeds": {},
         }
     write_deltalake(str(lake.path / "tables/silver/meters"), rows.slice(0, 1), mode="append")
-    publish(lake, {"meters": 1}, tables)
+    publish(lake, Content({"meters": 1}, tables))
     return lake
 
 

@@ -17,7 +17,7 @@ from deltalake import DeltaTable, write_deltalake
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.bronze import SCHEMAS
 from beam_grid.lakehouse.query import query
-from beam_grid.lakehouse.versions import publish
+from beam_grid.lakehouse.versions import Content, publish
 from beam_grid.land import Options, land
 from beam_grid.landing import FATES, Lake
 from beam_grid.report import write_report
@@ -119,7 +119,9 @@ def refined(landed: Lake) -> Lake:
         **{f"gold.{n}": t for n, t in gold.items()},
         **{f"bronze.{k}": t for k, t in aside.items()},
     }
-    publish(landed, {METERS.name: log.last}, {name: written(landed, name, table) for name, table in tables.items()})
+    publish(
+        landed, Content({METERS.name: log.last}, {name: written(landed, name, table) for name, table in tables.items()})
+    )
     return landed
 
 
@@ -213,21 +215,23 @@ def test_tables_that_say_something_else_are_named(refined: Lake, tmp_path: Path)
     try:
         short = query(refined, f"SELECT * FROM silver.{METERS.name} LIMIT 3")
         wrong = {**known["tables"], f"silver.{METERS.name}": written(refined, "silver.short", short)}
-        publish(refined, known["commits"], wrong)
+        publish(refined, Content(known["commits"], wrong))
         page = report(refined, tmp_path / "report.html")
         assert "the accounts do not balance" in page.text and "holds 3 rows, landed − superseded is 60" in page.text
         gone = {name: table for name, table in known["tables"].items() if not name.startswith("gold.")}
         publish(
             refined,
-            known["commits"],
-            {**gone, "gold.meter_15min": {**known["tables"]["gold.meter_15min"], "path": "tables/nowhere"}},
+            Content(
+                known["commits"],
+                {**gone, "gold.meter_15min": {**known["tables"]["gold.meter_15min"], "path": "tables/nowhere"}},
+            ),
         )
         page = report(refined, tmp_path / "report.html")
         assert "Left out: window tables" in page.text and "every one accounted for" in page.text
-        publish(refined, {METERS.name: 1}, known["tables"])
+        publish(refined, Content({METERS.name: 1}, known["tables"]))
         assert "The tables hold 1 of 2 commits" in report(refined, tmp_path / "report.html").text
     finally:
-        publish(refined, known["commits"], known["tables"])
+        publish(refined, Content(known["commits"], known["tables"]))
 
 
 def test_without_refine_shows_what_landed(landed: Lake, tmp_path: Path) -> None:
@@ -283,7 +287,7 @@ def own_feed(tmp_path: Path, contract: Contract, days: int) -> Lake:
             for n in range(days) for pump in (None, "b")
         ]  # fmt: skip
         tables[f"gold.{window.name}"] = written(lake, f"gold.{window.name}", pa.Table.from_pylist(rows))
-    publish(lake, {contract.name: 1}, tables)
+    publish(lake, Content({contract.name: 1}, tables))
     return lake
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from beam_grid.lakehouse.query import query
-from beam_grid.lakehouse.versions import publish
+from beam_grid.lakehouse.versions import Content, publish
 from beam_grid.land import Options, land
 from beam_grid.landing import FATES, Lake
 from beam_grid.report import page_names, write_report
@@ -100,7 +100,7 @@ def lake_of(home: Path, feeds: list[Contract]) -> Lake:
         land(lake, feed, Options(str(home / feed.name), now=int((START + timedelta(days=9)).timestamp() * 1e6)))
         for name, table in made(lake, feed).items():
             tables[name] = written(lake, name, table)
-    publish(lake, {feed.name: 1 for feed in feeds}, tables)
+    publish(lake, Content({feed.name: 1 for feed in feeds}, tables))
     return lake
 
 
@@ -302,7 +302,7 @@ def test_a_broken_window_table_leaves_the_others(tmp_path: Path) -> None:
     known = json.loads(sorted((lake.path / "versions").glob("*.json"))[0].read_text())
     bare = query(lake, "SELECT window_start, window_end, side, n, final FROM gold.side_hour")
     tables = {**known["tables"], "gold.side_hour": written(lake, "gold.bare", bare)}
-    publish(lake, known["commits"], tables)
+    publish(lake, Content(known["commits"], tables))
     feed = gather(lake).feeds[0]
     assert [p.table.name for p in feed.panels] == ["gold.box_5min", "gold.side_5min", "gold.side_sliding"]
     assert any(note.startswith("Left out: charts of gold.side_hour") for note in feed.notes)
@@ -316,7 +316,7 @@ def test_master_data_shows_rows_of_its_history(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, [things])
     known = json.loads(sorted((lake.path / "versions").glob("*.json"))[0].read_text())
     history = query(lake, "SELECT id, at, text, true AS is_current, _commit FROM silver.notes WHERE id < 3")
-    publish(lake, known["commits"], {"silver.notes": written(lake, "silver.history", history)})
+    publish(lake, Content(known["commits"], {"silver.notes": written(lake, "silver.history", history)}))
     feed = gather(lake).feeds[0]
     assert feed.balanced and not any("silver" in check.text for check in feed.checks)
     assert feed.sample is not None and feed.sample.count == 3 and feed.fates["landed"] == 8
@@ -325,6 +325,6 @@ def test_master_data_shows_rows_of_its_history(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     page = pages(lake, tmp_path / "out")["report.html"]
     assert "8 records landed; the table holds 3 rows. All of them:" in page.text and "never late" in page.text
-    publish(lake, known["commits"], {})
+    publish(lake, Content(known["commits"], {}))
     page = pages(lake, tmp_path / "out")["report.html"]
     assert "8 records landed; there is no table silver.notes to show rows of." in page.text

@@ -2,6 +2,7 @@
 -- are of a reading; LOW_EFFICIENCY is of a meter, by the mean of all its readings. `value` is what is beyond
 -- `threshold`; columns that do not apply are null.
 -- order_by: alert_type, meter_id, reading_date
+-- show: ORDER BY CASE WHEN alert_type = 'LOW_EFFICIENCY' THEN 1 ELSE 0 END DESC, abs(value - threshold) DESC
 -- expect: unique(alert_type, meter_id, energy_type, location, reading_date)
 WITH per_meter AS (
     SELECT meter_id, energy_type, location, avg(efficiency_rating) AS mean_rating, count(*) AS reading_count

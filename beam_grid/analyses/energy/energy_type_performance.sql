@@ -1,5 +1,6 @@
 -- Consumption (what is fed in counts as much as what is used), demand and efficiency of each energy.
 -- order_by: total_consumption, energy_type
+-- show: ORDER BY total_consumption DESC
 -- expect: unique(energy_type)
 SELECT energy_type,
        count(*) AS total_readings,

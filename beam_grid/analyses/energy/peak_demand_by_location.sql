@@ -1,5 +1,6 @@
 -- Demand of each location: its greatest and its mean.
 -- order_by: max_peak_demand, location
+-- show: ORDER BY max_peak_demand DESC
 -- expect: unique(location)
 SELECT location,
        count(*) AS reading_count,

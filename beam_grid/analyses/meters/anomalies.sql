@@ -3,6 +3,7 @@
 -- `status` is NORMAL, WARNING beyond 2 or CRITICAL beyond 3. Both are null where fewer than two readings, or only
 -- equal ones, went before: no history is not the same as normal. `hour_of_week` counts from Monday 00:00 UTC.
 -- cluster_by: meter_id, timestamp
+-- show: WHERE status <> 'NORMAL' ORDER BY abs(z_score) DESC
 WITH placed AS (
     SELECT meter_id, timestamp, event_id, reading_kwh,
            weekday(timestamp) * 24 + hour(timestamp) AS hour_of_week,
