@@ -115,7 +115,8 @@ def main() -> None:
 
 
 def rest(folder: Path, source: str) -> dict[str, float | str]:
-    """Fixed costs, slices, and a query over 5 M rows, as whole processes."""
+    """Fixed costs, slices, a query over 5 M rows, other feeds and undeclared fields, as whole processes."""
+    from benchmarks.feeds import feeds
     from benchmarks.slices import slices
 
     found: dict[str, float | str] = {}
@@ -143,6 +144,9 @@ def rest(folder: Path, source: str) -> dict[str, float | str]:
         ratio = slices(folder, source, order)
         print(f"{'50 slices, ' + order + '-ordered: last ten / first ten':<58}{ratio:>8.2f} x")
         found[f"50 slices, {order}-ordered"] = ratio
+    for label, ratio in feeds(folder, 3, 1_000_000).items():
+        print(f"{label:<58}{ratio:>8.2f} x")
+        found[label] = ratio
     return found
 
 
