@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
+from beam_grid.lakehouse import guard
 from beam_grid.lakehouse.live import Live, live
 from beam_grid.lakehouse.versions import newest, publish
 from beam_grid.landing import Lake
@@ -142,8 +143,8 @@ def maintain(
 ) -> list[Maintained]:
     """Go over every table of the newest set; returns one entry a table and action.
 
-    Raises GridError when the lake has no tables yet, another run is at work on them, or a table's files lack the
-    statistics of a column it is clustered by.
+    Raises GridError when the lake has no tables yet, another run is at work on them, somebody else changed a table, or
+    a table's files lack the statistics of a column it is clustered by.
     """
     say = progress or (lambda line: None)
     with lake.lock("tables"):
@@ -153,9 +154,10 @@ def maintain(
         done, sound = [], []
         for table, said in _tables(lake, found):
             state = table.state()
-            if state.version is None or state.id != said["id"]:
-                done.append(_skipped(table, None, "the table is gone; refine makes it again"))
-            elif state.version != said["version"]:
+            is_ahead = guard.check(table, state, said)
+            if state.version is None or state.id != said["id"] or state.version < said["version"]:
+                done.append(_skipped(table, None, "the table is not as the newest set has it; refine makes it so"))
+            elif is_ahead:
                 why = "an interrupted refine left it ahead of the newest set; run refine first"
                 done.append(_skipped(table, live(table.path), why))
             else:
@@ -186,7 +188,7 @@ def optimize(
         if not pays:
             continue
         started = time.monotonic()
-        rewritten = _optimize(spark, table, sizes(before))
+        rewritten = guard.again_on_conflict(_optimize, spark, table)
         after = live(table.path)
         entry = Maintained(
             table.name,
@@ -204,8 +206,9 @@ def optimize(
     return done
 
 
-def _optimize(spark: SparkSession, table: Table, fit: Sizes) -> int:
-    """Run OPTIMIZE with these sizes; returns the bytes of the files it replaced."""
+def _optimize(spark: SparkSession, table: Table) -> int:
+    """Run OPTIMIZE with sizes that suit the table; returns the bytes of the files it replaced."""
+    fit = sizes(live(table.path))
     settings = {
         "optimize.minFileSize": fit.small,
         "optimize.maxFileSize": fit.file,
