@@ -78,9 +78,7 @@ def live(table: Path) -> Live:
             clustering = _clustering(action) or clustering
     versions = sorted(int(p.stem) for p in log.glob("[0-9]*.json") if p.stem.isdigit() and int(p.stem) > start)
     if versions != list(range(start + 1, start + 1 + len(versions))):
-        raise GridError(
-            f"{table}: its log lacks a commit after {start}; remove the folder and run refine, which makes it anew"
-        )
+        raise GridError(f"{table}: its log lacks a commit after {start}; move the table away and run refine")
     for version in versions:
         for action in commit(table, version):
             if gone := action.get("remove"):
@@ -99,16 +97,24 @@ def commit(table: Path, version: int) -> Iterator[dict[str, Any]]:
 def _checkpoint(log: Path, version: int) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    wanted = {"add": ("path", "size", "tags", "stats", "deletionVector"), "domainMetadata": ("domain", "configuration")}
+    wanted = {
+        "add": ("path", "size", "tags", "stats", "deletionVector"),
+        "domainMetadata": ("domain", "configuration"),
+        "sidecar": ("path",),
+    }
     columns = [f"{action}.{name}" for action, names in wanted.items() for name in names]
-    parts = [pq.ParquetFile(part) for part in sorted(log.glob(f"{version:020d}.checkpoint*.parquet"))]
-    if not parts or any("sidecar" in part.schema_arrow.names for part in parts):
-        raise GridError(
-            f"{log}: checkpoint {version} is missing or of a form not read here; set delta.checkpointPolicy to classic"
-        )
+    parts = sorted(log.glob(f"{version:020d}.checkpoint*.parquet"))
     for part in parts:
-        for batch in part.iter_batches(columns=columns):
-            yield from batch.to_pylist()
+        for batch in pq.ParquetFile(part).iter_batches(columns=columns):
+            for action in batch.to_pylist():
+                if action.get("sidecar"):
+                    raise GridError(
+                        f"{part}: a checkpoint with files beside it is not read here; "
+                        "set the table's delta.checkpointPolicy to classic"
+                    )
+                yield action
+    if not parts:
+        raise GridError(f"{log}: its checkpoint {version} is missing; move the table away and run refine")
 
 
 def _identity(action: dict[str, Any]) -> tuple[str, str]:

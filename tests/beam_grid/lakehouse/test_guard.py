@@ -54,7 +54,7 @@ def sql(*statements: str) -> Callable[[Path], None]:
         from runners import delta
 
         for statement in statements:
-            delta.session().sql(statement.format(f"delta.`{path}`")).collect()
+            delta.session().sql(statement.replace("{}", f"delta.`{path}`")).collect()
 
     return run
 
@@ -137,7 +137,7 @@ def test_an_optimize_that_comes_first_makes_refine_merge_anew(
         delta.session().newSession().sql(f"OPTIMIZE delta.`{path_of(landing)}`").collect()
         Path(done).touch()
 
-    slow, read = udf(wait, "boolean").asNondeterministic(), silver.read
+    slow, read = udf(wait, "boolean", useArrow=False).asNondeterministic(), silver.read
     monkeypatch.setattr(silver, "read", lambda *given: read(*given).where(slow(lit(1))))
     landing.land(superseding(landing, 5))
     other = threading.Thread(target=tidy_up)
