@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
+from beam_grid.lakehouse import guard
 from beam_grid.lakehouse.versions import Content, content_of, newest, publish, stands
 from beam_grid.landing import Lake
 
@@ -63,8 +64,8 @@ def refine(
 
     parameters: values for the analyses, as {"active_agreements.as_of": "2021-01-01"}; a lake keeps those once given.
     Raises GridError for a feed that never landed, two feeds with one window table, an unknown parameter, another run
-    at work, or a machine that cannot run Spark; RunFailed when a step fails or a table is not what its contract
-    expects, with what was done before it intact.
+    at work, a machine that cannot run Spark, or a table that somebody else changed; RunFailed when a step fails or a
+    table is not what its contract expects, with what was done before it intact.
     """
     from beam_grid.lakehouse import derived
 
@@ -177,6 +178,7 @@ def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list
     for name in [*makers, *windows, *BRONZE]:
         table = Table(lake, name)
         state, window = table.state(), windows.get(name)
+        guard.check(table, state, (known or {"tables": {}})["tables"].get(name))
         marked = gold.application(table, contract, window) if window else table.application(contract.name)
         applied = max(state.applied(marked), _recorded(known, table, state, marked))
         batch = Batch(log, contract, commits, min(applied, len(commits)))
@@ -277,15 +279,15 @@ def _run(spark: SparkSession, step: _Step, scratch: Any, say: Progress) -> None:
             gold.prepare(spark, table, step.state, contract, step.window)
             point(f"refine:made-{name}")
             if gold.has_work(batch):
-                gold.apply(spark, table, batch, step.window, scratch)
+                guard.again_on_conflict(gold.apply, spark, table, batch, step.window, scratch)
         elif name in BRONZE:
             bronze.prepare(table)
             point(f"refine:made-{name}")
-            bronze.apply(spark, table, batch)
+            guard.again_on_conflict(bronze.apply, spark, table, batch)
         else:
             step.maker.prepare(spark, table, step.state, batch)
             point(f"refine:made-{name}")
-            step.maker.apply(spark, table, batch)
+            guard.again_on_conflict(step.maker.apply, spark, table, batch)
     except GridError:
         raise
     except Exception as cause:
@@ -310,6 +312,7 @@ def _content(steps: Iterable[_Step], known: dict[str, Any] | None) -> Content:
     for step in steps:
         contract, name = step.batch.contract, step.table.name
         state = step.table.state()
+        guard.check(step.table, state, (known or {"tables": {}})["tables"].get(name))
         marked = (
             gold.application(step.table, contract, step.window)
             if step.window

@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 
 from beam_grid.feeds import BUILT_IN
-from benchmarks import data
+from benchmarks import data, lake
 from benchmarks.columns import DUCKDB
 from benchmarks.measure import Run, median, run
 
@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--readings", type=int, default=2_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--dicts", type=int, default=100_000, help="records the one-dict-an-element variant gets")
-    parser.add_argument("--only", nargs="*", default=[], help="land duckdb spark-stream spark-batch beam-dicts rest")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="land duckdb spark-stream spark-batch beam-dicts rest lake"
+    )
     given = parser.parse_args()
     folder = Path("bench-data")
     records = data.make(folder, given.readings)
@@ -110,6 +112,8 @@ def main() -> None:
             print(f"land is {told}")
     if not given.only or "rest" in given.only:
         results["rest"] = rest(folder, source)
+    if not given.only or "lake" in given.only:
+        results |= lake.measure(folder, given.runs)
     Path("bench-results.json").write_text(json.dumps(results, indent=1) + "\n")
     print("\nwritten to bench-results.json")
 
@@ -127,19 +131,15 @@ def rest(folder: Path, source: str) -> dict[str, float | str]:
         found[label] = middle.wall_s
         return middle
 
-    lake = str(folder / "lake-5m")
-    big = str((folder / "big" / "source").absolute())
     print()
-    if not Path(lake, "versions").exists():
-        data.make(folder / "big", 5_000_000)
-        run(["-m", "beam_grid", "run", "smart_meter_readings", "--source", big, "--lake", lake], folder / "rest.log")
-    timed("land, nothing new", ["-m", "beam_grid", "land", "smart_meter_readings", "--source", big, "--lake", lake])
-    timed("refine, nothing new", ["-m", "beam_grid", "refine", "--lake", lake])
+    five, big = lake.readings_lake(folder)
+    timed("land, nothing new", ["-m", "beam_grid", "land", "smart_meter_readings", "--source", big, "--lake", five])
+    timed("refine, nothing new", ["-m", "beam_grid", "refine", "--lake", five])
     sql = (
         "SELECT * FROM silver.smart_meter_readings WHERE meter_id = 'SM-N-00042' "
         "AND timestamp >= '2025-06-20T00:00:00Z' AND timestamp < '2025-06-21T00:00:00Z'"
     )
-    timed("query a meter's day of 5 M rows", ["-m", "beam_grid", "query", sql, "--lake", lake, "--format", "csv"])
+    timed("query a meter's day of 5 M rows", ["-m", "beam_grid", "query", sql, "--lake", five, "--format", "csv"])
     for order in ("time", "meter"):
         ratio = slices(folder, source, order)
         print(f"{'50 slices, ' + order + '-ordered: last ten / first ten':<58}{ratio:>8.2f} x")

@@ -246,12 +246,6 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
         "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
         "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
         "spark.sql.parquet.compression.codec": "zstd",
-        # Files of tens of megabytes rather than one of a gigabyte: a day's query reads little, and an OPTIMIZE
-        # after one percent of new rows rewrites little.
-        "spark.databricks.delta.optimize.minFileSize": str(8 * _MEGABYTE),
-        "spark.databricks.delta.optimize.maxFileSize": str(8 * _MEGABYTE),
-        "spark.databricks.delta.optimize.clustering.mergeStrategy.minCubeSize.threshold": str(32 * _MEGABYTE),
-        "spark.databricks.delta.optimize.clustering.mergeStrategy.targetCubeSize": str(64 * _MEGABYTE),
         "spark.databricks.delta.vacuum.logging.enabled": "false",
     }
     if local:

@@ -1,9 +1,17 @@
-"""`maintain`: OPTIMIZE where it pays, VACUUM by retention, old version sets away. Cheap when there is little to do.
+"""`maintain`: OPTIMIZE where it pays, checkpoint, VACUUM, old version sets away. Cheap when there is little to do.
 
-OPTIMIZE pays when a table has many small files, each of which costs every query an opening; `refine` asks the same
-question of the tables it wrote. Tables an interrupted refine left ahead of the newest set are left alone, so that
-what readers see stays together. VACUUM removes what no version within the retention needs; a set older than that can
-no longer be read, the newest one always can.
+    live files of a table      [cube: 300 MB] [cube: 12 MB] [cube: 9 MB]  new: 4 MB 3 MB 1 MB
+    OPTIMIZE rewrites           -              9 and 12 MB are less than  all that is in no cube
+                                               8 % of the table's bytes
+
+OPTIMIZE pays when a table has many small files, each of which costs every query an opening, or when much of it is not
+clustered, so that queries by its cluster columns cannot skip files; `refine` asks the first question of the tables
+it wrote. It rewrites what is not clustered and, by way of keeping cubes few, small cubes, but never more than a share
+of the table: adding one percent does not rewrite the rest. Files are as large as suits the table.
+
+Tables an interrupted refine left ahead of the newest set are left alone, so that what readers see stays together.
+VACUUM removes what no version within the retention needs; a set older than that can no longer be read, the newest one
+always can.
 """
 
 from __future__ import annotations
@@ -14,6 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
+from beam_grid.lakehouse import guard
+from beam_grid.lakehouse.live import Live, live
 from beam_grid.lakehouse.versions import content_of, newest, publish
 from beam_grid.landing import Lake
 
@@ -22,11 +32,34 @@ if TYPE_CHECKING:
 
     from beam_grid.lakehouse.tables import Table
 
-SMALL_BYTES = 8 << 20
-"""A file below this is small."""
-
 MANY_SMALL = 16
-"""So many small files are worth an OPTIMIZE."""
+"""So many small files are worth an OPTIMIZE: opening them costs a query more than reading them."""
+
+LOOSE_SHARE = 0.10
+"""So much of a table's bytes not clustered is worth an OPTIMIZE: each byte is then rewritten about twice in its life,
+while a query by the cluster columns never reads much more than this share in vain."""
+
+CLUSTER_FROM_BYTES = 16 << 20
+"""A table below this is read whole about as fast as by parts."""
+
+REWRITE_SHARE = 0.08
+"""Cubes are rewritten with what is new as long as they come to less than this share of the table. With 1 % new, an
+OPTIMIZE so rewrites less than a tenth; and a table keeps about as many cubes as this share goes into it."""
+
+FILES = 64
+"""About so many files a table is cut into: a query by the cluster columns skips most, one for all opens few."""
+
+LEAST_FILE_BYTES, GREATEST_FILE_BYTES = 4 << 20, 128 << 20
+"""Below the one, opening a file costs more than what skipping it saves; above the other, a reader reads in vain."""
+
+PLAIN_FILE_BYTES = 32 << 20
+"""Files of tables without cluster columns, which nothing skips."""
+
+CUBE_BYTES = 16 << 30
+"""At most so much is sorted in one job."""
+
+CHECKPOINT_AFTER = 10
+"""So many commits behind the last checkpoint are read faster from a new one: what Delta itself takes."""
 
 RETENTION_HOURS = 168
 """How long files of earlier versions stay, so that a reader that has opened a version can read it to its end."""
@@ -36,7 +69,10 @@ _KEPT_SETS = 100
 
 @dataclass(frozen=True)
 class Maintained:
-    """What became of one table: `optimized`, `vacuumed` or `skipped`, why, and its live files before and after."""
+    """What became of one table: `optimized`, `checkpointed`, `vacuumed` or `skipped`, why, its files before and after.
+
+    Before and after are live files, of `vacuumed` those on disk. `rewritten` is in bytes.
+    """
 
     table: str
     action: str
@@ -45,14 +81,57 @@ class Maintained:
     files_after: int
     bytes_before: int
     bytes_after: int
+    rewritten: int = 0
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.action == "skipped":
+            return f"{self.table}: skipped, {self.reason} ({self.files_before} files, {_size(self.bytes_before)})"
+        told = (
+            f"{self.table}: {self.action}, {self.reason}; files {self.files_before} -> {self.files_after}, "
+            f"{_size(self.bytes_before)} -> {_size(self.bytes_after)}"
+        )
+        return told + (f", {_size(self.rewritten)} rewritten in {self.seconds:.1f} s" if self.rewritten else "")
 
 
 @dataclass(frozen=True)
-class _Files:
-    count: int
-    bytes: int
+class Sizes:
+    """What suits a table, in bytes: a file, what is a small one, and the least cube that an OPTIMIZE leaves alone."""
+
+    file: int
     small: int
+    cube: int
+
+
+def sizes(table: Live) -> Sizes:
+    """Sizes fitted to the table. Cubes are taken smallest first until the next one would pass REWRITE_SHARE."""
+    if not table.cluster_by:
+        return Sizes(PLAIN_FILE_BYTES, PLAIN_FILE_BYTES // 4, 0)
+    file = min(max(table.bytes // FILES, LEAST_FILE_BYTES), GREATEST_FILE_BYTES)
+    cubes: dict[str, int] = {}
+    for one in table.files:
+        if one.cube is not None:
+            cubes[one.cube] = cubes.get(one.cube, 0) + one.live_bytes
+    taken = 0
+    for weight in sorted(cubes.values()):
+        taken += weight
+        if taken > REWRITE_SHARE * table.bytes:
+            return Sizes(file, file // 2, weight)
+    return Sizes(file, file // 2, max(cubes.values(), default=0) + 1)
+
+
+def worth(table: Live, *, loose_too: bool = True) -> tuple[bool, str]:
+    """Whether an OPTIMIZE pays, and the figures that say so; without `loose_too` only small files count."""
+    fit = sizes(table)
+    loose = [one for one in table.files if one.cube is None]
+    small = sum(one.bytes < fit.small for one in loose)
+    share = sum(one.bytes for one in loose) / table.bytes if table.bytes and table.cluster_by else 0.0
+    said = f"{small} file{'s' if small != 1 else ''} under {_size(fit.small)}"
+    if not table.cluster_by:
+        return small >= MANY_SMALL, said
+    said += f", {share:.0%} of {_size(table.bytes)} not clustered"
+    much = loose_too and share >= LOOSE_SHARE and table.bytes >= CLUSTER_FROM_BYTES
+    return small >= MANY_SMALL or much, said
 
 
 def maintain(
@@ -64,7 +143,8 @@ def maintain(
 ) -> list[Maintained]:
     """Go over every table of the newest set; returns one entry a table and action.
 
-    Raises GridError when the lake has no tables yet or another run is at work on them.
+    Raises GridError when the lake has no tables yet, another run is at work on them, somebody else changed a table, or
+    a table's files lack the statistics of a column it is clustered by.
     """
     say = progress or (lambda line: None)
     with lake.lock("tables"):
@@ -74,60 +154,103 @@ def maintain(
         done, sound = [], []
         for table, said in _tables(lake, found):
             state = table.state()
-            if state.version is None or state.id != said["id"]:
-                done.append(_skipped(table, "the table is gone; refine makes it again"))
-            elif state.version != said["version"]:
-                done.append(_skipped(table, "an interrupted refine left it ahead of the newest set; run refine first"))
+            is_ahead = guard.check(table, state, said)
+            if state.version is None or state.id != said["id"] or state.version < said["version"]:
+                done.append(_skipped(table, None, "the table is not as the newest set has it; refine makes it so"))
+            elif is_ahead:
+                why = "an interrupted refine left it ahead of the newest set; run refine first"
+                done.append(_skipped(table, live(table.path), why))
             else:
-                sound.append(table)
-        worth = [table for table in sound if _pays(_live(table))]
-        if worth:
-            done += optimize(_spark(spark_master), worth, say)
-            _republish(lake, found, worth)
-        done += [_skipped(table, "few small files: OPTIMIZE would not pay") for table in sound if table not in worth]
-        done += [removed for table in sound if (removed := _vacuum(table, retention_hours)) is not None]
+                sound.append((table, live(table.path)))
+        due = [table for table, seen in sound if worth(seen)[0]]
+        if due:
+            done += optimize(_spark(spark_master), due, say, loose_too=True)
+            _republish(lake, found, due)
+        for table, seen in sound:
+            pays, figures = worth(seen)
+            if not pays:
+                done.append(_skipped(table, seen, f"OPTIMIZE would not pay: {figures}"))
+            check_statistics(table)
+            done += [entry for entry in (_checkpoint(table), _vacuum(table, retention_hours)) if entry is not None]
         for old in sorted((lake.path / "versions").glob("[0-9]*.json"))[:-_KEPT_SETS]:
             old.unlink()
         return done
 
 
-def optimize(spark: SparkSession, tables: Iterable[Table], say: Callable[[str], None]) -> list[Maintained]:
+def optimize(
+    spark: SparkSession, tables: Iterable[Table], say: Callable[[str], None], *, loose_too: bool = False
+) -> list[Maintained]:
     """OPTIMIZE the tables among these where it pays; changes no row."""
     done = []
     for table in tables:
-        before = _live(table)
-        if not _pays(before):
+        before = live(table.path)
+        pays, figures = worth(before, loose_too=loose_too)
+        if not pays:
             continue
         started = time.monotonic()
-        spark.sql(f"OPTIMIZE {table.sql}").collect()
-        after = _live(table)
-        reason = f"{before.small} files under {SMALL_BYTES >> 20} MB"
+        rewritten = guard.again_on_conflict(_optimize, spark, table)
+        after = live(table.path)
         entry = Maintained(
             table.name,
             "optimized",
-            reason,
-            before.count,
-            after.count,
+            figures,
+            len(before.files),
+            len(after.files),
             before.bytes,
             after.bytes,
+            rewritten,
             time.monotonic() - started,
         )
-        say(f"{table.name}: optimized, {before.count} files to {after.count} in {entry.seconds:.1f} s")
+        say(f"{table.name}: optimized, {len(before.files)} files to {len(after.files)} in {entry.seconds:.1f} s")
         done.append(entry)
     return done
 
 
-def _pays(files: _Files) -> bool:
-    return files.small >= MANY_SMALL
+def _optimize(spark: SparkSession, table: Table) -> int:
+    """Run OPTIMIZE with sizes that suit the table; returns the bytes of the files it replaced."""
+    fit = sizes(live(table.path))
+    settings = {
+        "optimize.minFileSize": fit.small,
+        "optimize.maxFileSize": fit.file,
+        "optimize.clustering.mergeStrategy.minCubeSize.threshold": fit.cube,
+        "optimize.clustering.mergeStrategy.targetCubeSize": CUBE_BYTES,
+    }
+    names = {f"spark.databricks.delta.{name}": str(value) for name, value in settings.items()}
+    try:
+        for name, value in names.items():
+            spark.conf.set(name, value)
+        metrics = spark.sql(f"OPTIMIZE {table.sql}").collect()[0]["metrics"]
+        return int(metrics["filesRemoved"]["totalSize"] or 0)
+    finally:
+        for name in names:
+            spark.conf.unset(name)
 
 
-def _live(table: Table) -> _Files:
-    """The table's live files, asked of the log without Spark."""
-    import pyarrow as pa
+def check_statistics(table: Table) -> None:
+    """Raise GridError where a live file lacks least and greatest of a cluster column: no query could skip it."""
+    seen = live(table.path)
+    for column in seen.cluster_by:
+        bare = [one.path for one in seen.files if one.rows != 0 and not one.is_bounded(column)]
+        if bare:
+            raise GridError(
+                f"table {table.name}: {len(bare)} of {len(seen.files)} files, {bare[0]} for one, have no least and greatest "
+                f"{column}, which the table is clustered by; remove {table.path} and run refine, which makes it anew"
+            )
+
+
+def _checkpoint(table: Table) -> Maintained | None:
+    """Sum the log up where many commits stand behind its last checkpoint."""
     from deltalake import DeltaTable
 
-    sizes = pa.table(DeltaTable(str(table.path)).get_add_actions())["size_bytes"].to_pylist()
-    return _Files(len(sizes), sum(sizes), sum(size < SMALL_BYTES for size in sizes))
+    seen = live(table.path)
+    if seen.log_files < CHECKPOINT_AFTER:
+        return None
+    started = time.monotonic()
+    DeltaTable(str(table.path)).create_checkpoint()
+    count, size = len(seen.files), seen.bytes
+    seconds = time.monotonic() - started
+    reason = f"{seen.log_files} commits behind the last checkpoint"
+    return Maintained(table.name, "checkpointed", reason, count, count, size, size, 0, seconds)
 
 
 def _vacuum(table: Table, retention_hours: int) -> Maintained | None:
@@ -139,19 +262,19 @@ def _vacuum(table: Table, retention_hours: int) -> Maintained | None:
     old = delta.vacuum(retention_hours=retention_hours, dry_run=True, enforce_retention_duration=False)
     if not old:
         return None
-    live = _live(table)
-    sizes = sum((table.path / name).stat().st_size for name in old if (table.path / name).is_file())
+    seen = live(table.path)
+    removed = sum((table.path / name).stat().st_size for name in old if (table.path / name).is_file())
     for name in old:
         (table.path / name).unlink(missing_ok=True)
-    reason = f"{len(old)} files, {sizes} bytes, older than {retention_hours} hours"
     return Maintained(
         table.name,
         "vacuumed",
-        reason,
-        live.count + len(old),
-        live.count,
-        live.bytes + sizes,
-        live.bytes,
+        f"{len(old)} files that no version of the last {retention_hours} hours needs",
+        len(seen.files) + len(old),
+        len(seen.files),
+        seen.bytes + removed,
+        seen.bytes,
+        0,
         time.monotonic() - started,
     )
 
@@ -170,12 +293,13 @@ def _republish(lake: Lake, found: dict[str, Any], changed: list[Table]) -> None:
         publish(lake, content)
 
 
-def _skipped(table: Table, reason: str) -> Maintained:
-    try:
-        live = _live(table)
-    except Exception:  # a table that is gone has no files
-        live = _Files(0, 0, 0)
-    return Maintained(table.name, "skipped", reason, live.count, live.count, live.bytes, live.bytes)
+def _skipped(table: Table, seen: Live | None, reason: str) -> Maintained:
+    files, size = (len(seen.files), seen.bytes) if seen else (0, 0)
+    return Maintained(table.name, "skipped", reason, files, files, size, size)
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 20):.1f} MB"
 
 
 def _spark(master: str | None) -> SparkSession:

@@ -4,9 +4,16 @@
     versions          [1 ─────── 5) [5 ──────── 8)           [9 ──── 9999-12-31)   is_current
     scd_version        1             2                        3
 
-The versions of every key that the batch touches are made anew from all that was ever seen of it (observations.py),
-compared with what the table has, and what differs goes in with one MERGE. So the table is a function of the
-commits: a change that comes late is put into the middle, and one that made no version then can make one now.
+The versions of every key that the batch touches are made anew from all that was ever seen of it (observations.py) and
+compared with what the table has. What is not there is appended, then what differs is merged. So the table is a
+function of the commits: a change that comes late is put into the middle, and one that made no version then can make
+one now.
+
+    change data of a MERGE that closes and inserts     before, after, insert      three rows a changed key
+    of an append, and a MERGE that closes              -          before, after   two: an append is its own change data
+
+Two transactions, so that the change data stays small and the MERGE need not look for what is not there. A run cut off
+between them leaves two current versions of a key, which no version set shows; the next compares anew and closes one.
 
 Of two rows of a key and date the greater stays (fields in the contract's order, null least). A row whose tracked
 columns equal its predecessor's makes no version; a version shows the columns of the last row inside it.
@@ -33,6 +40,7 @@ from beam_grid.lakehouse.tables import (
     create,
     literal,
     quoted,
+    sent_if_few,
     transaction,
 )
 from data_sources.contract import LINEAGE
@@ -75,7 +83,7 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
-    """Take in the batch's commits in one Delta transaction, and all commits where the contract now tracks otherwise."""
+    """Take in the batch's commits, and all commits where the contract now tracks otherwise."""
     contract = batch.contract
     application = table.application(contract.name)
     definition = _definition(contract)
@@ -88,17 +96,19 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
             append(_arranged(wanted, batch), table, application, batch.target)
             return
         have = seen.only_touched(spark.sql(f"SELECT * FROM {table.sql}"))
-        _differing(wanted, have, contract).createOrReplaceTempView("scd2_source")
+        # Kept apart from the table it was compared with, which the append changes.
+        differing = _differing(wanted, have, contract).localCheckpoint()
         names = [quoted(name) for name in table_schema(contract).names]
         place = [quoted(name) for name in [*contract.lake.key, START]]
+        inserts = table.application(contract.name, "inserts")
+        append(_arranged(differing.where("__is_new").select(*names), batch), table, inserts, batch.target)
+        sent_if_few(differing.where("NOT __is_new")).createOrReplaceTempView("scd2_source")
         with transaction(spark, application, batch.target):
             spark.sql(
                 f"MERGE INTO {table.sql} t USING scd2_source s ON {' AND '.join(f't.{p} = s.{p}' for p in place)} "
                 f"AND {seen.within('t.')} "
                 "WHEN MATCHED AND s.__gone THEN DELETE "
-                f"WHEN MATCHED THEN UPDATE SET {', '.join(f't.{n} = s.{n}' for n in names)} "
-                f"WHEN NOT MATCHED AND NOT s.__gone THEN INSERT ({', '.join(names)}) "
-                f"VALUES ({', '.join(f's.{n}' for n in names)})"
+                f"WHEN MATCHED THEN UPDATE SET {', '.join(f't.{n} = s.{n}' for n in names)}"
             )
         spark.catalog.dropTempView("scd2_source")
     if is_redefined:  # after the MERGE: a run that ends in between compares all keys once more
@@ -142,7 +152,7 @@ def _ends(forever: str) -> dict:
 
 
 def _differing(wanted: DataFrame, have: DataFrame, contract: Contract) -> DataFrame:
-    """Versions to put into the table, and those to take out (`__gone`), by key and start; equal ones are left out."""
+    """Versions to add (`__is_new`), to change and to take out (`__gone`), by key and start; equal ones are left out."""
     names = table_schema(contract).names
     place = [quoted(name) for name in [*contract.lake.key, START]]
     columns = ", ".join(map(quoted, names))
@@ -151,7 +161,10 @@ def _differing(wanted: DataFrame, have: DataFrame, contract: Contract) -> DataFr
     joined = new.join(old, [*contract.lake.key, START], "full_outer").where("NOT __new <=> __old")
     rest = [name for name in names if name not in contract.lake.key and name != START]
     return joined.selectExpr(
-        *place, *(f"__new.{quoted(name)} AS {quoted(name)}" for name in rest), "__new IS NULL AS __gone"
+        *place,
+        *(f"__new.{quoted(name)} AS {quoted(name)}" for name in rest),
+        "__new IS NULL AS __gone",
+        "__old IS NULL AS __is_new",
     )
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from data_sources.contract import Contract
 
+_FEW_ROWS = 200_000
+
 STATISTICS_COLUMNS = 32
 """As many columns get min/max statistics; a column without cannot be clustered by nor skip files."""
 
@@ -211,6 +213,16 @@ def add_columns(spark: SparkSession, table: Table, state: State, schema: pa.Sche
         before = item.name
     for column in missing:  # one by one: a column may stand after one that is new itself
         spark.sql(f"ALTER TABLE {table.sql} ADD COLUMNS ({column})")
+
+
+def sent_if_few(rows: DataFrame) -> DataFrame:
+    """The rows, which are counted, to be sent to every task of a join where they are few: nothing else is then sorted.
+
+    Spark's own estimate of a computed source is far too high for it to do so by itself.
+    """
+    from pyspark.sql.functions import broadcast
+
+    return broadcast(rows) if rows.count() < _FEW_ROWS else rows
 
 
 def append(rows: DataFrame, table: Table, application: str, commit: int) -> None:
