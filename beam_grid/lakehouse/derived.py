@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from beam_grid.analyses import Analysis, analyses
+from beam_grid.analyses import Analysis, analyses, by_name
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.lakehouse import expected
+from beam_grid.lakehouse import expected, guard
 from beam_grid.lakehouse.tables import Table, create, literal, quoted
 from beam_grid.lakehouse.versions import Content
 from beam_grid.landing import Lake
@@ -38,10 +38,16 @@ _FILE_BYTES = 32 << 20
 
 
 def forget_lost(lake: Lake, content: Content) -> None:
-    """Take out the derived tables that somebody deleted or replaced, so that they are made again."""
-    for name in [*(a.name for a in analyses()), expected.NAME]:
-        if name in content.tables and Table(lake, name).state().id != content.tables[name]["id"]:
-            del content.tables[name]
+    """Take out the derived tables that somebody deleted or changed, so that they are made again, and those no longer
+    defined."""
+    known = {expected.NAME, *by_name()}
+    for name, said in list(content.tables.items()):
+        if "inputs" in said:
+            table = Table(lake, name)
+            state = table.state()
+            is_ours = state.version is not None and state.id == said["id"]
+            if name not in known or not is_ours or guard.check(table, state, said):
+                del content.tables[name]
 
 
 def is_due(content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> bool:
@@ -299,7 +305,7 @@ def _question(
     """What drops is asked of the rows before any were dropped, the rest of the table as it is."""
     rows = Table(lake, name).sql
     if expectation.on_fail == "drop":
-        analysis = next(a for a in analyses() if a.name == name)
+        analysis = by_name()[name]
         rows = _candidate(analysis)
         if name not in made:
             _rows(spark, lake, analysis, content.tables[name]["parameters"]).createOrReplaceTempView(rows)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beam_grid.errors import GridError
@@ -38,6 +39,8 @@ def check(table: Table, state: State, said: dict[str, Any] | None) -> bool:
         if table.path.exists() and not (table.path / "_delta_log").is_dir() and _has_content(table):
             raise GridError(f"table {table.name}: {table.path} holds no Delta table; {_way_out(table)}")
         return False
+    if said is not None and "inputs" in said:  # derived: whoever changed it, refine makes it anew
+        return said["id"] == state.id and changed_since(table, said["version"], state.version)
     if not table.name.startswith("bronze.") and "beam_grid.feed" not in state.properties:
         raise GridError(
             f"table {table.name}: {table.path} holds a Delta table that refine did not make; {_way_out(table)}"
@@ -46,7 +49,7 @@ def check(table: Table, state: State, said: dict[str, Any] | None) -> bool:
     first = said["version"] + 1 if said is not None and known else 0
     is_ours = False
     for version in range(first, state.version + 1):
-        if not (table.path / "_delta_log" / f"{version:020d}.json").exists():
+        if not _log(table, version).exists():
             continue  # summed up by a checkpoint and cleaned away
         actions = list(commit(table.path, version))
         if any(a["txn"]["appId"].startswith(f"{table.lake.id}/") for a in actions if "txn" in a):
@@ -57,6 +60,12 @@ def check(table: Table, state: State, said: dict[str, Any] | None) -> bool:
                 "and leave the tables to refine: read them with `beam-grid query`, or copy them"
             )
     return is_ours
+
+
+def changed_since(table: Table, version: int, now: int) -> bool:
+    """Whether a commit after `version`, up to `now`, changed rows or took columns away."""
+    logs = [number for number in range(version + 1, now + 1) if _log(table, number).exists()]
+    return any(_foreign(list(commit(table.path, number))) for number in logs)
 
 
 def again_on_conflict(work: Callable[..., T], *arguments: Any) -> T:
@@ -80,6 +89,10 @@ def _foreign(actions: list[dict[str, Any]]) -> str | None:
     if not (changed_rows or changed_columns):
         return None
     return f"{operation} by {told.get('engineInfo', 'an unnamed engine')}"
+
+
+def _log(table: Table, version: int) -> Path:
+    return table.path / "_delta_log" / f"{version:020d}.json"
 
 
 def _has_content(table: Table) -> bool:

@@ -11,12 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import duckdb
 import pytest
 
 from beam_grid.analyses import analyses, parse
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.feeds import built_in
+from beam_grid.lakehouse.maintain import maintain
 from beam_grid.lakehouse.query import query
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
@@ -268,7 +270,10 @@ def test_only_what_reads_a_changed_table_is_made_anew(lake: Lake, source: Path, 
     assert (orphans["rows_checked"], orphans["failed_rows"], orphans["status"]) == (155, 3, "warned")
     assert len(rows(copy, "SELECT event_id FROM gold.anomalies")) == 155
     shutil.rmtree(copy.path / "tables" / "gold" / "grid_status")
-    assert refine(copy).analyses == ["gold.grid_status"]
+    deltalake.DeltaTable(copy.path / "tables" / "gold" / "hourly_patterns").delete("true")
+    assert {entry.action for entry in maintain(copy)} <= {"optimized", "skipped", "checkpointed"}
+    assert refine(copy).analyses == ["gold.grid_status", "gold.hourly_patterns", "gold.quality"]
+    equal(rows(copy, "SELECT * FROM gold.hourly_patterns"), rows(lake, "SELECT * FROM gold.hourly_patterns"))
     equal(rows(copy, "SELECT * FROM gold.grid_status"), rows(lake, "SELECT * FROM gold.grid_status"))
 
 
