@@ -244,6 +244,29 @@ def query(sql: str, lake: str, form: str) -> None:
 
 
 @cli.command()
+@click.argument("what", type=click.Choice(["late"]))
+@click.option("--feed", required=True, metavar="F", help="The feed whose late rows are taken in.")
+@LAKE
+def reinject(what: str, feed: str, lake: str) -> None:
+    """Let late rows, which are kept whole, land after all, as commits of their own; then refine."""
+    from beam_grid.landing import Lake
+    from beam_grid.reinject import reinject as again
+
+    opened = Lake.open(lake, create=False)
+    with opened.lock("land"):
+        done = again(opened, feed, command=_command())
+    f = done.fates
+    if not done.commits:
+        say(f"{feed}: no late rows that were not taken in before")
+        return
+    say(
+        f"{feed}: {-f['late']:,} late rows = landed {f['landed']:,} + duplicates {f['duplicates']:,}; superseded "
+        f"{f['superseded']:,}, conflicts {f['conflicts']:,} ({done.commits} commit{'s' if done.commits > 1 else ''}, "
+        f"{done.seconds:.1f} s); beam-grid refine --lake {lake} brings them into the tables"
+    )
+
+
+@cli.command()
 @LAKE
 @FORMAT
 def ledger(lake: str, form: str) -> None:
