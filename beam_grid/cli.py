@@ -285,14 +285,24 @@ def ledger(lake: str, form: str) -> None:
 @click.argument("what", type=click.Choice(["rejected", "late", "conflicts", "commits", "lineage"]))
 @LAKE
 @click.option("--feed", metavar="F", help="Only this feed.")
+@click.option("--table", metavar="T", help="lineage: of rows of this table, as silver.F or gold.WINDOW.")
+@click.option("--where", metavar="CONDITION", help="lineage: of which rows, in SQL.", default="true")
 @FORMAT
-def inspect(what: str, lake: str, feed: str | None, form: str) -> None:
+def inspect(what: str, lake: str, feed: str | None, table: str | None, where: str, form: str) -> None:
     """Look at rejects, late rows, conflicts, commits, or where rows came from."""
     from beam_grid.inspect import inspect as look
     from beam_grid.landing import Lake
     from beam_grid.show import show
 
-    show(look(Lake.open(lake, create=False), what, feed), form, limit=100)
+    opened = Lake.open(lake, create=False)
+    if table is None and where == "true":
+        show(look(opened, what, feed), form, limit=100)
+        return
+    if what != "lineage" or table is None or feed is not None:
+        raise GridError("inspect: --table, with or without --where, goes with lineage, and names the feed by itself")
+    from beam_grid.lakehouse.trace import trace
+
+    show(trace(opened, table, where), form, limit=100)
 
 
 @cli.command()

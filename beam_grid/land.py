@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from beam_grid import crash
+from beam_grid import crash, openlineage
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.landing import FATES, FORMAT, FeedLog, Lake, filed, read_json, sync_folder, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
@@ -52,7 +52,8 @@ class Options:
 
 @dataclass
 class Landed:
-    """What a run did for one feed: commits made, the fates they sum up to, and what was left out and why."""
+    """What a run did for one feed: commits made, the fates they sum up to, what was left out and why, bytes written
+    and source files read from."""
 
     feed: str
     commits: int = 0
@@ -60,6 +61,8 @@ class Landed:
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rejected_by: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    files: set[str] = field(default_factory=set)
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -97,7 +100,8 @@ def _land(lake: Lake, contract: Contract, options: Options, progress: Progress |
     now = _clock(feed, state, options)
     done = Landed(contract.name)
     ahead = LookAhead(state, options.source, options.slice_rows, options.own_globs)
-    with closing(ahead), graph_runner(options, ahead) as run:
+    job = openlineage.run(lake, f"land.{contract.name}", "apache-beam")
+    with closing(ahead), graph_runner(options, ahead) as run, job as told:
         while True:
             plan = next_slice(
                 options.source,
@@ -113,9 +117,13 @@ def _land(lake: Lake, contract: Contract, options: Options, progress: Progress |
                 break
             write_atomically(feed.plan_file, {"commit": state.last + 1, "now": now, "partitions": plan.partitions})
             crash.point("land:planned")
+            told.start([openlineage.source(options.source)], [openlineage.landing(lake, contract.name, "output")])
             commit = land_slice(feed, contract, state, plan, options, shards, now, run)
             state.add(commit)
             count(done, commit)
+            files = len(done.files) or None
+            told.inputs = [openlineage.source(options.source, rows=done.fates["read"], files=files)]
+            told.outputs = [landed_dataset(lake, contract, done)]
             if progress is not None:
                 progress(done, plan)
             if not commit["fates"]["read"] and not any(p["ends"] for p in commit["partitions"]):
@@ -301,8 +309,17 @@ def _sum(partitions: list[dict[str, Any]], name: str) -> dict[str, int]:
     return total
 
 
+def landed_dataset(lake: Lake, contract: Contract, done: Landed) -> openlineage.Dataset:
+    """What a run landed, as lineage tells it."""
+    rows = done.fates["landed"]
+    return openlineage.landing(lake, contract.name, "output", contract.landed_schema, rows=rows, size=done.bytes)
+
+
 def count(done: Landed, commit: dict[str, Any]) -> None:
+    """Add a commit to what a run did."""
     done.commits += 1
+    done.bytes += sum(entry["bytes"] for entry in commit["files"])
+    done.files |= {end["path"] for p in commit["partitions"] for end in p["ends"] if "path" in end}
     for fate in FATES:
         done.fates[fate] += commit["fates"][fate]
     for rule, count in commit["rejected_by"].items():

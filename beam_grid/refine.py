@@ -12,8 +12,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_grid import openlineage
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse.versions import newest, publish, stands
@@ -104,8 +106,6 @@ def _refine(
     say: Progress,
     started: float,
 ) -> RefineResult:
-    from beam_grid.lakehouse import bronze, maintain
-
     contracts = {name: lake.feed(name).contract() for name in landed}
     _check_owners(contracts)
     steps = [
@@ -117,6 +117,42 @@ def _refine(
     scratch = lake.path.resolve() / "tables" / ".scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     point("refine:start")
+    written = {step.table.name: step for step in due}  # bronze tables are steps of many feeds
+    with openlineage.run(lake, "refine", "pyspark") as told:
+        if due:
+            told.start(_sources(lake, due), [openlineage.table(step.table) for step in written.values()])
+        done, optimized = _apply(lake, steps, due, known, scratch, master, say)
+        told.inputs = _sources(lake, due)
+        told.outputs = [openlineage.table(step.table, step.state) for step in written.values()]
+    brought: dict[str, int] = {}
+    for step in due:
+        brought[step.batch.contract.name] = max(
+            brought.get(step.batch.contract.name, 0), step.batch.target - step.batch.applied
+        )
+    return RefineResult(brought, _numbers(done), done["set"], optimized, time.monotonic() - started)
+
+
+def _sources(lake: Lake, due: list[_Step]) -> list[openlineage.Dataset]:
+    """What the steps read, as lineage tells it: of each feed the rows of the commits that one of its tables had not had."""
+    feeds: dict[str, int] = {}
+    for step in due:
+        rows = sum(commit["fates"]["landed"] for commit in step.batch.new)
+        feeds[step.batch.contract.name] = max(feeds.get(step.batch.contract.name, 0), rows)
+    return [openlineage.landing(lake, feed, "input", rows=rows) for feed, rows in feeds.items()]
+
+
+def _apply(
+    lake: Lake,
+    steps: list[_Step],
+    due: list[_Step],
+    known: dict[str, Any] | None,
+    scratch: Path,
+    master: str | None,
+    say: Progress,
+) -> tuple[dict[str, Any], list[Any]]:
+    """Write what is due; returns the set published and what was optimized."""
+    from beam_grid.lakehouse import bronze, maintain
+
     optimized: list[Any] = []
     if any(_needs_spark(step) for step in due):
         spark = _spark(master, sum(step.batch.bytes("rows", "tiles") for step in due), say)
@@ -134,12 +170,7 @@ def _refine(
     point("refine:before-set")
     done = _publish(lake, steps, known)
     point("refine:after-set")
-    brought: dict[str, int] = {}
-    for step in due:
-        brought[step.batch.contract.name] = max(
-            brought.get(step.batch.contract.name, 0), step.batch.target - step.batch.applied
-        )
-    return RefineResult(brought, _numbers(done), done["set"], optimized, time.monotonic() - started)
+    return done, optimized
 
 
 def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list[_Step]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from beam_grid import openlineage
 from beam_grid.errors import GridError
 from beam_grid.land import (
     SLICE_ROWS,
@@ -25,6 +26,7 @@ from beam_grid.land import (
     count,
     graph_runner,
     land_slice,
+    landed_dataset,
     settle_shards,
     written_to,
 )
@@ -54,11 +56,15 @@ def _reinject(lake: Lake, name: str, command: str, slice_rows: int) -> Landed:
     contract, state, done = feed.contract(), FeedState.of(feed), Landed(name)
     options = Options("late rows", command=command)
     shards, now = settle_shards(feed, None), clock()
-    with graph_runner(options, None) as run:
+    job = openlineage.run(lake, f"reinject.{name}", "apache-beam")
+    with graph_runner(options, None) as run, job as told:
         while state.late:
+            told.start([openlineage.landing(lake, name, "input")], [openlineage.landing(lake, name, "output")])
             commit = land_slice(feed, contract, state, _next(state, slice_rows), options, shards, now, run)
             state.add(commit)
             count(done, commit)
+            told.inputs = [openlineage.landing(lake, name, "input", rows=-done.fates["late"])]
+            told.outputs = [landed_dataset(lake, contract, done)]
     done.seconds = time.monotonic() - started
     return done
 

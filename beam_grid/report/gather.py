@@ -203,7 +203,7 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         checks=checks,
         first=first,
         last=last,
-        delays=_delays(commits, contract, fates["late"]),
+        delays=_delays(commits, contract, fates["late"] + _taken(commits)),
         rejected=[_rule(rule, rejected[rule], contract, instances.get(rule)) for rule in shown],
         rejected_more=sum(rejected.values()) - sum(rejected[rule] for rule in shown),
         warned=[
@@ -276,7 +276,7 @@ def _checks(
     if not refined:
         return checks
     held = {fate: sum(commit["fates"][fate] for commit in commits[:refined]) for fate in FATES}
-    once = held["late"] + sum(part["rows"] for commit in commits[:refined] for part in taken_again(commit))
+    once = held["late"] + _taken(commits[:refined])
     name = feed.name.replace("'", "''")
     silver = (f"silver.{feed.name}", held["landed"] - held["superseded"], "landed − superseded", "")
     for table, due, words, where in (
@@ -305,6 +305,11 @@ def _count(lake: Lake, table: str) -> int:
 
 def _balances(fates: dict[str, int]) -> bool:
     return bool(fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"])
+
+
+def _taken(commits: list[dict[str, Any]]) -> int:
+    """Late rows that were taken in again."""
+    return sum(part["rows"] for commit in commits for part in taken_again(commit))
 
 
 def _total(commits: list[dict[str, Any]], name: str) -> dict[str, int]:
