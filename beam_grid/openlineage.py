@@ -147,10 +147,14 @@ def table(made: Table, before: State | None = None) -> Dataset:
         return named
     from deltalake import DeltaTable
 
-    now = DeltaTable(str(made.path))
-    fields = [(f.name, str(getattr(f.type, "type", f.type))) for f in now.schema().fields]
-    steps = now.version() - (-1 if before.version is None else before.version)
-    written = sum(_rows(entry) for entry in now.history(steps)) if steps > 0 else 0
+    try:
+        now = DeltaTable(str(made.path))
+        fields = [(f.name, str(getattr(f.type, "type", f.type))) for f in now.schema().fields]
+        steps = now.version() - (-1 if before.version is None else before.version)
+        written = sum(_rows(entry) for entry in now.history(steps)) if steps > 0 else 0
+    except Exception as cause:  # the tables are made and published: what tells of them must not undo that
+        log.warning("lineage: %s cannot be described (%s)", made.name, cause)
+        return named
     return {**named, **_facets_of(fields, now.version()), **_statistics("output", rowCount=written)}
 
 

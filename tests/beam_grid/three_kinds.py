@@ -1,8 +1,8 @@
-"""A lake with a feed of each kind of load, small, and with everything that refine has to mind: three drops of files.
+"""A lake with a feed of each kind of load, small, and with everything that refine has to mind: two drops of files.
 
-readings             append   corrections (superseded rows), a late one, a reject, conflicts; two windows
+readings             append   corrections (superseded rows), late ones, rejects, conflicts; windows that overlap
 bills_transactions   cdc      updates before their inserts, a delete, a change older than the row
-assets               scd2     a full snapshot, a change file, a snapshot that lacks a key, a change that comes late
+assets               scd2     a full snapshot, one that lacks a key, a change file, changes that come late
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ READINGS: Row = {
     "dedup": {"key": ["id", "at"], "keep": "latest", "order_by": ["version"]},
     "lake": {"cluster_by": ["meter", "at"]},
     "windows": [
-        {"name": "by_meter", "size": "15m", "by": ["meter"],
+        {"name": "by_meter", "size": "30m", "every": "15m", "by": ["meter"],
          "measures": {"n": "count()", "kwh": "sum(kwh)", "top": "max(kwh)", "spread": "stddev(kwh)", "closed": "last(kwh)"}},
-        {"name": "sliding", "size": "1h", "every": "20m", "offset": "5m", "measures": {"n": "count()", "mean": "avg(kwh)"}},
     ],
     "rules": [{"id": "R-1", "check": "kwh >= 0"}],
     "fields": [
@@ -57,11 +56,11 @@ ASSETS: Row = {
 }  # fmt: skip
 
 FEEDS: dict[str, Contract] = {said["name"]: parse_contract(said, "tests") for said in (READINGS, BILLS, ASSETS)}
-DROPS = 3
+DROPS = 2
 
 
 def land_drop(lake: Lake, source: Path, number: int) -> None:
-    """Write the files of drop 0, 1 or 2 below `source` and land them: one commit a feed."""
+    """Write the files of drop 0 or 1 below `source` and land them: one commit a feed."""
     for feed, name, text in _files(number):
         path = source / feed / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +72,11 @@ def land_drop(lake: Lake, source: Path, number: int) -> None:
 
 def _files(number: int) -> list[tuple[str, str, str]]:
     changes, state = {
-        0: ([(2, 1, "a", 1), (2, 2, "b", 2), (4, 5, "a", 5)], [("full_0.csv", "x,2026-01-01,new,1", "y,2026-01-01,new,2")]),
-        1: ([(4, 3, "a", 3), (1, 6, "b", 2), (4, 8, "c", 8)], [("delta_1.csv", "x,2026-02-01,worn,1.5"), ("full_1.csv", "x,2026-02-10,worn,1.5")]),
-        2: ([(2, 7, "c", 7), (2, 9, "b", 9), (4, 4, "b", 4)], [("delta_2.csv", "x,2026-01-15,checked,1", "y,2026-02-20,back,2")]),
+        0: ([(2, 1, "a", 1), (2, 2, "b", 2), (4, 5, "a", 5), (1, 6, "b", 2), (4, 8, "c", 8)],
+            [("full_0.csv", "x,2026-01-01,new,1", "y,2026-01-01,new,2"), ("full_1.csv", "x,2026-02-10,worn,1.5"),
+             ("delta_0.csv", "x,2026-02-01,worn,1.5")]),
+        1: ([(4, 3, "a", 3), (2, 7, "c", 7), (2, 9, "b", 9), (4, 4, "b", 4)],
+            [("delta_1.csv", "x,2026-01-15,checked,1", "y,2026-02-20,back,2")]),
     }[number]  # fmt: skip
     bills = [
         {"op": op, "lsn": f"0x{lsn:04X}", "id": id, "amount": f"{amount}.50", "at": (START + timedelta(hours=lsn)).isoformat()}

@@ -14,7 +14,7 @@ import pytest
 
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
-from tests.beam_grid.three_kinds import assert_equal_tables, copied, land_drop, tables
+from tests.beam_grid.three_kinds import DROPS, assert_equal_tables, copied, land_drop, tables
 from tests.component.conftest import free_ports
 from tests.component.spark_cluster import SparkCluster
 
@@ -39,21 +39,20 @@ def refine_by_command(lake: Lake, master: str) -> subprocess.CompletedProcess[st
 
 
 def test_a_cluster_makes_the_tables_of_one_machine(cluster: SparkCluster, tmp_path: Path) -> None:
-    """First all that is known, then two commits merged into it, each by a run of its own."""
-    alone = Lake.open(tmp_path / "alone")
-    for drops in ([0], [1, 2]):
-        for drop in drops:
-            land_drop(alone, tmp_path / "in", drop)
-        refine(alone)
-        shared = copied(alone, tmp_path / "shared")  # what landed; the tables are the cluster's own
+    """The cluster makes them of the first commits, then merges what comes; one machine makes them at once."""
+    source = Lake.open(tmp_path / "source")
+    for drop in range(DROPS):
+        land_drop(source, tmp_path / "in", drop)
+        shared = copied(source, tmp_path / "shared")  # what landed; the tables are the cluster's own
         done = refine_by_command(shared, cluster.url)
         assert done.returncode == 0, done.stderr
-        assert "applied to 10 tables" in done.stderr
-        assert_equal_tables(tables(shared), tables(alone))
-    held = tables(alone)
+        assert "applied to 9 tables" in done.stderr
+    refine(source)
+    held = tables(source)
+    assert_equal_tables(tables(shared), held)
     assert all(held.values()), {name: len(rows) for name, rows in held.items()}
-    applications = finished(cluster, 2)
-    assert [a["name"] for a in applications] == ["beam-grid refine"] * 2
+    applications = finished(cluster, DROPS)
+    assert [a["name"] for a in applications] == ["beam-grid refine"] * DROPS
     for application in applications:
         (said,) = cluster.executors(application["id"])
         assert "Running task" in said, "an executor of the cluster's worker did the work"
@@ -71,11 +70,10 @@ def finished(cluster: SparkCluster, count: int) -> list[dict[str, Any]]:
         time.sleep(0.2)
 
 
-def test_a_master_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
-    lake = Lake.open(tmp_path / "lake")
-    land_drop(lake, tmp_path / "in", 0)
+def test_a_master_that_is_not_there_is_said_at_once() -> None:
     (port,) = free_ports(1)
+    code = f"from runners import delta; delta.session('spark://127.0.0.1:{port}')"
     started = time.monotonic()
-    done = refine_by_command(lake, f"spark://127.0.0.1:{port}")
-    assert done.returncode == 2 and f"does not answer at 127.0.0.1:{port}" in done.stderr, done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"does not answer at 127.0.0.1:{port}" in done.stderr, done.stderr
     assert time.monotonic() - started < 30
