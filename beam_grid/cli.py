@@ -269,6 +269,29 @@ def query(sql: str, lake: str, form: str) -> None:
 
 
 @cli.command()
+@click.argument("what", type=click.Choice(["late"]))
+@click.option("--feed", required=True, metavar="F", help="The feed whose late rows are taken in.")
+@LAKE
+def reinject(what: str, feed: str, lake: str) -> None:
+    """Let late rows, which are kept whole, land after all, as commits of their own; then refine."""
+    from beam_grid.landing import Lake
+    from beam_grid.reinject import reinject as again
+
+    opened = Lake.open(lake, create=False)
+    with opened.lock("land"):
+        done = again(opened, feed, command=_command())
+    f = done.fates
+    if not done.commits:
+        say(f"{feed}: no late rows that were not taken in before")
+        return
+    say(
+        f"{feed}: {-f['late']:,} late rows = landed {f['landed']:,} + duplicates {f['duplicates']:,}; superseded "
+        f"{f['superseded']:,}, conflicts {f['conflicts']:,} ({done.commits} commit{'s' if done.commits > 1 else ''}, "
+        f"{done.seconds:.1f} s); beam-grid refine --lake {lake} brings them into the tables"
+    )
+
+
+@cli.command()
 @LAKE
 @FORMAT
 def ledger(lake: str, form: str) -> None:
@@ -287,14 +310,24 @@ def ledger(lake: str, form: str) -> None:
 @click.argument("what", type=click.Choice(["rejected", "late", "conflicts", "commits", "lineage"]))
 @LAKE
 @click.option("--feed", metavar="F", help="Only this feed.")
+@click.option("--table", metavar="T", help="lineage: of rows of this table, as silver.F or gold.WINDOW.")
+@click.option("--where", metavar="CONDITION", help="lineage: of which rows, in SQL.", default="true")
 @FORMAT
-def inspect(what: str, lake: str, feed: str | None, form: str) -> None:
+def inspect(what: str, lake: str, feed: str | None, table: str | None, where: str, form: str) -> None:
     """Look at rejects, late rows, conflicts, commits, or where rows came from."""
     from beam_grid.inspect import inspect as look
     from beam_grid.landing import Lake
     from beam_grid.show import show
 
-    show(look(Lake.open(lake, create=False), what, feed), form, limit=100)
+    opened = Lake.open(lake, create=False)
+    if table is None and where == "true":
+        show(look(opened, what, feed), form, limit=100)
+        return
+    if what != "lineage" or table is None or feed is not None:
+        raise GridError("inspect: --table, with or without --where, goes with lineage, and names the feed by itself")
+    from beam_grid.lakehouse.trace import trace
+
+    show(trace(opened, table, where), form, limit=100)
 
 
 @cli.command()

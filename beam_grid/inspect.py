@@ -64,6 +64,20 @@ def _lineage_rows(commit: dict[str, Any]) -> list[dict[str, Any]]:
     }
     for partition in commit["plan"]:
         for part in partition["parts"]:
+            if "late" in part:
+                came = f"late rows of commit {part['commit']}"
+                rows.append(
+                    {
+                        "feed": commit["feed"],
+                        "commit": commit["commit"],
+                        "source": came,
+                        "path": None,
+                        "partition": None,
+                        "from": 0,
+                        "to": part["rows"],
+                    }
+                )
+                continue
             key = part.get("path") or f"{part['topic']}/{part['partition']}"
             end = ends.get(key, {})
             rows.append(

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from beam_grid import crash
+from beam_grid import crash, openlineage
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.landing import FATES, FORMAT, FeedLog, Lake, read_json, sync_folder, utc_now, write_atomically
+from beam_grid.landing import FATES, FORMAT, FeedLog, Lake, filed, read_json, sync_folder, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
@@ -52,7 +52,8 @@ class Options:
 
 @dataclass
 class Landed:
-    """What a run did for one feed: commits made, the fates they sum up to, and what was left out and why."""
+    """What a run did for one feed: commits made, the fates they sum up to, what was left out and why, bytes written
+    and source files read from."""
 
     feed: str
     commits: int = 0
@@ -60,6 +61,8 @@ class Landed:
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rejected_by: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    files: set[str] = field(default_factory=set)
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
@@ -73,8 +76,15 @@ def land(lake: Lake, contract: Contract, options: Options, progress: Progress | 
 
     Raises GridError (nothing ran: usage, environment) or RunFailed (a slice failed; earlier slices stay).
     """
-    try:
+    with written_to(lake):
         return _land(lake, contract, options, progress)
+
+
+@contextmanager
+def written_to(lake: Lake) -> Iterator[None]:
+    """Raises RunFailed for a lake that cannot be written."""
+    try:
+        yield
     except OSError as cause:
         raise RunFailed(
             f"lake {lake.path}: cannot be written ({cause.strerror or cause}); nothing of this slice was "
@@ -86,11 +96,12 @@ def _land(lake: Lake, contract: Contract, options: Options, progress: Progress |
     started, feed = time.monotonic(), lake.feed(contract.name)
     state = FeedState.of(feed)
     _check_contract(feed, contract)
-    shards = _settle_shards(feed, options.shards)
+    shards = settle_shards(feed, options.shards)
     now = _clock(feed, state, options)
     done = Landed(contract.name)
     ahead = LookAhead(state, options.source, options.slice_rows, options.own_globs)
-    with closing(ahead), _graph_runner(options, ahead) as run:
+    job = openlineage.run(lake, f"land.{contract.name}", "apache-beam")
+    with closing(ahead), graph_runner(options, ahead) as run, job as told:
         while True:
             plan = next_slice(
                 options.source,
@@ -106,9 +117,13 @@ def _land(lake: Lake, contract: Contract, options: Options, progress: Progress |
                 break
             write_atomically(feed.plan_file, {"commit": state.last + 1, "now": now, "partitions": plan.partitions})
             crash.point("land:planned")
-            commit = _land_slice(feed, contract, state, plan, options, shards, now, run)
+            told.start([openlineage.source(options.source)], [openlineage.landing(lake, contract.name, "output")])
+            commit = land_slice(feed, contract, state, plan, options, shards, now, run)
             state.add(commit)
-            _count(done, commit)
+            count(done, commit)
+            files = len(done.files) or None
+            told.inputs = [openlineage.source(options.source, rows=done.fates["read"], files=files)]
+            told.outputs = [landed_dataset(lake, contract, done)]
             if progress is not None:
                 progress(done, plan)
             if not commit["fates"]["read"] and not any(p["ends"] for p in commit["partitions"]):
@@ -120,9 +135,10 @@ def _land(lake: Lake, contract: Contract, options: Options, progress: Progress |
     return done
 
 
-def _land_slice(
+def land_slice(
     feed: FeedLog, contract: Contract, state: FeedState, plan: Plan, options: Options, shards: int, now: int, run: Any
 ) -> dict[str, Any]:
+    """The commit, made, of one slice whose graph `run` runs (graph_runner's); raises RunFailed, nothing committed."""
     attempt = feed.new_attempt()
     folder = feed.path / "data" / attempt
     try:
@@ -156,7 +172,7 @@ def _abandon(feed: FeedLog, number: int, attempt: str) -> None:
 
 
 @contextmanager
-def _graph_runner(options: Options, ahead: LookAhead) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable[..., list[dict[str, Any]]]]:
     """A function that runs one slice's graph; the engine starts with the first slice and serves all."""
     engine: Any = None
 
@@ -169,7 +185,7 @@ def _graph_runner(options: Options, ahead: LookAhead) -> Iterator[Callable[..., 
         root = feed.path.absolute()
         slice = Slice(contract, str(root), attempt, commit, now, shards, options.kafka_config)
         elements = [json.dumps(partition) for partition in plan.partitions]
-        if options.runner == "direct":
+        if options.runner == "direct" and ahead is not None:
             ahead.watch(slice, plan)  # before Beam is loaded, which takes a while
         import apache_beam as beam
 
@@ -243,16 +259,10 @@ def _commit(
         "superseded": sum(d["superseded"] for d in unique),
         "conflicts": sum(d["conflicts"] for d in unique),
     }
-    rows = {
-        kind: sum(f["rows"] for f in files if f["kind"] == kind) for kind in ("rows", "late", "rejected", "superseded")
-    }
-    written = rows["rows"], rows["late"], rows["rejected"], rows["superseded"]
-    counted = fates["landed"], fates["late"], fates["rejected"], fates["superseded"]
-    if (
-        fates["read"] != sum(counted[:3]) + fates["duplicates"]
-        or written != counted
-        or len(partitions) != len(plan.partitions)
-    ):
+    rows = filed({"files": files, "plan": plan.partitions})
+    accounted = fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"]
+    agree = all(fates[fate] == count for fate, count in rows.items())
+    if fates["read"] != accounted or not agree or len(partitions) != len(plan.partitions):
         raise RunFailed(
             f"feed {contract.name}: the slice does not balance ({fates}, written {rows}); nothing was committed"
         )
@@ -299,8 +309,17 @@ def _sum(partitions: list[dict[str, Any]], name: str) -> dict[str, int]:
     return total
 
 
-def _count(done: Landed, commit: dict[str, Any]) -> None:
+def landed_dataset(lake: Lake, contract: Contract, done: Landed) -> openlineage.Dataset:
+    """What a run landed, as lineage tells it."""
+    rows = done.fates["landed"]
+    return openlineage.landing(lake, contract.name, "output", contract.landed_schema, rows=rows, size=done.bytes)
+
+
+def count(done: Landed, commit: dict[str, Any]) -> None:
+    """Add a commit to what a run did."""
     done.commits += 1
+    done.bytes += sum(entry["bytes"] for entry in commit["files"])
+    done.files |= {end["path"] for p in commit["partitions"] for end in p["ends"] if "path" in end}
     for fate in FATES:
         done.fates[fate] += commit["fates"][fate]
     for rule, count in commit["rejected_by"].items():
@@ -318,10 +337,15 @@ def _clock(feed: FeedLog, state: FeedState, options: Options) -> int:
                 return int(plan["now"])
         except (ValueError, KeyError, TypeError):
             log.warning("feed %s: plan.json is damaged and is made anew", feed.name)
+    return clock()
+
+
+def clock() -> int:
+    """Microseconds since the epoch."""
     return int((utc_now() - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
 
 
-def _settle_shards(feed: FeedLog, wanted: int | None) -> int:
+def settle_shards(feed: FeedLog, wanted: int | None) -> int:
     """The shard count of the lake for this feed, fixed by its first commit; raises GridError for another."""
     from transforms.shard import DEFAULT_SHARDS, HASH
 

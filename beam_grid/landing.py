@@ -14,9 +14,10 @@ removes them when they are a day old and the caller holds the lock.
 
 A commit holds (all times are ISO 8601 UTC, event times and watermarks whole microseconds since the epoch):
     format, feed, commit, attempt, created_at, now, contract, source, runner, command
-    plan        what the slice was to read
+    plan        what the slice was to read; of a commit that takes late rows in again (reinject.py), whose late files
     partitions  per partition read: id, read, late, rejected, duplicates, landed, max_event_time (M), newest_arrival, end
-    fates       read, landed, duplicates, late, rejected, superseded, conflicts
+    fates       read, landed, duplicates, late, rejected, superseded, conflicts; of a commit that takes late rows in
+                again read is 0 and late is minus their number
     rejected_by {cause/rule: n};  warned_by {rule: n};  delays {upper bound in seconds: n}
     watermark   of the feed, or null for a feed of whole files
     files       manifest: kind (rows, tiles, rejected, late, conflicts, superseded, snapshot), path relative to
@@ -209,6 +210,22 @@ class FeedLog:
                 shutil.rmtree(attempt, ignore_errors=True)
                 gone += 1
         return gone
+
+
+def taken_again(commit: dict[str, Any]) -> list[dict[str, Any]]:
+    """The late files of earlier commits that this one took in again: {late: path, commit, rows, part} each."""
+    return [part for partition in commit.get("plan", []) for part in partition["parts"] if "late" in part]
+
+
+def filed(commit: dict[str, Any]) -> dict[str, int]:
+    """By fate the rows that a commit's files hold, less the late ones it took in again: what its fates must say."""
+    kinds = {"rows": "landed", "late": "late", "rejected": "rejected", "superseded": "superseded"}
+    found = dict.fromkeys(kinds.values(), 0)
+    for entry in commit["files"]:
+        if entry["kind"] in kinds:
+            found[kinds[entry["kind"]]] += entry["rows"]
+    found["late"] -= sum(part["rows"] for part in taken_again(commit))
+    return found
 
 
 def utc_now() -> datetime:

@@ -7,11 +7,9 @@ the commits say; and, where the tables stand at the last commit, silver of a fee
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
-from beam_grid.landing import FATES, Lake
+from beam_grid.landing import FATES, Lake, filed
 
 SCHEMA = pa.schema([("feed", pa.string()), *((f, pa.int64()) for f in FATES), ("balanced", pa.bool_())])
 
@@ -28,20 +26,13 @@ def ledger(lake: Lake) -> pa.Table:
         for commit in feed.commits():
             fates = commit["fates"]
             balanced &= fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"]
-            balanced &= all(_written(commit, kind) == fates[fate] for kind, fate in _FILES.items())
+            balanced &= all(fates[fate] == rows for fate, rows in filed(commit).items())
             for fate in FATES:
                 totals[fate] += fates[fate]
         if published["commits"].get(name) == feed.last and feed.contract().lake.load == "append":
             balanced &= _in_silver(lake, name) == totals["landed"] - totals["superseded"]
         rows.append({"feed": name, **totals, "balanced": balanced})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
-
-
-_FILES = {"rows": "landed", "late": "late", "rejected": "rejected", "superseded": "superseded"}
-
-
-def _written(commit: dict[str, Any], kind: str) -> int:
-    return sum(entry["rows"] for entry in commit["files"] if entry["kind"] == kind)
 
 
 def _in_silver(lake: Lake, feed: str) -> int:

@@ -11,9 +11,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_grid import openlineage
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import guard
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 BRONZE = ("bronze.rejected", "bronze.late", "bronze.conflicts")
 
 Progress = Callable[[str], None]
+
+_FEEDS_AT_ONCE = 3
 
 _BRIEF_BYTES = 256 << 20
 """Below this much input, counted once a table, a run is over before a thorough JVM compiler would have paid."""
@@ -120,8 +125,6 @@ def _refine(
     say: Progress,
     started: float,
 ) -> RefineResult:
-    from beam_grid.lakehouse import bronze, derived, maintain
-
     contracts = _contracts(lake, landed)
     _check_owners(contracts)
     steps = [
@@ -130,39 +133,95 @@ def _refine(
         for step in _steps(lake, contracts[name], known)
     ]
     due = [step for step in steps if step.is_due or step.state.version is None]
-    scratch = lake.path.resolve() / "tables" / ".scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
     point("refine:start")
-    optimized: list[Any] = []
-    made: list[str] = []
-    spark = None
-    try:
-        if any(_needs_spark(step) for step in due):
-            spark = _spark(master, sum(step.batch.bytes("rows", "tiles") for step in due), say)
-            for step in due:
-                _run(spark, step, scratch / step.table.name, say)
-            optimized = maintain.optimize(
-                spark, [step.table for step in due if not step.table.name.startswith("bronze.")], say
-            )
-        else:
-            for table in {step.table.name: step.table for step in due if step.table.name in BRONZE}.values():
-                bronze.prepare(table)
-        content = _content(steps, known)
-        derived.forget_lost(lake, content)
-        if derived.is_due(content, contracts, parameters):
-            spark = spark or _spark(master, 0, say)
-            made = derived.make(spark, lake, content, contracts, parameters, say)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    point("refine:before-set")
-    done = _publish(lake, content, known)
-    point("refine:after-set")
+    written = {step.table.name: step for step in due}  # bronze tables are steps of many feeds
+    with openlineage.run(lake, "refine", "pyspark") as told:
+        if due:
+            told.start(_sources(lake, due), [openlineage.table(step.table) for step in written.values()])
+        work = _Work(lake, contracts, steps, due, known, master, parameters, say)
+        content, made, optimized = _apply(work)
+        point("refine:before-set")
+        done = _publish(lake, content, known)
+        point("refine:after-set")
+        told.inputs = _sources(lake, due)
+        told.outputs = [openlineage.table(step.table, step.state) for step in written.values()]
     brought: dict[str, int] = {}
     for step in due:
         brought[step.batch.contract.name] = max(
             brought.get(step.batch.contract.name, 0), step.batch.target - step.batch.applied
         )
     return RefineResult(brought, made, _numbers(done), done["set"], optimized, time.monotonic() - started)
+
+
+def _sources(lake: Lake, due: list[_Step]) -> list[openlineage.Dataset]:
+    """What the steps read, as lineage tells it: of each feed the rows of the commits that one of its tables had not had."""
+    feeds: dict[str, int] = {}
+    for step in due:
+        rows = sum(commit["fates"]["landed"] for commit in step.batch.new)
+        feeds[step.batch.contract.name] = max(feeds.get(step.batch.contract.name, 0), rows)
+    return [openlineage.landing(lake, feed, "input", rows=rows) for feed, rows in feeds.items()]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a run has to do: all steps of its feeds, and those that are due."""
+
+    lake: Lake
+    contracts: dict[str, Contract]
+    steps: list[_Step]
+    due: list[_Step]
+    known: dict[str, Any] | None
+    master: str | None
+    parameters: dict[str, str]
+    say: Progress
+
+
+def _apply(work: _Work) -> tuple[Content, list[str], list[Any]]:
+    """Write what is due: the content of the next set, the derived tables made, the tables optimized."""
+    from beam_grid.lakehouse import bronze, derived, maintain
+
+    lake, due, say = work.lake, work.due, work.say
+    scratch = lake.path.resolve() / "tables" / ".scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    made: list[str] = []
+    optimized: list[Any] = []
+    spark = None
+    try:
+        for table in {step.table.name: step.table for step in due if step.table.name in BRONZE}.values():
+            bronze.prepare(table)
+        if any(_needs_spark(step) for step in due):
+            spark = _spark(work.master, sum(step.batch.bytes("rows", "tiles") for step in due), say)
+            _run_feeds(spark, due, scratch, say)
+            own = [step.table for step in due if step.table.name not in BRONZE]
+            optimized = maintain.optimize(spark, own, say)
+        content = _content(work.steps, work.known)
+        derived.forget_lost(lake, content)
+        if derived.is_due(content, work.contracts, work.parameters):
+            spark = spark or _spark(work.master, 0, say)
+            made = derived.make(spark, lake, content, work.contracts, work.parameters, say)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return content, made, optimized
+
+
+def _run_feeds(spark: SparkSession, due: list[_Step], scratch: Path, say: Progress) -> None:
+    """The steps of each feed in their order, feeds side by side: most of a small step is Spark's driver, not its cores.
+
+    Each feed has a session of its own, because a transaction's id is a session's setting, and views have names.
+    """
+    feeds: dict[str, list[_Step]] = {}
+    for step in due:
+        feeds.setdefault(step.batch.contract.name, []).append(step)
+
+    def run(steps: list[_Step]) -> None:
+        session = spark.newSession() if len(feeds) > 1 else spark
+        for step in steps:
+            _run(session, step, scratch / step.batch.contract.name / step.table.name, say)
+
+    with ThreadPoolExecutor(_FEEDS_AT_ONCE if len(feeds) > 1 else 1) as pool:
+        failed = [cause for cause in (f.exception() for f in [pool.submit(run, s) for s in feeds.values()]) if cause]
+    if failed:
+        raise failed[0]
 
 
 def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list[_Step]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from beam_grid.landing import FATES, FeedLog
+from beam_grid.landing import FATES, FeedLog, taken_again
 from data_sources.contract import Contract
 from data_sources.durations import micros
 
@@ -16,7 +16,8 @@ class FeedState:
 
     files: per absolute path what is known of it (see data_sources.files); offsets: next offset per topic and
     partition; greatest, arrivals: M and newest arrival per partition, microseconds; rows, conflicts: manifest
-    entries; attempts: folders that commits list; totals: fates so far.
+    entries; late: late files that no commit took in again, by path, as parts of a plan; attempts: folders that
+    commits list; totals: fates so far.
     """
 
     last: int = 0
@@ -27,6 +28,7 @@ class FeedState:
     watermark: int | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
+    late: dict[str, dict[str, Any]] = field(default_factory=dict)
     attempts: set[str] = field(default_factory=set)
     totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FATES, 0))
 
@@ -59,6 +61,10 @@ class FeedState:
                 self.rows.append(entry)
             elif entry["kind"] == "conflicts":
                 self.conflicts.append(entry)
+            elif entry["kind"] == "late" and entry["rows"]:
+                self.late[entry["path"]] = {"late": entry["path"], "commit": self.last, "rows": entry["rows"]}
+        for part in taken_again(commit):
+            del self.late[part["late"]]
 
     def watermark_after(self, partitions: list[dict[str, Any]], contract: Contract) -> int | None:
         """The feed's watermark once these partitions are committed: the least M - out_of_orderness of partitions that

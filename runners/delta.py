@@ -5,7 +5,13 @@ start once; everything Spark says goes to a log file that is quoted when the sta
 with this process, however that ends. Delta's jars are fetched once, by Spark's own resolver, from Maven Central or
 what the user's Java settings put in its place, and reused from the cache after that, without a network.
 
+On a cluster (spark://...) the driver is this process, under the address by which it reaches the master. Workers must
+see the lake's folder under the same path. Only master data (load = "scd2") needs a Python on them, with this product
+in it: the one PYSPARK_PYTHON names, else one at the path of ours. Executors' memory and the like are Spark's own
+settings, in the spark-defaults.conf of SPARK_CONF_DIR.
+
 Not guaranteed: that a session given to one master serves another; the second `session()` with another master fails.
+Nor that a cluster without a free core says so: Spark waits for one.
 
 What Spark finds on its class path already is not taken from Delta's dependencies a second time:
 
@@ -19,6 +25,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +44,7 @@ JAVA = 17
 _MASTER = re.compile(r"local(\[(\d+|\*)(,\s*\d+)?\])?|(spark|k8s)://.+|yarn")
 _MEGABYTE = 1 << 20
 _BIG_BYTES = 256 * _MEGABYTE
+_UTC = "-Duser.timezone=UTC"
 _running: dict[str, Any] = {}
 
 
@@ -197,7 +205,9 @@ def _start(master: str, jars: list[Path], scratch: Path, brief: bool) -> SparkSe
     )
     # A SPARK_HOME of the user's, Beam's Spark 3 for one, must not start in place of the Spark that came with pyspark.
     named = {name: os.environ.get(name) for name in ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON")}
-    os.environ["SPARK_HOME"], os.environ["PYSPARK_PYTHON"] = str(_spark_home()), sys.executable
+    os.environ["SPARK_HOME"] = str(_spark_home())
+    if master.startswith("local") or not named["PYSPARK_PYTHON"]:
+        os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.pop("PYSPARK_SUBMIT_ARGS", None)
     try:
         with log.open("ab") as sink:
@@ -222,7 +232,7 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
     cores = os.cpu_count() or 1
     named = re.fullmatch(r"local\[(\d+)(,.*)?\]", master)
     width = str(int(named[1]) if named else 1 if master == "local" else cores)
-    java = [f"-Dlog4j2.configurationFile={logging.as_uri()}", "-Duser.timezone=UTC", f"-Dderby.system.home={scratch}"]
+    java = [f"-Dlog4j2.configurationFile={logging.as_uri()}", _UTC, f"-Dderby.system.home={scratch}"]
     if brief and local:
         java += ["-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC"]
     checkout = str(Path(__file__).resolve().parents[1])
@@ -241,7 +251,6 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
         # takes as long as one of ten million.
         "spark.sql.shuffle.partitions": width,
         "spark.databricks.delta.snapshotPartitions": width,
-        "spark.default.parallelism": width,
         "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
         "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
         "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
@@ -250,12 +259,39 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
     }
     if local:
         chosen |= {
+            "spark.default.parallelism": width,
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": os.environ.get("BEAM_GRID_SPARK_MEMORY", "2g"),
             "spark.local.dir": os.environ.get("SPARK_LOCAL_DIRS", str(scratch)),
         }
+    else:
+        chosen["spark.executor.extraJavaOptions"] = _UTC
+        if memory := os.environ.get("BEAM_GRID_SPARK_MEMORY"):
+            chosen["spark.driver.memory"] = memory
+        if master.startswith("spark://") and "SPARK_LOCAL_IP" not in os.environ:
+            chosen["spark.driver.host"] = _own_address(master)
     return list(chosen.items())
+
+
+def _own_address(master: str) -> str:
+    """The address by which this machine reaches the first master of spark://HOST:PORT[,HOST:PORT] that answers.
+
+    What executors call the driver by. A machine's host name often leads nowhere, or to loopback. Asking here also
+    says at once what Spark says after a minute.
+    """
+    refused = []
+    for place in master.removeprefix("spark://").split(","):
+        host, _, port = place.rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as tried:
+                return str(tried.getsockname()[0])
+        except (OSError, ValueError) as cause:
+            refused.append(f"{place} ({cause})")
+    raise SparkUnavailable(
+        f"Spark master {master}: does not answer at {', '.join(refused)}; is it running, and the port right "
+        "(7077 unless it was told otherwise)?"
+    )
 
 
 _LOGGING = """\

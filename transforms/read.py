@@ -6,20 +6,24 @@ blocks are decoded and ruled in threads while this one is judged (see transforms
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from data_sources.contract import Contract
+from data_sources.decode.rejects import REJECT_SCHEMA
 from data_sources.snapshots import as_of_rows
 from transforms import read_ahead
 from transforms.arrow import as_batch
 from transforms.blocks import Slice, blocks, key_of
 from transforms.dedup import ORDER
 from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, judge, may_be_late
+from transforms.seen import conform
 from transforms.shard import row_hashes, split_by_shard
 from transforms.step import Step
 
@@ -60,6 +64,9 @@ class _ReadAndJudge(Step):
         partition = json.loads(element)
         tally, current = Tally(partition), None
         parts = partition["parts"]
+        if "late" in parts[0]:
+            yield from late_again(partition, self.slice)
+            return
         for found in read_ahead.take(key_of(parts, self.slice)) or blocks(parts, self.slice):
             if isinstance(found, dict):
                 tally.ends.append(found)
@@ -101,6 +108,26 @@ def judged_block(
     if rejected.num_rows:
         rows = _rejected_with_lineage(rejected, source, number, slice)
         yield beam.pvalue.TaggedOutput("aside", ("rejected", as_batch(rows)))
+
+
+def late_again(partition: dict[str, Any], slice: Slice) -> Any:
+    """Outputs of late rows that earlier commits kept whole: on time now, with the place they came from.
+
+    They were decoded, ruled and read before, and are not again: `read` is 0, and as many are late no more.
+    """
+    tally = Tally(partition)
+    for part in partition["parts"]:
+        rows = conform(pq.read_table(Path(slice.root) / part["late"]), slice.contract)
+        count = rows.num_rows
+        for name, value in (("_ingested_at", slice.now), ("_commit", slice.commit)):
+            column = pa.repeat(pa.scalar(value, pa.int64()), count).cast(rows.schema.field(name).type)
+            rows = rows.set_column(rows.column_names.index(name), name, column)
+        tally.add(rows, rows.slice(0, 0), REJECT_SCHEMA.empty_table(), np.zeros_like(tally.delays), part["part"])
+        start = part["part"] << PART_BITS
+        ordered = rows.append_column(ORDER, pa.array(np.arange(start, start + count)))
+        for shard, some in split_by_shard(ordered, slice.contract.dedup.key, slice.shards):
+            yield shard, as_batch(some)
+    yield beam.pvalue.TaggedOutput("facts", json.dumps({**tally.facts(), "read": 0, "late": -tally.read}))
 
 
 def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:

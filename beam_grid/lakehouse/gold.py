@@ -27,9 +27,9 @@ from beam_grid.lakehouse.tables import (
     Batch,
     State,
     Table,
-    columns_ddl,
     create,
     listed,
+    nothing,
     quoted,
     read,
     replace,
@@ -164,7 +164,7 @@ def _without_values(tiles: str, schema: pa.Schema, window: WindowSpec) -> str:
 
 def _view(spark: SparkSession, files: list[str], schema: pa.Schema, name: str, span: Span | None) -> None:
     """The tiles in these files, those of the span's cells, under a name; an empty one for no files."""
-    frame = read(spark, files, schema) if files else spark.createDataFrame([], columns_ddl(schema))
+    frame = read(spark, files, schema) if files else nothing(spark, schema)
     if span is not None:
         frame = frame.where(f"_cell >= {timestamp_sql(span[0])} AND _cell <= {timestamp_sql(span[1])}")
     frame.createOrReplaceTempView(name)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from beam_grid.lakehouse import held
-from beam_grid.lakehouse.tables import Batch, columns_ddl, listed, literal, quoted, read
+from beam_grid.lakehouse.tables import Batch, listed, literal, nothing, quoted, read
 from transforms.shard import row_hashes
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Observations:
     def _landed(self, *, new_only: bool) -> DataFrame:
         files = self.batch.files("rows", new_only=new_only)
         schema = self.contract.landed_schema
-        return read(self.spark, files, schema) if files else self.spark.createDataFrame([], columns_ddl(schema))
+        return read(self.spark, files, schema) if files else nothing(self.spark, schema)
 
     def _touched(self) -> DataFrame:
         """Keys with new rows and, where a snapshot came, those that any snapshot ever lacked: a superset of the changed.

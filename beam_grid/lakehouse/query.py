@@ -85,6 +85,24 @@ def _names(found: dict[str, Any]) -> list[str]:
     return sorted([*found["tables"], *found.get("views", {})])
 
 
+def condition(text: str) -> str:
+    """A user's text as one bracketed condition, for a statement that `query` gets; raises GridError for what is none.
+
+    Its brackets close within it, so it cannot end the one it stands in; a comment ends with its line.
+    """
+    depth, tokens = 0, _tokens(text)
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if depth < 0 or token.word == ";":
+            break
+    else:
+        if tokens and not depth:
+            return f"(\n{text}\n)"
+    raise GridError(
+        f"condition {text!r}: is not one condition, as in \"meter_id = 'M-1' AND window_start >= '2025-06-15'\""
+    )
+
+
 def _show(found: dict[str, Any]) -> pa.Table:
     import pyarrow as pa
 

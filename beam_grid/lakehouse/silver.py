@@ -22,6 +22,7 @@ from beam_grid.lakehouse.tables import (
     append,
     create,
     listed,
+    nothing,
     quoted,
     read,
     transaction,
@@ -53,7 +54,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     rows, gone = batch.files("rows"), batch.files("superseded")
     if not rows and not gone:
         return
-    fresh = read(spark, rows, schema) if rows else spark.createDataFrame([], read(spark, gone, schema).schema)
+    fresh = read(spark, rows, schema) if rows else nothing(spark, schema)
     application = table.application(batch.contract.name)
     if not gone:
         append(_arranged(fresh, batch), table, application, batch.target)

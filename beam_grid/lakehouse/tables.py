@@ -174,6 +174,11 @@ def read(spark: SparkSession, files: Sequence[str], schema: pa.Schema) -> DataFr
     return spark.read.schema(columns_ddl(schema)).parquet(*files)
 
 
+def nothing(spark: SparkSession, schema: pa.Schema) -> DataFrame:
+    """No rows in the schema's columns. `createDataFrame` would ask for a Python on every executor."""
+    return spark.range(0).selectExpr(*(f"CAST(NULL AS {spark_type(f.type)}) AS {quoted(f.name)}" for f in schema))
+
+
 def create(
     spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Sequence[str], properties: dict[str, str]
 ) -> None:

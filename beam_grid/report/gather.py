@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beam_grid.errors import GridError
-from beam_grid.landing import FATES, FeedLog, Lake, utc_now
+from beam_grid.landing import FATES, FeedLog, Lake, filed, taken_again, utc_now
 from beam_grid.report import examples
 from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
 from beam_grid.report.panels import Panel, Panels, panels
@@ -211,7 +211,7 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         checks=checks,
         first=first,
         last=last,
-        delays=_delays(commits, contract, fates["late"]),
+        delays=_delays(commits, contract, fates["late"] + _taken(commits)),
         rejected=[_rule(rule, rejected[rule], contract, instances.get(rule)) for rule in shown],
         rejected_more=sum(rejected.values()) - sum(rejected[rule] for rule in shown),
         warned=[
@@ -275,25 +275,23 @@ def _checks(
     notes: list[str],
 ) -> list[Check]:
     """The equation in each commit, files against commits, tables against the commits they hold."""
-    kinds = {"rows": "landed", "late": "late", "rejected": "rejected", "superseded": "superseded"}
     equal = sum(_balances(commit["fates"]) for commit in commits)
-    filed = sum(
-        all(_written(commit, kind) == commit["fates"][fate] for kind, fate in kinds.items()) for commit in commits
-    )
+    listed = sum(all(commit["fates"][fate] == rows for fate, rows in filed(commit).items()) for commit in commits)
     said = "in the one commit" if len(commits) == 1 else f"in each of {len(commits):,} commits"
     checks = [
         Check(f"read = landed + duplicates + late + rejected {said}", equal == len(commits)),
-        Check("the landing zone's files list as many rows as the commits say", filed == len(commits)),
+        Check("the landing zone's files list as many rows as the commits say", listed == len(commits)),
     ]
     if not refined:
         return checks
     held = {fate: sum(commit["fates"][fate] for commit in commits[:refined]) for fate in FATES}
+    once = held["late"] + _taken(commits[:refined])
     name = feed.name.replace("'", "''")
     silver = (f"silver.{feed.name}", held["landed"] - held["superseded"], "landed − superseded", "")
     for table, due, words, where in (
         *([silver] if contract.lake.load == "append" else []),  # others merge what landed: no such equation
         ("bronze.rejected", held["rejected"], "rejected", f" WHERE feed = '{name}'"),
-        ("bronze.late", held["late"], "late", f" WHERE feed = '{name}'"),
+        ("bronze.late", once, "late when read" if once > held["late"] else "late", f" WHERE feed = '{name}'"),
     ):
         if table in (found or {"tables": {}})["tables"]:
             schema, _, plain = table.partition(".")
@@ -318,8 +316,9 @@ def _balances(fates: dict[str, int]) -> bool:
     return bool(fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"])
 
 
-def _written(commit: dict[str, Any], kind: str) -> int:
-    return sum(entry["rows"] for entry in commit["files"] if entry["kind"] == kind)
+def _taken(commits: list[dict[str, Any]]) -> int:
+    """Late rows that were taken in again."""
+    return sum(part["rows"] for commit in commits for part in taken_again(commit))
 
 
 def _total(commits: list[dict[str, Any]], name: str) -> dict[str, int]:

@@ -194,5 +194,6 @@ def test_help_names_every_command():
         "demo",
         "doctor",
         "contracts",
+        "reinject",
     ):
         assert command in told

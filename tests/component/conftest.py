@@ -64,7 +64,7 @@ class KafkaBroker:
         self._java = [
             java, "-Xmx512m", "-Dlog4j2.level=INFO", "-cp", os.pathsep.join(map(str, jars)),
         ]  # fmt: skip
-        plain, sasl, controller = _free_ports(3)
+        plain, sasl, controller = free_ports(3)
         self.password = secrets.token_urlsafe(12)
         self.bootstrap = f"127.0.0.1:{plain}"
         self.sasl_bootstrap = f"127.0.0.1:{sasl}"
@@ -176,7 +176,7 @@ class KafkaBroker:
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

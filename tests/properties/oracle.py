@@ -128,6 +128,7 @@ def landed(lake: Lake, feed: Contract) -> dict[str, Any]:
                 late += _tuples(table, names)
             elif entry["kind"] == "superseded":
                 gone |= set(_tuples(table, identity))
+        held["late"] -= sum(part["rows"] for p in commit["plan"] for part in p["parts"] if "late" in part)
         assert (held["rows"], held["late"], held["rejected"], held["superseded"]) == tuple(
             fates[f] for f in ("landed", "late", "rejected", "superseded")
         )

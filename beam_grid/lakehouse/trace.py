@@ -1,0 +1,133 @@
+"""From rows of a table back to the files and offsets they were read from.
+
+    gold.meter_15min, a meter and a window ─► silver rows of that group and time ─► _source, _partition, _position
+    silver, bronze                         ─► the rows' own lineage ─────────────┘   folded to ranges, a line a source
+
+Guarantees: a window's lineage is that of the rows its measures are made of, those now current. Of a row of changes or
+master data it is the record the row shows, not those before it. Nothing is written, and a condition is one condition:
+it goes through the guard of `query`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from beam_grid.errors import GridError
+from beam_grid.lakehouse.query import condition, query
+from beam_grid.lakehouse.versions import newest
+from beam_grid.landing import Lake, taken_again
+
+if TYPE_CHECKING:
+    from data_sources.contract import Contract, WindowSpec
+
+SCHEMA = pa.schema(
+    [
+        ("feed", pa.string()),
+        ("commit", pa.int64()),
+        ("source", pa.string()),
+        ("partition", pa.int32()),
+        ("positions", pa.string()),
+        ("rows", pa.int64()),
+        ("path", pa.string()),
+    ]
+)
+"""positions: lines, rows or offsets as `1-3, 7`; path: where the file was, null for a topic."""
+
+_PLACE = ("_commit", "_source", "_partition", "_position")
+_TIME = "'Timestamp(Microsecond, Some(\"UTC\"))'"
+
+
+def trace(lake: Lake, table: str, where: str = "true") -> pa.Table:
+    """One row a commit and source of the table's rows that meet the condition: SCHEMA.
+
+    Raises GridError for a table that is not there or shows no single records, and for what is no reading condition.
+    """
+    found = newest(lake)
+    if found is None:
+        raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")
+    contracts = {name: lake.feed(name).contract() for name in lake.feeds}
+    windows = {f"gold.{w.name}": (contract, w) for contract in contracts.values() for w in contract.windows}
+    known = [name for name in sorted(found["tables"]) if not name.startswith("gold.") or name in windows]
+    if table not in known:
+        raise GridError(f"table {table!r}: has no lineage here; these have: {', '.join(known)}")
+    place = ", ".join(f"s.{name}" for name in _PLACE)
+    if table in windows:
+        contract, window = windows[table]
+        rows = query(lake, f"SELECT '{contract.name}' AS feed, {place} FROM {_rows_of(lake, contract, window, where)}")
+    else:
+        feed = "s.feed" if table.startswith("bronze.") else f"'{_owner(lake, table)}'"
+        rows = query(lake, f"SELECT DISTINCT {feed} AS feed, {place} FROM {_named(table)} s WHERE {condition(where)}")
+    return _folded(lake, rows)
+
+
+def _rows_of(lake: Lake, contract: Contract, window: WindowSpec, where: str) -> str:
+    """SQL for the silver rows `s` of the windows that meet the condition; what they span is said as literals, to prune."""
+    by = [_quoted(name) for name in window.by]
+    chosen = f"SELECT {''.join(f'{b}, ' for b in by)}window_start, window_end FROM {_named(f'gold.{window.name}')} WHERE {condition(where)}"  # fmt: skip
+    span = query(lake, f"SELECT min(window_start) AS low, max(window_end) AS high FROM ({chosen})").to_pylist()[0]
+    time = f"arrow_cast(s.{_quoted(contract.event_time)}, {_TIME})"
+    within = "false"
+    if span["low"] is not None:
+        low, high = (f"arrow_cast('{span[edge].isoformat()}', {_TIME})" for edge in ("low", "high"))
+        within = f"{time} >= {low} AND {time} < {high}"
+    same = "".join(f" AND s.{b} IS NOT DISTINCT FROM g.{b}" for b in by)
+    return (
+        f"{_named(f'silver.{contract.name}')} s LEFT SEMI JOIN ({chosen}) g "
+        f"ON {time} >= g.window_start AND {time} < g.window_end{same} WHERE {within}"
+    )
+
+
+def _owner(lake: Lake, table: str) -> str:
+    from beam_grid.lakehouse.tables import Table
+
+    return Table(lake, table).state().properties["beam_grid.feed"]
+
+
+def _folded(lake: Lake, rows: pa.Table) -> pa.Table:
+    """Positions folded to ranges, by feed, commit, source and partition in this order."""
+    order = [(name, "ascending") for name in ("feed", *_PLACE)]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for *group, position in zip(*(c.to_pylist() for c in rows.sort_by(order).columns), strict=True):
+        groups.setdefault(tuple(group), []).append(position)
+    paths: dict[tuple[str, int], dict[str, str]] = {}
+    lines = []
+    for (feed, commit, source, partition), positions in groups.items():
+        if (feed, commit) not in paths:
+            paths[feed, commit] = _paths(lake, feed, commit)
+        path = paths[feed, commit].get(source)
+        lines.append((feed, commit, source, partition, ranges(positions), len(positions), path))
+    return pa.Table.from_pylist([dict(zip(SCHEMA.names, line, strict=True)) for line in lines], schema=SCHEMA)
+
+
+def _paths(lake: Lake, feed: str, number: int) -> dict[str, str]:
+    """Where the files a commit read were, by the name its rows have for them."""
+    commit = lake.feed(feed).read(number)
+    earlier = {part["commit"] for part in taken_again(commit)}
+    found = {name: path for before in earlier for name, path in _paths(lake, feed, before).items()}
+    parts = [part for partition in commit["plan"] for part in partition["parts"]]
+    return found | {part["name"]: part["path"] for part in parts if "path" in part}
+
+
+def ranges(positions: list[int]) -> str:
+    """Ascending numbers as `1-3, 7`."""
+    said: list[str] = []
+    start = last = None
+    for position in [*positions, None]:
+        if start is None or last is None:
+            start = position
+        elif position is None or position > last + 1:
+            said.append(f"{start}" if start == last else f"{start}-{last}")
+            start = position
+        last = position
+    return ", ".join(said)
+
+
+def _named(table: str) -> str:
+    schema, _, name = table.partition(".")
+    return f"{schema}.{_quoted(name)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,88 @@
+"""A Spark 4.2 standalone cluster on loopback, of the daemons that came with pyspark: one master, one worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyspark
+import pytest
+
+_HOME = Path(pyspark.__file__).parent
+_START_WITHIN = 60.0  # seconds; 6 on an idle machine
+
+
+class SparkCluster:
+    """`url` is for --spark-master. The daemons end with `stop`, with all that they started."""
+
+    def __init__(self, folder: Path, ports: tuple[int, int, int, int]) -> None:
+        self._folder = folder
+        self._rpc, self._page, self._worker, self._worker_page = ports
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        self.url = f"spark://127.0.0.1:{self._rpc}"
+
+    def start(self) -> None:
+        """Returns when the master has its worker; fails the test with the logs' tails when it does not get it."""
+        self._run("Master", "--port", str(self._rpc), "--webui-port", str(self._page))
+        self._until(lambda: self.status() is not None)  # a worker that comes first waits 15 seconds to try again
+        self._run(
+            "Worker", "--port", str(self._worker), "--webui-port", str(self._worker_page), "--cores", "2",
+            "--memory", "1g", "--work-dir", str(self._folder / "work"), self.url,
+        )  # fmt: skip
+        self._until(lambda: [w["state"] for w in (self.status() or {"workers": []})["workers"]] == ["ALIVE"])
+
+    def stop(self) -> None:
+        """The worker first: it ends the executors it has."""
+        for daemon in reversed(self._daemons):
+            for how, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, None)):
+                with suppress(ProcessLookupError):
+                    os.killpg(daemon.pid, how)
+                with suppress(subprocess.TimeoutExpired):
+                    daemon.wait(patience)
+                    break
+        self._daemons.clear()
+
+    def status(self) -> dict[str, Any] | None:
+        """The master's JSON page: workers, activeapps, completedapps; None while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._page}/json/", timeout=5) as answer:
+                return dict(json.load(answer))
+        except OSError:
+            return None
+
+    def executors(self, application: str) -> list[str]:
+        """What the executors of an application said, as its worker kept it."""
+        return [log.read_text(errors="replace") for log in (self._folder / "work" / application).glob("*/stderr")]
+
+    def _run(self, daemon: str, *arguments: str) -> None:
+        environment = {
+            **os.environ, "SPARK_HOME": str(_HOME), "SPARK_LOCAL_DIRS": str(self._folder / "local"),
+            "SPARK_LOG_DIR": str(self._folder), "SPARK_DAEMON_MEMORY": "256m", "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_NO_DAEMONIZE": "1",
+        }  # fmt: skip
+        with (self._folder / f"{daemon}.log").open("wb") as log:
+            self._daemons.append(
+                subprocess.Popen(
+                    [str(_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{daemon.lower()}.{daemon}",
+                     "--host", "127.0.0.1", *arguments],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment,
+                )
+            )  # fmt: skip
+
+    def _until(self, is_so: Any) -> None:
+        deadline = time.monotonic() + _START_WITHIN
+        while not is_so():
+            if time.monotonic() > deadline or any(d.poll() is not None for d in self._daemons):
+                tails = [log.read_text(errors="replace")[-2000:] for log in sorted(self._folder.glob("*.log"))]
+                self.stop()
+                pytest.fail(
+                    f"Spark cluster: not up within {_START_WITHIN:g} s. Its logs end:\n" + "\n---\n".join(tails)
+                )
+            time.sleep(0.2)
