@@ -125,6 +125,8 @@ def _refine(
     say: Progress,
     started: float,
 ) -> RefineResult:
+    from beam_grid.lakehouse.tables import Table
+
     contracts = _contracts(lake, landed)
     _check_owners(contracts)
     steps = [
@@ -145,6 +147,7 @@ def _refine(
         point("refine:after-set")
         told.inputs = _sources(lake, due)
         told.outputs = [openlineage.table(step.table, step.state) for step in written.values()]
+        told.outputs += [openlineage.table(Table(lake, name)) for name in made]
     brought: dict[str, int] = {}
     for step in due:
         brought[step.batch.contract.name] = max(

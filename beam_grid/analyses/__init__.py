@@ -7,12 +7,16 @@ it is a view. The lines of comment before it say what it is:
     -- kind: view                              left out for a table
     -- cluster_by: meter_id, timestamp         for tables that grow with the data
     -- order_by: energy_type                   the rows' order in a small table
+    -- key: event_id, timestamp                } of a table too large to be made anew as a whole: what names a row, and
+    -- touched: meter_id, hour(timestamp)      } which rows it reads decide each other; in the SQL as :touched
     -- parameter: as_of DATE = 2021-01-01      in the SQL as :as_of
     -- show: WHERE a > 1 ORDER BY b          which rows a report shows first, in DataFusion's SQL
     -- expect: unique(meter_id, timestamp)     fail | warn | drop, fail unless said: see expectations.py
 
 What it reads is found in the SQL: every silver., gold. or bronze. name. An analysis exists in a lake when all it
-reads does.
+reads does. One with `touched` reads its first table `WHERE :touched`: true when all is made anew, else whether the
+row's group (the values of these expressions) is one that new, changed or removed rows belong to. Rows of one group
+must not depend on those of another, nor lose their key while the row it came from is there.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from pathlib import Path
 from data_sources.expectations import Expectation, parse_expectation
 
 HERE = Path(__file__).parent
-_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|parameter|show|expect):\s*(.*)")
+_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|key|touched|parameter|show|expect):\s*(.*)")
 _PARAMETER = re.compile(r"(\w+)\s+(DATE|STRING|INT)\s*=\s*(\S+)")
 _READS = re.compile(r"\b(?:FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", re.I)
 
@@ -51,6 +55,8 @@ class Analysis:
     is_view: bool = False
     cluster_by: tuple[str, ...] = ()
     order_by: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    touched: str = ""
     show: str = ""
     parameters: tuple[Parameter, ...] = ()
     expectations: tuple[Expectation, ...] = ()
@@ -67,7 +73,7 @@ class Analysis:
     @property
     def hash(self) -> str:
         """Identifies the definition, so that a changed one is made anew."""
-        said = repr((self.sql, self.cluster_by, self.order_by, self.expectations))
+        said = repr((self.sql, self.cluster_by, self.order_by, self.key, self.touched, self.expectations))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
@@ -124,6 +130,8 @@ def parse(stem: str, text: str) -> Analysis:
         said.get("kind") == ["view"],
         _names(said.get("cluster_by")),
         _names(said.get("order_by")),
+        _names(said.get("key")),
+        said.get("touched", [""])[0],
         said.get("show", [""])[0],
         tuple(parameters),
         tuple(

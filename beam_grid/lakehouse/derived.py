@@ -3,8 +3,9 @@
     silver, gold windows ──► analyses, in the order they read each other ──► gold.quality ──► the set of versions
 
 A derived table is a function of the tables it reads. The set records, for each, which of their commits it was made
-from; it is made anew, as a whole, when those or its definition changed, and left alone otherwise. So it needs no
-transaction id: cut off before the set was published, it is simply made again. Views are kept in the set as text.
+from; it is made anew when those or its definition changed, and left alone otherwise. So it needs no transaction id:
+cut off before the set was published, it is simply made again. Small ones are made as a whole; of one that names its
+key only the groups are, whose rows changed by the change data feed. Views are kept in the set as text.
 """
 
 from __future__ import annotations
@@ -160,8 +161,9 @@ def _make(
 
     recipe = _recipe(content, analysis, parameters)
     table = Table(lake, analysis.name)
+    groups = _touched_groups(spark, lake, content, analysis, recipe)
     try:
-        rows = _rows(spark, lake, analysis, recipe["parameters"])
+        rows = _rows(spark, lake, analysis, recipe["parameters"], groups)
     except AnalysisException as cause:
         return " ".join(str(cause).split())[:200]
     try:
@@ -169,24 +171,60 @@ def _make(
         for expectation in analysis.expectations:
             if expectation.on_fail == "drop":
                 rows = _without(spark, rows, expectation, lake)
-        _write(spark, table, rows, analysis, sum(_bytes(lake, name) for name in analysis.reads))
+        if groups is None:
+            _replace(spark, table, rows, analysis, sum(_bytes(lake, name) for name in analysis.reads))
+        else:
+            _merge(spark, table, rows, analysis)
     except Exception as cause:
         raise RunFailed(
             f"refine: {analysis.name} could not be made ({type(cause).__name__}: {reason(cause)}); "
             "what was done before stays, run it again"
         ) from cause
     state = table.state()
-    return {"path": table.relative, "version": state.version, "id": state.id, "feeds": {}, **recipe}
+    place: dict[str, Any] = {"path": table.relative, "version": state.version, "id": state.id, "feeds": {}}
+    return {**place, **recipe, "read_at": _read_at(content, analysis)}
 
 
-def _rows(spark: SparkSession, lake: Lake, analysis: Analysis, parameters: dict[str, str]) -> DataFrame:
+def _read_at(content: Content, analysis: Analysis) -> dict[str, list[Any]]:
+    """Table to id and version, as the analysis has seen it."""
+    return {name: [content.tables[name]["id"], content.tables[name]["version"]] for name in analysis.inputs}
+
+
+def _touched_groups(
+    spark: SparkSession, lake: Lake, content: Content, analysis: Analysis, recipe: dict[str, Any]
+) -> str | None:
+    """A view of the groups whose rows changed since the table was made; None where all of it has to be."""
+    said = content.tables.get(analysis.name, {})
+    source = analysis.reads[0]
+    seen = said.get("read_at", {}).get(source)
+    id, now = _read_at(content, analysis)[source]
+    as_before = all(said.get(word) == recipe[word] for word in ("definition", "parameters"))
+    if not analysis.touched or not as_before or seen is None or seen[0] != id or seen[1] >= now:
+        return None
+    changes = (
+        spark.read.format("delta")
+        .option("readChangeFeed", "true")
+        .option("startingVersion", seen[1] + 1)
+        .option("endingVersion", now)
+        .load(str(Table(lake, source).path))
+    )
+    view = f"{_candidate(analysis)}_touched"
+    changes.createOrReplaceTempView(f"{view}_rows")
+    spark.sql(f"SELECT DISTINCT {analysis.touched} FROM {view}_rows").createOrReplaceTempView(view)
+    return view
+
+
+def _rows(
+    spark: SparkSession, lake: Lake, analysis: Analysis, parameters: dict[str, str], groups: str | None = None
+) -> DataFrame:
     """The analysis' SELECT over this lake's tables. Parameters are put in as literals: Delta's parser knows no others."""
 
     def place(match: re.Match[str]) -> str:
         return f"{match[1]} {Table(lake, match[2]).sql}"
 
     chosen = {p.name: _literal(p.kind, parameters[p.name]) for p in analysis.parameters}
-    sql = re.sub(r":(\w+)\b", lambda match: chosen[match[1]], analysis.sql) if chosen else analysis.sql
+    chosen["touched"] = f"({analysis.touched}) IN (SELECT * FROM {groups})" if groups else "true"
+    sql = re.sub(r"(?<!:):([a-z_]\w*)\b", lambda match: chosen[match[1]], analysis.sql)
     return spark.sql(re.sub(r"\b(FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", place, sql, flags=re.I))
 
 
@@ -214,7 +252,7 @@ def _without(spark: SparkSession, rows: DataFrame, expectation: Expectation, lak
     return rows.alias("c").join(parents.alias("p"), expr(f"({same}) OR {null}"), "left_semi")
 
 
-def _write(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysis, weight: int) -> None:
+def _replace(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysis, weight: int) -> None:
     """Put the rows in place of all there were."""
     order = [quoted(name) for name in analysis.cluster_by or analysis.order_by]
     if analysis.cluster_by and not (table.path / "_delta_log").is_dir():
@@ -225,6 +263,18 @@ def _write(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysi
     rows = rows.repartitionByRange(files, *order) if files > 1 else rows.coalesce(1)
     rows = rows.sortWithinPartitions(*order) if order else rows
     rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
+
+
+def _merge(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysis) -> None:
+    """Put the rows in place of those with their keys, where they differ."""
+    source = f"{_candidate(analysis)}_rows"
+    rows.createOrReplaceTempView(source)
+    same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in analysis.key)
+    differ = " OR ".join(f"NOT t.{quoted(name)} <=> s.{quoted(name)}" for name in rows.columns)
+    spark.sql(
+        f"MERGE INTO {table.sql} t USING {source} s ON {same} "
+        f"WHEN MATCHED AND ({differ}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+    )
 
 
 def _bytes(lake: Lake, name: str) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from beam_grid.analyses import by_name
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.query import condition, query
 from beam_grid.lakehouse.versions import newest
@@ -50,6 +51,11 @@ def trace(lake: Lake, table: str, where: str = "true") -> pa.Table:
     contracts = {name: lake.feed(name).contract() for name in lake.feeds}
     windows = {f"gold.{w.name}": (contract, w) for contract in contracts.values() for w in contract.windows}
     known = [name for name in sorted(found["tables"]) if not name.startswith("gold.") or name in windows]
+    if table in by_name():
+        made_of = ", ".join(by_name()[table].reads)
+        raise GridError(
+            f"table {table!r}: is computed from {made_of}; ask for the rows of one of these that it is about"
+        )
     if table not in known:
         raise GridError(f"table {table!r}: has no lineage here; these have: {', '.join(known)}")
     place = ", ".join(f"s.{name}" for name in _PLACE)

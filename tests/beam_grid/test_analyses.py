@@ -11,9 +11,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import deltalake
 import duckdb
 import pytest
+from deltalake import DeltaTable
 
 from beam_grid.analyses import analyses, parse
 from beam_grid.errors import GridError, RunFailed
@@ -257,7 +257,10 @@ def test_nothing_new_makes_nothing_anew(lake: Lake) -> None:
 
 def test_only_what_reads_a_changed_table_is_made_anew(lake: Lake, source: Path, tmp_path: Path) -> None:
     copy = Lake.open(shutil.copytree(lake.path, tmp_path / "lake"))
-    more = [reading(900 + n, "CUST-000001", "SM-X-9", datetime(2025, 6, 23, n, tzinfo=UTC), 1.0) for n in range(3)]
+    (held,) = rows(lake, "SELECT min(meter_id) AS meter FROM gold.anomalies WHERE status = 'CRITICAL'")
+    last = datetime(2025, 6, 23, 6, tzinfo=UTC)
+    more = [reading(900 + n, "CUST-000001", "SM-X-9", last + timedelta(hours=n), 1.0) for n in range(3)]
+    more += [reading(910 + n, "CUST-000001", held["meter"], last + timedelta(minutes=n), 0.5 + n) for n in range(3)]
     file = tmp_path / "smart_meter_kafka" / "smart_meter_readings_0002.json"
     file.parent.mkdir()
     file.write_text("".join(json.dumps(row) + "\n" for row in more))
@@ -267,10 +270,16 @@ def test_only_what_reads_a_changed_table_is_made_anew(lake: Lake, source: Path, 
     after = rows(copy, "SELECT * FROM gold.quality")
     assert {r["expectation"] for r in after} == {r["expectation"] for r in before}
     (orphans,) = [r for r in after if r["expectation"] == "SM-E1"]
-    assert (orphans["rows_checked"], orphans["failed_rows"], orphans["status"]) == (155, 3, "warned")
-    assert len(rows(copy, "SELECT event_id FROM gold.anomalies")) == 155
+    assert (orphans["rows_checked"], orphans["failed_rows"], orphans["status"]) == (158, 3, "warned")
+    merged = rows(copy, "SELECT * FROM gold.anomalies")
+    history = DeltaTable(copy.path / "tables" / "gold" / "anomalies").history(1)[0]
+    assert history["operation"] == "MERGE"
+    assert history["operationMetrics"]["numTargetRowsInserted"] == 6
+    shutil.rmtree(copy.path / "tables" / "gold" / "anomalies")
+    assert refine(copy).analyses == ["gold.anomalies"]
+    equal(rows(copy, "SELECT * FROM gold.anomalies"), merged)
     shutil.rmtree(copy.path / "tables" / "gold" / "grid_status")
-    deltalake.DeltaTable(copy.path / "tables" / "gold" / "hourly_patterns").delete("true")
+    DeltaTable(copy.path / "tables" / "gold" / "hourly_patterns").delete("true")
     assert {entry.action for entry in maintain(copy)} <= {"optimized", "skipped", "checkpointed"}
     assert refine(copy).analyses == ["gold.grid_status", "gold.hourly_patterns", "gold.quality"]
     equal(rows(copy, "SELECT * FROM gold.hourly_patterns"), rows(lake, "SELECT * FROM gold.hourly_patterns"))

@@ -3,17 +3,19 @@
 -- `status` is NORMAL, WARNING beyond 2 or CRITICAL beyond 3. Both are null where fewer than two readings, or only
 -- equal ones, went before: no history is not the same as normal. `hour_of_week` counts from Monday 00:00 UTC.
 -- cluster_by: meter_id, timestamp
+-- key: event_id, timestamp
+-- touched: meter_id, weekday(timestamp) * 24 + hour(timestamp)
 -- show: WHERE status <> 'NORMAL' ORDER BY abs(z_score) DESC
 WITH placed AS (
     SELECT meter_id, timestamp, event_id, reading_kwh,
            weekday(timestamp) * 24 + hour(timestamp) AS hour_of_week,
            unix_seconds(date_trunc('HOUR', timestamp)) AS hour_start
     FROM silver.smart_meter_readings
-    WHERE reading_kwh IS NOT NULL
+    WHERE :touched
 ),
 compared AS (
     SELECT *,
-           count(*) OVER earlier AS history_readings,
+           count(reading_kwh) OVER earlier AS history_readings,
            avg(reading_kwh) OVER earlier AS history_mean_kwh,
            stddev(reading_kwh) OVER earlier AS history_stddev_kwh
     FROM placed
