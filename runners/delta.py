@@ -234,7 +234,8 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
     width = str(int(named[1]) if named else 1 if master == "local" else cores)
     java = [f"-Dlog4j2.configurationFile={logging.as_uri()}", _UTC, f"-Dderby.system.home={scratch}"]
     if brief and local:
-        java += ["-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC"]
+        # the brief compiler alone gets 48 MB for its code, which the statements of some thirty tables outgrow
+        java += ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseParallelGC"]
     checkout = str(Path(__file__).resolve().parents[1])
     chosen = {
         "spark.jars": ",".join(map(str, jars)),
