@@ -12,9 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from beam_grid.errors import RunFailed
 from beam_grid.lakehouse import scd2
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Batch, Table
@@ -358,7 +360,7 @@ def test_each_sentence(tmp_path: Path) -> None:
 # Through refine ------------------------------------------------------------------------------------------------
 
 
-def test_refine_brings_masters_up_once_and_makes_them_again(tmp_path: Path) -> None:
+def test_refine_brings_masters_up_once_and_makes_them_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(Lake.open(tmp_path / "lake"), parse_contract(BY_DAY, "test"))
 
     def rows(status: str, on: int, *names: str) -> list[Row]:
@@ -367,6 +369,10 @@ def test_refine_brings_masters_up_once_and_makes_them_again(tmp_path: Path) -> N
     world.land("full_1.csv", rows("A", 1, *(f"k{n}" for n in range(20))))
     assert refine(world.lake).feeds == {"assets": 1}
     world.land("delta_1.csv", rows("B", 5, "k3", "k4"))
+    with monkeypatch.context() as cut, pytest.raises(RunFailed, match="cut off"):
+        cut.setattr(scd2, "transaction", Mock(side_effect=RuntimeError("cut off between append and MERGE")))
+        refine(world.lake)
+    assert len(world.rows("assets")) == 22, "nothing was appended before the cut"
     refine(world.lake)
     assert refine(world.lake).feeds == {}
     answer = query(world.lake, "SELECT * FROM silver.assets")
@@ -375,11 +381,14 @@ def test_refine_brings_masters_up_once_and_makes_them_again(tmp_path: Path) -> N
     same(seen, expected(world.at(world.commits), world.contract))
     assert [r["_source"] for r in answer.to_pylist() if r["status"] == "B"] == ["delta_1.csv"] * 2
     log = [json.loads(line) for p in sorted((world.lake.path / "tables/silver/assets/_delta_log").glob("*.json")) for line in p.read_text().splitlines()]  # fmt: skip
-    merge = next(
-        e["commitInfo"]["operationMetrics"] for e in log if e.get("commitInfo", {}).get("operation") == "MERGE"
-    )
+    done = [e["commitInfo"] for e in log if "commitInfo" in e]
+    assert [(one["operation"], one["operationMetrics"].get("numOutputRows")) for one in done[1:3]] == [
+        ("WRITE", "20"),
+        ("WRITE", "2"),
+    ]
+    merge = next(one["operationMetrics"] for one in done if one["operation"] == "MERGE")
     assert [merge[f"numTargetRows{what}"] for what in ("Inserted", "Updated", "Deleted", "Copied")] == [
-        "2",
+        "0",
         "2",
         "0",
         "0",
