@@ -233,9 +233,9 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
     named = re.fullmatch(r"local\[(\d+)(,.*)?\]", master)
     width = str(int(named[1]) if named else 1 if master == "local" else cores)
     java = [f"-Dlog4j2.configurationFile={logging.as_uri()}", _UTC, f"-Dderby.system.home={scratch}"]
-    if brief and local:
-        # the brief compiler alone gets 48 MB for its code, which the statements of some thirty tables outgrow
-        java += ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseParallelGC"]
+    # the quick compiler alone gets 48 MB for its code, which the statements of some thirty tables outgrow
+    quick = ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseParallelGC"] if brief else []
+    java += quick
     checkout = str(Path(__file__).resolve().parents[1])
     chosen = {
         "spark.jars": ",".join(map(str, jars)),
@@ -267,7 +267,7 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
             "spark.local.dir": os.environ.get("SPARK_LOCAL_DIRS", str(scratch)),
         }
     else:
-        chosen["spark.executor.extraJavaOptions"] = _UTC
+        chosen["spark.executor.extraJavaOptions"] = " ".join([_UTC, *quick])
         if memory := os.environ.get("BEAM_GRID_SPARK_MEMORY"):
             chosen["spark.driver.memory"] = memory
         if master.startswith("spark://") and "SPARK_LOCAL_IP" not in os.environ:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,13 +107,6 @@ def _reading(drop: int, n: int, version: int) -> Row:
 
 def _lines(records: Iterable[Row]) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
-
-
-def copied(lake: Lake, to: Path) -> Lake:
-    """The landing zone alone, as another lake; one that is there keeps its tables and gets what it lacks."""
-    without = shutil.ignore_patterns("tables", "versions", "locks")
-    shutil.copytree(lake.path, to, ignore=without, dirs_exist_ok=True)
-    return Lake.open(to)
 
 
 def tables(lake: Lake) -> dict[str, list[Row]]:
