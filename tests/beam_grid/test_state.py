@@ -82,10 +82,23 @@ def test_offsets_files_and_totals_are_the_last_said(again: int) -> None:
     state = FeedState()
     for n in range(1, again + 1):
         ends = [{"topic": "t", "partition": 0, "offset": 10 * n}, {"path": "/a.json", "offset": n}]
-        entries = [{"kind": kind, "path": f"{n}-{kind}"} for kind in ("rows", "conflicts", "late", "tiles")]
+        entries = [{"kind": kind, "path": f"{n}-{kind}", "rows": n} for kind in ("rows", "conflicts", "late", "tiles")]
         state.add(commit(state, partition("t/0", n, n, ends), files=entries))
     assert state.last == again and state.totals["read"] == again
     assert state.offsets == {"t": {"0": 10 * again}} and state.files["/a.json"]["offset"] == again
     assert [e["path"] for e in state.rows] == [f"{n}-rows" for n in range(1, again + 1)]
     assert len(state.conflicts) == again and state.attempts == {str(n) for n in range(1, again + 1)}
     assert state.greatest == {"t/0": again * MINUTE}
+
+
+def test_late_files_wait_until_a_commit_takes_them_in_again() -> None:
+    state = FeedState()
+    for rows in (3, 0, 2):
+        state.add(commit(state, files=[{"kind": "late", "path": f"late-{state.last + 1}", "rows": rows}]))
+    assert list(state.late.values()) == [
+        {"late": "late-1", "commit": 1, "rows": 3},
+        {"late": "late-3", "commit": 3, "rows": 2},
+    ]
+    plan = [{"key": "late", "parts": [{**state.late["late-1"], "part": 0}]}]
+    state.add({**commit(state), "plan": plan})
+    assert list(state.late) == ["late-3"]
