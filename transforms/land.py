@@ -92,7 +92,8 @@ def folder_of(slice: Slice) -> Path:
 
 
 def _bounds(contract: Contract) -> list[str]:
-    return list(dict.fromkeys([*contract.prune_by, contract.event_time]))
+    operation = [contract.lake.operation] if contract.lake.operation else []  # its least tells of truncates
+    return list(dict.fromkeys([*contract.prune_by, contract.event_time, *operation]))
 
 
 class _WriteRows(Step):

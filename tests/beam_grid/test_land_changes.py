@@ -43,7 +43,7 @@ def written(lake: Path, feed: Contract, kind: str) -> list[dict[str, Any]]:
 
 CHANGE = st.fixed_dictionaries(
     {
-        "__$operation": st.sampled_from([1, 2, 3, 4, 9, None]), "__$start_lsn": st.sampled_from(["0x01", "0x02", "0xZZ"]),
+        "__$operation": st.sampled_from([0, 1, 2, 3, 4, 9, None]), "__$start_lsn": st.sampled_from(["0x01", "0x02", "0xZZ"]),
         "__$seqval": st.sampled_from(["0x01", None]), "id": st.sampled_from(["a", "b", None]),
         "amount": st.sampled_from([None, "1.50", 1.5, 2]),
         "cdc_timestamp": st.sampled_from(["2025-01-01T00:00:00Z", "2024-01-01T00:00:00Z"]),
