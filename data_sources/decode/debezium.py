@@ -133,7 +133,9 @@ def _truncate(source: _Source, contract: Contract) -> bytes:
     place = _place(source, contract)
     if not any(value is not None for value in place.values()):
         name = next(iter(place), contract.lake.sequence_by[0])
-        raise _Refused("undecodable", f"null:{name}", "op 't' has no place in the log: its source names no LSN or number")
+        raise _Refused(
+            "undecodable", f"null:{name}", "op 't' has no place in the log: its source names no LSN or number"
+        )
     return _native(b"{}", {}, TRUNCATE, source, contract)
 
 
