@@ -297,6 +297,13 @@ def _with_unfinished(
 def _check_owners(contracts: dict[str, Contract]) -> None:
     from beam_grid.analyses import analyses
 
+    makers: dict[str, str] = {}
+    for feed, contract in contracts.items():
+        for name in silver_tables(contract):
+            if (other := makers.setdefault(name, feed)) != feed:
+                raise GridError(
+                    f"table {name} belongs to feed {other}, and feed {feed} would write it too; rename one of them"
+                )
     owner = {a.name.removeprefix("gold."): "(an analysis)" for a in analyses()} | {"quality": "(the expectations)"}
     for feed, contract in contracts.items():
         for window in contract.windows:

@@ -1,6 +1,6 @@
 """Change data capture: SQL Server's operation codes and log sequence numbers, as native rows and as Debezium has them.
 
-__$operation   1 delete, 2 insert, 3 before an update, 4 after it
+__$operation   1 delete, 2 insert, 3 before an update, 4 after it; 0, which SQL Server never writes: all rows deleted
 an LSN         0x0A3B5C7D8E, or colon groups: 00000027:00000ac0:0002 (8, 8 and 4 hex digits)
 """
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 DELETE, INSERT, BEFORE, AFTER = 1, 2, 3, 4
 
+TRUNCATE = 0
+"""Debezium's op t: every row that stands before it in the log is deleted. Such a record has a sequence and no key."""
+
 LSN = r"0[xX][0-9A-Fa-f]{1,40}|[0-9A-Fa-f]{1,8}(:[0-9A-Fa-f]{1,8}){1,3}"
 """Regular expression of a whole LSN."""
 
@@ -27,10 +30,11 @@ def checks(contract: Contract) -> dict[str, str]:
         return {}
     found = {}
     if lake.operation is not None:
-        known = f"{_quoted(lake.operation)} IN ({DELETE}, {INSERT}, {BEFORE}, {AFTER})"
-        found[f"operation:{lake.operation}"] = (
-            f"coalesce({known}, {_quoted(lake.key[0])} IS NULL)"  # a tombstone has none
-        )
+        operation = _quoted(lake.operation)
+        known = f"{operation} IN ({DELETE}, {INSERT}, {BEFORE}, {AFTER})"
+        # A tombstone has no operation; neither it nor a truncate has a key.
+        without_key = f"({_quoted(lake.key[0])} IS NULL AND coalesce({operation}, {TRUNCATE}) = {TRUNCATE})"
+        found[f"operation:{lake.operation}"] = f"coalesce({known} OR {without_key}, false)"
     for name in lsn_fields(contract):
         found[f"lsn:{name}"] = f"regexp_full_match({_quoted(name)}, '{LSN}')"
     return found

@@ -319,6 +319,11 @@ class LakeSpec(_Part):
     delta_files: list[str] = []
     as_of: str | None = None
 
+    @property
+    def tells_snapshots(self) -> bool:
+        """Whether some of the feed's files may be full snapshots of master data."""
+        return self.load == "scd2" and bool(self.snapshot_files or self.delta_files)
+
 
 class Contract(_Part):
     """A feed, declared once. Build it with `load_contract`."""

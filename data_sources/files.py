@@ -125,7 +125,8 @@ def plan_files(found: list[Found], known: dict[str, dict[str, Any]], contract: C
     """The next slice: parts of at most `rows` rows together, in the order of the files.
 
     known: per absolute path what was committed of it: {offset, line, size, mtime, segments, digest, done}. A part's
-    `source` names its records, where that is not the file's name.
+    `source` names its records, where that is not the file's name. A full snapshot of which nothing more can be read and
+    that was not read to its end is a problem: until it was, it tells of no deletes.
     """
     listing = Listing()
     for file in found:
@@ -133,6 +134,8 @@ def plan_files(found: list[Found], known: dict[str, dict[str, Any]], contract: C
             break
         try:
             part = _plan_one(file, known.get(file.path), contract, rows)
+            if part is None:
+                _check_snapshot(file, known.get(file.path), contract)
         except (OSError, pa.ArrowInvalid, SourceError, ValueError) as cause:
             listing.problems.append(f"{file.name}: {_short(cause)}")
             continue
@@ -140,6 +143,21 @@ def plan_files(found: list[Found], known: dict[str, dict[str, Any]], contract: C
             rows -= part["rows"]
             listing.parts.append(part)
     return listing
+
+
+def _check_snapshot(file: Found, before: dict[str, Any] | None, contract: Contract) -> None:
+    """Raises ValueError for a full snapshot that waits, when there is nothing new in it."""
+    if not contract.lake.tells_snapshots or (before and before["done"]) or role(file.name, contract.lake) == "delta":
+        return
+    if before is None:
+        raise ValueError(
+            "is a full snapshot and holds no record; it is not believed, and no key is taken as deleted by it "
+            "(take it away, or write what it should hold)"
+        )
+    raise ValueError(
+        "is a full snapshot whose last line has no line end and waits; until it is read, no key is taken as deleted "
+        "by it (write the line end, or land the file compressed)"
+    )
 
 
 def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, rows: int) -> dict[str, Any] | None:

@@ -92,7 +92,8 @@ def folder_of(slice: Slice) -> Path:
 
 
 def _bounds(contract: Contract) -> list[str]:
-    return list(dict.fromkeys([*contract.prune_by, contract.event_time]))
+    operation = [contract.lake.operation] if contract.lake.operation else []  # its least tells of truncates
+    return list(dict.fromkeys([*contract.prune_by, contract.event_time, *operation]))
 
 
 class _WriteRows(Step):
@@ -136,15 +137,16 @@ class _WriteTiles(Step):
 
 
 class _WriteAside(Step):
-    """One file a kind: rejected, late, conflicts, superseded, and what snapshots held."""
+    """One file a kind: rejected, late, conflicts, superseded, and what snapshots and change files of masters held."""
 
     def __init__(self, slice: Slice):
         self.slice = slice
 
     def process(self, element):
         kind, batches = element
-        bounds = [] if kind in ("rejected", "snapshot") else _bounds(self.slice.contract)
-        order = ["_source", "_position"] if kind == "snapshot" else ["_source", "_partition", "_position"]
+        contract = self.slice.contract
+        bounds = {"rejected": [], "snapshot": [], "changes": contract.lake.key}.get(kind, _bounds(contract))
+        order = ["_source", "_position"] if kind in ("snapshot", "changes") else ["_source", "_partition", "_position"]
         yield json.dumps(write_file(folder_of(self.slice), kind, as_table(batches), order, bounds))
 
 

@@ -34,7 +34,7 @@ UTC = pa.timestamp("us", "UTC")
 
 
 class Read(NamedTuple):
-    """Collections: (shard, batch) of rows on time; ("late", "rejected" or "snapshot", batch); JSON facts by partition."""
+    """Collections: (shard, batch) of rows on time; ("late", "rejected", "snapshot" or "changes", batch); JSON facts by partition."""
 
     on_time: beam.PCollection
     aside: beam.PCollection
@@ -99,8 +99,13 @@ def judged_block(
         lined = lined.append_column(ORDER, pa.array(np.arange(start, start + lined.num_rows)))
         for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
             yield shard, as_batch(rows)
-    if part.get("role") == "snapshot" and on_time.num_rows:
-        yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(_held(on_time, source, part["name"], contract))))
+    if contract.lake.tells_snapshots and on_time.num_rows:
+        held = _held(on_time, source, contract)
+        if part.get("role") == "snapshot":
+            as_of = pa.array(as_of_rows(on_time, contract, part["name"])).cast(UTC)
+            yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(held.append_column("_as_of", as_of))))
+        else:
+            yield beam.pvalue.TaggedOutput("aside", ("changes", as_batch(held)))
     if late.num_rows:
         behind = late["_behind"]
         rows = _with_lineage(late, source, number, slice).append_column("_behind", behind)
@@ -146,13 +151,11 @@ def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice)
     return pa.table({**columns, **lineage})
 
 
-def _held(rows: pa.Table, source: str, file: str, contract: Contract) -> pa.Table:
-    """What a snapshot held, copies too: table key, hash of all fields, what the row says of the snapshot's date."""
-    as_of = pa.array(as_of_rows(rows, contract, file)).cast(UTC)
+def _held(rows: pa.Table, source: str, contract: Contract) -> pa.Table:
+    """What a file of master data held, copies too: table key, hash of all fields, and where."""
     held = rows.select([*contract.lake.key, "_position"])
     hashes = pa.array(row_hashes(rows, contract.schema.names).view(np.int64))
-    held = held.append_column("_hash", hashes).append_column("_as_of", as_of)
-    return held.append_column("_source", _constant(source, rows.num_rows))
+    return held.append_column("_hash", hashes).append_column("_source", _constant(source, rows.num_rows))
 
 
 def _rejected_with_lineage(rejected: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:

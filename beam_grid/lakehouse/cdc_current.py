@@ -2,6 +2,7 @@
 
     key k, in the order of the log     insert 1   update 4   delete 5   insert 7
     state after any of these arrived   the last of them by `_sequence`: a delete is no row, else the row it left
+    truncate 6                         the same, once more with a delete 6 of every key
 
 Guarantees: the source's state for the changes that arrived, whatever their order, copies and slicing. A change that
 is older than what the row shows does nothing; one older than the key's tombstone (cdc_deleted) does not bring the row
@@ -16,14 +17,16 @@ from beam_grid.lakehouse.sequence import (
     arranged,
     key_bounds,
     last_changes,
+    last_truncate,
     make,
     merge_sql,
     row_entries,
     same_key,
     table_schema,
+    truncates,
     within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, State, Table, append, quoted, transaction
+from beam_grid.lakehouse.tables import Batch, State, Table, append, literal, quoted, transaction
 from data_sources.cdc import DELETE
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     gone = f"{quoted(str(contract.lake.operation))} = {DELETE}"
     application = table.application(contract.name)
     rows = last_changes(spark, batch, "true")
+    if truncate := last_truncate(spark, batch):
+        rows = rows.where(f"_sequence > {literal(truncate)}")
     if not batch.applied:  # all that is known is in the batch
         append(arranged(rows.where(f"NOT {gone}"), batch, contract.sort_by), table, application, batch.target)
         return
@@ -54,5 +59,8 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         f"SELECT s.* FROM cdc_last s LEFT ANTI JOIN {buried} d ON {same_key(contract, 's', 'd')} "
         f"AND d._sequence > s._sequence{within_sql(bounds, contract, 'd')}"
     ).createOrReplaceTempView("cdc_source")
+    merge = merge_sql(table, contract, bounds, delete=f"s.{gone}", insert=f"NOT s.{gone}")
+    if truncate and truncates(spark, batch, new_only=True) is not None:
+        merge += f" WHEN NOT MATCHED BY SOURCE AND t._sequence < {literal(truncate)} THEN DELETE"
     with transaction(spark, application, batch.target):
-        spark.sql(merge_sql(table, contract, bounds, delete=f"s.{gone}", insert=f"NOT s.{gone}"))
+        spark.sql(merge)

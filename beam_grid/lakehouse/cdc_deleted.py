@@ -1,7 +1,8 @@
-"""silver.FEED_deleted: the last delete of each key that ever was deleted, with the row as the delete had it.
+"""silver.FEED_deleted: the last delete of each key that ever was deleted, with the row as the delete had it; and truncates.
 
     arrives   delete 5, then update 4      the row stays deleted: 4 is before 5
     arrives   delete 5, then insert 7      the row is back; its tombstone stays and stands in nobody's way
+    arrives   truncate 6                   one row without a key: what stands before 6 is deleted, whichever its key
 
 Tombstones are kept for ever: a change may arrive however late (nothing of a CDC feed is late), and one that came
 after its tombstone had gone would bring a deleted row back. They cost a row a deleted key.
@@ -21,6 +22,7 @@ from beam_grid.lakehouse.sequence import (
     merge_sql,
     row_entries,
     table_schema,
+    truncates,
 )
 from beam_grid.lakehouse.tables import Batch, State, Table, append, quoted, transaction
 from data_sources.cdc import DELETE
@@ -41,6 +43,8 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         return
     contract = batch.contract
     rows = last_changes(spark, batch, f"{quoted(str(contract.lake.operation))} = {DELETE}")
+    if (everything := truncates(spark, batch, new_only=True)) is not None:
+        rows = rows.unionByName(everything)
     application = table.application(contract.name)
     if not batch.applied:
         append(arranged(rows, batch, contract.lake.key), table, application, batch.target)

@@ -11,7 +11,7 @@
     what is known now of all time:    is_current_knowledge      (DataFusion cannot compare with a literal of year 9999)
 
 Guarantees: the answer is at most one version a key: the last, in the order of the log, of the changes known at K whose
-event time is not after V; none if that is a delete. Intervals are half-open; an end that is open is 9999-12-31. A
+event time is not after V; none if that is a delete, or a truncate, which is a change of every key. Intervals are half-open; an end that is open is 9999-12-31. A
 version ends with the next change of its key, or where event times run against the log, with the earliest of all later
 changes; a version that never was valid (two changes at one instant) has valid_to = valid_from. What is known now
 depends only on which changes arrived. A thing is known from the clock (`now`) of the commit that landed it, or where
@@ -22,7 +22,7 @@ Not guaranteed: equal past knowledge where the same changes arrived in other com
 
 Each batch computes anew the knowledge of the keys it touches from all their landed changes, one snapshot a commit that
 touched the key, and writes the difference in one MERGE: ends to what was open, and new rows. That costs, a key, its
-changes times the new commits that touch it.
+changes times the new commits that touch it. A truncate touches every key.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ from beam_grid.lakehouse.sequence import (
     row_entries,
     same_key,
     table_schema,
+    truncates,
     within_sql,
 )
 from beam_grid.lakehouse.tables import Batch, State, Table, append, quoted, transaction
-from data_sources.cdc import DELETE
+from data_sources.cdc import DELETE, TRUNCATE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from beam_grid.lakehouse.sequence import Bounds
     from data_sources.contract import Contract
 
 OPEN = "TIMESTAMP '9999-12-31 00:00:00Z'"
@@ -87,7 +89,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         append(arranged(rows, batch, contract.lake.key), table, application, batch.target)
         return
     rows.createOrReplaceTempView("cdc_source")
-    within = within_sql(key_bounds(row_entries(batch.new), contract), contract, "t")
+    within = within_sql(_touched_bounds(spark, batch), contract, "t")
     columns = ", ".join(map(quoted, names))
     values = ", ".join(f"s.{quoted(name)}" for name in names)
     with transaction(spark, application, batch.target):
@@ -99,9 +101,28 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         )
 
 
+def _touched_bounds(spark: SparkSession, batch: Batch) -> Bounds:
+    """What is known of the keys the batch touches."""
+    if truncates(spark, batch, new_only=True) is not None:
+        return {}
+    return key_bounds(row_entries(batch.new), batch.contract)
+
+
 def _changes(spark: SparkSession, batch: Batch) -> DataFrame:
+    """All landed changes of the keys the batch touches, each truncate as a change of each of these keys."""
+    found, everything = _row_changes(spark, batch), truncates(spark, batch, new_only=False)
+    if everything is None:
+        return found
+    keys = batch.contract.lake.key
+    of_keys = found.select(*map(quoted, keys)).distinct().crossJoin(everything.drop(*keys))
+    return found.unionByName(of_keys)
+
+
+def _row_changes(spark: SparkSession, batch: Batch) -> DataFrame:
     """All landed changes of the keys the batch touches, from those files that may hold one."""
     contract, fresh = batch.contract, batch.files("rows")
+    if truncates(spark, batch, new_only=True) is not None:
+        return changes(spark, batch.files("rows", new_only=False), contract)
     new = changes(spark, fresh, contract)
     if not batch.applied:
         return new
@@ -144,7 +165,7 @@ def _knowledge_sql(batch: Batch) -> str:
         dated AS (SELECT *, {time} AS valid_from, greatest({time}, coalesce({later}, {OPEN})) AS valid_to FROM snapshots),
         versions AS (
             SELECT *, lag(valid_to) {of_version} AS __before FROM dated
-            WHERE {quoted(str(contract.lake.operation))} <> {DELETE}),
+            WHERE {quoted(str(contract.lake.operation))} NOT IN ({DELETE}, {TRUNCATE})),
         turns AS (
             SELECT *, coalesce(lead(__at) {of_version}, __dead) AS __until
             FROM versions WHERE __before IS NULL OR __before <> valid_to)

@@ -1,4 +1,5 @@
 """What full snapshots held, key by key, from what landed: the evidence for deletes and for keys that came back.
+And what change files held: a row of theirs may have come in a snapshot first, and its copy did not land.
 
     snapshot    date   complete, no reject      __entries of key a       absent, said of a
     full_1      1      yes                      (hash, 1)                [3]
@@ -83,6 +84,16 @@ def entries(spark: SparkSession, batch: Batch, snapshots: Snapshots) -> DataFram
     )
 
 
+def changed(spark: SparkSession, batch: Batch, *, new_only: bool) -> DataFrame | None:
+    """One row a record of change files: the key and `__hash`; None where they held none."""
+    files = batch.files("changes", new_only=new_only)
+    if not files:
+        return None
+    keys = [batch.contract.schema.field(name) for name in batch.contract.lake.key]
+    rows = read(spark, files, pa.schema([*keys, pa.field("_hash", pa.int64())]))
+    return rows.withColumnRenamed("_hash", "__hash")
+
+
 def dated(found: DataFrame, kind: str) -> DataFrame:
     """One row a snapshot: `__snapshot` and its date `__day` of the Spark type `kind`, null where no row tells one."""
     return found.groupBy("__snapshot").agg({"__as_of": "max"}).selectExpr(
@@ -115,12 +126,15 @@ def times_held(found: DataFrame, telling: DataFrame, keys: list[str]) -> DataFra
     return once.groupBy(*map(quoted, keys)).agg(expr("count(*) AS __times"))
 
 
-def by_key(found: DataFrame, dates: DataFrame, keys: list[str]) -> DataFrame:
-    """One row a key that any snapshot held: `__entries`, an array of (hash, snapshot, day)."""
+def by_key(found: DataFrame, dates: DataFrame, changes: DataFrame | None, keys: list[str]) -> DataFrame:
+    """One row a key that any file held: `__entries`, an array of (hash, snapshot, day); of a change without the last two."""
     from pyspark.sql.functions import broadcast, expr
 
+    found = found.join(broadcast(dates), "__snapshot").select(*map(quoted, keys), "__hash", "__snapshot", "__day")
+    if changes is not None:
+        found = found.unionByName(changes, allowMissingColumns=True)
     entry = expr("collect_set(struct(__hash AS hash, __snapshot AS snapshot, __day AS day)) AS __entries")
-    return found.join(broadcast(dates), "__snapshot").groupBy(*map(quoted, keys)).agg(entry)
+    return found.groupBy(*map(quoted, keys)).agg(entry)
 
 
 def _schema(contract: Contract) -> pa.Schema:

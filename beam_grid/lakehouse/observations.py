@@ -2,7 +2,7 @@
 
     landed rows ──────────────┬► touched keys ──► rows ──┐
     what snapshots held ──────┘                          ├► key, __date, __row, __absent
-    what snapshots held, by key ─────────────────────────┘
+    what files held, by key ─────────────────────────────┘
 
 A row of a change file is dated by `effective_from` (the event time where the contract names none). A row of a
 snapshot is dated by `effective_from` too, or by the snapshot's date where the contract names none or a snapshot
@@ -61,7 +61,13 @@ class Observations:
             self._telling = self._kept(held.telling(spark, batch, self.snapshots, self._dates))
         self.touched = None if whole else self._kept(self._touched())
         if self._entries is not None:
-            self._held = held.by_key(self._only_touched(self._entries.where(self.within())), self._dates, self.keys)
+            changes = held.changed(spark, batch, new_only=False)
+            self._held = held.by_key(
+                self._only_touched(self._entries.where(self.within())),
+                self._dates,
+                None if changes is None else self._only_touched(changes.where(self.within())),
+                self.keys,
+            )
 
     def __enter__(self) -> Observations:
         return self
@@ -86,7 +92,8 @@ class Observations:
             "array_distinct(transform(filter(__telling, t -> "
             "NOT exists(coalesce(__entries, array()), e -> e.day <=> t.day)), t -> t.day))"
         )
-        own = "filter(coalesce(__entries, array()), e -> e.hash = __hash)"
+        own = "filter(coalesce(__entries, array()), e -> e.hash = __hash AND e.snapshot IS NOT NULL)"
+        is_change = "__is_change OR exists(coalesce(__entries, array()), e -> e.hash = __hash AND e.snapshot IS NULL)"
         came_back = "exists(__absent, a -> __effective < a AND a < e.day)"
         day = f"if(__effective IS NULL OR {came_back}, coalesce(e.day, __happened), __effective)"
         dates = f"transform(__own, e -> {day})"
@@ -94,7 +101,7 @@ class Observations:
         return (
             seen.selectExpr(
                 *keys, row, f"{effective} AS __effective", f"{happened} AS __happened",
-                "__is_change", f"{absent} AS __absent", f"{own} AS __own",
+                f"{is_change} AS __is_change", f"{absent} AS __absent", f"{own} AS __own",
             )
             .selectExpr(*keys, "__row", "__absent", f"array_distinct(concat({change}, {dates})) AS __dates")
             .selectExpr(*keys, "__row", "__absent", "explode(__dates) AS __date")
@@ -118,11 +125,15 @@ class Observations:
         return read(self.spark, files, schema) if files else nothing(self.spark, schema)
 
     def _touched(self) -> DataFrame:
-        """Keys with new rows and, where a snapshot came, those that any snapshot ever lacked: a superset of the changed.
+        """Keys with new rows or copies in change files and, where a snapshot came, those that any snapshot ever lacked:
+        a superset of the changed.
 
         A key that every snapshot held, without a new row, is dated as before by its rows.
         """
         touched = self._landed(new_only=True).select(*map(quoted, self.keys))
+        changes = None if self._entries is None else held.changed(self.spark, self.batch, new_only=True)
+        if changes is not None:
+            touched = touched.unionByName(changes.select(*map(quoted, self.keys)))
         if self.snapshots.moved and self._entries is not None and self._telling is not None:
             held_by = held.times_held(self._entries, self._telling, self.keys)
             known = self._landed(new_only=False).select(*map(quoted, self.keys)).distinct()
@@ -167,9 +178,9 @@ def _hashes(rows: pa.Array) -> pa.Array:
 
 
 def _bounds(batch: Batch) -> tuple[str, str] | None:
-    """Least and greatest first key column of the new rows, by the manifests, as SQL; None where they do not say."""
+    """Least and greatest first key column of new rows and copies, by the manifests, as SQL; None where they do not say."""
     name = batch.contract.lake.key[0]
-    entries = [entry for commit in batch.new for entry in listed(commit, "rows")]
+    entries = [entry for commit in batch.new for kind in ("rows", "changes") for entry in listed(commit, kind)]
     least = [(entry.get("min") or {}).get(name) for entry in entries]
     greatest = [(entry.get("max") or {}).get(name) for entry in entries]
     if not entries or None in [*least, *greatest]:

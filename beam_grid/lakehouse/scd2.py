@@ -17,8 +17,6 @@ between them leaves two current versions of a key, which no version set shows; t
 
 Of two rows of a key and date the greater stays (fields in the contract's order, null least). A row whose tracked
 columns equal its predecessor's makes no version; a version shows the columns of the last row inside it.
-Not guaranteed: that a row is seen as a change where the same row, in all fields, came in a snapshot first. Copies
-do not land, and that a change file held it too is not known.
 """
 
 from __future__ import annotations
@@ -88,7 +86,8 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     application = table.application(contract.name)
     definition = _definition(contract)
     is_redefined = bool(batch.applied) and table.state().properties.get(_DEFINITION) != definition
-    if not (batch.files("rows") or Snapshots.of(batch).moved or is_redefined):
+    has_copies = batch.files("changes") and batch.files("snapshot", new_only=False)
+    if not (batch.files("rows") or has_copies or Snapshots.of(batch).moved or is_redefined):
         return
     with Observations(spark, batch, afresh=not batch.applied or is_redefined) as seen:
         wanted = versions(seen.rows(), contract)

@@ -6,7 +6,8 @@
 
 Changes of one key are ordered by `_sequence`, and where two differ in nothing but their values, by all fields of the
 contract in its order, null least: the greater one counts, whatever arrived first. Images before an update (3) say
-what the row was and change nothing; a message without a key (Debezium's tombstone) changes nothing either.
+what the row was and change nothing; a message without key and operation (Debezium's tombstone) changes nothing
+either. A truncate (0, without a key) is a delete of every key, at its own place in the order; no row stands at it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow as pa
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.spans import timestamp_sql
 from beam_grid.lakehouse.tables import Batch, State, Table, add_columns, create, listed, literal, quoted, read
-from data_sources.cdc import AFTER, DELETE, INSERT
+from data_sources.cdc import AFTER, DELETE, INSERT, TRUNCATE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -96,11 +97,30 @@ def same_key(contract: Contract, left: str, right: str) -> str:
 
 
 def changes(spark: SparkSession, files: Sequence[str], contract: Contract) -> DataFrame:
-    """Landed changes that change something: the contract's columns, lineage and `_sequence`."""
+    """Landed changes of one row each: the contract's columns, lineage and `_sequence`."""
     with_key = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in contract.lake.key)
     effect = f"{quoted(str(contract.lake.operation))} IN ({DELETE}, {INSERT}, {AFTER})"
     rows = read(spark, files, contract.landed_schema).where(f"{effect} AND {with_key}")
     return rows.selectExpr("*", f"{sequence_sql(contract)} AS _sequence")
+
+
+def truncates(spark: SparkSession, batch: Batch, *, new_only: bool) -> DataFrame | None:
+    """Landed truncates in the columns of `table_schema`, keys null; None where there is none."""
+    contract = batch.contract
+    operation = str(contract.lake.operation)
+    entries = row_entries(batch.new if new_only else batch.commits)
+    files = [batch.path(e) for e in entries if (e.get("min") or {}).get(operation) == TRUNCATE]
+    if not files:
+        return None
+    rows = read(spark, files, contract.landed_schema).where(f"{quoted(operation)} = {TRUNCATE}")
+    rows = rows.selectExpr("*", f"{sequence_sql(contract)} AS _sequence")
+    return rows.select(*map(quoted, table_schema(contract).names))
+
+
+def last_truncate(spark: SparkSession, batch: Batch) -> str | None:
+    """The `_sequence` of the last truncate of all that the batch knows: what stands before it is no row."""
+    found = truncates(spark, batch, new_only=False)
+    return None if found is None else found.agg({"_sequence": "max"}).collect()[0][0]
 
 
 def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame:
@@ -148,16 +168,10 @@ def make(
     cluster_by: list[str],
     **properties: str,
 ) -> None:
-    """Make the table or bring its columns up to the contract; raises GridError for a name that is taken."""
+    """Make the table or bring its columns up to the contract; raises GridError for a column's name that is taken."""
     sequence_sql(contract)
     # Spark writes INT96 by default, which delta-rs reads as nanoseconds: year 9999 comes out as 1816.
     spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
-    # Asked anew: another feed may have made it since this run began.
-    owner = table.state().properties.get("beam_grid.feed", contract.name)
-    if owner != contract.name:
-        raise GridError(
-            f"table {table.name} belongs to feed {owner}, and feed {contract.name} would write it too; rename one of them"
-        )
     names = [name.lower() for name in schema.names]
     if taken := next((name for name in names if names.count(name) > 1), None):
         raise GridError(

@@ -3,7 +3,8 @@
     {"op": "u", "before": {..}, "after": {..}, "source": {"commit_lsn": .., "change_lsn": .., "event_serial_no": ..}}
         -> the row of `after` (of `before` for a delete) with operation 4 and the contract's sequence fields
 
-Bare or inside `payload`. An update's before image is left out: what it says, the row before it said. A tombstone
+Bare or inside `payload`. An update's before image is left out: what it says, the row before it said. A truncate
+(op t) has no image: it becomes a row of nulls but for operation 0, its sequence and its time. A tombstone
 (`null`, or no value at all) becomes a row of nulls: it lands and changes nothing. Dates and timestamps may be
 numbers, as Debezium writes them without a schema: days; milliseconds, microseconds or nanoseconds by their size.
 """
@@ -12,12 +13,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from data_sources.cdc import AFTER, DELETE, INSERT
+from data_sources.cdc import AFTER, DELETE, INSERT, TRUNCATE
 from data_sources.contract import Contract
 from data_sources.decode.rejects import MAX_RECORD, Rejecting
 from data_sources.records import Records
@@ -46,30 +47,40 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 _decode_image = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def unwrap(records: Records, contract: Contract, rejecting: Rejecting) -> tuple[Records, np.ndarray, np.ndarray]:
-    """Records with envelopes made flat, a mask of tombstones, and a mask of records that are rejected here."""
+class Unwrapped(NamedTuple):
+    """Records with envelopes made flat; masks of tombstones, of truncates, and of records that are rejected here."""
+
+    records: Records
+    tombstones: np.ndarray
+    truncates: np.ndarray
+    refused: np.ndarray
+
+
+def unwrap(records: Records, contract: Contract, rejecting: Rejecting) -> Unwrapped:
+    """Read envelopes as native records; adds the rejects it finds to `rejecting`."""
     none = np.zeros(len(records), bool)
     lake = contract.lake
     if lake.load != "cdc" or lake.envelope == "none" or not len(records):
-        return records, none, none
+        return Unwrapped(records, none, none, none)
     wrapped = b'"op"' in records.data
     short = np.flatnonzero(records.ends - records.starts <= 16)
     tombstones = none.copy()
     tombstones[[i for i in short.tolist() if records.raw(i).strip() in (b"", b"null")]] = True
     if not wrapped:
-        return records, tombstones, none
-    refused, flat = none.copy(), []
+        return Unwrapped(records, tombstones, none, none)
+    truncates, refused, flat = none.copy(), none.copy(), []
     for i in range(len(records)):
         raw: bytes | None = records.raw(i)
         try:
-            raw = raw if tombstones[i] else _flatten(raw or b"", contract)
+            if not tombstones[i]:
+                raw, truncates[i] = _flatten(raw or b"", contract)
         except _Refused as cause:
             refused[i] = True
             rejecting.add(i, cause.cause, cause.rule, str(cause))
         if raw is None:
             tombstones[i], raw = True, b""
         flat.append(raw)
-    return _as_records(flat, records), tombstones, refused
+    return Unwrapped(_as_records(flat, records), tombstones, truncates, refused)
 
 
 class _Refused(ValueError):
@@ -78,28 +89,34 @@ class _Refused(ValueError):
         self.cause, self.rule = cause, rule
 
 
-def _flatten(raw: bytes, contract: Contract) -> bytes | None:
-    """A native record as it is, an envelope as a native record, None for a tombstone. Raises _Refused."""
+def _flatten(raw: bytes, contract: Contract) -> tuple[bytes | None, bool]:
+    """A native record as it is, an envelope as a native record, None for a tombstone; and whether it is a truncate.
+
+    Raises _Refused.
+    """
     lake = contract.lake
     if len(raw) > MAX_RECORD:
-        return raw
+        return raw, False
     try:
         envelope = _decode(raw)
         if bytes(envelope.payload) and envelope.op is None:
             if _is_null(envelope.payload):
-                return None
+                return None, False
             envelope = _decode(envelope.payload)
     except (ValueError, RecursionError):  # not JSON, or a row that has fields of these names: the decoder's business
-        return raw
-    if envelope.op is None or (lake.envelope == "auto" and _is_null(envelope.before) and _is_null(envelope.after)):
-        return raw
+        return raw, False
     operation = contract.field(lake.operation or "")
+    is_bare = _is_null(envelope.before) and _is_null(envelope.after)
+    if envelope.op == "t" and is_bare and envelope.source is not None:
+        return _truncate(envelope.source, contract), True
+    if envelope.op is None or (lake.envelope == "auto" and is_bare):
+        return raw, False
     known = _CODES.get(envelope.op) if isinstance(envelope.op, str) else None
     if known is None:
         if lake.envelope == "auto" and operation.input_name.encode() in raw:
-            return raw
+            return raw, False
         seen = json.dumps(envelope.op)[:40]
-        raise _Refused("rule_broken", f"operation:{operation.name}", f"op {seen} is none of c, u, d, r")
+        raise _Refused("rule_broken", f"operation:{operation.name}", f"op {seen} is none of c, u, d, r, t")
     code, which = known
     image = getattr(envelope, which)
     if _is_null(image):
@@ -108,7 +125,18 @@ def _flatten(raw: bytes, contract: Contract) -> bytes | None:
         fields = _decode_image(image)
     except (ValueError, RecursionError) as cause:
         raise _Refused("undecodable", f"image:{which}", f"the {which!r} image is not an object") from cause
-    return _native(bytes(image).strip(), fields, code, envelope.source or _Source(), contract)
+    return _native(bytes(image).strip(), fields, code, envelope.source or _Source(), contract), False
+
+
+def _truncate(source: _Source, contract: Contract) -> bytes:
+    """A truncate as a native record of its operation, sequence and time; raises _Refused where it has none of one."""
+    place = _place(source, contract)
+    if not any(value is not None for value in place.values()):
+        name = next(iter(place), contract.lake.sequence_by[0])
+        raise _Refused(
+            "undecodable", f"null:{name}", "op 't' has no place in the log: its source names no LSN or number"
+        )
+    return _native(b"{}", {}, TRUNCATE, source, contract)
 
 
 def _is_null(raw: msgspec.Raw) -> bool:
@@ -116,16 +144,7 @@ def _is_null(raw: msgspec.Raw) -> bool:
 
 
 def _native(image: bytes, fields: dict[str, msgspec.Raw], code: int, source: _Source, contract: Contract) -> bytes:
-    added: dict[str, Any] = {}
-    lsns = [source.commit_lsn, source.change_lsn]
-    for name in contract.lake.sequence_by:
-        field = contract.field(name)
-        if name == contract.lake.operation:
-            continue
-        if field.type == "string":
-            added[field.input_name] = lsns.pop(0) if lsns else None
-        else:
-            added[field.input_name] = _number(source.event_serial_no)
+    added = _place(source, contract)
     added[contract.field(contract.lake.operation or "").input_name] = code
     time = contract.field(contract.event_time)
     if time.input_name not in fields and isinstance(source.ts_ms, int):
@@ -144,6 +163,21 @@ def _native(image: bytes, fields: dict[str, msgspec.Raw], code: int, source: _So
     if not added:
         return image
     return image[:-1] + (b"," if len(image) > 2 and image[1:-1].strip() else b"") + tail[1:]
+
+
+def _place(source: _Source, contract: Contract) -> dict[str, Any]:
+    """What the source says of the sequence, by input name, the operation left out."""
+    found: dict[str, Any] = {}
+    lsns = [source.commit_lsn, source.change_lsn]
+    for name in contract.lake.sequence_by:
+        field = contract.field(name)
+        if name == contract.lake.operation:
+            continue
+        if field.type == "string":
+            found[field.input_name] = lsns.pop(0) if lsns else None
+        else:
+            found[field.input_name] = _number(source.event_serial_no)
+    return found
 
 
 def _number(value: Any) -> Any:

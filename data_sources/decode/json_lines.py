@@ -39,7 +39,7 @@ _UNKNOWN_TEXTS: dict[str, frozenset[str]] = {}
 def decode_json(records: Records, contract: Contract) -> Decoded:
     """Rows and rejects of JSON records; see Decoded."""
     rejecting = Rejecting(records.raw, records.positions)
-    records, tombstones, refused = unwrap(records, contract, rejecting)
+    records, tombstones, truncates, refused = unwrap(records, contract, rejecting)
     settled = tombstones | refused
     doubtful = _doubtful(records)
     parts: list[tuple[np.ndarray, pa.Table]] = []
@@ -52,7 +52,7 @@ def decode_json(records: Records, contract: Contract) -> Decoded:
     if len(parts) > 1:
         order = np.argsort(index, kind="stable")
         index, raw = index[order], raw.take(pa.array(order))
-    decoded = finish(raw, index, contract, rejecting, records.positions)
+    decoded = finish(raw, index, contract, rejecting, records.positions, truncates)
     return _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions) if tombstones.any() else decoded
 
 
@@ -65,9 +65,17 @@ def _with_tombstones(decoded: Decoded, at: np.ndarray, positions: np.ndarray) ->
 
 
 def finish(
-    raw: pa.Table, index: np.ndarray, contract: Contract, rejecting: Rejecting, positions: np.ndarray
+    raw: pa.Table,
+    index: np.ndarray,
+    contract: Contract,
+    rejecting: Rejecting,
+    positions: np.ndarray,
+    truncates: np.ndarray | None = None,
 ) -> Decoded:
-    """Parse times, refuse nulls where a value is due, and drop what was refused."""
+    """Parse times, refuse nulls where a value is due, and drop what was refused.
+
+    truncates: mask over all records of those that have no row, of which no value but the event time is due.
+    """
     columns = []
     for field in contract.fields:
         column = raw[field.input_name].combine_chunks()
@@ -86,6 +94,8 @@ def finish(
             rejecting.add_all(index[beyond_years(column)], "undecodable", f"time:{field.name}", reason)
         if column.null_count and field.name in contract.required:
             empty = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
+            if truncates is not None and field.name != contract.event_time:
+                empty = empty[~truncates[index[empty]]]
             rejecting.add_all(index[empty], "undecodable", f"null:{field.name}", f"{field.name} is missing or null")
         columns.append(_as_dictionary(column) if field.type == "string" else column)
     rows = pa.table(

@@ -43,7 +43,7 @@ def written(lake: Path, feed: Contract, kind: str) -> list[dict[str, Any]]:
 
 CHANGE = st.fixed_dictionaries(
     {
-        "__$operation": st.sampled_from([1, 2, 3, 4, 9, None]), "__$start_lsn": st.sampled_from(["0x01", "0x02", "0xZZ"]),
+        "__$operation": st.sampled_from([0, 1, 2, 3, 4, 9, None]), "__$start_lsn": st.sampled_from(["0x01", "0x02", "0xZZ"]),
         "__$seqval": st.sampled_from(["0x01", None]), "id": st.sampled_from(["a", "b", None]),
         "amount": st.sampled_from([None, "1.50", 1.5, 2]),
         "cdc_timestamp": st.sampled_from(["2025-01-01T00:00:00Z", "2024-01-01T00:00:00Z"]),
@@ -99,6 +99,29 @@ def test_a_snapshot_says_which_keys_and_rows_it_held_also_where_all_were_copies(
     assert {h["_hash"] for h in held} <= known and len(known) == 3
     ends = {e["name"]: (e["role"], e["done"]) for c in log.commits() for p in c["partitions"] for e in p["ends"]}
     assert ends == {"full_1.csv": ("snapshot", True), "delta_1.csv": ("delta", True), "full_2.csv": ("snapshot", True)}
+    assert [(h["_source"], h["id"]) for h in written(tmp_path / "lake", feed, "changes")] == [("delta_1.csv", "a")]
+
+
+def test_a_snapshot_that_cannot_tell_of_deletes_is_named(tmp_path: Path) -> None:
+    feed = parse_contract(MASTERS, "tests")
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "full_1.csv").write_text("id,day,status\n")
+    (source / "full_2.csv").write_text("id,day,status\na,2025-01-01,A\nb,2025-01-01,A")
+    (source / "full_3.csv").write_text("id,day,status\na,2025-01-01,A\n")
+    (source / "delta_1.csv").write_text("id,day,status\n")
+
+    def problems() -> list[tuple[str, str]]:
+        found = run(tmp_path / "lake", feed, source).problems
+        return [(p.split(":")[0], "no record" if "holds no record" in p else "no end" if "no line end" in p else p) for p in found]  # fmt: skip
+
+    waiting = [("full_1.csv", "no record"), ("full_2.csv", "no end")]
+    assert problems() == waiting and problems() == waiting
+    with (source / "full_2.csv").open("a") as out:
+        out.write("\n")
+    assert problems() == waiting[:1]
+    ends = {e["name"]: e["done"] for c in Lake.open(tmp_path / "lake").feed("assets").commits() for p in c["partitions"] for e in p["ends"]}  # fmt: skip
+    assert ends == {"full_2.csv": True, "full_3.csv": True}
 
 
 def test_a_file_of_no_role_is_named_and_the_rest_lands(tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ import pytest
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.sequence import sequence_sql
+from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.refine import refine, versions
 from data_sources.contract import LINEAGE, Contract, parse_contract
+from tests.data_sources.decode.test_debezium import bills as debezium_bills
 
 ROOT = Path(__file__).resolve().parents[3]
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -93,7 +95,7 @@ class Landing:
                 path = folder / f"rows-{part}.parquet"
                 table = pa.Table.from_pylist(some, schema=schema)
                 pq.write_table(table, path)
-                least, greatest = bounds(table, self.contract.lake.key)
+                least, greatest = bounds(table, [*self.contract.lake.key, "op"])
                 files.append({"kind": "rows", "path": f"data/{folder.name}/{path.name}", "rows": len(some),
                               "bytes": path.stat().st_size, "min": least, "max": greatest})  # fmt: skip
         log.remember(self.contract)
@@ -147,26 +149,31 @@ def instant(row: Row, contract: Contract) -> datetime:
     return time if isinstance(time, datetime) else datetime(time.year, time.month, time.day, tzinfo=UTC)
 
 
+def truncates(landing: Landing) -> list[tuple[int, Row]]:
+    return [(commit, row) for commit, row in landing.landed if row["op"] == 0]
+
+
 def by_key(landing: Landing) -> dict[tuple[Any, ...], list[tuple[int, Row]]]:
-    """The changes that count, by key and in the order of the log."""
-    found = defaultdict(list)
+    """The changes that count, by key and in the order of the log; a truncate is one of every key."""
+    found: dict[tuple[Any, ...], list[tuple[int, Row]]] = defaultdict(list)
     for commit, row in landing.landed:
         key = tuple(row[k] for k in landing.contract.lake.key)
         if row["op"] in (1, 2, 4) and None not in key:
             found[key].append((commit, row))
     for of_key in found.values():
+        of_key += truncates(landing)
         of_key.sort(key=lambda change: place(change[1], landing.contract))
     return found
 
 
 def living(landing: Landing) -> list[Row]:
     last = [changes[-1][1] for changes in by_key(landing).values()]
-    return [row for row in last if row["op"] != 1]
+    return [row for row in last if row["op"] not in (0, 1)]
 
 
 def buried(landing: Landing) -> list[Row]:
     deletes = [[row for _, row in changes if row["op"] == 1] for changes in by_key(landing).values()]
-    return [of_key[-1] for of_key in deletes if of_key]
+    return [of_key[-1] for of_key in deletes if of_key] + [row for _, row in truncates(landing)]
 
 
 def known_now(landing: Landing) -> list[Row]:
@@ -177,7 +184,7 @@ def known_now(landing: Landing) -> list[Row]:
         ends = OPEN
         for row in reversed(last.values()):
             start = instant(row, landing.contract)
-            if row["op"] != 1:
+            if row["op"] not in (0, 1):
                 versions.append(row | {"valid_from": start, "valid_to": max(start, ends)})
             ends = min(ends, start)
     return versions
@@ -188,7 +195,7 @@ def as_of(landing: Landing, changes: list[tuple[int, Row]], valid: datetime, kno
     had = [row for commit, row in changes if landing.clocks[commit - 1] <= known]
     had = list({sequence(row, landing.contract): row for row in had}.values())
     had = [row for row in had if instant(row, landing.contract) <= valid]
-    return had[-1] if had and had[-1]["op"] != 1 else None
+    return had[-1] if had and had[-1]["op"] not in (0, 1) else None
 
 
 def check(landing: Landing) -> None:
@@ -306,15 +313,25 @@ def landed(lake: Path, slices: list[tuple[list[Row], list[Row]]], stops: set[int
 @pytest.mark.spark
 @pytest.mark.timeout(1800)
 def test_any_order_copies_and_slices_come_to_the_sources_state_and_history(tmp_path: Path) -> None:
-    """400 histories, five commits: refined by one and by two, at once after the tables were deleted, and landed sorted
-    in one commit."""
+    """280 histories and truncates of all of them, five commits: refined by one and by two, at once after the tables
+    were deleted, and landed sorted in one commit."""
     draw = random.Random(20260301)
-    old, new = [[make(draw, n) for n in range(200)] for make in (bill_history, part_history)]
+    old, new = [[make(draw, n) for n in range(140)] for make in (bill_history, part_history)]
     slices = list(zip(cut(old, draw, 5), cut(new, draw, 5), strict=True))
+    # Two in one commit, and others that come first or last and stand before those.
+    for commit, lsn_, hour in ((2, 6, 3), (2, 4, 1), (4, 2, 2)):
+        slices[commit][0].append({"op": 0, "start_lsn": f"0x{lsn_:X}", "at": START + timedelta(hours=hour)})
+        old.append([slices[commit][0][-1]])
+    for commit, version, day in ((1, 5, 2), (3, None, 3), (3, -11, 4)):
+        slices[commit][1].append({"op": 0, "version": version, "day": date(2026, 3, day)})
+        new.append([slices[commit][1][-1]])
     each = landed(tmp_path / "each", slices, {1, 2, 4, 5})
     for landing in each:
         check(landing)
-        assert check_past(landing, draw) > 300
+        assert check_past(landing, draw) > 200
+        last = max(place(row, landing.contract) for _, row in truncates(landing))
+        gone = [changes for changes in by_key(landing).values() if place(changes[-1][1], landing.contract) == last]
+        assert sum(changes[-2][1]["op"] not in (0, 1) for changes in gone) > 10, "truncates deleted next to nothing"
     tables = everything(each)
     assert len(tables["bills_transactions_history"]) > 1.2 * len(known_now(each[0])), "nothing was learnt late"
     shutil.rmtree(tmp_path / "each" / "tables")
@@ -322,7 +339,11 @@ def test_any_order_copies_and_slices_come_to_the_sources_state_and_history(tmp_p
     assert everything(each) == tables
     whole = [[row for history in histories for row in history] for histories in (old, new)]
     for rows, contract in zip(whole, (bills(), parts()), strict=True):
-        rows.sort(key=lambda row: place({n: row.get(n) for n in contract.schema.names}, contract) if row["op"] else ())
+        rows.sort(
+            key=lambda row: (
+                place({n: row.get(n) for n in contract.schema.names}, contract) if row["op"] is not None else ()
+            )
+        )
     for sorted_, one in zip(landed(tmp_path / "sorted", [(whole[0], whole[1])], {1}), each, strict=True):
         check(sorted_)
         same(living(sorted_), living(one))
@@ -378,6 +399,56 @@ def test_stories(tmp_path: Path) -> None:
     assert kinds == ["insert"], "the tombstone and the late changes made no change of the row"
     kinds = [row["_change_type"] for row in feed.where("id = 'a delete and, commits later, an older update'").collect()]
     assert sorted(kinds) == ["delete", "insert"]
+
+
+@pytest.mark.spark
+@pytest.mark.timeout(1800)
+def test_a_truncate_deletes_what_stands_before_it_whatever_comes_first(tmp_path: Path) -> None:
+    """
+    log          a 1   b 2   update of a 3   truncate 5   c 6   b 7
+    lands first  a     b
+    then                                     truncate     c
+    and last                 update of a                        b
+    """
+
+    def envelope(op: str, at: int, key: str | None = None) -> Row:
+        source = {"commit_lsn": f"0x{at:02X}", "ts_ms": (micros(START) // 1000) + at * 3_600_000}
+        return {"op": op, "before": None, "after": key and {"id": key, "amount": at}, "source": source}
+
+    feed, lake = debezium_bills(), Lake.open(tmp_path / "lake")
+    for number, envelopes in enumerate(
+        (
+            [envelope("c", 1, "a"), envelope("c", 2, "b")],
+            [envelope("t", 5), envelope("c", 6, "c")],
+            [envelope("u", 3, "a"), envelope("c", 7, "b")],
+        )
+    ):
+        source = tmp_path / f"{number}.json"
+        source.write_text("".join(json.dumps(one) + "\n" for one in envelopes))
+        with lake.lock("land"):
+            assert land(lake, feed, Options(source=str(source), now=micros(START), shards=2)).fates["landed"] == 2
+        refine(lake)
+
+    def rows(sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in query(lake, sql).to_pylist()]
+
+    assert rows("SELECT id, CAST(amount AS INT) FROM silver.bills ORDER BY id") == [("b", 7), ("c", 6)]
+    five = START + timedelta(hours=5)
+    assert rows('SELECT "__$operation", id, "__$start_lsn", "at" FROM silver.bills_deleted') == [
+        (0, None, "0x05", five)
+    ]
+    known = "is_current_knowledge ORDER BY id, valid_from"
+    assert [
+        (key, begin.hour, None if end == OPEN else end.hour)
+        for key, begin, end in rows(f"SELECT id, valid_from, valid_to FROM silver.bills_history WHERE {known}")
+    ] == [("a", 1, 3), ("a", 3, 5), ("b", 2, 5), ("b", 7, None), ("c", 6, None)]
+    from runners import delta
+
+    path = lake.path / "tables" / "silver" / "bills"
+    told = delta.session().read.format("delta").option("readChangeFeed", "true").option("startingVersion", 1).load(str(path))  # fmt: skip
+    assert sorted((row["id"], row["_change_type"]) for row in told.collect()) == [
+        ("a", "delete"), ("a", "insert"), ("b", "delete"), ("b", "insert"), ("b", "insert"), ("c", "insert"),
+    ]  # fmt: skip
 
 
 @pytest.mark.spark

@@ -225,10 +225,11 @@ def invariants(rows: list[Row], contract: Contract) -> None:
 
 
 def history(pick: random.Random, raw: dict[str, Any], keys: int) -> list[tuple[str, list[Row]]]:
-    """Files of random rows, few values, few dates; what a change file notes is even, a snapshot odd: no row is both."""
+    """Files of random rows, few values, few dates; a third of what change files hold was in a snapshot too."""
     start = date(2025, 1, 1)
     pool = [f"k{n}" for n in range(keys)]
     files = []
+    in_full: dict[str, list[Row]] = {k: [] for k in pool}
     for n in range(9):
         is_full = n % 9 < 5
         day = start + timedelta(days=pick.randrange(2, 14))
@@ -239,7 +240,7 @@ def history(pick: random.Random, raw: dict[str, Any], keys: int) -> list[tuple[s
             for _ in range(pick.choice([1, 1, 1, 2])):
                 shift = timedelta(days=pick.randrange(0, 14))
                 eff = day - shift if raw is BY_DAY and is_full else start + shift
-                row = {"id": k, "status": pick.choice(["A", "B", None]), "note": pick.choice([0, 2]) + is_full}
+                row = {"id": k, "status": pick.choice(["A", "B", None]), "note": pick.choice([0, 1])}
                 if raw is not BY_FILE:
                     row["level"] = pick.choice([None, 0.5])
                 if raw is BY_DAY:
@@ -254,6 +255,10 @@ def history(pick: random.Random, raw: dict[str, Any], keys: int) -> list[tuple[s
                         "is_current": "yes",
                         "scd_version": pick.choice([1, 7]),
                     }
+                if is_full:
+                    in_full[k].append(row)
+                elif in_full[k] and pick.random() < 0.3:
+                    row = pick.choice(in_full[k])
                 rows += [row] * pick.choice([1, 1, 1, 2])
         if n == 1:
             rows.append({**rows[0], "id": None})
@@ -302,6 +307,7 @@ EXAMPLES: dict[str, tuple[list[Seen], list[tuple[int, int | None, str | None, in
     "back with its old row": ([(10, 1, "A", 1), (30, 1, "A", 1)], [(1, 20, "A", 1), (30, None, "A", 1)]),
     "back with a row from before it went": ([(10, 1, "A", 1), (30, 15, "B", 1)], [(1, 20, "A", 1), (30, None, "B", 1)]),
     "back with a row from after it went": ([(10, 1, "A", 1), (30, 26, "B", 1)], [(1, 20, "A", 1), (26, None, "B", 1)]),
+    "back with a row that a change file had, too": ([(30, 5, "A", 1), (3, 5, "A", 1)], [(5, 10, "A", 1), (30, None, "A", 1)]),
     "new in the last snapshot, dated before one that lacked it": ([(30, 5, "A", 1)], [(30, None, "A", 1)]),
     "begins after the snapshots": ([(1, 40, "A", 1)], [(40, None, "A", 1)]),
     "a change after it was absent": ([(10, 1, "A", 1), (3, 22, "B", 1)], [(1, 20, "A", 1), (22, 30, "B", 1)]),

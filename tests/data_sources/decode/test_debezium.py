@@ -86,6 +86,28 @@ def test_tombstones_keep_their_place_and_are_nothing_else() -> None:
     assert [r for _, r, _ in decoded(b"null", feed=feed)[1]] == ["json"]
 
 
+@pytest.mark.parametrize("wrap", [lambda e: e, lambda e: {"schema": {"type": "struct"}, "payload": e}])
+@pytest.mark.parametrize("feed", [bills(), bills(envelope="debezium")])
+def test_a_truncate_is_its_operation_place_and_time(wrap: Any, feed: Contract) -> None:
+    rows, rejects = decoded(wrap(envelope("t")), envelope("c", after=ROW), feed=feed)
+    assert rejects == [] and {k: v for k, v in rows[0].items() if v is not None} == {
+        "__$operation": 0, "__$start_lsn": SOURCE["commit_lsn"], "__$seqval": SOURCE["change_lsn"], "serial": 2,
+        "at": datetime(2025, 6, 15, 15, 6, 40, 123000, UTC), "_position": 0, "_index": 0,
+    }  # fmt: skip
+    assert rows[1]["id"] == "a"
+
+
+def test_a_truncate_without_place_or_time_is_a_reject_and_no_native_row_is_one() -> None:
+    timeless = {"op": "t", "source": {"commit_lsn": "0x01"}}
+    placeless = {"op": "t", "source": {"ts_ms": 1}}
+    native = {"__$operation": 0, "__$start_lsn": "0x01", "cdc_timestamp": "2025-01-01T00:00:00Z"}
+    rows, rejects = decoded(timeless, placeless, native, {"op": "t"}, envelope("t", event_serial_no="x"))
+    assert rows == []
+    assert [(p, rule) for p, rule, _ in rejects] == [
+        (0, "null:at"), (1, "null:__$start_lsn"), (2, "null:id"), (3, "null:id"), (4, "type:serial"),
+    ]  # fmt: skip
+
+
 def test_what_is_wrong_with_an_envelope_is_rejected_with_its_own_bytes() -> None:
     bad = [envelope("u", before=ROW), envelope("d", after=ROW), envelope("x", after=ROW), envelope("c", after=[1]), b'{"op": "c", "after": {']  # fmt: skip
     rows, rejects = decoded(*bad, envelope("c", after=ROW))
