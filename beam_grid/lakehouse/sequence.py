@@ -168,8 +168,14 @@ def make(
     cluster_by: list[str],
     **properties: str,
 ) -> None:
-    """Make the table or bring its columns up to the contract; raises GridError for a column's name that is taken."""
+    """Make the table or bring its columns up to the contract; raises GridError for a name that is taken."""
     sequence_sql(contract)
+    owner = state.properties.get("beam_grid.feed", contract.name)
+    if owner != contract.name:
+        raise GridError(
+            f"table {table.name} belongs to feed {owner}, of which nothing has landed here any more; remove the table's "
+            "folder or rename the feed"
+        )
     # Spark writes INT96 by default, which delta-rs reads as nanoseconds: year 9999 comes out as 1816.
     spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
     names = [name.lower() for name in schema.names]

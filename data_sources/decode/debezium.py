@@ -107,7 +107,8 @@ def _flatten(raw: bytes, contract: Contract) -> tuple[bytes | None, bool]:
         return raw, False
     operation = contract.field(lake.operation or "")
     is_bare = _is_null(envelope.before) and _is_null(envelope.after)
-    if envelope.op == "t" and is_bare and envelope.source is not None:
+    is_native = lake.envelope == "auto" and operation.input_name != "op" and operation.input_name.encode() in raw
+    if envelope.op == "t" and is_bare and envelope.source is not None and not is_native:
         return _truncate(envelope.source, contract), True
     if envelope.op is None or (lake.envelope == "auto" and is_bare):
         return raw, False

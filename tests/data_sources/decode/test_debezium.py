@@ -95,6 +95,14 @@ def test_a_truncate_is_its_operation_place_and_time(wrap: Any, feed: Contract) -
         "at": datetime(2025, 6, 15, 15, 6, 40, 123000, UTC), "_position": 0, "_index": 0,
     }  # fmt: skip
     assert rows[1]["id"] == "a"
+    native = {
+        "op": "t",
+        "source": {"commit_lsn": 1},
+        "__$operation": 2,
+        "cdc_timestamp": "2025-01-01T00:00:00Z",
+        "id": "b",
+    }
+    assert [r["id"] for r in decoded(native)[0]] == ["b"]
 
 
 def test_a_truncate_without_place_or_time_is_a_reject_and_no_native_row_is_one() -> None:
