@@ -261,6 +261,7 @@ def test_only_what_reads_a_changed_table_is_made_anew(lake: Lake, source: Path, 
     last = datetime(2025, 6, 23, 6, tzinfo=UTC)
     more = [reading(900 + n, "CUST-000001", "SM-X-9", last + timedelta(hours=n), 1.0) for n in range(3)]
     more += [reading(910 + n, "CUST-000001", held["meter"], last + timedelta(minutes=n), 0.5 + n) for n in range(3)]
+    more.sort(key=lambda row: row["timestamp"])  # none is late
     file = tmp_path / "smart_meter_kafka" / "smart_meter_readings_0002.json"
     file.parent.mkdir()
     file.write_text("".join(json.dumps(row) + "\n" for row in more))
