@@ -22,7 +22,7 @@ from beam_grid.analyses import Analysis, analyses, by_name
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import expected, guard
-from beam_grid.lakehouse.tables import Table, create, literal, quoted
+from beam_grid.lakehouse.tables import Table, create, keep_clustered, literal, quoted
 from beam_grid.lakehouse.versions import Content
 from beam_grid.landing import Lake
 
@@ -263,6 +263,8 @@ def _replace(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analy
     rows = rows.repartitionByRange(files, *order) if files > 1 else rows.coalesce(1)
     rows = rows.sortWithinPartitions(*order) if order else rows
     rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
+    if analysis.cluster_by:
+        keep_clustered(spark, table, analysis.cluster_by)
 
 
 def _merge(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysis) -> None:

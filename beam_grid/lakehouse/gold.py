@@ -28,6 +28,7 @@ from beam_grid.lakehouse.tables import (
     State,
     Table,
     create,
+    keep_clustered,
     listed,
     nothing,
     quoted,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from data_sources.contract import Contract, WindowSpec
 
+_CLUSTER_BY = ["window_start"]
 _FILE_BYTES = 32 << 20
 
 
@@ -61,7 +63,9 @@ def prepare(spark: SparkSession, table: Table, state: State, contract: Contract,
             f"window {window.name!r}: {table.name} belongs to feed {owner}; rename the window in the contract of {contract.name}"
         )
     if state.version is None:
-        create(spark, table, gold_schema(contract, window), ["window_start"], {"beam_grid.feed": contract.name})
+        create(spark, table, gold_schema(contract, window), _CLUSTER_BY, {"beam_grid.feed": contract.name})
+    else:
+        keep_clustered(spark, table, _CLUSTER_BY)
 
 
 def has_work(batch: Batch) -> bool:
@@ -97,7 +101,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
             if weight > _FILE_BYTES
             else rows.coalesce(1)
         )
-        replace(rows.sortWithinPartitions("window_start", *by), table, marked, batch.target)
+        replace(rows.sortWithinPartitions("window_start", *by), table, marked, batch.target, _CLUSTER_BY)
         return
     rows.createOrReplaceTempView("gold_source")
     span = _touched_span(batch, window)

@@ -21,7 +21,7 @@ from beam_grid.lakehouse.live import commit
 if TYPE_CHECKING:
     from beam_grid.lakehouse.tables import State, Table
 
-_OF_TABLES = ("CREATE TABLE", "ADD COLUMNS", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES")
+_OF_TABLES = ("CREATE TABLE", "ADD COLUMNS", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CLUSTER BY")
 """Changes of a table's metadata that take nothing away."""
 
 _ATTEMPTS = 3

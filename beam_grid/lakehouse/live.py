@@ -70,12 +70,13 @@ class Live:
 def live(table: Path) -> Live:
     """Read the log. Raises GridError for one that lacks a commit or has a checkpoint of a form not known here."""
     log = table / "_delta_log"
-    start, adds, clustering = -1, {}, None
+    start, adds = -1, {}
+    clustering: list[str] = []
     if (last := log / "_last_checkpoint").exists():
         start = int(json.loads(last.read_text(encoding="utf-8"))["version"])
         for action in _checkpoint(log, start):
             adds.update(_added(action))
-            clustering = _clustering(action) or clustering
+            clustering = _clustering(action, clustering)
     versions = sorted(int(p.stem) for p in log.glob("[0-9]*.json") if p.stem.isdigit() and int(p.stem) > start)
     if versions != list(range(start + 1, start + 1 + len(versions))):
         raise GridError(f"{table}: its log lacks a commit after {start}; move the table away and run refine")
@@ -84,8 +85,8 @@ def live(table: Path) -> Live:
             if gone := action.get("remove"):
                 adds.pop(_identity(gone), None)
             adds.update(_added(action))
-            clustering = _clustering(action) or clustering
-    return Live(start + len(versions), list(adds.values()), clustering or [], len(versions))
+            clustering = _clustering(action, clustering)
+    return Live(start + len(versions), list(adds.values()), clustering, len(versions))
 
 
 def commit(table: Path, version: int) -> Iterator[dict[str, Any]]:
@@ -141,8 +142,9 @@ def _added(action: dict[str, Any]) -> dict[tuple[str, str], LiveFile]:
     return {_identity(add): told}
 
 
-def _clustering(action: dict[str, Any]) -> list[str] | None:
+def _clustering(action: dict[str, Any], before: list[str]) -> list[str]:
+    """The cluster columns after the action; none where a replacement of the table's columns took them away."""
     said = action.get("domainMetadata")
     if not said or said.get("domain") != "delta.clustering":
-        return None
+        return before
     return [".".join(path) for path in json.loads(said["configuration"])["clusteringColumns"]]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.live import live
 from beam_grid.landing import FeedLog, Lake
 
 if TYPE_CHECKING:
@@ -235,9 +236,21 @@ def append(rows: DataFrame, table: Table, application: str, commit: int) -> None
     _writer(rows, application, commit).mode("append").save(str(table.path))
 
 
-def replace(rows: DataFrame, table: Table, application: str, commit: int) -> None:
+def replace(rows: DataFrame, table: Table, application: str, commit: int, cluster_by: Sequence[str]) -> None:
     """Put these rows, and their columns, in place of all there were, once. (Delta has no CREATE OR REPLACE by path.)"""
     _writer(rows, application, commit).mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
+    keep_clustered(rows.sparkSession, table, cluster_by)
+
+
+def keep_clustered(spark: SparkSession, table: Table, cluster_by: Sequence[str]) -> None:
+    """Cluster the table again where it is not: Delta lets go of the cluster columns when the columns are replaced."""
+    if live(table.path).cluster_by == list(cluster_by):
+        return
+    spark.sql(f"ALTER TABLE {table.sql} CLUSTER BY ({', '.join(map(quoted, cluster_by))})")
+    if (seen := live(table.path).cluster_by) != list(cluster_by):
+        raise GridError(
+            f"table {table.name}: should be clustered by {cluster_by}, Delta says {seen}; this version of Delta does not fit"
+        )
 
 
 def _writer(rows: DataFrame, application: str, commit: int) -> DataFrameWriter:

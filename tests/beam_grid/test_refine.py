@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.maintain import maintain
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
@@ -220,6 +221,7 @@ def check(landing: Landing) -> None:
         for window in landing.contract.windows:
             wanted = engine.sql(EXPECTED[window.name]).to_arrow_table()
             same_rows(query(landing.lake, f"SELECT * FROM gold.{window.name}"), wanted, ["window_start", *window.by])
+            assert live(landing.lake.path / "tables" / "gold" / window.name).cluster_by == ["window_start"]
 
 
 def same_rows(seen: pa.Table, wanted: pa.Table, key: list[str]) -> None:
