@@ -71,6 +71,11 @@ def markdown(contract: Contract) -> str:
     if contract.rules:
         lines += ["", "## Rules", "", "| id | check | on fail | description |", "|---|---|---|---|"]
         lines += [f"| {r.id} | `{_cell(r.check)}` | {r.on_fail} | {_cell(r.description)} |" for r in contract.rules]
+    if contract.expectations:
+        lines += ["", "## Expectations", "", "| id | expect | on fail | description |", "|---|---|---|---|"]
+        lines += [
+            f"| {e.id} | `{_cell(e.expect)}` | {e.on_fail} | {_cell(e.description)} |" for e in contract.expectations
+        ]
     return "\n".join(lines)
 
 
