@@ -18,11 +18,13 @@ from deltalake import DeltaTable
 from beam_grid.analyses import analyses, parse
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.feeds import built_in
+from beam_grid.lakehouse import derived
 from beam_grid.lakehouse.maintain import maintain
 from beam_grid.lakehouse.query import query
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.refine import refine, versions
+from data_sources.contract import load_contract
 from data_sources.customers.generate import generate as customers
 from data_sources.energy_readings.generate import generate as energy
 from data_sources.maintenance_logs.generate import generate as maintenance
@@ -287,8 +289,10 @@ def test_only_what_reads_a_changed_table_is_made_anew(lake: Lake, source: Path, 
     equal(rows(copy, "SELECT * FROM gold.grid_status"), rows(lake, "SELECT * FROM gold.grid_status"))
 
 
-def test_an_expectation_that_fails_keeps_readers_at_the_last_set(lake: Lake, source: Path, tmp_path: Path) -> None:
-    """A transformer twice on one day, by a contract whose feed appends, so that nothing mends it."""
+def test_an_expectation_warns_drops_or_keeps_readers_at_the_last_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bay twice, in a feed that appends, so that nothing mends it; then a table made of the feed's."""
     small = Lake.open(tmp_path / "lake")
     text = """
 name = "bays"
@@ -310,8 +314,6 @@ type = "timestamp"
 name = "bay"
 type = "string"
 """
-    from data_sources.contract import load_contract
-
     contract_file = tmp_path / "bays.toml"
     contract_file.write_text(text)
     feed = load_contract(contract_file)
@@ -333,6 +335,31 @@ type = "string"
     refine(small)
     assert rows(small, "SELECT count(*) AS n FROM silver.bays") == [{"n": 4}]
     assert rows(small, "SELECT status, failed_rows FROM gold.quality") == [{"status": "warned", "failed_rows": 1}]
+    known = parse(
+        "named",
+        "-- Bays.\n-- expect: check(id <> 'i3') drop\n-- expect: references(bay) in rooms(bay) drop\n"
+        "-- expect: not_null(bay) warn\nSELECT id, NULLIF(bay, 'b2') AS bay FROM silver.bays\n",
+    )
+    monkeypatch.setattr(derived, "analyses", lambda: (known,))
+    monkeypatch.setattr(derived, "by_name", lambda: {known.name: known})
+    rooms = load_contract(_named(contract_file, "rooms"))
+    (tmp_path / "4.json").write_text(json.dumps({"id": "r", "at": "2025-06-01T00:00:00Z", "bay": "b1"}))
+    refine(small)
+    assert "gold.named" not in versions(small)["tables"], "a table whose rows' parents never landed"
+    land(small, rooms, Options(source=str(tmp_path / "4.json")))
+    assert refine(small).analyses == ["gold.named", "gold.quality"]
+    found = rows(small, "SELECT * FROM gold.named ORDER BY id")
+    assert found == [{"id": "i0", "bay": "b1"}, {"id": "i1", "bay": None}, {"id": "i2", "bay": "b1"}]
+    said = rows(small, "SELECT expectation, status, rows_checked, failed_rows FROM gold.quality WHERE table_name = 'gold.named' ORDER BY 1")  # fmt: skip
+    assert [tuple(row.values()) for row in said] == [
+        ("named-1", "dropped", 4, 1), ("named-2", "dropped", 4, 1), ("named-3", "warned", 3, 1),
+    ]  # fmt: skip
+
+
+def _named(contract: Path, name: str) -> Path:
+    path = contract.with_name(f"{name}.toml")
+    path.write_text(contract.read_text().replace('"bays"', f'"{name}"').replace("B-1", "R-1"))
+    return path
 
 
 def test_a_parameter_nobody_has_is_refused(lake: Lake) -> None:
