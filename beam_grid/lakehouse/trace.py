@@ -78,7 +78,7 @@ def _rows_of(lake: Lake, contract: Contract, window: WindowSpec, where: str) -> 
     if span["low"] is not None:
         low, high = (f"arrow_cast('{span[edge].isoformat()}', {_TIME})" for edge in ("low", "high"))
         within = f"{time} >= {low} AND {time} < {high}"
-    same = "".join(f" AND s.{b} IS NOT DISTINCT FROM g.{b}" for b in by)
+    same = "".join(f" AND (s.{b} IS NOT DISTINCT FROM g.{b})" for b in by)
     return (
         f"{_named(f'silver.{contract.name}')} s LEFT SEMI JOIN ({chosen}) g "
         f"ON {time} >= g.window_start AND {time} < g.window_end{same} WHERE {within}"
