@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ from data_sources.expectations import Expectation, parse_expectation
 HERE = Path(__file__).parent
 _WORD = re.compile(r"--\s*(kind|cluster_by|order_by|key|touched|parameter|show|expect):\s*(.*)")
 _PARAMETER = re.compile(r"(\w+)\s+(DATE|STRING|INT)\s*=\s*(\S+)")
-_READS = re.compile(r"\b(?:FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", re.I)
+_READS = re.compile(r"\b(FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", re.I)
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Analysis:
         """Identifies the definition, so that a changed one is made anew."""
         said = repr((self.sql, self.cluster_by, self.order_by, self.key, self.touched, self.expectations))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def placed(sql: str, place: Callable[[str], str]) -> str:
+    """The SQL with each table it reads as `place` writes that table's name."""
+    return _READS.sub(lambda match: f"{match[1]} {place(match[2])}", sql)
 
 
 def feed_of(analysis: Analysis) -> str:
@@ -126,7 +132,7 @@ def parse(stem: str, text: str) -> Analysis:
         name,
         " ".join(description),
         sql,
-        tuple(dict.fromkeys(_READS.findall(bare))),
+        tuple(dict.fromkeys(table for _, table in _READS.findall(bare))),
         said.get("kind") == ["view"],
         _names(said.get("cluster_by")),
         _names(said.get("order_by")),

@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from beam_grid.analyses import Analysis, analyses, by_name
+from beam_grid.analyses import Analysis, analyses, by_name, placed
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import expected, guard
+from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.tables import Table, create, keep_clustered, literal, quoted
 from beam_grid.lakehouse.versions import Content
 from beam_grid.landing import Lake
@@ -172,7 +173,7 @@ def _make(
             if expectation.on_fail == "drop":
                 rows = _without(spark, rows, expectation, lake)
         if groups is None:
-            _replace(spark, table, rows, analysis, sum(_bytes(lake, name) for name in analysis.reads))
+            _replace(spark, table, rows, analysis, sum(live(Table(lake, name).path).bytes for name in analysis.reads))
         else:
             _merge(spark, table, rows, analysis)
     except Exception as cause:
@@ -218,14 +219,10 @@ def _rows(
     spark: SparkSession, lake: Lake, analysis: Analysis, parameters: dict[str, str], groups: str | None = None
 ) -> DataFrame:
     """The analysis' SELECT over this lake's tables. Parameters are put in as literals: Delta's parser knows no others."""
-
-    def place(match: re.Match[str]) -> str:
-        return f"{match[1]} {Table(lake, match[2]).sql}"
-
     chosen = {p.name: _literal(p.kind, parameters[p.name]) for p in analysis.parameters}
     chosen["touched"] = f"({analysis.touched}) IN (SELECT * FROM {groups})" if groups else "true"
     sql = re.sub(r"(?<!:):([a-z_]\w*)\b", lambda match: chosen[match[1]], analysis.sql)
-    return spark.sql(re.sub(r"\b(FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", place, sql, flags=re.I))
+    return spark.sql(placed(sql, lambda name: Table(lake, name).sql))
 
 
 def _literal(kind: str, text: str) -> str:
@@ -245,9 +242,8 @@ def _without(spark: SparkSession, rows: DataFrame, expectation: Expectation, lak
 
     if expectation.kind != "references":
         return rows.where(f"NOT {expected.failing_sql(expectation)}")
-    to = ", ".join(f"{quoted(t)} AS __to{n}" for n, t in enumerate(expectation.to))
-    parents = spark.sql(f"SELECT DISTINCT {to} FROM {Table(lake, f'silver.{expectation.feed}').sql}")
-    same = " AND ".join(f"c.{quoted(c)} = p.__to{n}" for n, c in enumerate(expectation.columns))
+    parents = spark.sql(expected.parents_sql(expectation, Table(lake, f"silver.{expectation.feed}").sql))
+    same = expected.same_sql(expectation)
     null = " OR ".join(f"c.{quoted(c)} IS NULL" for c in expectation.columns)
     return rows.alias("c").join(parents.alias("p"), expr(f"({same}) OR {null}"), "left_semi")
 
@@ -277,13 +273,6 @@ def _merge(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysi
         f"MERGE INTO {table.sql} t USING {source} s ON {same} "
         f"WHEN MATCHED AND ({differ}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
     )
-
-
-def _bytes(lake: Lake, name: str) -> int:
-    import pyarrow as pa
-    from deltalake import DeltaTable
-
-    return sum(pa.table(DeltaTable(str(Table(lake, name).path)).get_add_actions())["size_bytes"].to_pylist())
 
 
 def _expectations(contracts: dict[str, Contract]) -> list[tuple[str, Expectation]]:

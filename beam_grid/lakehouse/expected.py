@@ -57,6 +57,17 @@ def failing_sql(expectation: Expectation) -> str:
     return "(" + " OR ".join(f"{quoted(c)} IS NULL" for c in expectation.columns) + ")"
 
 
+def parents_sql(expectation: Expectation, parent: str) -> str:
+    """The keys a reference may have, each once, as `__to0`, `__to1` ..."""
+    to = ", ".join(f"{quoted(t)} AS __to{n}" for n, t in enumerate(expectation.to))
+    return f"SELECT DISTINCT {to} FROM {parent}"
+
+
+def same_sql(expectation: Expectation) -> str:
+    """Whether the row `c` refers to the key `p` of `parents_sql`."""
+    return " AND ".join(f"c.{quoted(c)} = p.__to{n}" for n, c in enumerate(expectation.columns))
+
+
 def _result(asked: Asked) -> str:
     expectation = asked.expectation
     done = {"warn": "warned", "drop": "dropped", "fail": "failed"}[expectation.on_fail]
@@ -84,13 +95,12 @@ def _counted(asked: Asked) -> str:
             "SELECT sum(__n) AS looked, sum(__n - 1) AS failed, "
             f"min(CASE WHEN __n > 1 THEN to_json(struct({keys})) END) AS example FROM ({per_key})"
         )
-    to = ", ".join(f"{quoted(t)} AS __to{n}" for n, t in enumerate(expectation.to))
-    same = " AND ".join(f"c.{quoted(c)} = p.__to{n}" for n, c in enumerate(expectation.columns))
+    assert asked.parent is not None
     given = " AND ".join(f"c.{quoted(c)} IS NOT NULL" for c in expectation.columns)
     orphan = f"p.__to0 IS NULL AND {given}"
     shown = ", ".join(f"c.{quoted(c)}" for c in expectation.columns)
     return (
         f"SELECT sum(__n) AS looked, sum(CASE WHEN {orphan} THEN __n ELSE 0 END) AS failed, "
         f"min(CASE WHEN {orphan} THEN to_json(struct({shown})) END) AS example "
-        f"FROM ({per_key}) c LEFT JOIN (SELECT DISTINCT {to} FROM {asked.parent}) p ON {same}"
+        f"FROM ({per_key}) c LEFT JOIN ({parents_sql(expectation, asked.parent)}) p ON {same_sql(expectation)}"
     )
