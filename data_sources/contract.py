@@ -321,8 +321,8 @@ class LakeSpec(_Part):
 
     @property
     def tells_snapshots(self) -> bool:
-        """Whether some of the feed's files may be full snapshots of master data."""
-        return self.load == "scd2" and bool(self.snapshot_files or self.delta_files)
+        """Whether some of the feed's files may be full snapshots."""
+        return bool(self.snapshot_files or self.delta_files)
 
 
 class Contract(_Part):
@@ -431,7 +431,7 @@ class Contract(_Part):
             if (name := getattr(lake, word)) is not None:
                 _known(f"lake.{word}", [name], names)
         words = {
-            "cdc": {"key", "operation", "sequence_by", "envelope"},
+            "cdc": {"key", "operation", "sequence_by", "envelope", "snapshot_files", "delta_files"},
             "scd2": {"key", "track", "ignore", "effective_from", "snapshot_files", "delta_files", "as_of"},
         }
         for word in sorted(set().union(*words.values()) - words.get(lake.load, set())):
@@ -515,6 +515,15 @@ class Contract(_Part):
     def landed_schema(self) -> pa.Schema:
         """Arrow schema of a landed row: the contract's columns, then the lineage."""
         return pa.schema([*self.schema, *(pa.field(n, t) for n, t in LINEAGE.items())])
+
+    @property
+    def content(self) -> list[str]:
+        """Of a change, the fields that say what the source's row is: all but its place in the log, its operation, its
+        time, and the columns that SQL Server's change tables have beside the row's own.
+        """
+        lake = self.lake
+        beside = {*lake.sequence_by, lake.operation, self.event_time} - {*lake.key}
+        return [f.name for f in self.fields if f.name not in beside and not f.input_name.startswith("__$")]
 
     @property
     def sort_by(self) -> list[str]:

@@ -185,7 +185,7 @@ def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, ro
     part = {"path": file.path, "name": file.name, "start": start, "line": line, "digest": digest, **now}
     part["open_line"] = bool(before and before.get("open_line"))
     part["segments"] = before["segments"] if before else []
-    if contract.lake.load == "scd2":
+    if contract.lake.tells_snapshots:
         part["role"] = role(file.name, contract.lake)
         if part["role"] == "snapshot":
             as_of_name(file.name, contract.lake)

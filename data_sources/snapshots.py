@@ -1,4 +1,4 @@
-"""Master data: which files are full snapshots and which are changes, and the date a snapshot speaks of."""
+"""Master data and changes: which files are full snapshots and which are not, and the date a snapshot speaks of."""
 
 from __future__ import annotations
 

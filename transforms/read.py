@@ -99,13 +99,12 @@ def judged_block(
         lined = lined.append_column(ORDER, pa.array(np.arange(start, start + lined.num_rows)))
         for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
             yield shard, as_batch(rows)
-    if contract.lake.tells_snapshots and on_time.num_rows:
-        held = _held(on_time, source, contract)
-        if part.get("role") == "snapshot":
-            as_of = pa.array(as_of_rows(on_time, contract, part["name"])).cast(UTC)
-            yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(held.append_column("_as_of", as_of))))
-        else:
-            yield beam.pvalue.TaggedOutput("aside", ("changes", as_batch(held)))
+    if on_time.num_rows and part.get("role") == "snapshot":
+        as_of = pa.array(as_of_rows(on_time, contract, part["name"])).cast(UTC)
+        held = _held(on_time, source, contract).append_column("_as_of", as_of)
+        yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(held)))
+    elif on_time.num_rows and contract.lake.load == "scd2" and contract.lake.tells_snapshots:
+        yield beam.pvalue.TaggedOutput("aside", ("changes", as_batch(_held(on_time, source, contract))))
     if late.num_rows:
         behind = late["_behind"]
         rows = _with_lineage(late, source, number, slice).append_column("_behind", behind)
@@ -152,8 +151,10 @@ def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice)
 
 
 def _held(rows: pa.Table, source: str, contract: Contract) -> pa.Table:
-    """What a file of master data held, copies too: table key, hash of all fields, and where."""
-    held = rows.select([*contract.lake.key, "_position"])
+    """What a file held, copies too: table key, hash of all fields, and where; of changes their place in the log, too."""
+    lake = contract.lake
+    place = [*lake.sequence_by, str(lake.operation), contract.event_time] if lake.load == "cdc" else []
+    held = rows.select([*dict.fromkeys([*lake.key, *place]), "_position"])
     hashes = pa.array(row_hashes(rows, contract.schema.names).view(np.int64))
     return held.append_column("_hash", hashes).append_column("_source", _constant(source, rows.num_rows))
 

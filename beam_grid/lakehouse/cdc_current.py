@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from beam_grid.lakehouse import resync
+from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots
 from beam_grid.lakehouse.sequence import (
     arranged,
     key_bounds,
@@ -27,7 +29,7 @@ from beam_grid.lakehouse.sequence import (
     within_sql,
 )
 from beam_grid.lakehouse.tables import Batch, State, Table, append, literal, quoted, transaction
-from data_sources.cdc import DELETE
+from data_sources.cdc import DELETE, TRUNCATE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,7 +43,10 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     """Bring the rows to the batch's last commit in one Delta transaction."""
-    if not batch.files("rows"):
+    if not has_news(batch):
+        return
+    if has_snapshots(batch):
+        _resync(spark, table, batch)
         return
     contract = batch.contract
     gone = f"{quoted(str(contract.lake.operation))} = {DELETE}"
@@ -64,3 +69,14 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         merge += f" WHEN NOT MATCHED BY SOURCE AND t._sequence < {literal(truncate)} THEN DELETE"
     with transaction(spark, application, batch.target):
         spark.sql(merge)
+
+
+def _resync(spark: SparkSession, table: Table, batch: Batch) -> None:
+    """The same for a feed of snapshots: each touched key's row is made anew from all its changes."""
+    contract = batch.contract
+    rows = resync.last_changes(spark, batch, "true")
+    rows = rows.where(f"{quoted(str(contract.lake.operation))} NOT IN ({DELETE}, {TRUNCATE})")
+    if batch.applied:
+        resync.merge(spark, table, batch, rows)
+    else:
+        append(arranged(rows, batch, contract.sort_by), table, table.application(contract.name), batch.target)

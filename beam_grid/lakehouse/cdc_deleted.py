@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from beam_grid.lakehouse import resync
+from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots
 from beam_grid.lakehouse.sequence import (
     arranged,
     key_bounds,
@@ -39,13 +41,20 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     """Take in the batch's deletes in one Delta transaction."""
-    if not batch.files("rows"):
+    if not has_news(batch):
         return
-    contract = batch.contract
-    rows = last_changes(spark, batch, f"{quoted(str(contract.lake.operation))} = {DELETE}")
-    if (everything := truncates(spark, batch, new_only=True)) is not None:
+    contract, application = batch.contract, table.application(batch.contract.name)
+    is_delete = f"{quoted(str(contract.lake.operation))} = {DELETE}"
+    everything = truncates(spark, batch, new_only=True)
+    if has_snapshots(batch):
+        rows = resync.last_changes(spark, batch, is_delete)
+        if batch.applied:
+            resync.merge(spark, table, batch, rows, everything)
+            return
+    else:
+        rows = last_changes(spark, batch, is_delete)
+    if everything is not None:
         rows = rows.unionByName(everything)
-    application = table.application(contract.name)
     if not batch.applied:
         append(arranged(rows, batch, contract.lake.key), table, application, batch.target)
         return

@@ -22,7 +22,7 @@ Not guaranteed: equal past knowledge where the same changes arrived in other com
 
 Each batch computes anew the knowledge of the keys it touches from all their landed changes, one snapshot a commit that
 touched the key, and writes the difference in one MERGE: ends to what was open, and new rows. That costs, a key, its
-changes times the new commits that touch it. A truncate touches every key.
+changes times the new commits that touch it. A truncate touches every key, and so does a full snapshot (resync.py).
 """
 
 from __future__ import annotations
@@ -31,28 +31,23 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from beam_grid.lakehouse import resync
+from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots, touched_bounds, touched_changes
 from beam_grid.lakehouse.sequence import (
     arranged,
-    changes,
-    few,
-    key_bounds,
     keys_sql,
     make,
-    may_hold,
     newest_first,
-    row_entries,
     same_key,
     table_schema,
-    truncates,
     within_sql,
 )
 from beam_grid.lakehouse.tables import Batch, State, Table, append, quoted, transaction
 from data_sources.cdc import DELETE, TRUNCATE
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-    from beam_grid.lakehouse.sequence import Bounds
     from data_sources.contract import Contract
 
 OPEN = "TIMESTAMP '9999-12-31 00:00:00Z'"
@@ -78,18 +73,23 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     """Bring the knowledge to the batch's last commit in one Delta transaction."""
-    if not batch.files("rows"):
+    if not has_news(batch):
         return
     contract, application = batch.contract, table.application(batch.contract.name)
-    _changes(spark, batch).createOrReplaceTempView("cdc_known")
+    known = resync.known if has_snapshots(batch) else touched_changes
+    known(spark, batch).createOrReplaceTempView("cdc_known")
     names = table_schema(contract, *_OWN).names
     rows = spark.sql(_knowledge_sql(batch))
     if not batch.applied:
         rows = rows.select(*map(quoted, names))
         append(arranged(rows, batch, contract.lake.key), table, application, batch.target)
         return
+    if has_snapshots(batch):  # which touches every key, and mostly for nothing
+        rows = rows.localCheckpoint()
+        if rows.isEmpty():
+            return
     rows.createOrReplaceTempView("cdc_source")
-    within = within_sql(_touched_bounds(spark, batch), contract, "t")
+    within = within_sql(touched_bounds(spark, batch), contract, "t")
     columns = ", ".join(map(quoted, names))
     values = ", ".join(f"s.{quoted(name)}" for name in names)
     with transaction(spark, application, batch.target):
@@ -101,78 +101,48 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         )
 
 
-def _touched_bounds(spark: SparkSession, batch: Batch) -> Bounds:
-    """What is known of the keys the batch touches."""
-    if truncates(spark, batch, new_only=True) is not None:
-        return {}
-    return key_bounds(row_entries(batch.new), batch.contract)
-
-
-def _changes(spark: SparkSession, batch: Batch) -> DataFrame:
-    """All landed changes of the keys the batch touches, each truncate as a change of each of these keys."""
-    found, everything = _row_changes(spark, batch), truncates(spark, batch, new_only=False)
-    if everything is None:
-        return found
-    keys = batch.contract.lake.key
-    of_keys = found.select(*map(quoted, keys)).distinct().crossJoin(everything.drop(*keys))
-    return found.unionByName(of_keys)
-
-
-def _row_changes(spark: SparkSession, batch: Batch) -> DataFrame:
-    """All landed changes of the keys the batch touches, from those files that may hold one."""
-    contract, fresh = batch.contract, batch.files("rows")
-    if truncates(spark, batch, new_only=True) is not None:
-        return changes(spark, batch.files("rows", new_only=False), contract)
-    new = changes(spark, fresh, contract)
-    if not batch.applied:
-        return new
-    entries = row_entries(batch.new)
-    bounds = key_bounds(entries, contract)
-    old = [batch.path(e) for e in row_entries(batch.commits[: batch.applied]) if may_hold(e, bounds)]
-    if not old:
-        return new
-    new.select(*map(quoted, contract.lake.key)).distinct().createOrReplaceTempView("cdc_touched")
-    changes(spark, [*old, *fresh], contract).createOrReplaceTempView("cdc_landed")
-    hint = "/*+ BROADCAST(k) */ " if few(entries) else ""
-    return spark.sql(
-        f"SELECT {hint}l.* FROM cdc_landed l LEFT SEMI JOIN cdc_touched k ON {same_key(contract, 'l', 'k')}"
-        f"{within_sql(bounds, contract, 'l')}"
-    )
-
-
 def _knowledge_sql(batch: Batch) -> str:
     """New rows, and (`__ends`) rows that were open after `applied` and are not any more.
 
     `__step` is the commit a change became known in, all up to `applied` being one; `__dead` the one that brought
-    another image for the same sequence that counts more; `__at` runs over the snapshots of a key, one a step.
+    another image for the same sequence that counts more; `__at` runs over the steps of a key, at each of which
+    `__counts` says whether the change did, and `__shown` how long a version was valid then, null for none.
     """
     contract, applied = batch.contract, batch.applied
     keys, last_first = keys_sql(contract), newest_first(contract, "c")
+    known_at = f"PARTITION BY {keys}, __at ORDER BY __place"
+    image = f"min(__step) OVER (PARTITION BY {keys}, _sequence ORDER BY {{}} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    of_key = f"OVER (PARTITION BY {keys})"
+    steps, dead, counts = f"collect_set(__step) {of_key}", image.format(last_first), "true"
+    if has_snapshots(batch):
+        last_first, counts = resync.newest_first(contract, "c"), resync.counts_sql(contract, known_at, "__at")
+        dead = f"IF(__absent, __gone, {image.format(last_first)})"
+        steps = resync.steps_sql(of_key, applied)
     alive = "step >= __step AND (__dead IS NULL OR step < __dead)"
     time = f"CAST({quoted(contract.event_time)} AS TIMESTAMP)"
-    later = f"min({time}) OVER (PARTITION BY {keys}, __at ORDER BY __place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    later = f"min(IF(__counts, {time}, NULL)) OVER ({known_at} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
     of_version = f"OVER (PARTITION BY {keys}, __place ORDER BY __at)"
     columns = ", ".join(map(quoted, table_schema(contract).names))
     return f"""
         WITH steps AS (SELECT *, greatest(_commit, {applied}L) AS __step FROM cdc_known),
         ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY {last_first}) AS __place,
-                min(__step) OVER (PARTITION BY {keys}, _sequence ORDER BY {last_first}
-                                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS __dead,
-                collect_set(__step) OVER (PARTITION BY {keys}) AS __steps
+            SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY {last_first}) AS __place, {dead} AS __dead,
+                {steps} AS __steps
             FROM steps c),
         snapshots AS (SELECT *, explode(filter(__steps, step -> {alive})) AS __at FROM ranked),
-        dated AS (SELECT *, {time} AS valid_from, greatest({time}, coalesce({later}, {OPEN})) AS valid_to FROM snapshots),
-        versions AS (
-            SELECT *, lag(valid_to) {of_version} AS __before FROM dated
+        judged AS (SELECT *, {counts} AS __counts FROM snapshots),
+        dated AS (SELECT *, {time} AS valid_from, greatest({time}, coalesce({later}, {OPEN})) AS valid_to FROM judged),
+        shown AS (
+            SELECT *, IF(__counts, valid_to, NULL) AS __shown FROM dated
             WHERE {quoted(str(contract.lake.operation))} NOT IN ({DELETE}, {TRUNCATE})),
+        versions AS (SELECT *, lag(__shown) {of_version} AS __before FROM shown),
         turns AS (
             SELECT *, coalesce(lead(__at) {of_version}, __dead) AS __until
-            FROM versions WHERE __before IS NULL OR __before <> valid_to)
+            FROM versions WHERE NOT __before <=> __shown)
         SELECT {columns}, valid_from, valid_to, {_clock_sql(batch, "__at")} AS known_from,
             coalesce({_clock_sql(batch, "__until")}, {OPEN}) AS known_to,
             __until IS NULL AS is_current_knowledge, __at = {applied} AS __ends
-        FROM turns WHERE __at > {applied} OR __until IS NOT NULL"""
+        FROM turns WHERE __shown IS NOT NULL AND (__at > {applied} OR __until IS NOT NULL)"""
 
 
 def _clock_sql(batch: Batch, commit: str) -> str:

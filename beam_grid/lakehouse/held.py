@@ -25,9 +25,8 @@ from beam_grid.lakehouse.tables import Batch, listed, literal, quoted, read
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from data_sources.contract import Contract
-
 _PART = "array<struct<__commit: bigint, __files: array<string>, __name: string, __snapshot: int>>"
+_SPAN = "array<struct<__snapshot: int, __from: bigint, __to: bigint, __name: string>>"
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class Snapshots:
     parts: list[dict[str, Any]] = field(default_factory=list)
     """Which commit read from which snapshot: __commit, __name, __snapshot, and __files, what the commit says they held."""
     complete: set[int] = field(default_factory=set)
+    spans: list[dict[str, Any]] = field(default_factory=list)
+    """When each was complete: from commit __from on, before commit __to read more of it; null where none did."""
     moved: bool = False
     """Whether the batch read from any."""
     reopened: bool = False
@@ -46,6 +47,8 @@ class Snapshots:
     def of(cls, batch: Batch) -> Snapshots:
         numbers: dict[str, int] = {}
         parts, done, before, moved = [], {}, set(), set()
+        spans: list[dict[str, Any]] = []
+        last: dict[int, dict[str, Any]] = {}
         for commit in batch.commits:
             files = [entry["path"].rsplit("/", 1)[1] for entry in listed(commit, "snapshot")]
             ends = [end for p in commit["partitions"] for end in p["ends"] if end.get("role") == "snapshot"]
@@ -58,30 +61,56 @@ class Snapshots:
                 done[number] = end["done"]
                 part = {"__commit": commit["commit"], "__files": files, "__name": end["name"], "__snapshot": number}
                 parts.append(part)
+                if number in last:
+                    last.pop(number)["__to"] = commit["commit"]
+                if end["done"]:
+                    last[number] = {
+                        "__snapshot": number,
+                        "__from": commit["commit"],
+                        "__to": None,
+                        "__name": end["name"],
+                    }
+                    spans.append(last[number])
         complete = {number for number, is_done in done.items() if is_done}
-        return cls(parts, complete, bool(moved), bool(moved & before))
+        return cls(parts, complete, spans, bool(moved), bool(moved & before))
 
     def frame(self, spark: SparkSession) -> DataFrame:
         """The parts as a small table."""
-        from pyspark.sql.functions import broadcast
+        return _small(spark, self.parts, _PART)
 
-        said = literal(json.dumps(self.parts))
-        return broadcast(spark.sql(f"SELECT inline(from_json({said}, '{_PART}'))"))
+    def span_frame(self, spark: SparkSession) -> DataFrame:
+        """The spans as a small table."""
+        return _small(spark, self.spans, _SPAN)
+
+
+def _small(spark: SparkSession, rows: list[dict[str, Any]], kind: str) -> DataFrame:
+    from pyspark.sql.functions import broadcast
+
+    return broadcast(spark.sql(f"SELECT inline(from_json({literal(json.dumps(rows))}, '{kind}'))"))
 
 
 def entries(spark: SparkSession, batch: Batch, snapshots: Snapshots) -> DataFrame | None:
     """One row a record that a snapshot held: the key, `__hash`, `__as_of`, `__snapshot`; None where none ever landed."""
+    if not batch.files("snapshot", new_only=False):
+        return None
+    keys = [batch.contract.schema.field(name) for name in batch.contract.lake.key]
+    schema = pa.schema([*keys, pa.field("_hash", pa.int64()), pa.field("_as_of", pa.timestamp("us", "UTC"))])
+    names = [quoted(name) for name in batch.contract.lake.key]
+    return records(spark, batch, snapshots, schema).selectExpr(
+        *names, "_hash AS __hash", "_as_of AS __as_of", "__snapshot"
+    )
+
+
+def records(spark: SparkSession, batch: Batch, snapshots: Snapshots, schema: pa.Schema) -> DataFrame:
+    """What snapshots held of these columns, with `__snapshot` and `__commit`; there is a file of it."""
     from pyspark.sql.functions import broadcast, expr
 
     files = batch.files("snapshot", new_only=False)
-    if not files:
-        return None
-    keys = [quoted(name) for name in batch.contract.lake.key]
-    rows = read(spark, files, _schema(batch.contract)).withColumn("__file", expr("_metadata.file_name"))
-    parts = snapshots.frame(spark).selectExpr("explode(__files) AS __file", "__name AS _source", "__snapshot")
-    return rows.join(broadcast(parts), ["__file", "_source"]).selectExpr(
-        *keys, "_hash AS __hash", "_as_of AS __as_of", "__snapshot"
+    rows = read(spark, files, schema.append(pa.field("_source", pa.string())))
+    parts = snapshots.frame(spark).selectExpr(
+        "explode(__files) AS __file", "__name AS _source", "__snapshot", "__commit"
     )
+    return rows.withColumn("__file", expr("_metadata.file_name")).join(broadcast(parts), ["__file", "_source"])
 
 
 def changed(spark: SparkSession, batch: Batch, *, new_only: bool) -> DataFrame | None:
@@ -106,15 +135,20 @@ def telling(spark: SparkSession, batch: Batch, snapshots: Snapshots, dates: Data
     """One row: `__telling`, the (snapshot, day) of those whose lack of a key says that it was not there."""
     complete = ", ".join(map(str, sorted(snapshots.complete)))
     told = dates.where(f"__day IS NOT NULL AND __snapshot IN ({complete})" if complete else "false")
-    files = batch.files("rejected", new_only=False)
-    if files and complete:
-        parts = snapshots.frame(spark)
-        bad = read(spark, files, pa.schema([("_source", pa.string()), ("_commit", pa.int64())]))
-        bad = bad.join(
-            parts.selectExpr("__commit AS _commit", "__name AS _source", "__snapshot"), ["_commit", "_source"]
-        )
-        told = told.join(bad.select("__snapshot").distinct(), "__snapshot", "left_anti")
+    if complete and (bad := rejects(spark, batch, snapshots)) is not None:
+        told = told.join(bad, "__snapshot", "left_anti")
     return told.selectExpr("coalesce(collect_list(struct(__snapshot AS snapshot, __day AS day)), array()) AS __telling")
+
+
+def rejects(spark: SparkSession, batch: Batch, snapshots: Snapshots) -> DataFrame | None:
+    """One row a snapshot in which a record was rejected: `__snapshot`, and `__bad`, the first commit that met one."""
+    files = batch.files("rejected", new_only=False)
+    if not files:
+        return None
+    bad = read(spark, files, pa.schema([("_source", pa.string()), ("_commit", pa.int64())]))
+    parts = snapshots.frame(spark).selectExpr("__commit AS _commit", "__name AS _source", "__snapshot")
+    found = bad.join(parts, ["_commit", "_source"]).groupBy("__snapshot").agg({"_commit": "min"})
+    return found.withColumnRenamed("min(_commit)", "__bad")
 
 
 def times_held(found: DataFrame, telling: DataFrame, keys: list[str]) -> DataFrame:
@@ -135,9 +169,3 @@ def by_key(found: DataFrame, dates: DataFrame, changes: DataFrame | None, keys: 
         found = found.unionByName(changes, allowMissingColumns=True)
     entry = expr("collect_set(struct(__hash AS hash, __snapshot AS snapshot, __day AS day)) AS __entries")
     return found.groupBy(*map(quoted, keys)).agg(entry)
-
-
-def _schema(contract: Contract) -> pa.Schema:
-    keys = [contract.schema.field(name) for name in contract.lake.key]
-    facts = [("_hash", pa.int64()), ("_as_of", pa.timestamp("us", "UTC")), ("_source", pa.string())]
-    return pa.schema([*keys, *(pa.field(name, kind) for name, kind in facts)])

@@ -36,6 +36,7 @@ from beam_grid.lakehouse.tables import (
     add_columns,
     append,
     create,
+    differing,
     literal,
     quoted,
     sent_if_few,
@@ -95,13 +96,13 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
             append(_arranged(wanted, batch), table, application, batch.target)
             return
         have = seen.only_touched(spark.sql(f"SELECT * FROM {table.sql}"))
+        columns, at = table_schema(contract).names, [*contract.lake.key, START]
         # Kept apart from the table it was compared with, which the append changes.
-        differing = _differing(wanted, have, contract).localCheckpoint()
-        names = [quoted(name) for name in table_schema(contract).names]
-        place = [quoted(name) for name in [*contract.lake.key, START]]
+        found = differing(wanted, have, columns, at).localCheckpoint()
+        names, place = ([quoted(name) for name in some] for some in (columns, at))
         inserts = table.application(contract.name, "inserts")
-        append(_arranged(differing.where("__is_new").select(*names), batch), table, inserts, batch.target)
-        sent_if_few(differing.where("NOT __is_new")).createOrReplaceTempView("scd2_source")
+        append(_arranged(found.where("__is_new").select(*names), batch), table, inserts, batch.target)
+        sent_if_few(found.where("NOT __is_new")).createOrReplaceTempView("scd2_source")
         with transaction(spark, application, batch.target):
             spark.sql(
                 f"MERGE INTO {table.sql} t USING scd2_source s ON {' AND '.join(f't.{p} = s.{p}' for p in place)} "
@@ -148,23 +149,6 @@ def _ends(forever: str) -> dict:
 
     end = f"least(__next, array_min(filter(__absent, a -> a > __date)), {forever})"
     return {END: expr(end), CURRENT: expr(f"{end} = {forever}")}
-
-
-def _differing(wanted: DataFrame, have: DataFrame, contract: Contract) -> DataFrame:
-    """Versions to add (`__is_new`), to change and to take out (`__gone`), by key and start; equal ones are left out."""
-    names = table_schema(contract).names
-    place = [quoted(name) for name in [*contract.lake.key, START]]
-    columns = ", ".join(map(quoted, names))
-    new = wanted.selectExpr(*place, f"struct({columns}) AS __new")
-    old = have.selectExpr(*place, f"struct({columns}) AS __old")
-    joined = new.join(old, [*contract.lake.key, START], "full_outer").where("NOT __new <=> __old")
-    rest = [name for name in names if name not in contract.lake.key and name != START]
-    return joined.selectExpr(
-        *place,
-        *(f"__new.{quoted(name)} AS {quoted(name)}" for name in rest),
-        "__new IS NULL AS __gone",
-        "__old IS NULL AS __is_new",
-    )
 
 
 def _arranged(rows: DataFrame, batch: Batch) -> DataFrame:

@@ -82,9 +82,13 @@ def payload_sql(contract: Contract, alias: str) -> str:
 
 def newest_first(contract: Contract, alias: str) -> str:
     """Total order of a key's changes, the last first; of copies the one that arrived first."""
+    return f"{alias}._sequence DESC, {greatest_first(contract, alias)}"
+
+
+def greatest_first(contract: Contract, alias: str) -> str:
+    """Total order of a key's changes at one place in the log, the one that counts first."""
     return (
-        f"{alias}._sequence DESC, {payload_sql(contract, alias)} DESC, "
-        f"{alias}._commit, {alias}._source, {alias}._partition, {alias}._position"
+        f"{payload_sql(contract, alias)} DESC, {alias}._commit, {alias}._source, {alias}._partition, {alias}._position"
     )
 
 
@@ -98,10 +102,14 @@ def same_key(contract: Contract, left: str, right: str) -> str:
 
 def changes(spark: SparkSession, files: Sequence[str], contract: Contract) -> DataFrame:
     """Landed changes of one row each: the contract's columns, lineage and `_sequence`."""
-    with_key = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in contract.lake.key)
-    effect = f"{quoted(str(contract.lake.operation))} IN ({DELETE}, {INSERT}, {AFTER})"
-    rows = read(spark, files, contract.landed_schema).where(f"{effect} AND {with_key}")
+    rows = read(spark, files, contract.landed_schema).where(has_effect_sql(contract))
     return rows.selectExpr("*", f"{sequence_sql(contract)} AS _sequence")
+
+
+def has_effect_sql(contract: Contract) -> str:
+    """Whether a record says what became of one row: an image before an update and a message without a key do not."""
+    with_key = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in contract.lake.key)
+    return f"{quoted(str(contract.lake.operation))} IN ({DELETE}, {INSERT}, {AFTER}) AND {with_key}"
 
 
 def truncates(spark: SparkSession, batch: Batch, *, new_only: bool) -> DataFrame | None:

@@ -231,6 +231,19 @@ def sent_if_few(rows: DataFrame) -> DataFrame:
     return broadcast(rows) if rows.count() < _FEW_ROWS else rows
 
 
+def differing(wanted: DataFrame, have: DataFrame, names: Sequence[str], place: Sequence[str]) -> DataFrame:
+    """Rows to add (`__is_new`), to change and to take out (`__gone`), one a `place`; equal ones are left out.
+
+    names: all columns of both. place: those that name a row of either, never null.
+    """
+    at, columns = [quoted(name) for name in place], ", ".join(map(quoted, names))
+    new = wanted.selectExpr(*at, f"struct({columns}) AS __new")
+    old = have.selectExpr(*at, f"struct({columns}) AS __old")
+    joined = new.join(old, list(place), "full_outer").where("NOT __new <=> __old")
+    rest = [f"__new.{quoted(name)} AS {quoted(name)}" for name in names if name not in place]
+    return joined.selectExpr(*at, *rest, "__new IS NULL AS __gone", "__old IS NULL AS __is_new")
+
+
 def append(rows: DataFrame, table: Table, application: str, commit: int) -> None:
     """Append once; Delta skips what this transaction id brought before."""
     _writer(rows, application, commit).mode("append").save(str(table.path))

@@ -1,0 +1,205 @@
+"""Snapshot re-sync of a CDC feed: a full snapshot replaces what a key's changes left, without churn in unchanged rows.
+
+    the log    insert b 3    insert a 5    update a 50    snapshot 100 of a and c (complete)
+
+    key a      A@5    B@50    B@100        B@100 says what B@50 had said and does not count: the row is as it was
+    key b      B@3    absent@100           counts, as a delete: the snapshot lacks the key
+    key c      C@100                       counts: there was no row
+    a late     A@5    B@50    C@70  B@100  now B@100 counts: it is judged against what landed, not what a table shows
+
+A key that a telling snapshot lacks has an *absence*: a delete at the snapshot's place in the log, the least `_sequence`
+of what it held, and at its time, the greatest; the columns but these and the key are null. A snapshot tells while it
+is complete and no record of it was rejected, from the commit that completed it until one that reads more of it.
+
+    what counts, of a key's changes in order    a row a snapshot held: unless the row before it has equal content
+                                                an absence: if a row is before it
+                                                every other change: always
+
+Guarantees: what counts is a function of the changes and snapshots that landed, whatever their order, copies and
+slicing; so a key's state is, and at each step what was known then. Content is `Contract.content`.
+
+Not guaranteed: that a change between a snapshot's place and its last record is seen where the snapshot lacks its key:
+it stands after the absence. Nor that an empty snapshot deletes all: a file without records does not land.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from beam_grid.lakehouse import held
+from beam_grid.lakehouse.cdc_changes import touched_bounds, touched_changes, touched_keys, touches_all
+from beam_grid.lakehouse.sequence import (
+    greatest_first,
+    has_effect_sql,
+    keys_sql,
+    same_key,
+    sequence_sql,
+    table_schema,
+    within_sql,
+)
+from beam_grid.lakehouse.tables import Batch, Table, differing, quoted, spark_type, transaction
+from data_sources.cdc import AFTER, DELETE, INSERT
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from data_sources.contract import Contract
+
+
+def known(spark: SparkSession, batch: Batch) -> DataFrame:
+    """All changes of the keys the batch touches, and their absences, which have `__absent`.
+
+    `__held` is the commit by which a snapshot had held the key at this place in the log; `__gone` the one from which on
+    an absence is told no more.
+    """
+    contract, keys = batch.contract, batch.contract.lake.key
+    found, snapshots = touched_changes(spark, batch), held.Snapshots.of(batch)
+    records = _records(spark, batch, snapshots)
+    telling = _telling(spark, batch, snapshots, records)
+    if batch.applied and not touches_all(spark, batch):
+        records = records.join(touched_keys(spark, batch), keys, "left_semi")
+    entries = _by_key(records, keys)
+    at_place = "filter(__entries, e -> e.sequence = _sequence)"
+    rows = found.join(entries, keys, "left").selectExpr(
+        *map(quoted, table_schema(contract).names),
+        f"array_min(transform({at_place}, e -> e.commit)) AS __held",
+        "CAST(NULL AS BIGINT) AS __gone",
+        "false AS __absent",
+    )
+    return rows.unionByName(_absences(found, entries, telling, contract))
+
+
+def newest_first(contract: Contract, alias: str) -> str:
+    """Total order of a key's changes and absences, the last first; a change at a snapshot's very place is after it."""
+    return f"{alias}._sequence DESC, {alias}.__absent, {greatest_first(contract, alias)}"
+
+
+def counts_sql(contract: Contract, window: str, commit: str) -> str:
+    """Whether a change counts as known at the commit; `window` has a key's changes known then, the last first."""
+    content = f"struct({', '.join(map(quoted, contract.content))})"
+    is_row = f"{quoted(str(contract.lake.operation))} IN ({INSERT}, {AFTER})"
+    was_row = f"coalesce(lead({is_row}) OVER ({window}), false)"
+    is_same = f"{was_row} AND {content} <=> lead({content}) OVER ({window})"
+    return f"CASE WHEN __absent THEN {was_row} WHEN {is_row} AND __held <= {commit} THEN NOT ({is_same}) ELSE true END"
+
+
+def steps_sql(of_key: str, applied: int) -> str:
+    """The commits at which a key's history may turn, all up to `applied` being one."""
+    commits = f"flatten(collect_set(array(_commit, __held, __gone)) {of_key})"
+    return f"array_distinct(transform(filter({commits}, c -> c IS NOT NULL), c -> greatest(c, {applied}L)))"
+
+
+def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame:
+    """Of each key the batch touches the last change that counts, as known now, among those that meet the condition."""
+    contract = batch.contract
+    keys, order = keys_sql(contract), newest_first(contract, "c")
+    of_key = f"PARTITION BY {keys} ORDER BY {order}"
+    known(spark, batch).createOrReplaceTempView("cdc_known")
+    return spark.sql(
+        f"""
+        WITH images AS (
+            SELECT *, row_number() OVER (PARTITION BY {keys}, _sequence ORDER BY {order}) AS __image
+            FROM cdc_known c WHERE __gone IS NULL),
+        judged AS (
+            SELECT *, {counts_sql(contract, of_key, str(batch.target))} AS __counts
+            FROM images c WHERE __absent OR __image = 1),
+        placed AS (SELECT *, row_number() OVER ({of_key}) AS __place FROM judged c WHERE __counts AND {condition})
+        SELECT {", ".join(map(quoted, table_schema(contract).names))} FROM placed WHERE __place = 1"""
+    )
+
+
+def merge(spark: SparkSession, table: Table, batch: Batch, wanted: DataFrame, more: DataFrame | None = None) -> None:
+    """Make the touched keys' rows in the table the wanted ones, one a key, and add `more`; equal rows are not written."""
+    contract, names = batch.contract, table_schema(batch.contract).names
+    keys, columns = contract.lake.key, ", ".join(map(quoted, names))
+    within = within_sql(touched_bounds(spark, batch), contract, "t")
+    have = spark.sql(f"SELECT {columns} FROM {table.sql} t WHERE {quoted(keys[0])} IS NOT NULL{within}")
+    if not touches_all(spark, batch):
+        have = have.join(touched_keys(spark, batch), keys, "left_semi")
+    found = differing(wanted, have, names, keys)
+    if more is not None:
+        found = found.unionByName(more.selectExpr("*", "false AS __gone", "true AS __is_new"))
+    found = found.localCheckpoint()
+    if found.isEmpty():
+        return
+    found.createOrReplaceTempView("cdc_source")
+    put = ", ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in names)
+    with transaction(spark, table.application(contract.name), batch.target):
+        spark.sql(
+            f"MERGE INTO {table.sql} t USING cdc_source s ON {same_key(contract, 't', 's')}{within} "
+            f"WHEN MATCHED AND s.__gone THEN DELETE WHEN MATCHED THEN UPDATE SET {put} "
+            f"WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({', '.join(f's.{quoted(n)}' for n in names)})"
+        )
+
+
+def _records(spark: SparkSession, batch: Batch, snapshots: held.Snapshots) -> DataFrame:
+    """One row a change that a snapshot held: the key, `_sequence`, `__time`, `__snapshot` and `__commit`."""
+    contract, lake = batch.contract, batch.contract.lake
+    names = dict.fromkeys([*lake.key, *lake.sequence_by, str(lake.operation), contract.event_time])
+    schema = pa.schema([contract.schema.field(name) for name in names])
+    return (
+        held.records(spark, batch, snapshots, schema)
+        .where(has_effect_sql(contract))
+        .selectExpr(
+            *map(quoted, lake.key),
+            f"{sequence_sql(contract)} AS _sequence",
+            f"{quoted(contract.event_time)} AS __time",
+            "__snapshot",
+            "__commit",
+        )
+    )
+
+
+def _by_key(records: DataFrame, keys: list[str]) -> DataFrame:
+    """One row a key that a snapshot held: `__entries`, an array of (snapshot, commit, sequence)."""
+    from pyspark.sql.functions import expr
+
+    entry = "struct(__snapshot AS snapshot, __commit AS commit, _sequence AS sequence)"
+    return records.groupBy(*map(quoted, keys)).agg(expr(f"collect_set({entry}) AS __entries"))
+
+
+def _telling(spark: SparkSession, batch: Batch, snapshots: held.Snapshots, records: DataFrame) -> DataFrame:
+    """One row: `__telling`, per snapshot and span in which it tells (snapshot, name, begin, gone, sequence, time)."""
+    from pyspark.sql.functions import broadcast, expr
+
+    spans = snapshots.span_frame(spark)
+    if (bad := held.rejects(spark, batch, snapshots)) is not None:
+        spans = spans.join(bad, "__snapshot", "left").where("__bad IS NULL OR __bad > __from").drop("__bad")
+    placed = (
+        records.join(broadcast(spans), "__snapshot")
+        .where("__commit <= __from")
+        .groupBy("__snapshot", "__name", "__from", "__to")
+        .agg(expr("min(_sequence) AS __place"), expr("max(__time) AS __time"))
+    )
+    span = (
+        "struct(__snapshot AS snapshot, __name AS name, __from AS begin, __to AS gone, __place AS sequence, "
+        "__time AS time)"
+    )
+    return broadcast(placed.agg(expr(f"collect_list({span}) AS __telling")))
+
+
+def _absences(found: DataFrame, entries: DataFrame, telling: DataFrame, contract: Contract) -> DataFrame:
+    """Per key of the changes and telling span one absence, where no record of the key had landed by its begin."""
+    keys = [quoted(name) for name in contract.lake.key]
+    held_by_then = "exists(coalesce(__entries, array()), e -> e.snapshot = s.snapshot AND e.commit <= s.begin)"
+    lacking = (
+        found.select(*keys)
+        .distinct()
+        .join(entries, contract.lake.key, "left")
+        .crossJoin(telling)
+        .selectExpr(*keys, f"explode(filter(__telling, s -> NOT {held_by_then})) AS __span")
+    )
+    said = {
+        str(contract.lake.operation): f"CAST({DELETE} AS BIGINT)",
+        contract.event_time: "__span.time",
+        "_source": "__span.name",
+        "_commit": "__span.begin",
+        "_sequence": "__span.sequence",
+        **{name: quoted(name) for name in contract.lake.key},
+    }
+    columns = (
+        f"{said.get(f.name, f'CAST(NULL AS {spark_type(f.type)})')} AS {quoted(f.name)}" for f in table_schema(contract)
+    )
+    return lacking.selectExpr(*columns, "CAST(NULL AS BIGINT) AS __held", "__span.gone AS __gone", "true AS __absent")
