@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -68,6 +68,16 @@ def parts() -> Contract:
 
 
 @dataclass
+class Part:
+    """What a commit reads of a full snapshot: some records, maybe its last (`done`), maybe one that is rejected."""
+
+    name: str
+    rows: list[Row]
+    done: bool = True
+    has_reject: bool = False
+
+
+@dataclass
 class Landing:
     """A feed's landing zone and the changes in it; `now` of a commit may go back, what is known may not."""
 
@@ -75,24 +85,37 @@ class Landing:
     contract: Contract
     landed: list[tuple[int, Row]] = field(default_factory=list)
     clocks: list[datetime] = field(default_factory=list)
+    read: list[tuple[int, Part]] = field(default_factory=list)
 
-    def land(self, rows: list[Row], now: datetime | None = None) -> None:
-        """Commit these changes in two files, with bounds of the key as manifests have them."""
+    def land(self, rows: list[Row], now: datetime | None = None, parts: Sequence[Part] = ()) -> None:
+        """Commit these changes in two files, with bounds of the key as manifests have them.
+
+        Of snapshots those records land that are no copies; what they held is written whole.
+        """
         log, number = self.lake.feed(self.contract.name), len(self.clocks) + 1
         now = now or START + timedelta(days=number)
         folder = log.path / "data" / f"attempt-{number}"
         folder.mkdir(parents=True)
         schema = pa.schema([f.with_nullable(True) for f in self.contract.landed_schema])
         names, files = self.contract.schema.names, []
+        parts = [replace(part, rows=[{n: row.get(n) for n in names} for row in part.rows]) for part in parts]
+        known = [row for _, row in self.landed] + [{n: row.get(n) for n in names} for row in rows]
+        sourced = [("in", row) for row in rows]
+        for part in parts:
+            for row in part.rows:
+                if row not in known:
+                    known.append(row)
+                    sourced.append((part.name, row))
         rows = [
             {n: row.get(n) for n in names}
             | dict.fromkeys(LINEAGE)
-            | {"_source": "in", "_position": place, "_commit": number, "_ingested_at": now}
-            for place, row in enumerate(rows)
+            | {"_source": source, "_position": place, "_commit": number, "_ingested_at": now}
+            for place, (source, row) in enumerate(sourced)
         ]
-        for part in (0, 1):
-            if some := rows[part::2]:
-                path = folder / f"rows-{part}.parquet"
+        files += self._aside(folder, parts, number)
+        for half in (0, 1):
+            if some := rows[half::2]:
+                path = folder / f"rows-{half}.parquet"
                 table = pa.Table.from_pylist(some, schema=schema)
                 pq.write_table(table, path)
                 least, greatest = bounds(table, [*self.contract.lake.key, "op"])
@@ -100,9 +123,32 @@ class Landing:
                               "bytes": path.stat().st_size, "min": least, "max": greatest})  # fmt: skip
         log.remember(self.contract)
         log.append({"format": 1, "feed": self.contract.name, "commit": number, "attempt": folder.name, "files": files,
-                    "contract": self.contract.hash, "now": micros(now), "fates": {"landed": len(rows)}, "watermark": None})  # fmt: skip
+                    "contract": self.contract.hash, "now": micros(now), "fates": {"landed": len(rows)}, "watermark": None,
+                    "partitions": [{"ends": [{"path": p.name, "name": p.name, "role": "snapshot", "done": p.done}]} for p in parts]})  # fmt: skip
+        self.read += [(number, part) for part in parts]
         self.landed += [(number, {n: row[n] for n in names}) for row in rows]
         self.clocks.append(max([now, *self.clocks]))
+
+    def _aside(self, folder: Path, parts: Sequence[Part], number: int) -> list[Row]:
+        """What snapshots held and what of them was rejected, a file each."""
+        lake, files = self.contract.lake, []
+        names = list(dict.fromkeys([*lake.key, *lake.sequence_by, str(lake.operation), self.contract.event_time]))
+        schema = pa.schema(
+            [*(self.contract.schema.field(n).with_nullable(True) for n in names), ("_source", pa.string())]
+        )
+        bad = pa.schema([("cause", pa.string()), ("rule", pa.string()), ("reason", pa.string()), ("_source", pa.string()),
+                         ("_partition", pa.int32()), ("_position", pa.int64()), ("raw", pa.binary()),
+                         ("_ingested_at", pa.timestamp("us", "UTC")), ("_commit", pa.int64())])  # fmt: skip
+        found = {
+            "snapshot": ([row | {"_source": p.name} for p in parts for row in p.rows], schema),
+            "rejected": ([{"_source": p.name, "_commit": number} for p in parts if p.has_reject], bad),
+        }
+        for kind, (rows, columns) in found.items():
+            if rows:
+                path = folder / f"{kind}-{number}.parquet"  # unlike any other, as land names them
+                pq.write_table(pa.Table.from_pylist(rows, schema=columns), path)
+                files.append({"kind": kind, "path": f"data/{folder.name}/{path.name}", "rows": len(rows)})
+        return files
 
     def table(self, suffix: str = "", columns: str = "*") -> list[Row]:
         name = f"silver.{self.contract.name}{suffix}"
