@@ -348,6 +348,8 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
             ended = records.line_ends if used == len(whole) else count_line_ends(whole[:used])
             line += ended + (1 if open_line and used == cut else 0)
             rest, dropped = block[used:], 0 if used else dropped
+        if closed and not final and not rest:  # the slice ended here; so may the file
+            final = not stream.read(1)
     done = closed and final and not rest.strip() and left >= 0
     if not closed:
         done = offset >= part["size"]

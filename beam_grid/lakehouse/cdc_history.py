@@ -79,15 +79,14 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     known = resync.known if has_snapshots(batch) else touched_changes
     known(spark, batch).createOrReplaceTempView("cdc_known")
     names = table_schema(contract, *_OWN).names
-    rows = spark.sql(_knowledge_sql(batch))
+    statement = _knowledge_sql(batch)
+    rows = resync.computed(spark, statement) if has_snapshots(batch) else spark.sql(statement)
     if not batch.applied:
         rows = rows.select(*map(quoted, names))
         append(arranged(rows, batch, contract.lake.key), table, application, batch.target)
         return
-    if has_snapshots(batch):  # which touches every key, and mostly for nothing
-        rows = rows.localCheckpoint()
-        if rows.isEmpty():
-            return
+    if has_snapshots(batch) and rows.isEmpty():  # a snapshot touches every key, and most for nothing
+        return
     rows.createOrReplaceTempView("cdc_source")
     within = within_sql(touched_bounds(spark, batch), contract, "t")
     columns = ", ".join(map(quoted, names))

@@ -97,7 +97,8 @@ def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame
     keys, order = keys_sql(contract), newest_first(contract, "c")
     of_key = f"PARTITION BY {keys} ORDER BY {order}"
     known(spark, batch).createOrReplaceTempView("cdc_known")
-    return spark.sql(
+    return computed(
+        spark,
         f"""
         WITH images AS (
             SELECT *, row_number() OVER (PARTITION BY {keys}, _sequence ORDER BY {order}) AS __image
@@ -106,8 +107,21 @@ def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame
             SELECT *, {counts_sql(contract, of_key, str(batch.target))} AS __counts
             FROM images c WHERE __absent OR __image = 1),
         placed AS (SELECT *, row_number() OVER ({of_key}) AS __place FROM judged c WHERE __counts AND {condition})
-        SELECT {", ".join(map(quoted, table_schema(contract).names))} FROM placed WHERE __place = 1"""
+        SELECT {", ".join(map(quoted, table_schema(contract).names))} FROM placed WHERE __place = 1""",
     )
+
+
+def computed(spark: SparkSession, statement: str) -> DataFrame:
+    """What the statement says of `known` changes, computed now.
+
+    Spark's propagation of constraints takes exponential time and memory over what counts: SPARK-33152. Let go of this
+    setting where that is closed.
+    """
+    spark.conf.set("spark.sql.constraintPropagation.enabled", "false")
+    try:
+        return spark.sql(statement).localCheckpoint()
+    finally:
+        spark.conf.unset("spark.sql.constraintPropagation.enabled")
 
 
 def merge(spark: SparkSession, table: Table, batch: Batch, wanted: DataFrame, more: DataFrame | None = None) -> None:

@@ -5,17 +5,25 @@ The oracle walks each key's changes as known after some commit; it knows nothing
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
 import shutil
-from collections import defaultdict
-from datetime import date, timedelta
+from collections import Counter, defaultdict
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from beam_grid import refine as refining
+from beam_grid.feeds import built_in
+from beam_grid.lakehouse.live import live
+from beam_grid.lakehouse.query import query
+from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
+from data_sources.billing_transactions.generate import generate
 from data_sources.contract import parse_contract
 from tests.beam_grid.lakehouse.test_cdc import (
     BILLS,
@@ -237,3 +245,149 @@ def test_any_order_of_changes_and_snapshots_comes_to_one_state_and_history(tmp_p
         lacked = sum(row["op"] == 1 and row not in own for rows in counted.values() for row in rows)
         repeated = sum(row not in counted[key] for key, of_key in by_key(one).items() for _, row in of_key)
         assert lacked > 10 and repeated > 10, "or all this showed little"
+
+
+# Stories -------------------------------------------------------------------------------------------------------
+
+
+def full(name: str, at: int, amounts: dict[str, int], **said: Any) -> Part:
+    """A snapshot of these bills at a place in the log; its time is as many hours after START."""
+    return Part(name, [change(key, 2, at, amount) for key, amount in amounts.items()], **said)
+
+
+def amounts(landing: Landing) -> dict[str, tuple[int, int]]:
+    """What the table shows of each bill: the amount, and the place in the log of the change it is from."""
+    return {row["id"]: (int(row["amount"]), int(row["start_lsn"], 16)) for row in landing.table()}
+
+
+def test_stories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    commit     1              2                      3                4       5             6                7
+    changes    5 to 150                              at 50, late      at 155
+    snapshots                 S1 at 100, complete                     S2      S3 at 160     S4 at 200, a     S4, the rest
+                                                                      =       one differs   reject in S5
+    """
+    landing = Landing(Lake.open(tmp_path / "lake"), parse_contract(BILLS_TOO, "test"))
+    copied = change("copied", 2, 100, 10)
+    first = ["same", "between", "lacked", "revived", "spoilt", "reopened", "copied", "other"]
+    landing.land([*(change(key, 2, 5, 10) for key in first), copied, change("after", 2, 150, 1)])
+    refine(landing.lake)
+    assert amounts(landing)["copied"] == (10, 100)
+    everyone = dict.fromkeys(["same", "between", "spoilt", "reopened", "copied", "other"], 10)
+    landing.land([], parts=[full("full_1", 100, everyone)])
+    _refine_cut_off_after(landing.lake, "silver.bills_transactions_deleted", monkeypatch)
+    refine(landing.lake)
+    check(landing)
+    kept = dict.fromkeys(everyone, (10, 5)) | {"after": (1, 150)}
+    assert amounts(landing) == kept, "a row the snapshot repeats is as it was, also where its copy had landed before"
+    assert {row["id"] for row in landing.table("_deleted")} == {"lacked", "revived"}
+
+    landing.land([change("between", 4, 50, 20), change("late", 2, 50, 7), change("revived", 2, 150, 30)])
+    landing.land([change("same", 4, 155, 11)], parts=[full("full_2", 110, everyone | {"after": 9})])
+    refine(landing.lake)
+    check(landing)
+    kept |= {"between": (10, 100), "revived": (30, 150), "same": (11, 155)}
+    assert amounts(landing) == kept, "what a snapshot lacks is gone, also what comes late; a later change stands"
+
+    tables = [landing.lake.path / "tables/silver" / name for name in ("bills_transactions", "bills_transactions_deleted", "bills_history")]  # fmt: skip
+    versions = [live(table).version for table in tables]
+    now = {key: amount for key, (amount, _) in kept.items()}
+    landing.land([], parts=[full("full_3", 160, now)])
+    done = refine(landing.lake)
+    assert done.feeds == {"bills_transactions": 1} and refine(landing.lake).feeds == {}
+    assert [live(table).version for table in tables] == versions, "a snapshot that says nothing new writes nothing"
+    landing.land([], parts=[full("full_4", 170, now | {"other": 12})])
+    refine(landing.lake)
+    check(landing)
+    assert _changed(tables[0], versions[0]) == [("other", "update_postimage"), ("other", "update_preimage")]
+    assert live(tables[1]).version == versions[1] and amounts(landing)["other"] == (12, 170)
+    learnt = [r for r in landing.table("_history") if r["known_from"] == landing.clocks[-1]]
+    assert sorted((r["id"], int(r["start_lsn"], 16)) for r in learnt) == [("other", 5), ("other", 170)]
+
+    now["other"] = 12
+    spoilt, half = dict(list(now.items())[:2]), {k: v for k, v in now.items() if k != "reopened"}
+    landing.land([], parts=[full("full_5", 200, spoilt, has_reject=True), full("full_6", 300, half)])
+    refine(landing.lake)
+    check(landing)
+    assert {*now} - {*amounts(landing)} == {"reopened"}, "only a snapshot without rejects tells of what it lacks"
+    landing.land([], parts=[full("full_6", 300, {"reopened": 10})])
+    refine(landing.lake)
+    check(landing)
+    assert check_past(landing, random.Random(5)) > 20
+    assert amounts(landing)["reopened"] == (10, 5), "and only until more of it is read"
+
+
+def _refine_cut_off_after(lake: Lake, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def point(name: str) -> None:
+        if name == f"refine:after-{table}":
+            raise RuntimeError("cut off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refining, "point", point)
+        with pytest.raises(RuntimeError, match="cut off"):
+            refine(lake)
+
+
+def _changed(table: Path, after: int) -> list[tuple[str, str]]:
+    """What the change data feed has after a version, in order."""
+    from runners import delta
+
+    reader = delta.session().read.format("delta").option("readChangeFeed", "true")
+    rows = reader.option("startingVersion", after + 1).load(str(table)).collect()
+    return sorted((row["id"], row["_change_type"]) for row in rows)
+
+
+# Files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_billing_snapshot_file_in_either_order(tmp_path: Path) -> None:
+    """The generator's feed as it is, and a compressed snapshot that lacks five rows, has one more, and one otherwise."""
+    generate(tmp_path / "grid", scale=0.5)
+    feed = tmp_path / "grid/billing_cdc/billing_cdc_feed.json"
+    records = [json.loads(line) for line in feed.read_text().splitlines()]
+    records.sort(key=lambda r: (int(r["__$start_lsn"], 16), int(r["__$seqval"], 16), r["__$operation"]))
+    last = {r["transaction_id"]: r for r in records if r["__$operation"] != 3}
+    rows = {key: r for key, r in last.items() if r["__$operation"] != 1}
+    updated = [key for key, r in rows.items() if r["__$operation"] == 4]
+    *lost, paid = [*updated[:3], *[key for key in rows if key not in updated][:3]]
+    at = {"__$operation": 2, "__$start_lsn": "0x0FFFFFFFFF", "__$seqval": None, "__$update_mask": "0x00",
+          "__$command_id": None, "cdc_timestamp": "2025-06-17T00:00:00Z"}  # fmt: skip
+    held = {key: r | at for key, r in rows.items() if key not in lost}
+    held[paid] |= {"payment_status": "PAID", "payment_method": "CASH"}
+    held["TXN-99999999"] = held[paid] | {"transaction_id": "TXN-99999999"}
+    snapshot = feed.with_name("billing_snapshot_20250617.json.gz")
+    snapshot.write_bytes(gzip.compress("".join(json.dumps(r) + "\n" for r in held.values()).encode()))
+    expected = {key: r["__$start_lsn"] for key, r in rows.items() if key not in lost}
+    expected |= dict.fromkeys([paid, "TXN-99999999"], "0x0FFFFFFFFF")
+
+    seen = []
+    contract = built_in()["billing_transactions"]
+    for order, stops in (([feed, snapshot], {0, 1}), ([snapshot, feed], {1})):
+        lake = Lake.open(tmp_path / f"lake-{order[0].name}")
+        for number, file in enumerate(order):
+            folder = tmp_path / f"{order[0].name}-{number}" / "billing_cdc"
+            folder.mkdir(parents=True)
+            shutil.copy(file, folder)
+            with lake.lock("land"):
+                found = land(lake, contract, Options(source=str(folder.parent), own_globs=True, shards=2))
+            assert found.problems == [] and found.fates["landed"] == (len(records) if file == feed else len(held))
+            if number in stops:
+                refine(lake)
+        shown = query(lake, 'SELECT transaction_id, "__$start_lsn" AS lsn FROM silver.billing_transactions').to_pylist()
+        assert {row["transaction_id"]: row["lsn"] for row in shown} == expected
+        gone = query(lake, "SELECT * FROM silver.billing_transactions_deleted").to_pylist()
+        lacked = [row for row in gone if row["__$start_lsn"] is None]
+        assert {row["transaction_id"] for row in lacked} == {*lost}
+        assert {(row["cdc_timestamp"], row["_source"]) for row in lacked} == {
+            (datetime(2025, 6, 17, tzinfo=UTC), f"billing_cdc/{snapshot.name}")
+        }
+        tables = ["billing_transactions", "billing_transactions_deleted", "billing_history"]
+        columns = ", ".join(f'"{name}"' for name in contract.schema.names)
+        seen.append([Counter(map(str, query(lake, _known_now(columns, name)).to_pylist())) for name in tables])
+    assert seen[0] == seen[1]
+
+
+def _known_now(columns: str, table: str) -> str:
+    is_history = table.endswith("_history")
+    more = ", valid_from, valid_to" if is_history else ""
+    return f"SELECT {columns}{more} FROM silver.{table} WHERE {'is_current_knowledge' if is_history else 'true'}"
