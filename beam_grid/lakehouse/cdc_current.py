@@ -16,23 +16,25 @@ from typing import TYPE_CHECKING
 from beam_grid.lakehouse import resync
 from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots
 from beam_grid.lakehouse.sequence import (
-    arranged,
+    Bounds,
     key_bounds,
     last_changes,
     last_truncate,
     make,
-    merge_sql,
+    news,
     row_entries,
     same_key,
     table_schema,
     truncates,
     within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, State, Table, append, literal, quoted, transaction
+from beam_grid.lakehouse.tables import Batch, State, Table, append, arranged, literal, put, quoted, transaction
 from data_sources.cdc import DELETE, TRUNCATE
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
+
+    from data_sources.contract import Contract
 
 
 def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:
@@ -42,41 +44,46 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
-    """Bring the rows to the batch's last commit in one Delta transaction."""
+    """Bring the rows to the batch's last commit."""
     if not has_news(batch):
         return
+    contract = batch.contract
+    operation = quoted(str(contract.lake.operation))
+    is_row = f"{operation} NOT IN ({DELETE}, {TRUNCATE})"
     if has_snapshots(batch):
-        _resync(spark, table, batch)
-        return
-    contract = batch.contract
-    gone = f"{quoted(str(contract.lake.operation))} = {DELETE}"
-    application = table.application(contract.name)
-    rows = last_changes(spark, batch, "true")
-    if truncate := last_truncate(spark, batch):
-        rows = rows.where(f"_sequence > {literal(truncate)}")
-    if not batch.applied:  # all that is known is in the batch
-        append(arranged(rows.where(f"NOT {gone}"), batch, contract.sort_by), table, application, batch.target)
-        return
-    rows.createOrReplaceTempView("cdc_last")
-    bounds = key_bounds(row_entries(batch.new), contract)
-    buried = Table(table.lake, f"{table.name}_deleted").sql
-    spark.sql(
-        f"SELECT s.* FROM cdc_last s LEFT ANTI JOIN {buried} d ON {same_key(contract, 's', 'd')} "
-        f"AND d._sequence > s._sequence{within_sql(bounds, contract, 'd')}"
-    ).createOrReplaceTempView("cdc_source")
-    merge = merge_sql(table, contract, bounds, delete=f"s.{gone}", insert=f"NOT s.{gone}")
-    if truncate and truncates(spark, batch, new_only=True) is not None:
-        merge += f" WHEN NOT MATCHED BY SOURCE AND t._sequence < {literal(truncate)} THEN DELETE"
-    with transaction(spark, application, batch.target):
-        spark.sql(merge)
-
-
-def _resync(spark: SparkSession, table: Table, batch: Batch) -> None:
-    """The same for a feed of snapshots: each touched key's row is made anew from all its changes."""
-    contract = batch.contract
-    rows = resync.last_changes(spark, batch, "true")
-    rows = rows.where(f"{quoted(str(contract.lake.operation))} NOT IN ({DELETE}, {TRUNCATE})")
-    if batch.applied:
-        resync.merge(spark, table, batch, rows)
+        rows = resync.last_changes(spark, batch, "true").where(is_row)
+        if batch.applied:
+            resync.put_right(spark, table, batch, rows)
+            return
     else:
-        append(arranged(rows, batch, contract.sort_by), table, table.application(contract.name), batch.target)
+        rows = last_changes(spark, batch, "true")
+        if truncate := last_truncate(spark, batch):
+            rows = rows.where(f"_sequence > {literal(truncate)}")
+            _empty(spark, table, batch, truncate)
+    if not batch.applied:  # all that is known is in the batch
+        rows = arranged(rows.where(is_row), contract.sort_by, batch.bytes("rows"))
+        append(rows, table, table.application(contract.name), batch.target)
+        return
+    bounds = key_bounds(row_entries(batch.new), contract)
+    found = news(spark, table, rows, contract, bounds)
+    living = _not_buried(spark, found.where(f"__is_new AND {is_row}"), table, contract, bounds)
+    found = found.where("NOT __is_new").unionByName(living).selectExpr("*", f"NOT {is_row} AS __gone")
+    put(spark, table, found, contract.lake.key, batch, contract.sort_by, within_sql(bounds, contract, "t"))
+
+
+def _empty(spark: SparkSession, table: Table, batch: Batch, truncate: str) -> None:
+    """Take out what stands before a truncate that the batch brings."""
+    if batch.applied and truncates(spark, batch, new_only=True) is not None:
+        with transaction(spark, table.application(batch.contract.name, "truncates"), batch.target):
+            spark.sql(f"DELETE FROM {table.sql} WHERE _sequence < {literal(truncate)}")
+
+
+def _not_buried(spark: SparkSession, rows: DataFrame, table: Table, contract: Contract, bounds: Bounds) -> DataFrame:
+    """The rows, of keys the table does not show, less those a tombstone stands after."""
+    rows.createOrReplaceTempView("cdc_unknown")
+    buried = Table(table.lake, f"{table.name}_deleted").sql
+    dead = spark.sql(
+        f"SELECT d.* FROM {buried} d LEFT SEMI JOIN cdc_unknown s ON {same_key(contract, 'd', 's')} "
+        f"AND d._sequence > s._sequence{within_sql(bounds, contract, 'd')}"
+    )
+    return rows.join(dead, contract.lake.key, "left_anti").localCheckpoint()

@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING
 from beam_grid.lakehouse import resync
 from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots
 from beam_grid.lakehouse.sequence import (
-    arranged,
     key_bounds,
     last_changes,
     make,
-    merge_sql,
+    news,
     row_entries,
     table_schema,
     truncates,
+    within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, State, Table, append, quoted, transaction
+from beam_grid.lakehouse.tables import Batch, State, Table, append, arranged, put, quoted
 from data_sources.cdc import DELETE
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:
@@ -40,25 +40,34 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
-    """Take in the batch's deletes in one Delta transaction."""
+    """Take in the batch's deletes."""
     if not has_news(batch):
         return
-    contract, application = batch.contract, table.application(batch.contract.name)
+    contract, key = batch.contract, batch.contract.lake.key
     is_delete = f"{quoted(str(contract.lake.operation))} = {DELETE}"
-    everything = truncates(spark, batch, new_only=True)
+    of_all = _new_truncates(spark, table, batch)
     if has_snapshots(batch):
         rows = resync.last_changes(spark, batch, is_delete)
         if batch.applied:
-            resync.merge(spark, table, batch, rows, everything)
+            resync.put_right(spark, table, batch, rows, of_all)
             return
     else:
         rows = last_changes(spark, batch, is_delete)
-    if everything is not None:
-        rows = rows.unionByName(everything)
     if not batch.applied:
-        append(arranged(rows, batch, contract.lake.key), table, application, batch.target)
+        rows = rows if of_all is None else rows.unionByName(of_all)
+        append(arranged(rows, key, batch.bytes("rows")), table, table.application(contract.name), batch.target)
         return
-    rows.createOrReplaceTempView("cdc_source")
     bounds = key_bounds(row_entries(batch.new), contract)
-    with transaction(spark, application, batch.target):
-        spark.sql(merge_sql(table, contract, bounds, delete="false", insert="true"))
+    found = news(spark, table, rows, contract, bounds).selectExpr("*", "false AS __gone")
+    if of_all is not None:
+        found = found.unionByName(of_all.selectExpr("*", "true AS __is_new", "false AS __gone"))
+    put(spark, table, found, key, batch, key, within_sql(bounds, contract, "t"))
+
+
+def _new_truncates(spark: SparkSession, table: Table, batch: Batch) -> DataFrame | None:
+    """The batch's truncates less those in the table, where a run that was cut off left them."""
+    found = truncates(spark, batch, new_only=True)
+    if found is None or not batch.applied:
+        return found
+    shown = spark.sql(f"SELECT _sequence FROM {table.sql} WHERE {quoted(batch.contract.lake.key[0])} IS NULL")
+    return found.join(shown, "_sequence", "left_anti").select(*map(quoted, found.columns))

@@ -34,7 +34,6 @@ import pyarrow as pa
 from beam_grid.lakehouse import resync
 from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots, touched_bounds, touched_changes
 from beam_grid.lakehouse.sequence import (
-    arranged,
     keys_sql,
     make,
     newest_first,
@@ -42,7 +41,7 @@ from beam_grid.lakehouse.sequence import (
     table_schema,
     within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, State, Table, append, quoted, transaction
+from beam_grid.lakehouse.tables import Batch, State, Table, append, arranged, quoted, transaction
 from data_sources.cdc import DELETE, TRUNCATE
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     rows = resync.computed(spark, statement) if has_snapshots(batch) else spark.sql(statement)
     if not batch.applied:
         rows = rows.select(*map(quoted, names))
-        append(arranged(rows, batch, contract.lake.key), table, application, batch.target)
+        append(arranged(rows, contract.lake.key, batch.bytes("rows")), table, application, batch.target)
         return
     if has_snapshots(batch) and rows.isEmpty():  # a snapshot touches every key, and most for nothing
         return

@@ -23,7 +23,7 @@ from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import expected, guard
 from beam_grid.lakehouse.live import live
-from beam_grid.lakehouse.tables import Table, create, keep_clustered, literal, quoted
+from beam_grid.lakehouse.tables import Table, arranged, create, keep_clustered, literal, quoted
 from beam_grid.lakehouse.versions import Content
 from beam_grid.landing import Lake
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4
 """Small tables cost Spark's driver more than its cores; so many are written side by side."""
-
-_FILE_BYTES = 32 << 20
 
 
 def forget_lost(lake: Lake, content: Content) -> None:
@@ -250,14 +248,12 @@ def _without(spark: SparkSession, rows: DataFrame, expectation: Expectation, lak
 
 def _replace(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysis, weight: int) -> None:
     """Put the rows in place of all there were."""
-    order = [quoted(name) for name in analysis.cluster_by or analysis.order_by]
+    order = analysis.cluster_by or analysis.order_by
     if analysis.cluster_by and not (table.path / "_delta_log").is_dir():
         from pyspark.sql.pandas.types import to_arrow_schema
 
         create(spark, table, to_arrow_schema(rows.schema, timezone="UTC"), analysis.cluster_by, {})
-    files = -(-weight // _FILE_BYTES) if analysis.cluster_by else 1
-    rows = rows.repartitionByRange(files, *order) if files > 1 else rows.coalesce(1)
-    rows = rows.sortWithinPartitions(*order) if order else rows
+    rows = arranged(rows, order, weight if analysis.cluster_by else 0)
     rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
     if analysis.cluster_by:
         keep_clustered(spark, table, analysis.cluster_by)

@@ -27,6 +27,7 @@ from beam_grid.lakehouse.tables import (
     Batch,
     State,
     Table,
+    arranged,
     create,
     keep_clustered,
     listed,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from data_sources.contract import Contract, WindowSpec
 
 _CLUSTER_BY = ["window_start"]
-_FILE_BYTES = 32 << 20
 
 
 def application(table: Table, contract: Contract, window: WindowSpec) -> str:
@@ -95,13 +95,8 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
     marked = application(table, contract, window)
     if not batch.applied:
         rows = rows.where("__do = 'put'").select(*map(quoted, names))
-        weight = batch.bytes("tiles")
-        rows = (
-            rows.repartitionByRange(-(-weight // _FILE_BYTES), "window_start")
-            if weight > _FILE_BYTES
-            else rows.coalesce(1)
-        )
-        replace(rows.sortWithinPartitions("window_start", *by), table, marked, batch.target, _CLUSTER_BY)
+        rows = arranged(rows, ["window_start", *window.by], batch.bytes("tiles"))
+        replace(rows, table, marked, batch.target, _CLUSTER_BY)
         return
     rows.createOrReplaceTempView("gold_source")
     span = _touched_span(batch, window)

@@ -34,12 +34,11 @@ from beam_grid.lakehouse.sequence import (
     greatest_first,
     has_effect_sql,
     keys_sql,
-    same_key,
     sequence_sql,
     table_schema,
     within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, Table, differing, quoted, spark_type, transaction
+from beam_grid.lakehouse.tables import Batch, Table, differing, put, quoted, spark_type
 from data_sources.cdc import AFTER, DELETE, INSERT
 
 if TYPE_CHECKING:
@@ -124,7 +123,9 @@ def computed(spark: SparkSession, statement: str) -> DataFrame:
         spark.conf.unset("spark.sql.constraintPropagation.enabled")
 
 
-def merge(spark: SparkSession, table: Table, batch: Batch, wanted: DataFrame, more: DataFrame | None = None) -> None:
+def put_right(
+    spark: SparkSession, table: Table, batch: Batch, wanted: DataFrame, more: DataFrame | None = None
+) -> None:
     """Make the touched keys' rows in the table the wanted ones, one a key, and add `more`; equal rows are not written."""
     contract, names = batch.contract, table_schema(batch.contract).names
     keys, columns = contract.lake.key, ", ".join(map(quoted, names))
@@ -135,17 +136,7 @@ def merge(spark: SparkSession, table: Table, batch: Batch, wanted: DataFrame, mo
     found = differing(wanted, have, names, keys)
     if more is not None:
         found = found.unionByName(more.selectExpr("*", "false AS __gone", "true AS __is_new"))
-    found = found.localCheckpoint()
-    if found.isEmpty():
-        return
-    found.createOrReplaceTempView("cdc_source")
-    put = ", ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in names)
-    with transaction(spark, table.application(contract.name), batch.target):
-        spark.sql(
-            f"MERGE INTO {table.sql} t USING cdc_source s ON {same_key(contract, 't', 's')}{within} "
-            f"WHEN MATCHED AND s.__gone THEN DELETE WHEN MATCHED THEN UPDATE SET {put} "
-            f"WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({', '.join(f's.{quoted(n)}' for n in names)})"
-        )
+    put(spark, table, found.localCheckpoint(), keys, batch, keys, within)
 
 
 def _records(spark: SparkSession, batch: Batch, snapshots: held.Snapshots) -> DataFrame:

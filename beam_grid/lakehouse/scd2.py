@@ -12,8 +12,8 @@ one now.
     change data of a MERGE that closes and inserts     before, after, insert      three rows a changed key
     of an append, and a MERGE that closes              -          before, after   two: an append is its own change data
 
-Two transactions, so that the change data stays small and the MERGE need not look for what is not there. A run cut off
-between them leaves two current versions of a key, which no version set shows; the next compares anew and closes one.
+A run cut off between the append and the MERGE leaves two current versions of a key, which no version set shows; the
+next compares anew and closes one.
 
 Of two rows of a key and date the greater stays (fields in the contract's order, null least). A row whose tracked
 columns equal its predecessor's makes no version; a version shows the columns of the last row inside it.
@@ -35,12 +35,12 @@ from beam_grid.lakehouse.tables import (
     Table,
     add_columns,
     append,
+    arranged,
     create,
     differing,
     literal,
+    put,
     quoted,
-    sent_if_few,
-    transaction,
 )
 from data_sources.contract import LINEAGE
 
@@ -53,7 +53,6 @@ START, END, CURRENT, VERSION = MADE = ("record_effective_date", "record_end_date
 """Columns that are made here; a contract's field of the same name is the source's opinion and is not shown."""
 
 _DEFINITION = "beam_grid.scd2"
-_SMALL_BYTES = 4 << 20
 
 
 def table_schema(contract: Contract) -> pa.Schema:
@@ -93,24 +92,12 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     with Observations(spark, batch, afresh=not batch.applied or is_redefined) as seen:
         wanted = versions(seen.rows(), contract)
         if not batch.applied:
-            append(_arranged(wanted, batch), table, application, batch.target)
+            append(arranged(wanted, _place(contract), batch.bytes("rows")), table, application, batch.target)
             return
         have = seen.only_touched(spark.sql(f"SELECT * FROM {table.sql}"))
-        columns, at = table_schema(contract).names, [*contract.lake.key, START]
         # Kept apart from the table it was compared with, which the append changes.
-        found = differing(wanted, have, columns, at).localCheckpoint()
-        names, place = ([quoted(name) for name in some] for some in (columns, at))
-        inserts = table.application(contract.name, "inserts")
-        append(_arranged(found.where("__is_new").select(*names), batch), table, inserts, batch.target)
-        sent_if_few(found.where("NOT __is_new")).createOrReplaceTempView("scd2_source")
-        with transaction(spark, application, batch.target):
-            spark.sql(
-                f"MERGE INTO {table.sql} t USING scd2_source s ON {' AND '.join(f't.{p} = s.{p}' for p in place)} "
-                f"AND {seen.within('t.')} "
-                "WHEN MATCHED AND s.__gone THEN DELETE "
-                f"WHEN MATCHED THEN UPDATE SET {', '.join(f't.{n} = s.{n}' for n in names)}"
-            )
-        spark.catalog.dropTempView("scd2_source")
+        found = differing(wanted, have, table_schema(contract).names, _place(contract)).localCheckpoint()
+        put(spark, table, found, _place(contract), batch, _place(contract), f" AND {seen.within('t.')}")
     if is_redefined:  # after the MERGE: a run that ends in between compares all keys once more
         spark.sql(f"ALTER TABLE {table.sql} SET TBLPROPERTIES ({literal(_DEFINITION)} = {literal(definition)})")
 
@@ -151,11 +138,9 @@ def _ends(forever: str) -> dict:
     return {END: expr(end), CURRENT: expr(f"{end} = {forever}")}
 
 
-def _arranged(rows: DataFrame, batch: Batch) -> DataFrame:
-    """Sorted by the key in each file; one file for little data."""
-    if batch.bytes("rows") < _SMALL_BYTES:
-        rows = rows.coalesce(1)
-    return rows.sortWithinPartitions(*(quoted(name) for name in [*batch.contract.lake.key, START]))
+def _place(contract: Contract) -> list[str]:
+    """What names a version."""
+    return [*contract.lake.key, START]
 
 
 def _definition(contract: Contract) -> str:

@@ -20,7 +20,18 @@ import pyarrow as pa
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.spans import timestamp_sql
-from beam_grid.lakehouse.tables import Batch, State, Table, add_columns, create, listed, literal, quoted, read
+from beam_grid.lakehouse.tables import (
+    Batch,
+    State,
+    Table,
+    add_columns,
+    create,
+    listed,
+    literal,
+    quoted,
+    read,
+    sent_if_few,
+)
 from data_sources.cdc import AFTER, DELETE, INSERT, TRUNCATE
 
 if TYPE_CHECKING:
@@ -30,7 +41,6 @@ if TYPE_CHECKING:
 
 SEQUENCE = pa.field("_sequence", pa.string())
 
-_FILE_BYTES = 32 << 20
 _FEW_ROWS = 1_000_000
 """So many keys are small enough to be sent to every task rather than to move what they are looked up in."""
 
@@ -140,25 +150,23 @@ def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame
     return spark.sql(f"SELECT {names} FROM (SELECT *, {place} AS __place FROM cdc_changes c) WHERE __place = 1")
 
 
-def merge_sql(table: Table, contract: Contract, bounds: Bounds, *, delete: str, insert: str) -> str:
-    """MERGE of cdc_source, one row a key, into what is older: rows that meet `delete` go, others come or change."""
-    names = [quoted(name) for name in table_schema(contract).names]
-    put = ", ".join(f"t.{name} = s.{name}" for name in names)
-    newer = newer_sql(contract, "s", "t")
-    return (
-        f"MERGE INTO {table.sql} t USING cdc_source s "
-        f"ON {same_key(contract, 't', 's')}{within_sql(bounds, contract, 't')} "
-        f"WHEN MATCHED AND {delete} AND {newer} THEN DELETE WHEN MATCHED AND {newer} THEN UPDATE SET {put} "
-        f"WHEN NOT MATCHED AND {insert} THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{n}' for n in names)})"
-    )
-
-
-def newer_sql(contract: Contract, left: str, right: str) -> str:
-    """Whether the left change stands after the right one."""
-    return (
-        f"({left}._sequence > {right}._sequence OR ({left}._sequence = {right}._sequence "
-        f"AND {payload_sql(contract, left)} > {payload_sql(contract, right)}))"
-    )
+def news(spark: SparkSession, table: Table, rows: DataFrame, contract: Contract, bounds: Bounds) -> DataFrame:
+    """Of the changes, one a key, those that stand after what the table shows of their key, with `__is_new` where it shows
+    nothing; computed. Only where two stand at one place are the table's other columns read."""
+    sent_if_few(rows.localCheckpoint()).createOrReplaceTempView("cdc_last")
+    keys, same = keys_sql(contract, "t"), f"{same_key(contract, 't', 's')}{within_sql(bounds, contract, 't')}"
+    shown = spark.sql(f"SELECT {keys}, t._sequence AS __shown FROM {table.sql} t JOIN cdc_last s ON {same}")
+    found = spark.table("cdc_last").join(shown, contract.lake.key, "left").localCheckpoint()
+    after = found.where("__shown IS NULL OR _sequence > __shown")
+    level = found.where("_sequence = __shown")
+    if not level.isEmpty():
+        sent_if_few(level).createOrReplaceTempView("cdc_level")
+        greater = f"{payload_sql(contract, 's')} > {payload_sql(contract, 't')}"
+        after = after.unionByName(
+            spark.sql(f"SELECT s.* FROM {table.sql} t JOIN cdc_level s ON {same} WHERE {greater}").localCheckpoint()
+        )
+    names = map(quoted, table_schema(contract).names)
+    return after.selectExpr(*names, "__shown IS NULL AS __is_new")
 
 
 def table_schema(contract: Contract, *more: pa.Field) -> pa.Schema:
@@ -252,10 +260,3 @@ def _literal(value: Any, kind: pa.DataType) -> str | None:
 def few(entries: Iterable[dict[str, Any]]) -> bool:
     """Whether the files' keys may be broadcast."""
     return sum(entry.get("rows", _FEW_ROWS) for entry in entries) < _FEW_ROWS
-
-
-def arranged(rows: DataFrame, batch: Batch, order: Sequence[str]) -> DataFrame:
-    """Sorted in each file; for much data each file a range of its own."""
-    columns, weight = [quoted(name) for name in order], batch.bytes("rows")
-    rows = rows.repartitionByRange(-(-weight // _FILE_BYTES), *columns) if weight > _FILE_BYTES else rows.coalesce(1)
-    return rows.sortWithinPartitions(*columns)

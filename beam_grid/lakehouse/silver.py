@@ -20,6 +20,7 @@ from beam_grid.lakehouse.tables import (
     Table,
     add_columns,
     append,
+    arranged,
     create,
     listed,
     nothing,
@@ -29,13 +30,10 @@ from beam_grid.lakehouse.tables import (
 )
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 IDENTITY = ("_commit", "_source", "_partition", "_position")
 """What tells a landed row from every other."""
-
-_SHUFFLE_FROM_BYTES = 32 << 20
-_FILE_BYTES = 32 << 20
 
 
 def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:
@@ -57,13 +55,13 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     fresh = read(spark, rows, schema) if rows else nothing(spark, schema)
     application = table.application(batch.contract.name)
     if not gone:
-        append(_arranged(fresh, batch), table, application, batch.target)
+        append(arranged(fresh, batch.contract.sort_by, batch.bytes("rows")), table, application, batch.target)
         return
     superseded = read(spark, gone, schema)
     names = superseded.select(*IDENTITY).distinct()
     fresh = fresh.alias("r").join(names.alias("g"), _same_row("r", "g"), "left_anti")
     if not batch.applied:
-        append(_arranged(fresh, batch), table, application, batch.target)
+        append(arranged(fresh, batch.contract.sort_by, batch.bytes("rows")), table, application, batch.target)
         return
     fresh.selectExpr(*map(quoted, schema.names), "false AS __gone").unionByName(
         names.where(f"_commit <= {batch.applied}").selectExpr(*IDENTITY, "true AS __gone"), allowMissingColumns=True
@@ -98,14 +96,3 @@ def _within(batch: Batch) -> str:
     field = quoted(batch.contract.event_time)
     low, high = (spark_instant(edge, batch.contract) for edge in span)
     return f" AND t.{field} >= {low} AND t.{field} <= {high} AND t._commit <= {batch.applied}"
-
-
-def _arranged(rows: DataFrame, batch: Batch) -> DataFrame:
-    """Sorted by the cluster columns in each file, and for much data each file a range of its own."""
-    order = [quoted(name) for name in batch.contract.sort_by]
-    weight = batch.bytes("rows")
-    if weight >= _SHUFFLE_FROM_BYTES:
-        rows = rows.repartitionByRange(-(-weight // _FILE_BYTES), *order)
-    else:
-        rows = rows.coalesce(1)
-    return rows.sortWithinPartitions(*order)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from data_sources.contract import Contract
 
 _FEW_ROWS = 200_000
+_FILE_BYTES = 32 << 20
+_SMALL_BYTES = 4 << 20
 
 STATISTICS_COLUMNS = 32
 """As many columns get min/max statistics; a column without cannot be clustered by nor skip files."""
@@ -242,6 +244,49 @@ def differing(wanted: DataFrame, have: DataFrame, names: Sequence[str], place: S
     joined = new.join(old, list(place), "full_outer").where("NOT __new <=> __old")
     rest = [f"__new.{quoted(name)} AS {quoted(name)}" for name in names if name not in place]
     return joined.selectExpr(*at, *rest, "__new IS NULL AS __gone", "__old IS NULL AS __is_new")
+
+
+def put(
+    spark: SparkSession,
+    table: Table,
+    found: DataFrame,
+    place: Sequence[str],
+    batch: Batch,
+    order: Sequence[str],
+    within: str = "",
+) -> None:
+    """Bring into the table what `differing`, or the like, found and was computed: `order` and `within` make it cheaper.
+
+    What is new is appended, then the rest is merged: two transactions. A MERGE that also inserts must sort the table to
+    find what is not in it; one that only changes rows streams it past them, and an append is its own change data. A run
+    cut off between the two leaves rows which no version set shows, and which the next finds in the table.
+    """
+    application = table.application(batch.contract.name)
+    names = [name for name in found.columns if name not in ("__gone", "__is_new")]
+    columns = [quoted(name) for name in names]
+    new, others = found.where("__is_new").select(*columns), found.where("NOT __is_new")
+    if not new.isEmpty():
+        append(arranged(new, order, batch.bytes("rows")), table, f"{application}/inserts", batch.target)
+    if others.isEmpty():
+        return
+    sent_if_few(others).createOrReplaceTempView("put_source")
+    with transaction(spark, application, batch.target):
+        spark.sql(
+            f"MERGE INTO {table.sql} t USING put_source s ON {' AND '.join(f't.{quoted(p)} = s.{quoted(p)}' for p in place)}"
+            f"{within} WHEN MATCHED AND s.__gone THEN DELETE "
+            f"WHEN MATCHED THEN UPDATE SET {', '.join(f't.{n} = s.{n}' for n in columns)}"
+        )
+    spark.catalog.dropTempView("put_source")
+
+
+def arranged(rows: DataFrame, order: Sequence[str], weight: int) -> DataFrame:
+    """Sorted in each file; of much data, `weight` bytes as they landed, each file is a range of its own."""
+    columns = [quoted(name) for name in order]
+    if weight < _SMALL_BYTES:
+        rows = rows.coalesce(1)
+    elif columns:
+        rows = rows.repartitionByRange(max(1, -(-weight // _FILE_BYTES)), *columns)
+    return rows.sortWithinPartitions(*columns) if columns else rows
 
 
 def append(rows: DataFrame, table: Table, application: str, commit: int) -> None:
