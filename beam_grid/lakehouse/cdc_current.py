@@ -6,7 +6,8 @@
 
 Guarantees: the source's state for the changes that arrived, whatever their order, copies and slicing. A change that
 is older than what the row shows does nothing; one older than the key's tombstone (cdc_deleted) does not bring the row
-back. A change of a row whose insert never came makes the row. Copies and images before an update do nothing.
+back. A change of a row whose insert never came makes the row. Copies and images before an update do nothing. What full
+snapshots do, resync.py says.
 """
 
 from __future__ import annotations

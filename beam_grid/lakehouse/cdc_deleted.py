@@ -2,6 +2,7 @@
 
     arrives   delete 5, then update 4      the row stays deleted: 4 is before 5
     arrives   delete 5, then insert 7      the row is back; its tombstone stays and stands in nobody's way
+    arrives   a full snapshot without it   a delete at the snapshot's place, its columns null, `_source` the snapshot
     arrives   truncate 6                   one row without a key: what stands before 6 is deleted, whichever its key
 
 Tombstones are kept for ever: a change may arrive however late (nothing of a CDC feed is late), and one that came

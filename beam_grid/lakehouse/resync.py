@@ -18,8 +18,8 @@ is complete and no record of it was rejected, from the commit that completed it 
 Guarantees: what counts is a function of the changes and snapshots that landed, whatever their order, copies and
 slicing; so a key's state is, and at each step what was known then. Content is `Contract.content`.
 
-Not guaranteed: that a change between a snapshot's place and its last record is seen where the snapshot lacks its key:
-it stands after the absence. Nor that an empty snapshot deletes all: a file without records does not land.
+Not guaranteed: that a snapshot taken over a stretch of the log is exact within it: a key it lacks goes at the least
+place, and a change after that stands. Nor that an empty snapshot deletes all: a file without records does not land.
 """
 
 from __future__ import annotations

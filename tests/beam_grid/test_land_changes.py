@@ -102,6 +102,26 @@ def test_a_snapshot_says_which_keys_and_rows_it_held_also_where_all_were_copies(
     assert [(h["_source"], h["id"]) for h in written(tmp_path / "lake", feed, "changes")] == [("delta_1.csv", "a")]
 
 
+def test_a_snapshot_of_changes_says_where_in_the_log_each_record_stood(tmp_path: Path) -> None:
+    raw = bills().to_dict()
+    feed = parse_contract({**raw, "lake": {**raw["lake"], "snapshot_files": ["full_*.json"]}}, "tests")
+    source = tmp_path / "in"
+    source.mkdir()
+    reads = [{"op": "r", "after": {"id": k, "amount": 1}, "source": {"commit_lsn": "0x09", "ts_ms": 1}} for k in "aab"]
+    for name in ("changes_1.json", "full_1.json"):
+        (source / name).write_text("".join(json.dumps(r) + "\n" for r in reads))
+    (source / "full_2.json").write_text("")
+    done = run(tmp_path / "lake", feed, source)
+    assert (done.fates["landed"], done.fates["duplicates"]) == (2, 4)
+    assert len(done.problems) == 1 and "full_2.json" in done.problems[0] and "holds no record" in done.problems[0]
+    held = written(tmp_path / "lake", feed, "snapshot")
+    assert [(h["_source"], h["id"], h["__$operation"], h["__$start_lsn"]) for h in held] == [
+        ("full_1.json", k, 2, "0x09") for k in "aab"
+    ]
+    assert {h["_as_of"] for h in held} == {h[feed.event_time] for h in held}
+    assert written(tmp_path / "lake", feed, "changes") == []
+
+
 def test_a_snapshot_that_cannot_tell_of_deletes_is_named(tmp_path: Path) -> None:
     feed = parse_contract(MASTERS, "tests")
     source = tmp_path / "in"

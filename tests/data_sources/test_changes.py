@@ -9,8 +9,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from beam_grid.feeds import BUILT_IN
 from data_sources.cdc import LSN, lsn_sort_key
-from data_sources.contract import Contract, ContractError, LakeSpec, parse_contract
+from data_sources.contract import Contract, ContractError, LakeSpec, load_contract, parse_contract
 from data_sources.snapshots import as_of_name, as_of_rows, role
 
 
@@ -45,7 +46,10 @@ def test_roles_of_files() -> None:
         role("x.parquet", both)
     assert role("x", LakeSpec(load="scd2", delta_files=["*_delta_*"])) == "snapshot"
     assert role("x", LakeSpec(load="scd2", snapshot_files=["full*"])) == "delta"
-    assert role("x", LakeSpec(load="scd2")) == "delta"
+    assert role("x", LakeSpec(load="scd2")) == role("x", LakeSpec(load="cdc")) == "delta"
+    billing = load_contract(BUILT_IN / "billing_transactions/contract.toml").lake
+    names = ("billing_cdc/billing_snapshot_1.json.gz", "billing_snapshot_1.json", "billing_cdc/billing_cdc_feed.json")
+    assert [role(name, billing) for name in names] == ["snapshot", "snapshot", "delta"]
 
 
 def masters(**lake: Any) -> Contract:
@@ -71,6 +75,18 @@ def test_a_snapshots_date_comes_from_its_name_or_a_column() -> None:
         as_of_name("m_20259901.csv", named.lake)
     assert as_of_rows(rows, masters(as_of="column:day"), "m.csv").tolist() == [1_735_776_000_000_000]
     assert as_of_rows(rows, masters(), "m.csv").tolist() == [1_735_776_000_000_000]
+
+
+def test_content_is_what_a_change_says_of_its_row() -> None:
+    """Not where it stands in the log, nor what SQL Server's change tables have beside the row, whatever it is called."""
+    billing = load_contract(BUILT_IN / "billing_transactions/contract.toml")
+    others = {"cdc_timestamp", "event_serial_no", *(n for n in billing.schema.names if n.startswith("__$"))}
+    assert billing.content == [n for n in billing.schema.names if n not in others] and len(others) == 7
+    raw = {word: said for word, said in billing.to_dict().items() if word != "dedup"}
+    for one in raw["fields"]:
+        if one["name"] == "__$update_mask":
+            one |= {"name": "mask", "source": "__$update_mask"}
+    assert parse_contract(raw, "tests").content == billing.content
 
 
 @pytest.mark.parametrize(

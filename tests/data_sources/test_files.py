@@ -234,6 +234,14 @@ def test_a_compressed_last_line_is_whole(tmp_path: Path) -> None:
     assert [(p, raw[:1]) for _, p, raw in reader.all()] == [(2, b"a"), (3, b"b")] and reader.slice() is None
 
 
+def test_a_compressed_file_is_done_with_the_slice_that_reads_its_last_record(tmp_path: Path) -> None:
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"".join(line(n) for n in range(4))))
+    reader, done = Reader(tmp_path), []
+    while reader.slice(2) is not None:
+        done.append(reader.known[str(tmp_path / "a.json.gz")]["done"])
+    assert done == [False, True]
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
 def test_a_file_that_changed_otherwise_is_left_out_and_named(tmp_path: Path, name: str) -> None:
     pack = gzip.compress if name.endswith(".gz") else bytes
