@@ -17,7 +17,8 @@ $(STAMP): setup.py requirements/run.txt requirements/test.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
-	@if command -v java >/dev/null; then $(BIN)/python -c 'from runners.delta import delta_jars; delta_jars()'; \
+	@if command -v java >/dev/null; then $(BIN)/python -c 'from runners.delta import delta_jars; delta_jars()' && \
+	 $(BIN)/python -m runners.class_archive; \
 	 else echo 'no Java found: install Java 17 or later before make demo'; fi
 	@touch $(STAMP)
 

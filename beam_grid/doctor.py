@@ -37,6 +37,7 @@ def examine() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, False, "not installed: run make setup")
     yield _delta_jars()
+    yield _class_archive()
     import psutil
 
     memory = psutil.virtual_memory().total / 2**30
@@ -71,3 +72,11 @@ def _delta_jars() -> Finding:
     return Finding(
         "delta jars", there, str(jar_folder()) if there else "none yet: the first refine downloads them", needed=False
     )
+
+
+def _class_archive() -> Finding:
+    from runners.delta import class_archive
+
+    there = class_archive().exists()
+    said = str(class_archive()) if there else "none: python -m runners.class_archive makes Spark start faster"
+    return Finding("spark classes", there, said, needed=False)

@@ -33,7 +33,7 @@ BRONZE = ("bronze.rejected", "bronze.late", "bronze.conflicts")
 
 Progress = Callable[[str], None]
 
-_FEEDS_AT_ONCE = 3
+_CHAINS_AT_ONCE = 3
 
 _BRIEF_BYTES = 256 << 20
 """Below this much input, counted once a table, a run is over before a thorough JVM compiler would have paid."""
@@ -194,7 +194,7 @@ def _apply(work: _Work) -> tuple[Content, list[str], list[Any]]:
             bronze.prepare(table)
         if any(_needs_spark(step) for step in due):
             spark = _spark(work.master, sum(step.batch.bytes("rows", "tiles") for step in due), say)
-            _run_feeds(spark, due, scratch, say)
+            _run_all(spark, due, scratch, say)
             own = [step.table for step in due if step.table.name not in BRONZE]
             optimized = maintain.optimize(spark, own, say)
         content = _content(work.steps, work.known)
@@ -207,24 +207,35 @@ def _apply(work: _Work) -> tuple[Content, list[str], list[Any]]:
     return content, made, optimized
 
 
-def _run_feeds(spark: SparkSession, due: list[_Step], scratch: Path, say: Progress) -> None:
-    """The steps of each feed in their order, feeds side by side: most of a small step is Spark's driver, not its cores.
+def _run_all(spark: SparkSession, due: list[_Step], scratch: Path, say: Progress) -> None:
+    """The steps in chains side by side: most of a small step is Spark's driver, not its cores.
 
-    Each feed has a session of its own, because a transaction's id is a session's setting, and views have names.
+    Each chain has a session of its own, because a transaction's id is a session's setting, and views have names.
     """
-    feeds: dict[str, list[_Step]] = {}
+    chains: dict[tuple[str, ...], list[_Step]] = {}
     for step in due:
-        feeds.setdefault(step.batch.contract.name, []).append(step)
+        chains.setdefault(_chain(step), []).append(step)
 
     def run(steps: list[_Step]) -> None:
-        session = spark.newSession() if len(feeds) > 1 else spark
+        session = spark.newSession() if len(chains) > 1 else spark
         for step in steps:
             _run(session, step, scratch / step.batch.contract.name / step.table.name, say)
 
-    with ThreadPoolExecutor(_FEEDS_AT_ONCE if len(feeds) > 1 else 1) as pool:
-        failed = [cause for cause in (f.exception() for f in [pool.submit(run, s) for s in feeds.values()]) if cause]
+    with ThreadPoolExecutor(_CHAINS_AT_ONCE if len(chains) > 1 else 1) as pool:
+        failed = [cause for cause in (f.exception() for f in [pool.submit(run, s) for s in chains.values()]) if cause]
     if failed:
         raise failed[0]
+
+
+def _chain(step: _Step) -> tuple[str, ...]:
+    """What the step must wait for shares its chain: of much data the whole feed, which fills the cores by itself; of
+    little its silver tables in their order, each window, the bronze tables."""
+    feed = step.batch.contract.name
+    if step.batch.bytes("rows", "tiles") > _BRIEF_BYTES:
+        return (feed,)
+    if step.window is not None:
+        return (feed, step.table.name)
+    return (feed, "bronze" if step.table.name in BRONZE else "silver")
 
 
 def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list[_Step]:

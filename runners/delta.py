@@ -15,7 +15,7 @@ Nor that a cluster without a free core says so: Spark waits for one.
 
 What Spark finds on its class path already is not taken from Delta's dependencies a second time:
 
-    delta-spark ─► 33 jars, 87 MB ─► less what pyspark brings ─► spark.jars
+    delta-spark ─► 33 jars, 87 MB ─► less what pyspark brings ─► the driver's class path, and spark.jars on a cluster
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +53,11 @@ class SparkUnavailable(RuntimeError):
     """Spark cannot be started here; the message says what is missing and what to do."""
 
 
-def session(master: str | None = None, *, brief: bool = False) -> SparkSession:
+def session(master: str | None = None, *, brief: bool = False, java: Sequence[str] = ()) -> SparkSession:
     """The session of this process, started if need be; `master` defaults to every core of this machine.
 
     `brief` says that little is to be done: the JVM then compiles quickly rather than well, which on two cores halves
-    the time of a first small run and would slow a long one.
+    the time of a first small run and would slow a long one. `java` are more options for the JVM.
 
     Raises SparkUnavailable when Java is missing or too old, the jars cannot be had, or the JVM does not come up.
     """
@@ -71,7 +72,7 @@ def session(master: str | None = None, *, brief: bool = False) -> SparkSession:
     jars = delta_jars()
     scratch = Path(tempfile.mkdtemp(prefix="beam-grid-delta-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    _running["session"] = _start(master, jars, scratch, brief)
+    _running["session"] = _start(master, jars, scratch, brief, java)
     _running["master"] = master
     return _running["session"]
 
@@ -115,6 +116,11 @@ def jar_folder() -> Path:
     """Where Delta's jars are kept: below BEAM_GRID_CACHE, else XDG_CACHE_HOME/beam-grid, else ~/.cache/beam-grid."""
     cache = os.environ.get("BEAM_GRID_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "beam-grid"
     return Path(cache).expanduser() / "-".join(DELTA[1:])
+
+
+def class_archive() -> Path:
+    """Where runners.class_archive puts, and a session looks for, what the JVM would else read out of the jars."""
+    return Path(sys.prefix) / "share" / "beam-grid" / "spark-classes.jsa"
 
 
 def delta_jars() -> list[Path]:
@@ -189,7 +195,7 @@ def _spark_home() -> Path:
     return Path(pyspark.__file__).parent
 
 
-def _start(master: str, jars: list[Path], scratch: Path, brief: bool) -> SparkSession:
+def _start(master: str, jars: list[Path], scratch: Path, brief: bool, java: Sequence[str]) -> SparkSession:
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
@@ -201,7 +207,7 @@ def _start(master: str, jars: list[Path], scratch: Path, brief: bool) -> SparkSe
         SparkConf(loadDefaults=False)
         .setMaster(master)
         .setAppName("beam-grid refine")
-        .setAll(_settings(master, jars, scratch, logging, brief))
+        .setAll(_settings(master, jars, scratch, logging, brief, java))
     )
     # A SPARK_HOME of the user's, Beam's Spark 3 for one, must not start in place of the Spark that came with pyspark.
     named = {name: os.environ.get(name) for name in ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_PYTHON")}
@@ -227,7 +233,9 @@ def _start(master: str, jars: list[Path], scratch: Path, brief: bool) -> SparkSe
                 os.environ[name] = value
 
 
-def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief: bool) -> list[tuple[str, str]]:
+def _settings(
+    master: str, jars: list[Path], scratch: Path, logging: Path, brief: bool, more: Sequence[str]
+) -> list[tuple[str, str]]:
     local = master.startswith("local")
     cores = os.cpu_count() or 1
     named = re.fullmatch(r"local\[(\d+)(,.*)?\]", master)
@@ -235,10 +243,12 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
     java = [f"-Dlog4j2.configurationFile={logging.as_uri()}", _UTC, f"-Dderby.system.home={scratch}"]
     # the quick compiler alone gets 48 MB for its code, which the statements of some thirty tables outgrow
     quick = ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseParallelGC"] if brief else []
-    java += quick
+    java += [*quick, *more]
+    if not more and class_archive().exists():
+        java.append(f'"-XX:SharedArchiveFile={class_archive()}"')
     checkout = str(Path(__file__).resolve().parents[1])
     chosen = {
-        "spark.jars": ",".join(map(str, jars)),
+        "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.session.timeZone": "UTC",
@@ -267,6 +277,7 @@ def _settings(master: str, jars: list[Path], scratch: Path, logging: Path, brief
             "spark.local.dir": os.environ.get("SPARK_LOCAL_DIRS", str(scratch)),
         }
     else:
+        chosen["spark.jars"] = ",".join(map(str, jars))
         chosen["spark.executor.extraJavaOptions"] = " ".join([_UTC, *quick])
         if memory := os.environ.get("BEAM_GRID_SPARK_MEMORY"):
             chosen["spark.driver.memory"] = memory
