@@ -25,9 +25,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_grid.errors import GridError
+from beam_grid.errors import GridError, RunFailed
+from beam_grid.lakehouse import tables
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.sequence import sequence_sql
+from beam_grid.lakehouse.tables import Table, transaction
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.refine import refine, versions
@@ -537,10 +539,12 @@ def test_history_can_be_asked_as_of_both_times(tmp_path: Path) -> None:
 
 @pytest.mark.spark
 @pytest.mark.timeout(1800)
-def test_cut_off_between_the_tables_of_a_commit_and_with_a_table_lost(tmp_path: Path) -> None:
+def test_cut_off_between_the_tables_of_a_commit_and_with_a_table_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw = random.Random(7)
     landing = Landing(Lake.open(tmp_path / "lake"), bills())
-    slices = cut([bill_history(draw, n) for n in range(20)], draw, 3)
+    slices = cut([bill_history(draw, n) for n in range(20)], draw, 4)
     for step, rows in zip(["after-silver.bills_transactions_deleted", "after-silver.bills_transactions"], slices, strict=False):  # fmt: skip
         landing.land(rows)
         done = _refine_killed_at(landing.lake, f"refine:{step}")
@@ -550,11 +554,26 @@ def test_cut_off_between_the_tables_of_a_commit_and_with_a_table_lost(tmp_path: 
     refine(landing.lake)
     check(landing)
     check_past(landing, draw)
-    tables = everything([landing])
+    landing.land([*slices[3], change("new", 2, 1, 5)])
+    with monkeypatch.context() as broken, pytest.raises(RunFailed, match="cut off"):
+        broken.setattr(tables, "transaction", cut_off_before_the_merge)
+        refine(landing.lake)
+    assert landing.table("_deleted"), "nothing was deleted"
+    current = Table(landing.lake, "silver.bills_transactions")
+    assert current.state().applied(current.application("bills_transactions", "inserts")) == 4, "nothing was appended"
+    refine(landing.lake)
+    check(landing)
+    before = everything([landing])
     for lost in ("bills_transactions", "bills_transactions_deleted", "bills_history"):
         shutil.rmtree(landing.lake.path / "tables" / "silver" / lost)
         refine(landing.lake)
-        assert everything([landing]) == tables
+        assert everything([landing]) == before
+
+
+def cut_off_before_the_merge(spark: Any, application: str, commit: int) -> Any:
+    if application.endswith("/silver.bills_transactions"):
+        raise RuntimeError("cut off between append and MERGE")
+    return transaction(spark, application, commit)
 
 
 def _refine_killed_at(lake: Lake, point: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ from unittest.mock import Mock
 import pytest
 
 from beam_grid.errors import RunFailed
-from beam_grid.lakehouse import scd2
+from beam_grid.lakehouse import scd2, tables
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Batch, Table
 from beam_grid.land import Options, land
@@ -376,7 +376,7 @@ def test_refine_brings_masters_up_once_and_makes_them_again(tmp_path: Path, monk
     assert refine(world.lake).feeds == {"assets": 1}
     world.land("delta_1.csv", rows("B", 5, "k3", "k4"))
     with monkeypatch.context() as cut, pytest.raises(RunFailed, match="cut off"):
-        cut.setattr(scd2, "transaction", Mock(side_effect=RuntimeError("cut off between append and MERGE")))
+        cut.setattr(tables, "transaction", Mock(side_effect=RuntimeError("cut off between append and MERGE")))
         refine(world.lake)
     assert len(world.rows("assets")) == 22, "nothing was appended before the cut"
     refine(world.lake)
