@@ -373,7 +373,7 @@ def _first(records: Records, count: int) -> Records:
 
 def _known(part: dict[str, Any], offset: int, line: int, segments: list[Any], done: bool) -> dict[str, Any]:
     kept: dict[str, Any] = {
-        key: part[key] for key in ("path", "name", "size", "mtime", "digest", "role") if key in part
+        key: part[key] for key in ("path", "name", "source", "size", "mtime", "digest", "role") if key in part
     }
     return {**kept, "offset": offset, "line": line, "segments": segments, "done": done}
 

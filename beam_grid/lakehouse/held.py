@@ -59,8 +59,8 @@ class Snapshots:
                 else:
                     moved.add(number)
                 done[number] = end["done"]
-                part = {"__commit": commit["commit"], "__files": files, "__name": end["name"], "__snapshot": number}
-                parts.append(part)
+                name = end.get("source", end["name"])
+                parts.append({"__commit": commit["commit"], "__files": files, "__name": name, "__snapshot": number})
                 if number in last:
                     last.pop(number)["__to"] = commit["commit"]
                 if end["done"]:
@@ -68,7 +68,7 @@ class Snapshots:
                         "__snapshot": number,
                         "__from": commit["commit"],
                         "__to": None,
-                        "__name": end["name"],
+                        "__name": name,
                     }
                     spans.append(last[number])
         complete = {number for number, is_done in done.items() if is_done}

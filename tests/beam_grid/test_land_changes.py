@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.held import Snapshots
+from beam_grid.lakehouse.tables import Batch
 from beam_grid.land import Landed, Options, land
 from beam_grid.landing import Lake
 from data_sources.contract import Contract, parse_contract
@@ -100,6 +104,22 @@ def test_a_snapshot_says_which_keys_and_rows_it_held_also_where_all_were_copies(
     ends = {e["name"]: (e["role"], e["done"]) for c in log.commits() for p in c["partitions"] for e in p["ends"]}
     assert ends == {"full_1.csv": ("snapshot", True), "delta_1.csv": ("delta", True), "full_2.csv": ("snapshot", True)}
     assert [(h["_source"], h["id"]) for h in written(tmp_path / "lake", feed, "changes")] == [("delta_1.csv", "a")]
+
+
+def test_a_snapshot_in_a_table_of_a_database_is_known_by_the_name_its_records_have(tmp_path: Path) -> None:
+    raw = {**MASTERS, "format": "sqlite", "sqlite": {"table": "assets"}}
+    feed = parse_contract({**raw, "lake": {**MASTERS["lake"], "snapshot_files": ["full_*.db"]}}, "tests")
+    source = tmp_path / "in"
+    source.mkdir()
+    with closing(sqlite3.connect(source / "full_1.db")) as database, database:
+        database.execute("CREATE TABLE assets (id, day, status)")
+        database.execute("INSERT INTO assets VALUES ('a', '2025-01-01', 'A')")
+    assert run(tmp_path / "lake", feed, source).fates["landed"] == 1
+    log = Lake.open(tmp_path / "lake").feed("assets")
+    (part,) = Snapshots.of(Batch(log, feed, list(log.commits()), 0)).parts
+    assert (
+        {h["_source"] for h in written(tmp_path / "lake", feed, "snapshot")} == {part["__name"]} == {"full_1.db:assets"}
+    )
 
 
 def test_a_snapshot_of_changes_says_where_in_the_log_each_record_stood(tmp_path: Path) -> None:
