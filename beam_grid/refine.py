@@ -1,4 +1,4 @@
-"""`refine`: bring every table up to the last commit, each in one Delta transaction, then publish the set of versions.
+"""`refine`: bring every table up to the last commit, each in a Delta transaction or two, then publish the set of versions.
 
 Guarantees: a commit counts exactly once in a table, wherever an earlier run was cut off; with nothing new, no Spark
 starts; readers see all tables of a set or none of it; tables somebody deleted are made again from commit 0.
