@@ -29,7 +29,18 @@ from beam_grid.lakehouse.sequence import (
     truncates,
     within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, State, Table, append, arranged, literal, put, quoted, transaction
+from beam_grid.lakehouse.tables import (
+    Batch,
+    State,
+    Table,
+    append,
+    arranged,
+    literal,
+    put,
+    quoted,
+    sent_if_few,
+    transaction,
+)
 from data_sources.cdc import DELETE, TRUNCATE
 
 if TYPE_CHECKING:
@@ -81,7 +92,7 @@ def _empty(spark: SparkSession, table: Table, batch: Batch, truncate: str) -> No
 
 def _not_buried(spark: SparkSession, rows: DataFrame, table: Table, contract: Contract, bounds: Bounds) -> DataFrame:
     """The rows, of keys the table does not show, less those a tombstone stands after."""
-    rows.createOrReplaceTempView("cdc_unknown")
+    sent_if_few(rows).createOrReplaceTempView("cdc_unknown")
     buried = Table(table.lake, f"{table.name}_deleted").sql
     dead = spark.sql(
         f"SELECT d.* FROM {buried} d LEFT SEMI JOIN cdc_unknown s ON {same_key(contract, 'd', 's')} "

@@ -50,11 +50,12 @@ class SparkCluster:
         self._daemons.clear()
 
     def status(self) -> dict[str, Any] | None:
-        """The master's JSON page: workers, activeapps, completedapps; None while it does not answer."""
+        """The master's JSON page: workers, activeapps, completedapps; None while it does not answer, or with another page,
+        as it does for a moment at its start."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._page}/json/", timeout=5) as answer:
                 return dict(json.load(answer))
-        except OSError:
+        except (OSError, json.JSONDecodeError):
             return None
 
     def executors(self, application: str) -> list[str]:
