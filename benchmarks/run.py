@@ -120,6 +120,7 @@ def main() -> None:
 
 def rest(folder: Path, source: str) -> dict[str, float | str]:
     """Fixed costs, slices, a query over 5 M rows, other feeds and undeclared fields, as whole processes."""
+    from benchmarks.commit import commit
     from benchmarks.feeds import feeds
     from benchmarks.slices import slices
 
@@ -140,6 +141,8 @@ def rest(folder: Path, source: str) -> dict[str, float | str]:
         "AND timestamp >= '2025-06-20T00:00:00Z' AND timestamp < '2025-06-21T00:00:00Z'"
     )
     timed("query a meter's day of 5 M rows", ["-m", "beam_grid", "query", sql, "--lake", five, "--format", "csv"])
+    found["refine one reading into ten feeds"] = commit(folder, 3).wall_s
+    print(f"{'refine one reading into ten feeds':<58}{found['refine one reading into ten feeds']:>8.2f} s")
     for order in ("time", "meter"):
         ratio = slices(folder, source, order)
         print(f"{'50 slices, ' + order + '-ordered: last ten / first ten':<58}{ratio:>8.2f} x")

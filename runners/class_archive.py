@@ -1,8 +1,8 @@
-"""The JVM's archive of the classes that Spark and Delta load: with it a session starts in a third of the time.
+"""The JVM's archive of the classes that Spark and Delta load: with it a session starts in half the time.
 
     python -m runners.class_archive      once an installation, by `make setup`: half a minute, 200 MB
 
-A run of `refine` loads some twenty thousand classes out of 250 jars, and unpacking and verifying them is most of what a
+A run of `refine` loads some twenty thousand classes out of 250 jars, and unpacking and verifying them is much of what a
 short run does. Java's class data sharing (JEP 350) keeps them as the JVM has them in memory. The archive lies in the
 Python environment, beside the jars it was made of; a JVM whose version or class path is another ignores it.
 """
