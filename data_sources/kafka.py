@@ -22,6 +22,9 @@ BATCH = 20_000
 """Messages a block holds."""
 
 TIMEOUT_S = 15.0
+_PAUSE_S = 0.2
+"""How long to wait at a time: what an aborted transaction leaves at a partition's end never comes, and its end does."""
+
 PREFIX = "BEAM_GRID_KAFKA_"
 
 
@@ -174,11 +177,12 @@ def read_partition(part: dict[str, Any], config_file: str | None, now_micros: in
     consumer = _consumer(part["bootstrap"], config_file)
     try:
         consumer.assign([TopicPartition(part["topic"], part["partition"], part["start"])])
-        idle = 0.0
+        idle, after = 0.0, part["start"]
         ended = False
         while not ended:
-            batch = consumer.consume(BATCH, timeout=1.0)
-            idle = 0.0 if batch else idle + 1.0
+            # consume waits for as many as it is asked for, so asking beyond the end would wait the whole time
+            batch = consumer.consume(min(BATCH, part["end"] - after), timeout=_PAUSE_S)
+            idle = 0.0 if batch else idle + _PAUSE_S
             if idle > TIMEOUT_S:
                 raise SourceError(
                     f"kafka {part['topic']}/{part['partition']}: no answer for {TIMEOUT_S:.0f} s; run again"
@@ -196,6 +200,7 @@ def read_partition(part: dict[str, Any], config_file: str | None, now_micros: in
                 if message.offset() >= part["end"]:
                     ended = True
                     break
+                after = message.offset() + 1
                 values.append(message.value())
                 offsets.append(message.offset())
                 kind, millis = message.timestamp()

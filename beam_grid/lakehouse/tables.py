@@ -262,8 +262,7 @@ def put(
     cut off between the two leaves rows which no version set shows, and which the next finds in the table.
     """
     application = table.application(batch.contract.name)
-    names = [name for name in found.columns if name not in ("__gone", "__is_new")]
-    columns = [quoted(name) for name in names]
+    columns = [quoted(name) for name in found.columns if name not in ("__gone", "__is_new")]
     new, others = found.where("__is_new").select(*columns), found.where("NOT __is_new")
     if not new.isEmpty():
         append(arranged(new, order, batch.bytes("rows")), table, f"{application}/inserts", batch.target)

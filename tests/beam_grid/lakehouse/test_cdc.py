@@ -262,22 +262,31 @@ def same(seen: Iterable[Row], wanted: Iterable[Row]) -> None:
     assert have == want
 
 
-def check_past(landing: Landing, draw: random.Random, asked: int = 6) -> int:
-    """Ask each key's history at random times, edges above all; returns how many answers were rows."""
+def check_past(landing: Landing, draw: random.Random) -> int:
+    """Ask each key's history at random times; returns how many answers were rows."""
+    changes = by_key(landing)
+    times = {key: [instant(row, landing.contract) for _, row in of_key] for key, of_key in changes.items()}
+    return ask_past(landing, draw, times, lambda key, valid, known: as_of(landing, changes[key], valid, known))
+
+
+def ask_past(
+    landing: Landing, draw: random.Random, times: dict[tuple[Any, ...], list[datetime]],
+    wanted: Callable[[tuple[Any, ...], datetime, datetime], Row | None], asked: int = 6,
+) -> int:  # fmt: skip
+    """Ask each key's history as of both times, edges above all; returns how many answers were rows."""
     histories, names, answers = defaultdict(list), landing.contract.schema.names, 0
     for row in landing.table("_history"):
         histories[tuple(row[k] for k in landing.contract.lake.key)].append(row)
-    for key, changes in by_key(landing).items():
-        times = [instant(row, landing.contract) for _, row in changes]
-        for _ in range(asked):
-            valid = draw.choice(times) + timedelta(microseconds=draw.choice([-1, 0, 0, 1]))
+    for key, instants in times.items():
+        for _ in range(asked if instants else 0):
+            valid = draw.choice(instants) + timedelta(microseconds=draw.choice([-1, 0, 0, 1]))
             known = draw.choice(landing.clocks) + timedelta(microseconds=draw.choice([-1, 0, 0, 1]))
             found = [
                 {n: row[n] for n in names} for row in histories[key]
                 if row["valid_from"] <= valid < row["valid_to"] and row["known_from"] <= known < row["known_to"]
             ]  # fmt: skip
-            wanted = as_of(landing, changes, valid, known)
-            assert found == ([] if wanted is None else [wanted]), (key, valid, known)
+            expected = wanted(key, valid, known)
+            assert found == ([] if expected is None else [expected]), (key, valid, known)
             answers += len(found)
     return answers
 
