@@ -10,18 +10,21 @@ without one is not clustered. delta-rs reads the same log but does not tell the 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from beam_grid.errors import GridError
 
 
 @dataclass(frozen=True)
 class LiveFile:
-    """One data file: `rows` as written and how many of them are `deleted` since, both None where nobody counted."""
+    """One data file: `rows` as written and how many of them are `deleted` since, by `vector`; None where nobody
+    counted."""
 
     path: str
     bytes: int
@@ -31,6 +34,27 @@ class LiveFile:
     least: dict[str, Any] = field(default_factory=dict)
     greatest: dict[str, Any] = field(default_factory=dict)
     nulls: dict[str, int] = field(default_factory=dict)
+    vector: dict[str, Any] | None = None
+    action: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The log's own words, for who takes the file out or gives it another vector."""
+
+    @classmethod
+    def of(cls, add: dict[str, Any]) -> LiveFile:
+        """The file of an add action."""
+        stats = json.loads(add.get("stats") or "{}")
+        vector = add.get("deletionVector")
+        return cls(
+            unquote(add["path"]),
+            add["size"],
+            dict(add.get("tags") or {}).get("ZCUBE_ID"),
+            stats.get("numRecords"),
+            (vector or {}).get("cardinality") or 0,
+            stats.get("minValues") or {},
+            stats.get("maxValues") or {},
+            stats.get("nullCount") or {},
+            vector,
+            add,
+        )
 
     @property
     def live_bytes(self) -> int:
@@ -55,38 +79,97 @@ class LiveFile:
 
 @dataclass(frozen=True)
 class Live:
-    """A table at its newest version; `log_files` counts the commits behind its newest checkpoint."""
+    """A table at one version; `log_files` counts the commits behind the newest checkpoint before it."""
 
     version: int
     files: list[LiveFile]
     cluster_by: list[str]
     log_files: int
+    id: str = ""
+    schema: str = ""
+    """The columns as the log has them: JSON of Delta's struct type."""
+    properties: dict[str, str] = field(default_factory=dict)
+    transactions: dict[str, int] = field(default_factory=dict)
+    """By transaction id the last version that it brought."""
+    features: frozenset[str] = frozenset()
+    """What a reader or writer of the table must know, beyond Delta's first version."""
 
     @property
     def bytes(self) -> int:
         return sum(one.bytes for one in self.files)
 
 
-def live(table: Path) -> Live:
-    """Read the log. Raises GridError for one that lacks a commit or has a checkpoint of a form not known here."""
+def newest_version(table: Path) -> int | None:
+    """The newest version in the log; None where there is no table."""
     log = table / "_delta_log"
-    start, adds = -1, {}
-    clustering: list[str] = []
-    if (last := log / "_last_checkpoint").exists():
-        start = int(json.loads(last.read_text(encoding="utf-8"))["version"])
+    names = [entry.name for entry in os.scandir(log)] if log.is_dir() else []
+    numbers = [
+        int(name[:20]) for name in names if name[:20].isdigit() and (name[20:] == ".json" or ".checkpoint" in name)
+    ]
+    return max(numbers, default=None)
+
+
+def live(table: Path, version: int | None = None) -> Live:
+    """Read the log up to a version, the newest if none is given. Raises GridError for one that lacks a commit or has
+    a checkpoint of a form not known here."""
+    log = table / "_delta_log"
+    seen = _Replay()
+    start = _checkpoint_before(log, version)
+    if start >= 0:
         for action in _checkpoint(log, start):
-            adds.update(_added(action))
-            clustering = _clustering(action, clustering)
-    versions = sorted(int(p.stem) for p in log.glob("[0-9]*.json") if p.stem.isdigit() and int(p.stem) > start)
-    if versions != list(range(start + 1, start + 1 + len(versions))):
+            seen.add(action)
+    numbers = sorted(int(p.stem) for p in log.glob("[0-9]*.json") if p.stem.isdigit() and int(p.stem) > start)
+    if version is not None:
+        numbers = [number for number in numbers if number <= version]
+    last = start + len(numbers)
+    if numbers != list(range(start + 1, last + 1)) or (version is not None and last != version):
         raise GridError(f"{table}: its log lacks a commit after {start}; move the table away and run refine")
-    for version in versions:
-        for action in commit(table, version):
-            if gone := action.get("remove"):
-                adds.pop(_identity(gone), None)
-            adds.update(_added(action))
-            clustering = _clustering(action, clustering)
-    return Live(start + len(versions), list(adds.values()), clustering, len(versions))
+    for number in numbers:
+        for action in commit(table, number):
+            seen.add(action)
+    return Live(
+        last, list(seen.files.values()), seen.cluster_by, len(numbers), seen.id, seen.schema, seen.properties,
+        seen.transactions, frozenset(seen.features),
+    )  # fmt: skip
+
+
+class _Replay:
+    """What the actions of a log come to, one after the other."""
+
+    def __init__(self) -> None:
+        self.files: dict[tuple[str, str], LiveFile] = {}
+        self.transactions: dict[str, int] = {}
+        self.properties: dict[str, str] = {}
+        self.features: set[str] = set()
+        self.cluster_by: list[str] = []
+        self.id = self.schema = ""
+
+    def add(self, action: dict[str, Any]) -> None:
+        if (gone := action.get("remove")) is not None:
+            self.files.pop(_identity(gone), None)
+        elif (add := action.get("add")) is not None:
+            self.files[_identity(add)] = LiveFile.of(add)
+        elif (txn := action.get("txn")) is not None:
+            self.transactions[txn["appId"]] = txn["version"]
+        elif (said := action.get("metaData")) is not None:
+            self.id, self.schema = said["id"], said["schemaString"]
+            self.properties = dict(said.get("configuration") or {})
+        elif (protocol := action.get("protocol")) is not None:
+            self.features = set(protocol.get("writerFeatures") or ()) | set(protocol.get("readerFeatures") or ())
+            if protocol["minWriterVersion"] < 7:
+                self.features = _features_of(protocol["minWriterVersion"])
+        elif (domain := action.get("domainMetadata")) is not None and domain.get("domain") == "delta.clustering":
+            named = json.loads(domain["configuration"])["clusteringColumns"]
+            self.cluster_by = [] if domain.get("removed") else [".".join(path) for path in named]
+
+
+def _features_of(writer_version: int) -> set[str]:
+    """What the numbered versions of writers stood for, before features had names."""
+    by_version = {
+        2: ("appendOnly", "invariants"), 3: ("checkConstraints",), 4: ("changeDataFeed", "generatedColumns"),
+        5: ("columnMapping",), 6: ("identityColumns",),
+    }  # fmt: skip
+    return {name for version, names in by_version.items() if version <= writer_version for name in names}
 
 
 def commit(table: Path, version: int) -> Iterator[dict[str, Any]]:
@@ -95,12 +178,24 @@ def commit(table: Path, version: int) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
+def _checkpoint_before(log: Path, version: int | None) -> int:
+    """The newest checkpoint that is not after `version`; -1 for none."""
+    if version is None:
+        last = log / "_last_checkpoint"
+        return int(json.loads(last.read_text(encoding="utf-8"))["version"]) if last.exists() else -1
+    numbers = {int(p.name[:20]) for p in log.glob("*.checkpoint*.parquet") if p.name[:20].isdigit()}
+    return max((number for number in numbers if number <= version), default=-1)
+
+
 def _checkpoint(log: Path, version: int) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     wanted = {
-        "add": ("path", "size", "tags", "stats", "deletionVector"),
-        "domainMetadata": ("domain", "configuration"),
+        "add": ("path", "size", "modificationTime", "tags", "stats", "deletionVector"),
+        "domainMetadata": ("domain", "configuration", "removed"),
+        "txn": ("appId", "version"),
+        "metaData": ("id", "schemaString", "configuration"),
+        "protocol": ("minWriterVersion", "writerFeatures", "readerFeatures"),
         "sidecar": ("path",),
     }
     columns = [f"{action}.{name}" for action, names in wanted.items() for name in names]
@@ -113,6 +208,10 @@ def _checkpoint(log: Path, version: int) -> Iterator[dict[str, Any]]:
                         f"{part}: a checkpoint with files beside it is not read here; "
                         "set the table's delta.checkpointPolicy to classic"
                     )
+                for name in ("add", "metaData"):
+                    for inner in ("tags", "configuration"):
+                        if action.get(name) and isinstance(action[name].get(inner), list):
+                            action[name][inner] = dict(action[name][inner])
                 yield action
     if not parts:
         raise GridError(f"{log}: its checkpoint {version} is missing; move the table away and run refine")
@@ -121,30 +220,3 @@ def _checkpoint(log: Path, version: int) -> Iterator[dict[str, Any]]:
 def _identity(action: dict[str, Any]) -> tuple[str, str]:
     vector = action.get("deletionVector") or {}
     return action["path"], f"{vector.get('storageType')}{vector.get('pathOrInlineDv')}@{vector.get('offset')}"
-
-
-def _added(action: dict[str, Any]) -> dict[tuple[str, str], LiveFile]:
-    add = action.get("add")
-    if not add:
-        return {}
-    stats = json.loads(add.get("stats") or "{}")
-    tags = dict(add.get("tags") or {})
-    told = LiveFile(
-        add["path"],
-        add["size"],
-        tags.get("ZCUBE_ID"),
-        stats.get("numRecords"),
-        (add.get("deletionVector") or {}).get("cardinality") or 0,
-        stats.get("minValues") or {},
-        stats.get("maxValues") or {},
-        stats.get("nullCount") or {},
-    )
-    return {_identity(add): told}
-
-
-def _clustering(action: dict[str, Any], before: list[str]) -> list[str]:
-    """The cluster columns after the action; none where a replacement of the table's columns took them away."""
-    said = action.get("domainMetadata")
-    if not said or said.get("domain") != "delta.clustering":
-        return before
-    return [".".join(path) for path in json.loads(said["configuration"])["clusteringColumns"]]

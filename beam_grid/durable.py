@@ -1,0 +1,95 @@
+"""Files that are there whole or not at all, synced, whatever happens to the process.
+
+    draft ── write, fsync ──► link to its name (fails if taken) ──► fsync the folder
+
+A file system without hard links gets a rename that replaces nothing (Linux's renameat2), and copies for links.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+_CANNOT_LINK = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES}
+"""What link() answers where the file system, or the place of the two files, is the reason."""
+
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+
+
+def create_once(path: Path, content: bytes) -> None:
+    """Create `path` whole or not at all; FileExistsError if it is there already."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        write_synced(draft, content)
+        _give_name(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Replace `path` whole or not at all."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        write_synced(draft, content)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def place(source: Path, target: Path) -> bool:
+    """Have the unchanging file `source` at `target` too: linked (True), or copied where links cannot be.
+
+    A target that is there already is one that a run which was cut off placed: only whole files get that name.
+    """
+    try:
+        os.link(source, target)
+        return True
+    except FileExistsError:
+        return True
+    except OSError as cause:
+        if cause.errno not in _CANNOT_LINK:
+            raise
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with source.open("rb") as read, draft.open("xb") as write:
+            shutil.copyfileobj(read, write, 1 << 20)
+            write.flush()
+            os.fsync(write.fileno())
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return False
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _give_name(draft: Path, path: Path) -> None:
+    try:
+        os.link(draft, path)
+        return
+    except OSError as cause:
+        if cause.errno not in _CANNOT_LINK:
+            raise
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(path))

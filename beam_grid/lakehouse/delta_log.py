@@ -1,0 +1,258 @@
+"""Commits to a Delta table without Spark, by Delta's published protocol: a new version is one file, put if absent.
+
+    read ─► Live (version 12) ─► actions ─► 13.json is there already? ─► what is in it? ─► 14.json
+                                                                   its columns or ours changed: Conflict, read again
+                                                                   our own transaction: done before
+                                                                   other files added, OPTIMIZE: commutes, go on
+
+Guarantees: a version is whole or not there; a transaction id brings a version once; a table with a feature other than
+those we set is refused; timestamps are INT64 microseconds. Files come before the entry that names them, synced.
+Not guaranteed: that a file of a run that was cut off goes; no version lists it, VACUUM takes it.
+Why by ourselves: docs/decisions/0006-publish-without-spark.md.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from beam_grid import durable
+from beam_grid.errors import GridError
+from beam_grid.lakehouse.live import Live, LiveFile, commit, live, newest_version
+from beam_grid.lakehouse.vectors import Vector
+
+Action = dict[str, Any]
+
+CLUSTERED = ("deletionVectors", "domainMetadata", "invariants", "changeDataFeed", "appendOnly", "clustering")
+"""Writer features of a table that is clustered; a plain one has none that are named."""
+
+_KNOWN = frozenset(CLUSTERED)
+_ENGINE = "beam-grid"
+
+
+class Conflict(Exception):
+    """Another writer's commit came first and changed what this one was computed from: read again."""
+
+
+def delta_type(kind: pa.DataType) -> Any:
+    """Delta's name of an Arrow type, of those a contract can have."""
+    if pa.types.is_decimal(kind):
+        return f"decimal({kind.precision},{kind.scale})"
+    if pa.types.is_timestamp(kind):
+        return "timestamp"
+    if pa.types.is_struct(kind):
+        return struct_type(pa.schema(list(kind)))
+    return {
+        pa.string(): "string", pa.int32(): "integer", pa.int64(): "long", pa.float64(): "double", pa.bool_(): "boolean",
+        pa.date32(): "date", pa.binary(): "binary",
+    }[kind]  # fmt: skip
+
+
+def struct_type(schema: pa.Schema) -> dict[str, Any]:
+    """A table's columns as the log has them; all may be null."""
+    fields = [{"name": f.name, "type": delta_type(f.type), "nullable": True, "metadata": {}} for f in schema]
+    return {"type": "struct", "fields": fields}
+
+
+def create(
+    table: Path, schema: pa.Schema, *, name: str, cluster_by: Sequence[str] = (), properties: Mapping[str, str] | None = None
+) -> None:  # fmt: skip
+    """Make an empty table where there is none; with cluster columns a liquid-clustered one, as Spark would make it."""
+    if newest_version(table) is not None:
+        return
+    (table / "_delta_log").mkdir(parents=True, exist_ok=True)
+    protocol: Action = {"minReaderVersion": 1, "minWriterVersion": 2}
+    domain: list[Action] = []
+    if cluster_by:
+        protocol = {
+            "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["deletionVectors"],
+            "writerFeatures": list(CLUSTERED),
+        }  # fmt: skip
+        said = {"clusteringColumns": [[column] for column in cluster_by], "domainName": "delta.clustering"}
+        domain = [
+            {"domainMetadata": {"domain": "delta.clustering", "configuration": json.dumps(said), "removed": False}}
+        ]
+    actions = [
+        _info("CREATE TABLE", {"clusterBy": json.dumps(list(cluster_by))}, blind=True),
+        {"protocol": protocol},
+        _metadata(str(uuid.uuid4()), schema, dict(properties or {}), name),
+        *domain,
+    ]
+    try:
+        durable.create_once(_entry(table, 0), _lines(actions))
+    except FileExistsError:  # another run made it
+        return
+
+
+def put(
+    table: Path, at: Live, actions: Iterable[Action], operation: str, application: tuple[str, int] | None = None
+) -> int:
+    """Commit the actions to the table, which was read as `at`; returns the version that holds them.
+
+    application: Delta's transaction id and version; where a commit that came between brought it, nothing is written.
+    Raises Conflict, and GridError for a table with a feature that is not known here.
+    """
+    check_features(table, at)
+    chosen = list(actions)
+    blind = not any("remove" in action or "metaData" in action for action in chosen)
+    body = [_info(operation, {}, blind=blind, read=at.version)]
+    if application is not None:
+        body.append({"txn": {"appId": application[0], "version": application[1], "lastUpdated": _now()}})
+    content = _lines([*body, *chosen])
+    number = at.version + 1
+    while True:
+        try:
+            durable.create_once(_entry(table, number), content)
+            return number
+        except FileExistsError:
+            if _brings(table, number, application):
+                return number
+            _check_commutes(table, number, chosen)
+            number += 1
+
+
+def check_features(table: Path, at: Live) -> None:
+    """Raise GridError for a table that only a writer with other features may write to."""
+    foreign = sorted(at.features - _KNOWN)
+    foreign += [name for name in at.properties if name.startswith("delta.constraints.")]
+    if foreign:
+        raise GridError(
+            f"table {table.parent.name}.{table.name}: somebody set the feature {foreign[0]!r}, which Beam Grid does not; "
+            f"move {table} away and run refine, which makes the table anew from the commits"
+        )
+
+
+def added(
+    name: str, size: int, stats: str, *, vector: Vector | None = None, changes_rows: bool = True, modified: int | None = None
+) -> Action:  # fmt: skip
+    """An add action for a file in the table's folder. Names are ours: no character of them needs escaping."""
+    action: Action = {
+        "path": name, "partitionValues": {}, "size": size, "modificationTime": modified or _now(),
+        "dataChange": changes_rows, "stats": stats,
+    }  # fmt: skip
+    if vector is not None:
+        action["deletionVector"] = vector
+    return {"add": action}
+
+
+def removed(file: LiveFile, *, changes_rows: bool = True) -> Action:
+    """A remove action for a live file."""
+    action: Action = {
+        "path": file.action["path"], "deletionTimestamp": _now(), "dataChange": changes_rows, "extendedFileMetadata": True,
+        "partitionValues": {}, "size": file.bytes,
+    }  # fmt: skip
+    if file.vector is not None:
+        action["deletionVector"] = _plain(file.vector)
+    return {"remove": action}
+
+
+def revectored(file: LiveFile, vector: Vector) -> list[Action]:
+    """The actions that take more rows out of a live file: the same file, with another vector."""
+    stats = json.loads(file.action.get("stats") or "{}")
+    again = {
+        **{k: v for k, v in file.action.items() if v is not None and k in ("path", "size", "modificationTime", "tags")},
+        "partitionValues": {}, "dataChange": True, "deletionVector": vector,
+        "stats": json.dumps({**stats, "tightBounds": False}),
+    }  # fmt: skip
+    if again.get("tags"):
+        again["clusteringProvider"] = "liquid"
+    return [removed(file), {"add": again}]
+
+
+def with_columns(at: Live, schema: pa.Schema, name: str) -> list[Action]:
+    """The action that gives the table these columns; none where it has them."""
+    if json.loads(at.schema) == struct_type(schema):
+        return []
+    return [_metadata(at.id, schema, at.properties, name)]
+
+
+def statistics_columns(at: Live) -> list[str]:
+    """The columns that the table's files have statistics of: those it names, else the first 32."""
+    named = at.properties.get("delta.dataSkippingStatsColumns")
+    if named is None:
+        return [field["name"] for field in json.loads(at.schema)["fields"]][:32]
+    return [part.strip("`").replace("``", "`") for part in _split_names(named)]
+
+
+def checkpoint(table: Path, at: Live, every: int) -> None:
+    """Sum the log up where so many commits stand behind its last checkpoint."""
+    if at.log_files < every:
+        return
+    from deltalake import DeltaTable
+
+    DeltaTable(str(table)).create_checkpoint()
+
+
+def _split_names(listed: str) -> list[str]:
+    """Names between commas; a comma between backticks belongs to its name."""
+    names, current, quoted = [], "", False
+    for sign in listed:
+        quoted ^= sign == "`"
+        if sign == "," and not quoted:
+            names.append(current.strip())
+            current = ""
+        else:
+            current += sign
+    return [*names, current.strip()]
+
+
+def _brings(table: Path, version: int, application: tuple[str, int] | None) -> bool:
+    txns = [a["txn"] for a in commit(table, version) if "txn" in a]
+    return application is not None and any(
+        t["appId"] == application[0] and t["version"] >= application[1] for t in txns
+    )
+
+
+def _check_commutes(table: Path, version: int, ours: list[Action]) -> None:
+    """Raise Conflict unless what came between and our actions give the same table in either order."""
+    mine = {action["remove"]["path"] for action in ours if "remove" in action}
+    for action in commit(table, version):
+        if "metaData" in action or "protocol" in action or "domainMetadata" in action:
+            raise Conflict(f"{table}: version {version} changed the table's columns or features")
+        if "remove" in action and action["remove"]["path"] in mine:
+            raise Conflict(f"{table}: version {version} rewrote {action['remove']['path']}")
+
+
+def _plain(vector: Vector) -> Vector:
+    return {name: value for name, value in vector.items() if value is not None}
+
+
+def _metadata(id: str, schema: pa.Schema, properties: Mapping[str, str], name: str) -> Action:
+    return {
+        "metaData": {
+            "id": id, "name": name, "format": {"provider": "parquet", "options": {}},
+            "schemaString": json.dumps(struct_type(schema)), "partitionColumns": [], "configuration": dict(properties),
+            "createdTime": _now(),
+        }
+    }  # fmt: skip
+
+
+def _info(operation: str, parameters: Mapping[str, Any], *, blind: bool, read: int | None = None) -> Action:
+    told: Action = {
+        "timestamp": _now(), "operation": operation, "operationParameters": dict(parameters),
+        "isBlindAppend": blind, "engineInfo": _ENGINE,
+    }  # fmt: skip
+    return {"commitInfo": told if read is None else {**told, "readVersion": read}}
+
+
+def _lines(actions: Iterable[Action]) -> bytes:
+    return "".join(json.dumps(action, separators=(",", ":"), ensure_ascii=False) + "\n" for action in actions).encode()
+
+
+def _entry(table: Path, version: int) -> Path:
+    return table / "_delta_log" / f"{version:020d}.json"
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def read(table: Path) -> Live | None:
+    """The table as it is now; None where there is none."""
+    return None if newest_version(table) is None else live(table)
