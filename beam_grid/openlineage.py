@@ -145,23 +145,30 @@ def table(made: Table, before: State | None = None) -> Dataset:
     named = {"namespace": namespace(made.lake), "name": made.name}
     if before is None:
         return named
-    from deltalake import DeltaTable
+    from beam_grid.lakehouse.live import commit, live
 
     try:
-        now = DeltaTable(str(made.path))
-        fields = [(f.name, str(getattr(f.type, "type", f.type))) for f in now.schema().fields]
-        steps = now.version() - (-1 if before.version is None else before.version)
-        written = sum(_rows(entry) for entry in now.history(steps)) if steps > 0 else 0
+        now = live(made.path)
+        fields = [
+            (f["name"], f["type"] if isinstance(f["type"], str) else "struct") for f in json.loads(now.schema)["fields"]
+        ]
+        first = 0 if before.version is None else before.version + 1
+        told = [
+            a["commitInfo"] for v in range(first, now.version + 1) for a in commit(made.path, v) if "commitInfo" in a
+        ]
     except Exception as cause:  # the tables are made and published: what tells of them must not undo that
         log.warning("lineage: %s cannot be described (%s)", made.name, cause)
         return named
-    return {**named, **_facets_of(fields, now.version()), **_statistics("output", rowCount=written)}
+    written = sum(map(_rows, told))
+    return {**named, **_facets_of(fields, now.version), **_statistics("output", rowCount=written)}
 
 
 def _rows(entry: dict[str, Any]) -> int:
     """Rows that one entry of a table's history brought or changed; OPTIMIZE does neither."""
     metrics = entry.get("operationMetrics") or {}
     counted = {"WRITE": ["numOutputRows"], "MERGE": ["numTargetRowsInserted", "numTargetRowsUpdated"]}
+    if entry.get("engineInfo") == "beam-grid":
+        counted["MERGE"] = ["numOutputRows"]
     return sum(int(metrics.get(name, 0)) for name in counted.get(str(entry.get("operation")), []))
 
 

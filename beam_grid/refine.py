@@ -1,6 +1,9 @@
-"""`refine`: bring every table up to the last commit, each in a Delta transaction or two, then publish the set of versions.
+"""`refine`: bring every table up to the last commit, then publish the set of versions that belong together.
 
-Guarantees: a commit counts exactly once in a table, wherever an earlier run was cut off; with nothing new, no Spark
+    commits ─► publish, in process ─► set ─► Spark: changes, master data ─► analyses, expectations ─► set
+               append feeds, windows, bronze     only where they are, or a master is named
+
+Guarantees: a commit counts exactly once in a table, wherever an earlier run was cut off; with nothing new, no engine
 starts; readers see all tables of a set or none of it; tables somebody deleted are made again from commit 0.
 Not guaranteed: that feeds whose last run was cut off wait for their turn. Their shared tables may hold more than the
 last set said, so they are brought up to date together with the feeds asked for.
@@ -8,30 +11,38 @@ last set said, so they are brought up to date together with the feeds asked for.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from beam_grid import openlineage
 from beam_grid.crash import point
-from beam_grid.errors import GridError, RunFailed
-from beam_grid.lakehouse import guard
-from beam_grid.lakehouse.versions import Content, content_of, newest, publish, stands
+from beam_grid.errors import GridError
+from beam_grid.lakehouse import guard, publish, steps
+from beam_grid.lakehouse.steps import BRONZE, Step
+from beam_grid.lakehouse.tables import Table
+from beam_grid.lakehouse.versions import Content, content_of, newest, stands
+from beam_grid.lakehouse.versions import publish as publish_set
 from beam_grid.landing import Lake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from beam_grid.lakehouse.tables import Batch, State, Table
-    from data_sources.contract import Contract, WindowSpec
-
-BRONZE = ("bronze.rejected", "bronze.late", "bronze.conflicts")
+    from data_sources.contract import Contract
 
 Progress = Callable[[str], None]
+
+Engine = Literal["auto", "embedded", "spark"]
+"""Where windows and analyses are computed: in process, on Spark, or (auto) in process unless a Spark master is named or
+an analysis reads much. Silver of append feeds and bronze are always published in process, changes and master data always
+on Spark."""
 
 _CHAINS_AT_ONCE = 3
 
@@ -42,13 +53,14 @@ _BRIEF_BYTES = 256 << 20
 @dataclass(frozen=True)
 class RefineResult:
     """What a run did. `feeds` counts the commits each feed brought, `analyses` names the derived tables made anew; both
-    are empty when there was nothing new."""
+    are empty when there was nothing new. `left_out` says what could not be done here, and the remedy."""
 
     feeds: dict[str, int] = field(default_factory=dict)
     analyses: list[str] = field(default_factory=list)
     tables: dict[str, int] = field(default_factory=dict)
     set: int | None = None
     optimized: list[Any] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -61,6 +73,7 @@ def refine(
     lake: Lake,
     feeds: list[str] | None = None,
     *,
+    engine: Engine = "auto",
     spark_master: str | None = None,
     parameters: dict[str, str] | None = None,
     progress: Progress | None = None,
@@ -69,15 +82,13 @@ def refine(
 
     parameters: values for the analyses, as {"active_agreements.as_of": "2021-01-01"}; a lake keeps those once given.
     Raises GridError for a feed that never landed, two feeds with one window table, an unknown parameter, another run
-    at work, a machine that cannot run Spark, or a table that somebody else changed; RunFailed when a step fails or a
-    table is not what its contract expects, with what was done before it intact.
+    at work, a Spark that was asked for and cannot run, or a table that somebody else changed; RunFailed when a step
+    fails or a table is not what its contract expects, with what was done before it intact.
     """
     from beam_grid.lakehouse import derived
 
     started = time.monotonic()
-    say = progress or (lambda line: None)
-    landed = lake.feeds
-    chosen = parameters or {}
+    landed, chosen = lake.feeds, parameters or {}
     derived.check_parameters(chosen)
     for name in feeds or []:
         if name not in landed:
@@ -96,67 +107,264 @@ def refine(
             return RefineResult(tables=_numbers(known), set=known["set"], seconds=time.monotonic() - started)
         if not landed:
             return RefineResult(seconds=time.monotonic() - started)
-        return _refine(lake, feeds or landed, landed, known, spark_master, chosen, say, started)
+        contracts = contracts_of(lake, landed)
+        run = Refinement(lake, contracts, engine, spark_master, chosen, progress or (lambda line: None))
+        return run.all(steps.with_unfinished(lake, feeds or landed, landed, known), started)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One table and one feed's batch for it."""
+def contracts_of(lake: Lake, landed: Iterable[str]) -> dict[str, Contract]:
+    """The contract that each feed landed with last. Raises GridError where two would write one table."""
+    contracts = {name: lake.feed(name).contract() for name in landed}
+    steps.check_owners(contracts)
+    return contracts
 
-    table: Table
-    state: State
-    batch: Batch
-    window: WindowSpec | None = None
-    maker: Any = None
-    """The module that makes the table from landed rows: prepare(spark, table, state, batch), apply(spark, table, batch)."""
+
+@dataclass
+class Refinement:
+    """One run over a lake: its parts, for `refine` one after the other, for a run that follows each at its own pace."""
+
+    lake: Lake
+    contracts: dict[str, Contract]
+    engine: Engine = "auto"
+    spark_master: str | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    say: Progress = lambda line: None
+
+    def all(self, feeds: list[str], started: float) -> RefineResult:
+        """Every part, for these feeds."""
+        point("refine:start")
+        base = content_of(newest(self.lake))
+        planned = self._steps(feeds, base)
+        due = [step for step in planned if step.is_due]
+        written = {step.table.name: step for step in due}  # bronze tables are steps of many feeds
+        with openlineage.run(self.lake, "refine", "beam-grid") as told, self._scratch() as scratch:
+            if due:
+                told.start(_sources(self.lake, due), [openlineage.table(step.table) for step in written.values()])
+            content = self._published(planned, base, scratch)
+            if not self._is_held(due):
+                publish_set(self.lake, content, base)
+                base = _copy(content)
+            left_out = self._merged(planned, content, scratch)
+            made, optimized = self._derived(due, content)
+            point("refine:before-set")
+            done = publish_set(self.lake, content, base)
+            point("refine:after-set")
+            told.inputs = _sources(self.lake, due)
+            told.outputs = [
+                openlineage.table(s.table, s.table.state()) for s in written.values() if not self._misses(s)
+            ]
+            told.outputs += [openlineage.table(Table(self.lake, name)) for name in made]
+        brought = steps.feeds_of(step for step in due if not self._misses(step))
+        seconds = time.monotonic() - started
+        return RefineResult(brought, made, _numbers(done), done["set"], optimized, left_out, seconds)
+
+    def publish(self, feeds: list[str]) -> dict[str, int]:
+        """The part in process, for these feeds, as soon as a commit stands; returns the commits each brought."""
+        base = content_of(newest(self.lake))
+        planned = self._steps(feeds, base)
+        due = [step for step in planned if step.is_due and not self._waits(step)]
+        if not due:
+            return {}
+        with self._scratch() as scratch:
+            content = self._published(planned, base, scratch)
+            if self._is_held(due):
+                self._derived(due, content)
+            point("refine:before-set")
+            publish_set(self.lake, content, base)
+            point("refine:after-set")
+        return steps.feeds_of(due)
+
+    def refine(self, feeds: list[str]) -> RefineResult:
+        """What publish leaves: changes and master data, clustering where it pays, analyses and expectations."""
+        started = time.monotonic()
+        base = content_of(newest(self.lake))
+        planned = self._steps(feeds, base)
+        content = content_of(newest(self.lake))
+        due = [step for step in planned if step.is_due and self._waits(step)]
+        with self._scratch() as scratch:
+            left_out = self._merged([step for step in planned if self._waits(step)], content, scratch)
+            made, optimized = self._derived(due, content, cluster=True)
+            done = publish_set(self.lake, content, base)
+        brought = steps.feeds_of(step for step in due if not self._misses(step))
+        seconds = time.monotonic() - started
+        return RefineResult(brought, made, _numbers(done), done["set"], optimized, left_out, seconds)
+
+    def _steps(self, feeds: list[str], base: Content) -> list[Step]:
+        known = {"tables": base.tables, "commits": base.commits}
+        return [step for name in feeds for step in steps.steps_of(self.lake, self.contracts[name], known)]
+
+    def _waits(self, step: Step) -> bool:
+        """Whether the step is Spark's."""
+        return step.needs_spark or (step.window is not None and self._is_on_spark)
 
     @property
-    def is_due(self) -> bool:
-        return self.batch.applied < self.batch.target
+    def _is_on_spark(self) -> bool:
+        return self.engine == "spark" or (self.engine == "auto" and self.spark_master is not None)
 
+    def _misses(self, step: Step) -> bool:
+        return step.needs_spark and self._no_spark is not None
 
-def _refine(
-    lake: Lake,
-    wanted: list[str],
-    landed: list[str],
-    known: dict[str, Any] | None,
-    master: str | None,
-    parameters: dict[str, str],
-    say: Progress,
-    started: float,
-) -> RefineResult:
-    from beam_grid.lakehouse.tables import Table
+    @cached_property
+    def _no_spark(self) -> str | None:
+        """Why Spark cannot run here; None where it can. Raises GridError where it was asked for."""
+        from runners import delta
 
-    contracts = _contracts(lake, landed)
-    _check_owners(contracts)
-    steps = [
-        step
-        for name in _with_unfinished(lake, wanted, landed, known, contracts)
-        for step in _steps(lake, contracts[name], known)
-    ]
-    due = [step for step in steps if step.is_due or step.state.version is None]
-    point("refine:start")
-    written = {step.table.name: step for step in due}  # bronze tables are steps of many feeds
-    with openlineage.run(lake, "refine", "pyspark") as told:
+        try:
+            delta.check_java()
+        except delta.SparkUnavailable as cause:
+            if self._is_on_spark:
+                raise GridError(f"refine: {cause}; `beam-grid doctor` looks at this machine") from cause
+            return str(cause)
+        return None
+
+    def _published(self, planned: list[Step], base: Content, scratch: Path) -> Content:
+        """Publish what is due in process; the content of the set with it."""
+        ours = [step for step in planned if not self._waits(step)]
+        publish.publish([step for step in ours if step.is_due], scratch, self.say)
+        content = _copy(base)
+        self._enter(ours, content)
+        return content
+
+    def _merged(self, planned: list[Step], content: Content, scratch: Path) -> list[str]:
+        """Let Spark bring up what is due there and enter it; returns what was left out, and the remedy."""
+        theirs = [step for step in planned if self._waits(step)]
+        due = [step for step in theirs if step.is_due]
+        if any(self._misses(step) for step in due):
+            names = sorted({step.batch.contract.name for step in due})
+            return [
+                f"{', '.join(names)}: landed, their tables need Spark ({self._no_spark}); then run "
+                f"`beam-grid refine --lake {self.lake.path}`"
+            ]
         if due:
-            told.start(_sources(lake, due), [openlineage.table(step.table) for step in written.values()])
-        work = _Work(lake, contracts, steps, due, known, master, parameters, say)
-        content, made, optimized = _apply(work)
-        point("refine:before-set")
-        done = _publish(lake, content, known)
-        point("refine:after-set")
-        told.inputs = _sources(lake, due)
-        told.outputs = [openlineage.table(step.table, step.state) for step in written.values()]
-        told.outputs += [openlineage.table(Table(lake, name)) for name in made]
-    brought: dict[str, int] = {}
-    for step in due:
-        brought[step.batch.contract.name] = max(
-            brought.get(step.batch.contract.name, 0), step.batch.target - step.batch.applied
+            self._run_all(due, scratch)
+        self._enter(theirs, content)
+        return []
+
+    def _enter(self, done: list[Step], content: Content) -> None:
+        """Say in the content what the steps' tables are now."""
+        for step in done:
+            name = step.table.name
+            state, before = step.table.state(), content.tables.get(name, {})
+            guard.check(step.table, state, content.tables.get(name))
+            content.tables[name] = steps.entry(step, before, state)
+        for step in done:
+            feed, target = step.batch.contract.name, step.batch.target
+            if self._stands_at(step.batch.contract, target, content):
+                content.commits[feed] = target
+
+    def _stands_at(self, contract: Contract, target: int, content: Content) -> bool:
+        """Whether every table of the feed has looked at its commits up to this one."""
+        names = [*steps.silver_tables(contract), *(f"gold.{w.name}" for w in contract.windows), *BRONZE]
+        return all(
+            target in (said := content.tables.get(name, {}).get("feeds", {})).values()
+            and any(n == target and f"/{contract.name}/" in f"{a}/" for a, n in said.items())
+            for name in names
         )
-    return RefineResult(brought, made, _numbers(done), done["set"], optimized, time.monotonic() - started)
+
+    def _is_held(self, due: list[Step]) -> bool:
+        """Whether a feed's contract has an expectation that keeps a set from being published: it is asked first."""
+        feeds = {step.batch.contract.name for step in due}
+        return any(e.on_fail == "fail" for name in feeds for e in self.contracts[name].expectations)
+
+    def _derived(self, due: list[Step], content: Content, *, cluster: bool = False) -> tuple[list[str], list[Any]]:
+        """Bring analyses and expectations up to the content; cluster tables where Spark is up, or with `cluster`."""
+        from beam_grid.lakehouse import derived, maintain
+
+        optimized: list[Any] = []
+        own = {step.table.name: step.table for step in due if step.table.name not in BRONZE}
+        if self._spark is not None:
+            optimized = maintain.optimize(self._spark, own.values(), self.say)
+            for entry in optimized:
+                content.tables[entry.table]["version"] = own[entry.table].state().version
+        derived.forget_lost(self.lake, content)
+        if not derived.is_due(content, self.contracts, self.parameters):
+            return [], optimized
+        made = derived.make(self._started(0), self.lake, content, self.contracts, self.parameters, self.say)
+        return made, optimized
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A folder for what a run writes beside the tables; gone when it ends, and that of one that was killed."""
+        above = self.lake.path.resolve() / "tables" / ".scratch"
+        own = above / secrets.token_hex(4)
+        own.mkdir(parents=True, exist_ok=True)
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    _spark: SparkSession | None = None
+
+    def _started(self, input_bytes: int) -> SparkSession:
+        if self._spark is None:
+            self.say("starting Spark")
+            from runners import delta
+
+            try:
+                self._spark = delta.session(self.spark_master, brief=input_bytes < _BRIEF_BYTES)
+            except delta.SparkUnavailable as cause:
+                raise GridError(f"refine: {cause}; `beam-grid doctor` looks at this machine") from cause
+        return self._spark
+
+    def _run_all(self, due: list[Step], scratch: Path) -> None:
+        """The steps in chains side by side: most of a small step is Spark's driver, not its cores.
+
+        Each chain has a session of its own, because a transaction's id is a session's setting, and views have names.
+        """
+        spark = self._started(sum(step.batch.bytes("rows", "tiles") for step in due))
+        chains: dict[tuple[str, ...], list[Step]] = {}
+        for step in due:
+            chains.setdefault(_chain(step), []).append(step)
+
+        def run(chain: list[Step]) -> None:
+            session = spark.newSession() if len(chains) > 1 else spark
+            for step in chain:
+                _run(session, step, scratch / step.batch.contract.name / step.table.name, self.say)
+
+        with ThreadPoolExecutor(_CHAINS_AT_ONCE if len(chains) > 1 else 1) as pool:
+            outcomes = [pool.submit(run, chain) for chain in chains.values()]
+            failed = [cause for cause in (outcome.exception() for outcome in outcomes) if cause]
+        if failed:
+            raise failed[0]
 
 
-def _sources(lake: Lake, due: list[_Step]) -> list[openlineage.Dataset]:
+def _chain(step: Step) -> tuple[str, ...]:
+    """What the step must wait for shares its chain: of much data the whole feed, which fills the cores by itself; of
+    little its silver tables in their order, and each window."""
+    feed = step.batch.contract.name
+    if step.batch.bytes("rows", "tiles") > _BRIEF_BYTES:
+        return (feed,)
+    return (feed, step.table.name) if step.window is not None else (feed, "silver")
+
+
+def _run(spark: SparkSession, step: Step, scratch: Path, say: Progress) -> None:
+    from beam_grid.lakehouse import gold, gold_spark
+    from runners import delta
+
+    table, batch, name = step.table, step.batch, step.table.name
+    delta.suit_to(spark, batch.bytes("rows", "tiles"))
+    point(f"refine:before-{name}")
+    began = time.monotonic()
+    try:
+        if step.window is not None:
+            gold.prepare(table, step.state, batch.contract, step.window)
+            point(f"refine:made-{name}")
+            if gold.has_work(batch):
+                guard.again_on_conflict(gold_spark.apply, spark, table, batch, step.window, scratch)
+        else:
+            maker = steps.maker(step)
+            maker.prepare(spark, table, step.state, batch)
+            point(f"refine:made-{name}")
+            guard.again_on_conflict(maker.apply, spark, table, batch)
+    except GridError:
+        raise
+    except Exception as cause:
+        raise publish.failed(step, cause, delta.reason(cause)) from cause
+    point(f"refine:after-{name}")
+    publish.tell(step, began, say)
+
+
+def _sources(lake: Lake, due: list[Step]) -> list[openlineage.Dataset]:
     """What the steps read, as lineage tells it: of each feed the rows of the commits that one of its tables had not had."""
     feeds: dict[str, int] = {}
     for step in due:
@@ -165,251 +373,8 @@ def _sources(lake: Lake, due: list[_Step]) -> list[openlineage.Dataset]:
     return [openlineage.landing(lake, feed, "input", rows=rows) for feed, rows in feeds.items()]
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What a run has to do: all steps of its feeds, and those that are due."""
-
-    lake: Lake
-    contracts: dict[str, Contract]
-    steps: list[_Step]
-    due: list[_Step]
-    known: dict[str, Any] | None
-    master: str | None
-    parameters: dict[str, str]
-    say: Progress
-
-
-def _apply(work: _Work) -> tuple[Content, list[str], list[Any]]:
-    """Write what is due: the content of the next set, the derived tables made, the tables optimized."""
-    from beam_grid.lakehouse import bronze, derived, maintain
-
-    lake, due, say = work.lake, work.due, work.say
-    scratch = lake.path.resolve() / "tables" / ".scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    made: list[str] = []
-    optimized: list[Any] = []
-    spark = None
-    try:
-        for table in {step.table.name: step.table for step in due if step.table.name in BRONZE}.values():
-            bronze.prepare(table)
-        if any(_needs_spark(step) for step in due):
-            spark = _spark(work.master, sum(step.batch.bytes("rows", "tiles") for step in due), say)
-            _run_all(spark, due, scratch, say)
-            own = [step.table for step in due if step.table.name not in BRONZE]
-            optimized = maintain.optimize(spark, own, say)
-        content = _content(work.steps, work.known)
-        derived.forget_lost(lake, content)
-        if derived.is_due(content, work.contracts, work.parameters):
-            spark = spark or _spark(work.master, 0, say)
-            made = derived.make(spark, lake, content, work.contracts, work.parameters, say)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return content, made, optimized
-
-
-def _run_all(spark: SparkSession, due: list[_Step], scratch: Path, say: Progress) -> None:
-    """The steps in chains side by side: most of a small step is Spark's driver, not its cores.
-
-    Each chain has a session of its own, because a transaction's id is a session's setting, and views have names.
-    """
-    chains: dict[tuple[str, ...], list[_Step]] = {}
-    for step in due:
-        chains.setdefault(_chain(step), []).append(step)
-
-    def run(steps: list[_Step]) -> None:
-        session = spark.newSession() if len(chains) > 1 else spark
-        for step in steps:
-            _run(session, step, scratch / step.batch.contract.name / step.table.name, say)
-
-    with ThreadPoolExecutor(_CHAINS_AT_ONCE if len(chains) > 1 else 1) as pool:
-        failed = [cause for cause in (f.exception() for f in [pool.submit(run, s) for s in chains.values()]) if cause]
-    if failed:
-        raise failed[0]
-
-
-def _chain(step: _Step) -> tuple[str, ...]:
-    """What the step must wait for shares its chain: of much data the whole feed, which fills the cores by itself; of
-    little its silver tables in their order, each window, the bronze tables."""
-    feed = step.batch.contract.name
-    if step.batch.bytes("rows", "tiles") > _BRIEF_BYTES:
-        return (feed,)
-    if step.window is not None:
-        return (feed, step.table.name)
-    return (feed, "bronze" if step.table.name in BRONZE else "silver")
-
-
-def _steps(lake: Lake, contract: Contract, known: dict[str, Any] | None) -> list[_Step]:
-    """The feed's tables with what each has still to take in, in the order they are written."""
-    from beam_grid.lakehouse import gold
-    from beam_grid.lakehouse.tables import Batch, Table
-
-    log = lake.feed(contract.name)
-    commits = list(log.commits())
-    steps = []
-    windows = {f"gold.{window.name}": window for window in contract.windows}
-    makers = silver_tables(contract)
-    for name in [*makers, *windows, *BRONZE]:
-        table = Table(lake, name)
-        state, window = table.state(), windows.get(name)
-        guard.check(table, state, (known or {"tables": {}})["tables"].get(name))
-        marked = gold.application(table, contract, window) if window else table.application(contract.name)
-        applied = max(state.applied(marked), _recorded(known, table, state, marked))
-        batch = Batch(log, contract, commits, min(applied, len(commits)))
-        steps.append(_Step(table, state, batch, window, makers.get(name)))
-    return steps
-
-
-def silver_tables(contract: Contract) -> dict[str, Any]:
-    """The silver tables of a feed in the order they are written, each with the module that makes it."""
-    from beam_grid.lakehouse import cdc_current, cdc_deleted, cdc_history, scd2, silver
-
-    name = contract.name
-    if contract.lake.load == "append":
-        return {f"silver.{name}": silver}
-    if contract.lake.load == "cdc":
-        return {
-            f"silver.{name}_deleted": cdc_deleted,
-            f"silver.{name}": cdc_current,
-            cdc_history.name_of(contract): cdc_history,
-        }
-    if contract.lake.load == "scd2":
-        return {f"silver.{name}": scd2}
-    return {}
-
-
-def _recorded(known: dict[str, Any] | None, table: Table, state: State, application: str) -> int:
-    """The last commit the newest set says the table looked at, written or not; 0 if that was another table."""
-    said = (known or {"tables": {}})["tables"].get(table.name)
-    if said is None or said["id"] != state.id or said["version"] > (state.version or 0):
-        return 0
-    return int(said["feeds"].get(application, 0))
-
-
-def _with_unfinished(
-    lake: Lake, wanted: list[str], landed: list[str], known: dict[str, Any] | None, contracts: dict[str, Contract]
-) -> list[str]:
-    """The feeds asked for and those whose last run ended between a shared table and the set, or lost such a table."""
-    from beam_grid.lakehouse.tables import Table
-
-    shared = []
-    for name in BRONZE:
-        table = Table(lake, name)
-        shared.append((table, table.state()))
-    chosen = list(wanted)
-    for feed in landed:
-        done = (known or {"commits": {}})["commits"].get(feed, 0)
-        ahead = any(state.applied(table.application(feed)) > done for table, state in shared)
-        lost = done and any(_recorded(known, table, state, table.application(feed)) < done for table, state in shared)
-        if feed not in chosen and (ahead or lost):
-            chosen.append(feed)
-    return chosen
-
-
-def _check_owners(contracts: dict[str, Contract]) -> None:
-    from beam_grid.analyses import analyses
-
-    makers: dict[str, str] = {}
-    for feed, contract in contracts.items():
-        for name in silver_tables(contract):
-            if (other := makers.setdefault(name, feed)) != feed:
-                raise GridError(
-                    f"table {name} belongs to feed {other}, and feed {feed} would write it too; rename one of them"
-                )
-    owner = {a.name.removeprefix("gold."): "(an analysis)" for a in analyses()} | {"quality": "(the expectations)"}
-    for feed, contract in contracts.items():
-        for window in contract.windows:
-            if window.name in owner:
-                raise GridError(
-                    f"window {window.name!r}: feeds {owner[window.name]} and {feed} both declare it, and gold.{window.name} "
-                    "can be made by one only; rename one of them in its contract"
-                )
-            owner[window.name] = feed
-
-
-def _needs_spark(step: _Step) -> bool:
-    """Whether the step writes; a bronze table is made without Spark, and many batches have nothing for it."""
-    return (
-        step.window is not None
-        or step.table.name not in BRONZE
-        or bool(step.batch.files(step.table.name.removeprefix("bronze.")))
-    )
-
-
-def _spark(master: str | None, input_bytes: int, say: Progress) -> SparkSession:
-    from runners import delta
-
-    say("starting Spark")
-    try:
-        return delta.session(master, brief=input_bytes < _BRIEF_BYTES)
-    except delta.SparkUnavailable as cause:
-        raise GridError(f"refine: {cause}; `beam-grid doctor` looks at this machine") from cause
-
-
-def _run(spark: SparkSession, step: _Step, scratch: Any, say: Progress) -> None:
-    from beam_grid.lakehouse import bronze, gold
-    from runners import delta
-
-    table, batch, name = step.table, step.batch, step.table.name
-    contract = batch.contract
-    delta.suit_to(spark, batch.bytes("rows", "tiles"))
-    point(f"refine:before-{name}")
-    began = time.monotonic()
-    try:
-        if step.window is not None:
-            gold.prepare(spark, table, step.state, contract, step.window)
-            point(f"refine:made-{name}")
-            if gold.has_work(batch):
-                guard.again_on_conflict(gold.apply, spark, table, batch, step.window, scratch)
-        elif name in BRONZE:
-            bronze.prepare(table)
-            point(f"refine:made-{name}")
-            guard.again_on_conflict(bronze.apply, spark, table, batch)
-        else:
-            step.maker.prepare(spark, table, step.state, batch)
-            point(f"refine:made-{name}")
-            guard.again_on_conflict(step.maker.apply, spark, table, batch)
-    except GridError:
-        raise
-    except Exception as cause:
-        raise RunFailed(
-            f"refine: {name} could not take in commits {batch.applied + 1} to {batch.target} of {contract.name} "
-            f"({type(cause).__name__}: {delta.reason(cause)}); what was done before stays, run it again"
-        ) from cause
-    point(f"refine:after-{name}")
-    count = batch.target - batch.applied
-    say(f"{name}: {count} commit{'s' if count != 1 else ''} in {time.monotonic() - began:.1f} s")
-
-
-def _contracts(lake: Lake, landed: list[str]) -> dict[str, Contract]:
-    return {name: lake.feed(name).contract() for name in landed}
-
-
-def _content(steps: Iterable[_Step], known: dict[str, Any] | None) -> Content:
-    """What the set will say after the steps: their tables as they are now, the others as they were."""
-    from beam_grid.lakehouse import gold
-
-    content = content_of(known)
-    for step in steps:
-        contract, name = step.batch.contract, step.table.name
-        state = step.table.state()
-        guard.check(step.table, state, (known or {"tables": {}})["tables"].get(name))
-        marked = (
-            gold.application(step.table, contract, step.window)
-            if step.window
-            else step.table.application(contract.name)
-        )
-        before = content.tables.get(name, {})
-        looked_at = {**(before.get("feeds", {}) if before.get("id") == state.id else {}), marked: step.batch.target}
-        content.tables[name] = {
-            "path": step.table.relative, "version": state.version, "id": state.id, "feeds": looked_at,
-        }  # fmt: skip
-        content.commits[contract.name] = step.batch.target
-    return content
-
-
-def _publish(lake: Lake, content: Content, known: dict[str, Any] | None) -> dict[str, Any]:
-
-    return known if known is not None and content == content_of(known) else publish(lake, content)
+def _copy(content: Content) -> Content:
+    return content_of(asdict(content))
 
 
 def _numbers(found: dict[str, Any]) -> dict[str, int]:

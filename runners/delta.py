@@ -266,6 +266,8 @@ def _settings(
         "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
         "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
         "spark.sql.parquet.compression.codec": "zstd",
+        # Spark's own INT96 counts nanoseconds in 64 bits for most readers: the year 9999 would read as 1816
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.databricks.delta.vacuum.logging.enabled": "false",
     }
     if local:

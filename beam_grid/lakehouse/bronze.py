@@ -1,21 +1,24 @@
 """bronze.rejected, bronze.late, bronze.conflicts: one row a record that did not land, or met a copy unlike itself.
 
 Shared by all feeds, so `feed` comes first. The tables exist when empty. They are plain Delta tables without
-clustering, which delta-rs makes without Spark.
+clustering, made and written without Spark, whichever engine makes the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from beam_grid.lakehouse.tables import Batch, Table, append, quoted, read
+from beam_grid.lakehouse import data_files, delta_log
+from beam_grid.lakehouse.duck import literal, parquet, quoted
+from beam_grid.lakehouse.tables import Batch, Table, listed
 from data_sources.contract import LINEAGE
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from data_sources.contract import Contract
 
 KINDS = {"rejected": "rejected", "late": "late", "conflicts": "conflicts"}
@@ -43,54 +46,73 @@ SCHEMAS = {
 }  # fmt: skip
 
 
+FILE_ROWS = 1_000_000
+
+
 def prepare(table: Table) -> None:
     """Make the table where it is missing."""
-    from deltalake import DeltaTable
-
     kind = table.name.removeprefix("bronze.")
-    table.path.parent.mkdir(parents=True, exist_ok=True)
-    DeltaTable.create(str(table.path), SCHEMAS[kind], mode="ignore", name=table.name)
+    delta_log.create(table.path, SCHEMAS[kind], name=table.name)
 
 
-def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
-    """Append what the batch's commits list of this kind, in one Delta transaction."""
+def publish(table: Table, batch: Batch) -> None:
+    """Append what the batch's commits list of this kind, in one Delta commit."""
+    prepare(table)
     kind = table.name.removeprefix("bronze.")
     files = batch.files(KINDS[kind])
     if not files:
         return
-    contract = batch.contract
-    rows = read(spark, files, _file_schema(kind, contract)).selectExpr(*_columns(kind, contract))
-    append(rows.coalesce(max(1, len(files) // 64)), table, table.application(contract.name), batch.target)
+    at = delta_log.read(table.path)
+    assert at is not None
+    application = (table.application(batch.contract.name), batch.target)
+    if at.transactions.get(application[0], 0) >= batch.target:
+        return
+    rows = _rejected(files, batch.contract) if kind == "rejected" else _records(files, kind, batch.contract)
+    actions = data_files.write(table.path, rows, SCHEMAS[kind], FILE_ROWS, delta_log.statistics_columns(at))
+    rows_written = sum(e["rows"] for commit in batch.new for e in listed(commit, KINDS[kind]))
+    delta_log.put(table.path, at, actions, "WRITE", application, rows=rows_written)
+    delta_log.checkpoint(table.path, at)
 
 
-def _file_schema(kind: str, contract: Contract) -> pa.Schema:
-    if kind == "rejected":
-        return pa.schema([*_REJECTED, ("raw", pa.binary()), *_PLACE])
+def _rejected(files: list[str], contract: Contract) -> Iterator[pa.RecordBatch]:
+    schema = SCHEMAS["rejected"]
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches():
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            columns["feed"] = pa.repeat(contract.name, batch.num_rows)
+            texts = [None if raw is None else raw.decode("utf-8", "replace") for raw in columns["raw"].to_pylist()]
+            columns["raw_text"] = pa.array(texts, pa.string())
+            yield pa.record_batch([columns[f.name].cast(f.type) for f in schema], schema=schema)
+
+
+def _records(files: list[str], kind: str, contract: Contract) -> Iterator[pa.RecordBatch]:
     own = {"late": [("_behind", pa.int64())], "conflicts": [("_kept", pa.string()), ("_counted", pa.bool_())]}[kind]
-    return pa.schema([*contract.landed_schema, *(pa.field(n, t) for n, t in own)])
+    shape = pa.schema([*contract.landed_schema, *(pa.field(n, t) for n, t in own)])
+    with duckdb.connect() as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        engine.register("shape", shape.empty_table())
+        rows = f"SELECT * FROM shape UNION ALL BY NAME SELECT * FROM {parquet(files)}"
+        yield from engine.sql(f"SELECT {', '.join(_columns(kind, contract))} FROM ({rows})").to_arrow_reader(50_000)
 
 
 def _columns(kind: str, contract: Contract) -> list[str]:
-    feed = f"'{contract.name}' AS feed"
-    if kind == "rejected":
-        place = [name for name, _ in _PLACE]
-        return [feed, "cause", "rule", "reason", "make_valid_utf8(CAST(raw AS STRING)) AS raw_text", "raw", *place]
-    time = f"CAST({quoted(contract.event_time)} AS TIMESTAMP) AS event_time"
-    record = _json(contract.schema.names)
+    feed = f"{literal(contract.name)} AS feed"
+    time = f"CAST({quoted(contract.event_time)} AS TIMESTAMPTZ) AS event_time"
+    record = _json(contract, contract.schema.names)
+    lineage = [quoted(name) for name in LINEAGE]
     if kind == "late":
-        return [feed, time, "_behind / 1000000D AS behind_seconds", f"{record} AS record", *LINEAGE]
-    return [
-        feed,
-        f"{_json(contract.dedup.key)} AS key",
-        time,
-        "_kept AS kept",
-        f"{record} AS dropped",
-        "_counted AS counted",
-        *LINEAGE,
-    ]
+        return [feed, time, "_behind / 1000000 AS behind_seconds", f"{record} AS record", *lineage]
+    key = _json(contract, contract.dedup.key)
+    return [feed, f"{key} AS key", time, "_kept AS kept", f"{record} AS dropped", "_counted AS counted", *lineage]
 
 
-def _json(names: list[str]) -> str:
+def _json(contract: Contract, names: list[str]) -> str:
     """The columns as one JSON object, nulls written out, times with microseconds and Z."""
-    options = "map('ignoreNullFields', 'false', 'timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX\")"
-    return f"to_json(struct({', '.join(map(quoted, names))}), {options})"
+    return f"CAST(to_json(struct_pack({', '.join(_packed(contract, name) for name in names)})) AS VARCHAR)"
+
+
+def _packed(contract: Contract, name: str) -> str:
+    value = quoted(name)
+    if pa.types.is_timestamp(contract.field(name).arrow):
+        value = f"strftime(timezone('UTC', {value}), '%Y-%m-%dT%H:%M:%S.%fZ')"
+    return f"{quoted(name)} := {value}"

@@ -91,17 +91,18 @@ def create(
 
 
 def put(
-    table: Path, at: Live, actions: Iterable[Action], operation: str, application: tuple[str, int] | None = None
-) -> int:
+    table: Path, at: Live, actions: Iterable[Action], operation: str, application: tuple[str, int] | None = None,
+    *, rows: int = 0,
+) -> int:  # fmt: skip
     """Commit the actions to the table, which was read as `at`; returns the version that holds them.
 
-    application: Delta's transaction id and version; where a commit that came between brought it, nothing is written.
+    rows: how many it brings, as the table's history tells. application: Delta's transaction id and version; where a commit that came between brought it, nothing is written.
     Raises Conflict, and GridError for a table with a feature that is not known here.
     """
     check_features(table, at)
     chosen = list(actions)
     blind = not any("remove" in action or "metaData" in action for action in chosen)
-    body = [_info(operation, {}, blind=blind, read=at.version)]
+    body = [_info(operation, {}, blind=blind, read=at.version, rows=rows)]
     if application is not None:
         body.append({"txn": {"appId": application[0], "version": application[1], "lastUpdated": _now()}})
     content = _lines([*body, *chosen])
@@ -180,9 +181,13 @@ def statistics_columns(at: Live) -> list[str]:
     return [part.strip("`").replace("``", "`") for part in _split_names(named)]
 
 
-def checkpoint(table: Path, at: Live, every: int) -> None:
-    """Sum the log up where so many commits stand behind its last checkpoint."""
-    if at.log_files < every:
+CHECKPOINT_EVERY = 20
+"""So many commits behind the last checkpoint cost readers more than a checkpoint costs to make."""
+
+
+def checkpoint(table: Path, at: Live) -> None:
+    """Sum the log up where many commits stand behind its last checkpoint."""
+    if at.log_files < CHECKPOINT_EVERY:
         return
     from deltalake import DeltaTable
 
@@ -233,10 +238,12 @@ def _metadata(id: str, schema: pa.Schema, properties: Mapping[str, str], name: s
     }  # fmt: skip
 
 
-def _info(operation: str, parameters: Mapping[str, Any], *, blind: bool, read: int | None = None) -> Action:
+def _info(
+    operation: str, parameters: Mapping[str, Any], *, blind: bool, read: int | None = None, rows: int = 0
+) -> Action:
     told: Action = {
         "timestamp": _now(), "operation": operation, "operationParameters": dict(parameters),
-        "isBlindAppend": blind, "engineInfo": _ENGINE,
+        "isBlindAppend": blind, "engineInfo": _ENGINE, "operationMetrics": {"numOutputRows": str(rows)},
     }  # fmt: skip
     return {"commitInfo": told if read is None else {**told, "readVersion": read}}
 

@@ -1,53 +1,52 @@
-"""gold.WINDOW: one row per group and window, the merge of the tiles of all commits.
+"""gold.WINDOW: one row per group and window, the merge of the tiles of all commits, made in process.
 
 The method keeps no state beside the landing zone. For the windows that new commits touch, the tiles of *all* commits
-are read (only files whose span of cells overlaps), merged, and put in place of what was there in one MERGE:
+are read (only files whose span of cells overlaps), merged in DuckDB, and put in place of what was there:
 
     new commits' tiles ──► touched windows ──┐
-    all commits' tiles, overlapping files ───┴► merge ──► MERGE INTO gold
+    all commits' tiles, overlapping files ───┴► merge ──┐
+    files of the table that hold such windows ──────────┴► rewritten in order of time, one Delta commit
     rows now current (if a row ever was superseded) ──► tiles ──┘ in place of the commits' tiles
 
-Once a row of the feed was superseded, its tiles cannot tell which part of an extreme or a sum is still current. So
+    window_start   |── file 1 ──|── file 2 ──|─ 3 ─|          touched: some of 2, new ones after 3
+    rewritten                    |── file 4 ──|── file 5 ──|
+
+The table is unclustered and its files are disjoint in time: a batch rewrites the newest one, a late row the one it falls
+into. Once a row of the feed was superseded, its tiles cannot tell which part of an extreme or a sum is still current. So
 the touched windows (the old row's group and the new one's) are computed from the rows that landed and were not
-superseded; a window left empty goes. The same MERGE brings `final` up to date in windows no commit touched.
-`revision` counts commits, so it is the same however refine batched them.
+superseded; a window left empty goes. The same commit brings `final` up to date in windows no commit touched.
+`revision` counts commits, so it is the same however refine batched them. gold_spark.py does the same on Spark.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
+import numpy as np
+from transforms.windows import window_schema, windows_sql
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import recompute
-from beam_grid.lakehouse.spans import Span, event_span, may_meet, timestamp_sql
-from beam_grid.lakehouse.tables import (
-    Batch,
-    State,
-    Table,
-    arranged,
-    create,
-    keep_clustered,
-    listed,
-    nothing,
-    quoted,
-    read,
-    replace,
-    spark_type,
-    transaction,
-)
-from beam_grid.lakehouse.windows import definition, expanded_sql, final_sql, gold_schema, merged_sql
+from beam_grid.lakehouse import data_files, delta_log, recompute
+from beam_grid.lakehouse.delta_log import Conflict
+from beam_grid.lakehouse.duck import connect, live_rows, parquet, quoted
+from beam_grid.lakehouse.live import Live, LiveFile
+from beam_grid.lakehouse.spans import Span, event_span, instant_of, may_meet
+from beam_grid.lakehouse.tables import Batch, State, Table, listed
+from beam_grid.lakehouse.windows import definition
 from data_sources.durations import micros
 from transforms.tiles import tile_schema
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    import duckdb
 
     from data_sources.contract import Contract, WindowSpec
 
-_CLUSTER_BY = ["window_start"]
+FILE_ROWS = 200_000
+"""Windows a file holds: so many are rewritten where one of them changes, in about a tenth of a second."""
+
+_ATTEMPTS = 5
 
 
 def application(table: Table, contract: Contract, window: WindowSpec) -> str:
@@ -55,17 +54,15 @@ def application(table: Table, contract: Contract, window: WindowSpec) -> str:
     return table.application(contract.name, definition(contract, window))
 
 
-def prepare(spark: SparkSession, table: Table, state: State, contract: Contract, window: WindowSpec) -> None:
+def prepare(table: Table, state: State, contract: Contract, window: WindowSpec) -> None:
     """Make the table where it is missing; raises GridError where another feed's window has its name."""
     owner = state.properties.get("beam_grid.feed", contract.name)
     if owner != contract.name:
         raise GridError(
             f"window {window.name!r}: {table.name} belongs to feed {owner}; rename the window in the contract of {contract.name}"
         )
-    if state.version is None:
-        create(spark, table, gold_schema(contract, window), _CLUSTER_BY, {"beam_grid.feed": contract.name})
-    else:
-        keep_clustered(spark, table, _CLUSTER_BY)
+    schema = window_schema(contract, window)
+    delta_log.create(table.path, schema, name=table.name, properties={"beam_grid.feed": contract.name})
 
 
 def has_work(batch: Batch) -> bool:
@@ -78,98 +75,155 @@ def has_work(batch: Batch) -> bool:
     )
 
 
-def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, scratch: Path) -> None:
-    """Take in the batch's commits in one Delta transaction."""
-    contract = batch.contract
-    by = [quoted(name) for name in window.by]
-    size = micros(window.size)
-    names = gold_schema(contract, window).names
-    flips, flip_span = _flips(table, batch, window)
-    _source(spark, batch, window, scratch, flips).createOrReplaceTempView("gold_merged")
-    rows = spark.sql(
-        f"SELECT timestamp_micros(__start) AS window_start, timestamp_micros(__start + {size}L) AS window_end, "
-        f"{''.join(f'{b}, ' for b in by)}{''.join(f'{quoted(m)}, ' for m in window.measures)}"
-        f"{final_sql(contract, batch.watermark, f'(__start + {size}L)')} AS final, revision, "
-        f"CASE WHEN __newest <= {batch.applied} THEN 'final' WHEN __rows > 0 THEN 'put' ELSE 'drop' END AS __do FROM gold_merged"
-    )
-    marked = application(table, contract, window)
-    if not batch.applied:
-        rows = rows.where("__do = 'put'").select(*map(quoted, names))
-        rows = arranged(rows, ["window_start", *window.by], batch.bytes("tiles"))
-        replace(rows, table, marked, batch.target, _CLUSTER_BY)
+def publish(table: Table, batch: Batch, window: WindowSpec, scratch: Path) -> None:
+    """Take in the batch's commits in one Delta commit."""
+    if not has_work(batch):
         return
-    rows.createOrReplaceTempView("gold_source")
-    span = _touched_span(batch, window)
-    within = ""
-    if span is not None and flip_span is not None:
-        low, high = min(span[0], flip_span[0]), max(span[1], flip_span[1])
-        within = f" AND t.window_start >= {timestamp_sql(low)} AND t.window_start <= {timestamp_sql(high)}"
-    same = "".join(f" AND t.{b} <=> s.{b}" for b in by)
-    columns = ", ".join(map(quoted, names))
-    values = ", ".join(f"s.{quoted(name)}" for name in names)
-    put = ", ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in names)
-    with transaction(spark, marked, batch.target):
-        spark.sql(
-            f"MERGE INTO {table.sql} t USING gold_source s ON t.window_start = s.window_start{same}{within} "
-            f"WHEN MATCHED AND s.__do = 'drop' THEN DELETE "
-            f"WHEN MATCHED AND s.__do = 'final' THEN UPDATE SET t.final = s.final "
-            f"WHEN MATCHED AND s.__do = 'put' THEN UPDATE SET {put} "
-            f"WHEN NOT MATCHED AND s.__do = 'put' THEN INSERT ({columns}) VALUES ({values})"
-        )
+    for attempt in range(_ATTEMPTS):
+        at = delta_log.read(table.path)
+        assert at is not None
+        try:
+            _publish(table, at, batch, window, scratch)
+            return
+        except Conflict:
+            if attempt == _ATTEMPTS - 1:
+                raise
 
 
-def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path, flips: str | None) -> DataFrame:
-    """The windows to write: group, `__start`, measures, `__rows`, `__newest`, `revision`.
+def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: Path) -> None:
+    contract = batch.contract
+    marked = (application(table, contract, window), batch.target)
+    if at.transactions.get(marked[0], 0) >= batch.target:
+        return
+    schema = window_schema(contract, window)
+    with connect(scratch) as engine:
+        engine.register("no_tiles", tile_schema(contract, window).empty_table())
+        engine.execute(f"CREATE TEMP TABLE merged AS {_merged(batch, window, scratch)}")
+        rewritten = at.files if not batch.applied else _rewritten(engine, table, at, batch)
+        rows = _rows(table, rewritten if batch.applied else [], batch, window)
+        measured = delta_log.statistics_columns(at)
+        put = int(engine.sql("SELECT count(*) FROM merged WHERE __rows > 0").fetchall()[0][0])
+        added = data_files.write(table.path, engine.sql(rows).to_arrow_reader(FILE_ROWS), schema, FILE_ROWS, measured)
+    columns = delta_log.with_columns(at, schema, table.name)
+    if not (columns or added or rewritten):
+        return
+    actions = [*columns, *map(delta_log.removed, rewritten), *added]
+    delta_log.put(table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=put)
+    delta_log.checkpoint(table.path, at)
 
-    One union, one aggregation, no join: a window is touched when its newest tile is of a new commit, and a window
-    whose `final` alone changes joins the union as a row without values.
-    """
-    contract, schema = batch.contract, tile_schema(batch.contract, window)
-    span = _cell_span(batch, window)
+
+def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
+    """SQL of the touched windows: the columns of `windows_sql`; `__rows` is 0 of one that is left empty."""
+    contract, span = batch.contract, cell_span(batch, window)
     marks: list[str] = []
     new: list[str] = []
     for commit in batch.commits:
         fresh = commit["commit"] > batch.applied
-        tiles = _tiles_of(commit, batch, window, scratch, span, fresh)
+        tiles = tiles_of(commit, batch, window, scratch, span, fresh)
         voids = recompute.superseded(commit, batch, window, scratch, None if fresh else span)
         marks += tiles + voids
         new += tiles + voids if fresh else []
-    _view(spark, marks, schema, "gold_tiles", span)
-    parts = "gold_tiles"
+    names = tile_schema(contract, window).names
+    parts = _tiles(marks, batch, window, names, new)
     if any(commit["fates"].get("superseded") for commit in batch.commits):
         current = recompute.current(batch, window, scratch, span, new)
-        _view(spark, current, schema, "gold_current", span)
-        parts = f"({_without_values('gold_tiles', schema, window)} UNION ALL SELECT * FROM gold_current)"
-    expanded = expanded_sql(parts, window)
-    flipped = "false"
-    if flips is not None:
-        kept = ", ".join(
-            quoted(f.name) if f.name in window.by else f"CAST(NULL AS {spark_type(f.type)})" for f in schema
-        )
-        expanded = f"SELECT *, false AS __flip FROM ({expanded}) UNION ALL SELECT {kept}, unix_micros(window_start), true FROM ({flips})"
-        flipped = "__flips"
-    merged = merged_sql(f"({expanded})", contract, window, "bool_or(__flip)" if flips is not None else "false")
-    return spark.sql(f"SELECT * FROM ({merged}) WHERE __newest > {batch.applied} OR {flipped}")
+        kept = {*window.by, "_cell", "_commit"}
+        bare = ", ".join(quoted(name) if name in kept else f"NULL AS {quoted(name)}" for name in names)
+        parts = f"SELECT {bare} FROM ({parts})"
+        if current:
+            parts += f" UNION ALL SELECT {', '.join(map(quoted, names))} FROM {parquet(current)}"
+    return f"SELECT * FROM ({windows_sql(f'({parts})', contract, window)}) WHERE __newest > {batch.applied}"
 
 
-def _without_values(tiles: str, schema: pa.Schema, window: WindowSpec) -> str:
-    """The tiles as marks: which windows they touch in which commit, nothing of what they measured."""
-    kept = {*window.by, "_cell", "_commit"}
-    columns = (
-        quoted(f.name) if f.name in kept else f"CAST(NULL AS {spark_type(f.type)}) AS {quoted(f.name)}" for f in schema
+def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[str], new: list[str]) -> str:
+    """SQL of the tiles in the files; after the first batch those alone that the touched windows are made of."""
+    columns = ", ".join(f"t.{quoted(name)}" for name in names)
+    if not files:
+        return "SELECT * FROM no_tiles"
+    if not batch.applied or not new:
+        return f"SELECT {columns} FROM {parquet(files)} t"
+    same = "".join(f" AND t.{quoted(by)} IS NOT DISTINCT FROM c.{quoted(by)}" for by in window.by)
+    return (
+        f"SELECT {columns} FROM {parquet(files)} t SEMI JOIN ({recompute.touched_cells(new, window)}) c "
+        f"ON c.__cell = epoch_us(t._cell){same}"
     )
-    return f"SELECT {', '.join(columns)} FROM {tiles}"
 
 
-def _view(spark: SparkSession, files: list[str], schema: pa.Schema, name: str, span: Span | None) -> None:
-    """The tiles in these files, those of the span's cells, under a name; an empty one for no files."""
-    frame = read(spark, files, schema) if files else nothing(spark, schema)
-    if span is not None:
-        frame = frame.where(f"_cell >= {timestamp_sql(span[0])} AND _cell <= {timestamp_sql(span[1])}")
-    frame.createOrReplaceTempView(name)
+def _rewritten(engine: duckdb.DuckDBPyConnection, table: Table, at: Live, batch: Batch) -> list[LiveFile]:
+    """The files that hold a touched window, or one whose `final` changes; and the newest, if it is small."""
+    starts = engine.sql("SELECT DISTINCT epoch_us(window_start) AS s FROM merged ORDER BY s").fetchnumpy()["s"]
+    chosen: list[LiveFile] = []
+    rest: list[LiveFile] = []
+    for file in at.files:
+        low, high = _span_of(file)
+        is_touched = np.searchsorted(starts, low) < np.searchsorted(starts, high, side="right")
+        (chosen if is_touched else rest).append(file)
+    flipped = _flipped(engine, table, rest, batch)
+    chosen += flipped
+    rest = [file for file in rest if file not in flipped]
+    if rest and len(starts):
+        newest = max(rest, key=_span_of)
+        if newest.rows is not None and newest.rows < FILE_ROWS // 4 and _span_of(newest)[1] <= starts[-1]:
+            chosen.append(newest)
+    return chosen
 
 
-def _tiles_of(
+def _flipped(engine: duckdb.DuckDBPyConnection, table: Table, files: list[LiveFile], batch: Batch) -> list[LiveFile]:
+    """The files with a window whose `final` the watermark, or the contract, changed.
+
+    After every batch `final` is right for that batch's watermark, so only windows between the two can change.
+    """
+    contract, last = batch.contract, batch.commits[batch.applied - 1]
+    before, now = last.get("watermark"), batch.watermark
+    is_same = last["contract"] == batch.commits[-1]["contract"]
+    if before == now and is_same:
+        return []
+    if before is not None and now is not None and is_same:
+        lateness = micros(contract.allowed_lateness)
+        longest = max(micros(window.size) for window in contract.windows)
+        low, high = before - lateness - longest, now - lateness
+        files = [file for file in files if _span_of(file)[0] <= high and low <= _span_of(file)[1]]
+    wanted = final_sql(contract, now, "epoch_us(window_end)")
+    found = []
+    for file in files:
+        rows = live_rows(table.path, [file])
+        if engine.sql(f"SELECT 1 FROM {rows} WHERE final <> {wanted} LIMIT 1").fetchall():
+            found.append(file)
+    return found
+
+
+def _span_of(file: LiveFile) -> Span:
+    """First and last start of the file's windows; all time, where nobody says."""
+    low, high = file.least.get("window_start"), file.greatest.get("window_start")
+    if low is None or high is None:
+        return -(1 << 62), 1 << 62
+    return instant_of(low), instant_of(high)
+
+
+def _rows(table: Table, files: list[LiveFile], batch: Batch, window: WindowSpec) -> str:
+    """SQL of the files' rows, the touched windows in place of what they were, in order of time."""
+    contract = batch.contract
+    names = window_schema(contract, window).names
+    final = final_sql(contract, batch.watermark, "epoch_us(window_end)")
+    columns = ", ".join(f"{final} AS final" if name == "final" else quoted(name) for name in names)
+    rows = f"SELECT {columns} FROM merged WHERE __rows > 0"
+    if files:
+        same = "".join(f" AND g.{quoted(by)} IS NOT DISTINCT FROM m.{quoted(by)}" for by in window.by)
+        rows += (
+            f" UNION ALL SELECT {columns} FROM (SELECT g.* FROM {live_rows(table.path, files)} g "
+            f"ANTI JOIN merged m ON g.window_start = m.window_start{same})"
+        )
+    return f"SELECT * FROM ({rows}) ORDER BY {', '.join(['window_start', *map(quoted, window.by)])}"
+
+
+def final_sql(contract: Contract, watermark: int | None, end: str) -> str:
+    """Whether nothing on time can still come into a window with this end (SQL for microseconds)."""
+    if watermark is None:
+        return "true"
+    return f"({end} + {micros(contract.allowed_lateness)} <= {watermark})"
+
+
+def tiles_of(
     commit: dict, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool
 ) -> list[str]:
     """The commit's tiles of this window; made from its rows where it landed under a contract that had no such window."""
@@ -194,38 +248,15 @@ def _new_span(batch: Batch, window: WindowSpec) -> Span | None:
     return span[0] - span[0] % cell, span[1]
 
 
-def _cell_span(batch: Batch, window: WindowSpec) -> Span | None:
+def cell_span(batch: Batch, window: WindowSpec) -> Span | None:
     """The cells that the touched windows are made of."""
     span = _new_span(batch, window) if batch.applied else None
     return None if span is None else (span[0] - micros(window.size), span[1] + micros(window.size))
 
 
-def _touched_span(batch: Batch, window: WindowSpec) -> Span | None:
+def touched_span(batch: Batch, window: WindowSpec) -> Span | None:
     """First and last start a touched window can have. Nothing touched is an empty span, not an unknown one."""
     if not batch.files("rows") and not batch.files("superseded"):
         return (1 << 62, -(1 << 62))
     span = _new_span(batch, window)
     return None if span is None else (span[0] - micros(window.size), span[1])
-
-
-def _flips(table: Table, batch: Batch, window: WindowSpec) -> tuple[str | None, Span | None]:
-    """Windows whose `final` the watermark changed, as SQL, and the span of their starts, None where it is open.
-
-    After every batch `final` is right for that batch's watermark, so only windows between the two can change.
-    """
-    empty = (1 << 62, -(1 << 62))
-    if not batch.applied:
-        return None, empty
-    contract = batch.contract
-    size, lateness = micros(window.size), micros(contract.allowed_lateness)
-    last = batch.commits[batch.applied - 1]
-    before, now = last.get("watermark"), batch.watermark
-    same_contract = last["contract"] == batch.commits[-1]["contract"]
-    if before == now and same_contract:
-        return None, empty
-    wanted = final_sql(contract, now, "unix_micros(window_end)")
-    changed = f"SELECT * FROM {table.sql} WHERE final <> {wanted}"
-    if before is None or now is None or not same_contract:
-        return changed, None
-    span = (min(before, now) - lateness - size, max(before, now) - lateness - size)
-    return f"{changed} AND window_start >= {timestamp_sql(span[0])} AND window_start <= {timestamp_sql(span[1])}", span

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_grid.lakehouse.duck import connect, parquet, quoted
 from beam_grid.lakehouse.silver import IDENTITY
 from beam_grid.lakehouse.spans import Span, may_meet
 from beam_grid.lakehouse.tables import Batch, listed
@@ -49,29 +50,29 @@ def current(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, 
     query = f"SELECT r.* FROM ({_rows_sql(rows, batch)}) r"
     if gone:
         same = " AND ".join(f"r.{name} IS NOT DISTINCT FROM g.{name}" for name in IDENTITY)
-        query += f" ANTI JOIN (SELECT DISTINCT {', '.join(IDENTITY)} FROM {_parquet(gone)}) g ON {same}"
+        query += f" ANTI JOIN (SELECT DISTINCT {', '.join(IDENTITY)} FROM {parquet(gone)}) g ON {same}"
     if batch.applied and touched:
         query = (
-            f"SELECT q.* FROM ({query}) q SEMI JOIN ({_touched_cells(touched, window)}) t ON t.__cell = {_cell('q', batch, window)}"
-            + "".join(f" AND t.{_name(by)} IS NOT DISTINCT FROM q.{_name(by)}" for by in window.by)
+            f"SELECT q.* FROM ({query}) q SEMI JOIN ({touched_cells(touched, window)}) t ON t.__cell = {_cell('q', batch, window)}"
+            + "".join(f" AND t.{quoted(by)} IS NOT DISTINCT FROM q.{quoted(by)}" for by in window.by)
         )
     return _tiled(query, batch, window, scratch, None)
 
 
-def _touched_cells(tiles: list[str], window: WindowSpec) -> str:
+def touched_cells(tiles: list[str], window: WindowSpec) -> str:
     """Groups and all cells of every window that a tile is part of: those less than a size before or after it."""
     cell, size = micros(window.cell), micros(window.size)
     reach = (size // cell - 1) * cell
-    by = "".join(f"{_name(name)}, " for name in window.by)
+    by = "".join(f"{quoted(name)}, " for name in window.by)
     return (
         f"SELECT DISTINCT {by}unnest(range(epoch_us(_cell) - {reach}, epoch_us(_cell) + {reach + 1}, {cell})) AS __cell "
-        f"FROM (SELECT DISTINCT {by}_cell FROM {_parquet(tiles)})"
+        f"FROM (SELECT DISTINCT {by}_cell FROM {parquet(tiles)})"
     )
 
 
 def _cell(row: str, batch: Batch, window: WindowSpec) -> str:
     name, cell = batch.contract.event_time, micros(window.cell)
-    time = f"{row}.{_name(name)}"
+    time = f"{row}.{quoted(name)}"
     if batch.contract.field(name).type == "date":
         time = f"CAST({time} AS TIMESTAMP)"
     instant = f"epoch_us({time})"
@@ -80,19 +81,15 @@ def _cell(row: str, batch: Batch, window: WindowSpec) -> str:
 
 def _rows_sql(files: list[str], batch: Batch) -> str:
     """The files' rows in the contract's columns; `landed_shape` supplies, as nulls, what older files lack."""
-    names = ", ".join(_name(name) for name in batch.contract.landed_schema.names)
-    return f"SELECT {names} FROM (SELECT * FROM landed_shape UNION ALL BY NAME SELECT * FROM {_parquet(files)})"
+    names = ", ".join(quoted(name) for name in batch.contract.landed_schema.names)
+    return f"SELECT {names} FROM (SELECT * FROM landed_shape UNION ALL BY NAME SELECT * FROM {parquet(files)})"
 
 
 def _tiled(query: str, batch: Batch, window: WindowSpec, scratch: Path, commit: int | None) -> list[str]:
-    import duckdb
-
     landed_schema = batch.contract.landed_schema
     schema = tile_schema(batch.contract, window)
-    scratch.mkdir(parents=True, exist_ok=True)
     where = scratch / f"{secrets.token_hex(8)}.parquet"
-    with duckdb.connect(config={"temp_directory": str(scratch)}) as engine:
-        engine.execute("SET TimeZone = 'UTC'; SET memory_limit = '2GB'; SET preserve_insertion_order = false")
+    with connect(scratch) as engine:
         engine.register("landed_shape", landed_schema.empty_table())
         reader = engine.sql(query).to_arrow_reader(BATCH_ROWS)
         with pq.ParquetWriter(where, schema, compression="zstd", compression_level=1) as out:
@@ -108,12 +105,3 @@ def _tiled(query: str, batch: Batch, window: WindowSpec, scratch: Path, commit: 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([f.with_nullable(True) for f in schema])
-
-
-def _parquet(files: list[str]) -> str:
-    names = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
-    return f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -1,98 +1,156 @@
-"""silver.FEED for load = "append": the rows that landed and were not superseded since.
+"""silver.FEED for load = "append": the rows that landed and were not superseded since, without Spark.
 
+    landing/FEED/data/ATTEMPT/rows-0-….parquet ──link──► tables/silver/FEED/0000000003-rows-0-….parquet
+                                                                │
     commits      1: a b      2: c, supersedes a      3: d, supersedes c
-    silver       a b         b c                     b d              (one batch 2..3: MERGE removes a, adds d; never c)
+    silver       a b         b c                     b d       a, c: gone by deletion vectors
 
-A commit names the rows it supersedes by identity, and the batch removes exactly those and adds the new ones in one
-MERGE; where nothing is superseded it appends. Range-partitioned by the cluster columns when large, so that a query
-finds narrow files before the first OPTIMIZE.
+A landed file has silver's columns, is sorted by the cluster columns and carries statistics, so it becomes a file of the
+table as it is: no row is read or written. One Delta commit per batch. A commit names the rows it supersedes by identity
+(commit, file, row); the files that hold them get deletion vectors in the same Delta commit, for which their identity
+columns are read, those of files alone whose commits and event times can hold one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from beam_grid.lakehouse.tables import (
-    Batch,
-    State,
-    Table,
-    add_columns,
-    append,
-    arranged,
-    create,
-    listed,
-    nothing,
-    quoted,
-    read,
-    transaction,
-)
+from beam_grid import durable
+from beam_grid.lakehouse import delta_log, vectors
+from beam_grid.lakehouse.delta_log import Action, Conflict
+from beam_grid.lakehouse.live import Live, LiveFile
+from beam_grid.lakehouse.spans import Span, event_span, instant_of
+from beam_grid.lakehouse.statistics import statistics
+from beam_grid.lakehouse.tables import Batch, Table, clustering, listed, properties
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from data_sources.contract import Contract
 
 IDENTITY = ("_commit", "_source", "_partition", "_position")
 """What tells a landed row from every other."""
 
-
-def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:
-    """Make the table, or bring its columns up to the contract."""
-    contract = batch.contract
-    schema = pa.schema([f.with_nullable(True) for f in contract.landed_schema])
-    if state.version is None:
-        create(spark, table, schema, contract.lake.cluster_by, {"beam_grid.feed": contract.name})
-    else:
-        add_columns(spark, table, state, schema)
+_ATTEMPTS = 5
 
 
-def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
-    """Take in the batch's commits in one Delta transaction."""
-    schema = batch.contract.landed_schema
-    rows, gone = batch.files("rows"), batch.files("superseded")
-    if not rows and not gone:
+def columns(contract: Contract) -> pa.Schema:
+    """The table's columns."""
+    return pa.schema([f.with_nullable(True) for f in contract.landed_schema])
+
+
+def prepare(table: Table, contract: Contract) -> None:
+    """Make the table where it is missing."""
+    schema = columns(contract)
+    keys = clustering(schema, contract.lake.cluster_by)
+    chosen = properties(schema, keys, {"beam_grid.feed": contract.name})
+    delta_log.create(table.path, schema, name=table.name, cluster_by=keys, properties=chosen)
+
+
+def publish(table: Table, batch: Batch) -> None:
+    """Take in the batch's commits in one Delta commit, with its columns brought up to the contract."""
+    prepare(table, batch.contract)
+    for attempt in range(_ATTEMPTS):
+        at = delta_log.read(table.path)
+        assert at is not None
+        try:
+            _publish(table, at, batch)
+            return
+        except Conflict:
+            if attempt == _ATTEMPTS - 1:
+                raise
+
+
+def _publish(table: Table, at: Live, batch: Batch) -> None:
+    application = (table.application(batch.contract.name), batch.target)
+    if at.transactions.get(application[0], 0) >= batch.target:
         return
-    fresh = read(spark, rows, schema) if rows else nothing(spark, schema)
-    application = table.application(batch.contract.name)
-    if not gone:
-        append(arranged(fresh, batch.contract.sort_by, batch.bytes("rows")), table, application, batch.target)
+    schema = delta_log.with_columns(at, columns(batch.contract), table.name)
+    gone = _superseded(batch)
+    actions: list[Action] = []
+    measured = delta_log.statistics_columns(at)
+    for commit in batch.new:
+        for entry in listed(commit, "rows"):
+            source = Path(batch.path(entry))
+            name = f"{commit['commit']:010d}-{source.name}"
+            durable.place(source, table.path / name)
+            vector = _vector(table.path, name, gone.get(commit["commit"]))
+            stats = statistics(source, measured, tight=vector is None)
+            actions.append(delta_log.added(name, entry["bytes"], stats, vector=vector))
+    actions += _taken_out(table.path, at, batch, gone)
+    if not actions and not schema:
         return
-    superseded = read(spark, gone, schema)
-    names = superseded.select(*IDENTITY).distinct()
-    fresh = fresh.alias("r").join(names.alias("g"), _same_row("r", "g"), "left_anti")
-    if not batch.applied:
-        append(arranged(fresh, batch.contract.sort_by, batch.bytes("rows")), table, application, batch.target)
-        return
-    fresh.selectExpr(*map(quoted, schema.names), "false AS __gone").unionByName(
-        names.where(f"_commit <= {batch.applied}").selectExpr(*IDENTITY, "true AS __gone"), allowMissingColumns=True
-    ).createOrReplaceTempView("silver_source")
-    columns = ", ".join(map(quoted, schema.names))
-    values = ", ".join(f"s.{quoted(name)}" for name in schema.names)
-    with transaction(spark, application, batch.target):
-        spark.sql(
-            f"MERGE INTO {table.sql} t USING silver_source s ON s.__gone AND {_same_sql('t', 's')}{_within(batch)} "
-            f"WHEN MATCHED THEN DELETE WHEN NOT MATCHED AND NOT s.__gone THEN INSERT ({columns}) VALUES ({values})"
-        )
-    spark.catalog.dropTempView("silver_source")
+    durable.sync_folder(table.path)
+    rows = sum(entry["rows"] for commit in batch.new for entry in listed(commit, "rows"))
+    delta_log.put(table.path, at, [*schema, *actions], "WRITE" if not gone else "MERGE", application, rows=rows)
+    delta_log.checkpoint(table.path, at)
 
 
-def _same_sql(left: str, right: str) -> str:
-    return " AND ".join(f"{left}.{name} <=> {right}.{name}" for name in IDENTITY)
+def _superseded(batch: Batch) -> dict[int, pa.Table]:
+    """Identities of the rows that the batch's commits supersede, by the commit that landed them."""
+    files = batch.files("superseded")
+    if not files:
+        return {}
+    names = pa.concat_tables([pq.read_table(file, columns=list(IDENTITY)) for file in files])
+    commits = names["_commit"].to_numpy()
+    return {int(n): names.filter(pa.array(commits == n)) for n in np.unique(commits)}
 
 
-def _same_row(left: str, right: str):
-    from pyspark.sql.functions import expr
-
-    return expr(_same_sql(left, right))
-
-
-def _within(batch: Batch) -> str:
-    """The target's part of the MERGE that can hold a superseded row, by the manifest's least and greatest event time."""
-    from beam_grid.lakehouse.spans import event_span, spark_instant
-
+def _taken_out(table: Path, at: Live, batch: Batch, gone: dict[int, pa.Table]) -> list[Action]:
+    """New vectors for the table's files that hold rows landed before this batch and superseded by it."""
+    old = [number for number in gone if number <= batch.applied]
+    if not old:
+        return []
     span = event_span([e for commit in batch.new for e in listed(commit, "superseded")], batch.contract)
-    if span is None:
-        return ""
-    field = quoted(batch.contract.event_time)
-    low, high = (spark_instant(edge, batch.contract) for edge in span)
-    return f" AND t.{field} >= {low} AND t.{field} <= {high} AND t._commit <= {batch.applied}"
+    names = _distinct(pa.concat_tables([gone[number] for number in old]))
+    actions: list[Action] = []
+    found = 0
+    for file in at.files:
+        if not _may_hold(file, old, span, batch.contract.event_time):
+            continue
+        positions = positions_of(table / file.path, names)
+        if len(positions):
+            found += len(positions)
+            gone_now = np.union1d(vectors.deleted(table, file.vector), positions)
+            actions += delta_log.revectored(file, vectors.write(table, gone_now))
+    if found != names.height:
+        raise ValueError(f"{found} of {names.height} superseded rows are in the table")
+    return actions
+
+
+def _may_hold(file: LiveFile, commits: Iterable[int], span: Span | None, event_time: str) -> bool:
+    """Whether one of the commits' rows, with an event time in the span, may be in the file."""
+    low, high = file.least.get("_commit"), file.greatest.get("_commit")
+    if low is not None and high is not None and not any(low <= number <= high for number in commits):
+        return False
+    least, greatest = file.least.get(event_time), file.greatest.get(event_time)
+    if span is None or least is None or greatest is None:
+        return True
+    return instant_of(least) <= span[1] and span[0] - 1000 <= instant_of(greatest)
+
+
+def _vector(table: Path, name: str, gone: pa.Table | None) -> vectors.Vector | None:
+    positions = positions_of(table / name, _distinct(gone)) if gone is not None else np.array([])
+    return vectors.write(table, positions) if len(positions) else None
+
+
+def positions_of(file: Path, names: pl.DataFrame) -> np.ndarray:
+    """Positions in the file of the rows with these identities."""
+    rows = _frame(pq.read_table(file, columns=list(IDENTITY))).with_row_index("__row")
+    return rows.join(names, on=list(IDENTITY), how="semi", nulls_equal=True)["__row"].to_numpy()
+
+
+def _distinct(names: pa.Table) -> pl.DataFrame:
+    return _frame(names).unique()
+
+
+def _frame(rows: pa.Table) -> pl.DataFrame:
+    plain = {name: rows[name].cast(pa.string()) if name == "_source" else rows[name] for name in IDENTITY}
+    found = pl.from_arrow(pa.table(plain))
+    assert isinstance(found, pl.DataFrame)
+    return found

@@ -45,6 +45,13 @@ def may_meet(entry: dict[str, Any], contract: Contract, span: Span | None) -> bo
     return span is None or own is None or (own[0] <= span[1] and span[0] <= own[1])
 
 
+def instant_of(bound: str) -> int:
+    """The instant that a bound in a Delta log stands for: a timestamp or a date."""
+    moment = datetime.fromisoformat(bound)
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return since.days * _DAY + since.seconds * 1_000_000 + since.microseconds
+
+
 def timestamp_sql(instant: int) -> str:
     """A Spark literal: a function of a number would not let Delta skip files. Ends where Spark's timestamps end."""
     first, last = -62_135_596_800_000_000, 253_402_300_799_999_999

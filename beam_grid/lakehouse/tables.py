@@ -7,7 +7,8 @@ skips a write that was done before. Names are quoted everywhere; a user's field 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse.live import live
+from beam_grid.lakehouse.live import Live, live, newest_version
 from beam_grid.landing import FeedLog, Lake
 
 if TYPE_CHECKING:
@@ -54,27 +55,14 @@ class Table:
 
     def state(self) -> State:
         """What the table holds now; an empty State where there is no table."""
-        from deltalake import DeltaTable
-        from deltalake.exceptions import TableNotFoundError
-
-        if not (self.path / "_delta_log").is_dir():
+        if newest_version(self.path) is None:
             return State()
         try:
-            table = DeltaTable(str(self.path))
-        except TableNotFoundError:
-            return State()
-        except Exception as cause:
+            return State.of(live(self.path))
+        except (GridError, OSError, ValueError, KeyError) as cause:
             raise GridError(
                 f"table {self.name}: {self.path} cannot be read ({cause}); remove the folder and run refine, which makes it anew"
             ) from cause
-        metadata = table.metadata()
-        return State(
-            table.version(),
-            str(metadata.id),
-            dict(metadata.configuration),
-            [f.name for f in table.schema().fields],
-            table,
-        )
 
     def application(self, feed: str, step: str = "") -> str:
         """Delta's transaction id of what `feed` writes here."""
@@ -89,11 +77,17 @@ class State:
     id: str | None = None
     properties: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
-    _table: Any = None
+    transactions: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, at: Live) -> State:
+        """The state of a table whose log was read."""
+        names = [column["name"] for column in json.loads(at.schema)["fields"]]
+        return cls(at.version, at.id, at.properties, names, at.transactions)
 
     def applied(self, application: str) -> int:
         """The last commit that this transaction id brought, 0 for none."""
-        return (self._table.transaction_version(application) or 0) if self._table is not None else 0
+        return self.transactions.get(application, 0)
 
 
 @dataclass(frozen=True)
@@ -182,21 +176,31 @@ def nothing(spark: SparkSession, schema: pa.Schema) -> DataFrame:
     return spark.range(0).selectExpr(*(f"CAST(NULL AS {spark_type(f.type)}) AS {quoted(f.name)}" for f in schema))
 
 
-def create(
-    spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Sequence[str], properties: dict[str, str]
-) -> None:
-    """Make an empty table with liquid clustering, and see that Delta took it: its writers' `clusterBy` does not."""
-    keys = [name for name in cluster_by if not pa.types.is_boolean(schema.field(name).type)]
+def clustering(schema: pa.Schema, cluster_by: Sequence[str]) -> list[str]:
+    """The columns to cluster by: Delta takes no booleans."""
+    return [name for name in cluster_by if not pa.types.is_boolean(schema.field(name).type)]
+
+
+def properties(schema: pa.Schema, keys: Sequence[str], own: Mapping[str, str]) -> dict[str, str]:
+    """The properties of a clustered table, with statistics of its cluster columns above all, and its `own` ones."""
     head = [*keys, *(f.name for f in schema if f.name not in keys)]
     measured = [name for name in head if not pa.types.is_boolean(schema.field(name).type)][:STATISTICS_COLUMNS]
     if "_commit" in schema.names and "_commit" not in measured:
         measured[-1] = "_commit"
-    chosen = {
+    return {
         "delta.enableChangeDataFeed": "true",
         "delta.enableDeletionVectors": "true",
         "delta.dataSkippingStatsColumns": ",".join(quoted(name) for name in measured),
-        **properties,
+        **own,
     }
+
+
+def create(
+    spark: SparkSession, table: Table, schema: pa.Schema, cluster_by: Sequence[str], own: dict[str, str]
+) -> None:
+    """Make an empty table with liquid clustering, and see that Delta took it: its writers' `clusterBy` does not."""
+    keys = clustering(schema, cluster_by)
+    chosen = properties(schema, keys, own)
     clause = f"CLUSTER BY ({', '.join(map(quoted, keys))})" if keys else ""
     spark.sql(
         f"CREATE TABLE IF NOT EXISTS {table.sql} ({columns_ddl(schema)}) USING delta {clause} "
@@ -293,10 +297,9 @@ def append(rows: DataFrame, table: Table, application: str, commit: int) -> None
     _writer(rows, application, commit).mode("append").save(str(table.path))
 
 
-def replace(rows: DataFrame, table: Table, application: str, commit: int, cluster_by: Sequence[str]) -> None:
+def replace(rows: DataFrame, table: Table, application: str, commit: int) -> None:
     """Put these rows, and their columns, in place of all there were, once. (Delta has no CREATE OR REPLACE by path.)"""
     _writer(rows, application, commit).mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
-    keep_clustered(rows.sparkSession, table, cluster_by)
 
 
 def keep_clustered(spark: SparkSession, table: Table, cluster_by: Sequence[str]) -> None:

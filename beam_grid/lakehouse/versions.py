@@ -14,11 +14,14 @@ between two tables, is not seen. Kept free of heavy imports, because `query` pay
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from beam_grid.errors import GridError
 from beam_grid.landing import FORMAT, Lake, create_once, read_json, utc_now
+
+_PUBLISHING = threading.Lock()
 
 
 @dataclass
@@ -58,20 +61,39 @@ def newest(lake: Lake) -> dict[str, Any] | None:
     return found
 
 
-def publish(lake: Lake, chosen: Content) -> dict[str, Any]:
-    """Make a new set visible, all or nothing; the caller holds the lock on tables."""
-    before = newest(lake)
-    number = before["set"] + 1 if before else 1
-    content = {
-        "format": FORMAT,
-        "set": number,
-        "created_at": utc_now().isoformat(),
-        **asdict(chosen),
-    }
-    where = lake.path / "versions" / f"{number:010d}.json"
-    where.parent.mkdir(parents=True, exist_ok=True)
-    create_once(where, content)
-    return content
+def publish(lake: Lake, chosen: Content, base: Content | None = None) -> dict[str, Any]:
+    """Make a new set visible, all or nothing, and return it; the newest one where it says the same.
+
+    base: the content that `chosen` was made from. What others have published since then stays, but for the entries
+    that differ between the two: the publisher of commits and Spark's part each bring their own.
+    """
+    with _PUBLISHING:
+        while True:
+            before = newest(lake)
+            content = chosen if base is None else _merged(content_of(before), base, chosen)
+            if before is not None and content == content_of(before):
+                return before
+            number = before["set"] + 1 if before else 1
+            found = {"format": FORMAT, "set": number, "created_at": utc_now().isoformat(), **asdict(content)}
+            where = lake.path / "versions" / f"{number:010d}.json"
+            where.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                create_once(where, found)
+            except FileExistsError:
+                continue
+            return found
+
+
+def _merged(now: Content, base: Content, chosen: Content) -> Content:
+    """`now` with what `chosen` changed of `base`."""
+    for word in ("commits", "tables", "views", "left_out"):
+        theirs, before, after = (getattr(content, word) for content in (now, base, chosen))
+        for name in before.keys() | after.keys():
+            if name not in after:
+                theirs.pop(name, None)
+            elif before.get(name) != after[name]:
+                theirs[name] = after[name]
+    return now
 
 
 def stands(lake: Lake, found: dict[str, Any]) -> bool:

@@ -1,0 +1,58 @@
+"""Data files of Delta tables that we write: Parquet, synced before a log names them, in the order they are given."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_grid import durable
+from beam_grid.lakehouse.delta_log import Action, added
+from beam_grid.lakehouse.statistics import statistics
+
+ROW_GROUP = 131_072
+
+
+def write(
+    table: Path, rows: Iterable[pa.RecordBatch], schema: pa.Schema, file_rows: int, measured: Sequence[str]
+) -> list[Action]:
+    """Write the rows in files of at most `file_rows`; returns their add actions, with statistics of `measured`.
+
+    Rows are cast to the schema: timestamps are INT64 microseconds in every file.
+    """
+    actions: list[Action] = []
+    for chunk in _chunks(rows, file_rows):
+        path = table / f"part-{secrets.token_hex(12)}.parquet"
+        with path.open("xb") as out:
+            pq.write_table(
+                pa.Table.from_batches(chunk).cast(schema), out, row_group_size=ROW_GROUP, compression="zstd",
+                compression_level=1, store_schema=False,
+            )  # fmt: skip
+            out.flush()
+            os.fsync(out.fileno())
+            size = out.tell()
+        actions.append(added(path.name, size, statistics(path, measured)))
+    if actions:
+        durable.sync_folder(table)
+    return actions
+
+
+def _chunks(rows: Iterable[pa.RecordBatch], most: int) -> Iterable[list[pa.RecordBatch]]:
+    chunk: list[pa.RecordBatch] = []
+    count = 0
+    for batch in rows:
+        start = 0
+        while start < batch.num_rows:
+            taken = batch.slice(start, most - count)
+            start += taken.num_rows
+            count += taken.num_rows
+            chunk.append(taken)
+            if count == most:
+                yield chunk
+                chunk, count = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,73 @@
+"""Publish: the tables of append feeds, windows and bronze, in the driver's process, without Spark or a JVM.
+
+    commits ─┬► silver   landed files become the table's (silver.py)
+             ├► gold     tiles merged in DuckDB (gold.py)
+             └► bronze   rejects, late rows, conflicts (bronze.py)
+
+Cost follows the number of files and touched windows, not of rows landed, so it holds on a cluster too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from beam_grid.crash import point
+from beam_grid.errors import GridError, RunFailed
+from beam_grid.lakehouse import bronze, gold, silver
+from beam_grid.lakehouse.steps import BRONZE, Step
+
+
+def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) -> None:
+    """Bring each step's table up to its batch's last commit.
+
+    Raises GridError for a table that cannot be written as it is, RunFailed when a step fails; what was done stays.
+    """
+    for step in steps:
+        began = time.monotonic()
+        point(f"refine:before-{step.table.name}")
+        try:
+            _publish(step, scratch / step.batch.contract.name / step.table.name)
+        except (GridError, RunFailed):
+            raise
+        except OSError as cause:
+            raise RunFailed(
+                f"table {step.table.name}: {step.table.path} cannot be written ({cause.strerror or cause}); what was "
+                "done before stays: make room and run it again"
+            ) from cause
+        except Exception as cause:
+            raise failed(step, cause, str(cause)) from cause
+        point(f"refine:after-{step.table.name}")
+        tell(step, began, say)
+
+
+def _publish(step: Step, scratch: Path) -> None:
+    table, batch = step.table, step.batch
+    if step.window is not None:
+        gold.prepare(table, step.state, batch.contract, step.window)
+        point(f"refine:made-{table.name}")
+        gold.publish(table, batch, step.window, scratch)
+    elif table.name in BRONZE:
+        bronze.prepare(table)
+        point(f"refine:made-{table.name}")
+        bronze.publish(table, batch)
+    else:
+        silver.prepare(table, batch.contract)
+        point(f"refine:made-{table.name}")
+        silver.publish(table, batch)
+
+
+def failed(step: Step, cause: BaseException, reason: str) -> RunFailed:
+    """The error of a step that did not take its commits in."""
+    batch = step.batch
+    return RunFailed(
+        f"refine: {step.table.name} could not take in commits {batch.applied + 1} to {batch.target} of "
+        f"{batch.contract.name} ({type(cause).__name__}: {reason}); what was done before stays, run it again"
+    )
+
+
+def tell(step: Step, began: float, say: Callable[[str], None]) -> None:
+    """Say what a step did and how long it took."""
+    count = step.batch.target - step.batch.applied
+    say(f"{step.table.name}: {count} commit{'s' if count != 1 else ''} in {time.monotonic() - began:.2f} s")

@@ -1,0 +1,150 @@
+"""What refine has to do, step by step: one table and one feed's batch of commits for it each.
+
+feed (append)     silver.FEED    gold.WINDOW ...    bronze.rejected, late, conflicts     in process
+feed (cdc)        _deleted, current, _history       gold.WINDOW ...   bronze. ...        the first three on Spark
+feed (scd2)       silver.FEED                       gold.WINDOW ...   bronze. ...        the first on Spark
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from beam_grid.errors import GridError
+from beam_grid.lakehouse import gold, guard
+from beam_grid.lakehouse.tables import Batch, State, Table
+from beam_grid.landing import Lake
+
+if TYPE_CHECKING:
+    from data_sources.contract import Contract, WindowSpec
+
+BRONZE = ("bronze.rejected", "bronze.late", "bronze.conflicts")
+
+TableSet = dict[str, Any]
+"""A version set as it was read, see versions.py."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One table and one feed's batch for it."""
+
+    table: Table
+    state: State
+    batch: Batch
+    window: WindowSpec | None = None
+
+    @property
+    def is_due(self) -> bool:
+        return self.batch.applied < self.batch.target or self.state.version is None
+
+    @property
+    def needs_spark(self) -> bool:
+        """Whether the table is one of changes or master data: merged, with history."""
+        return self.table.name.startswith("silver.") and self.batch.contract.lake.load != "append"
+
+    @property
+    def application(self) -> str:
+        """Delta's transaction id of what the step writes."""
+        if self.window is not None:
+            return gold.application(self.table, self.batch.contract, self.window)
+        return self.table.application(self.batch.contract.name)
+
+
+def steps_of(lake: Lake, contract: Contract, known: TableSet | None) -> list[Step]:
+    """The feed's tables with what each has still to take in, in the order they are written.
+
+    Raises GridError for a table that somebody else changed.
+    """
+    log = lake.feed(contract.name)
+    commits = list(log.commits())
+    windows = {f"gold.{window.name}": window for window in contract.windows}
+    steps = []
+    for name in [*silver_tables(contract), *windows, *BRONZE]:
+        table = Table(lake, name)
+        state = table.state()
+        guard.check(table, state, (known or {"tables": {}})["tables"].get(name))
+        blank = Step(table, state, Batch(log, contract, commits, 0), windows.get(name))
+        applied = max(state.applied(blank.application), recorded(known, table, state, blank.application))
+        steps.append(Step(table, state, Batch(log, contract, commits, min(applied, len(commits))), windows.get(name)))
+    return steps
+
+
+def silver_tables(contract: Contract) -> list[str]:
+    """The silver tables of a feed in the order they are written."""
+    name = contract.name
+    if contract.lake.load == "cdc":
+        from beam_grid.lakehouse import cdc_history
+
+        return [f"silver.{name}_deleted", f"silver.{name}", cdc_history.name_of(contract)]
+    return [f"silver.{name}"]
+
+
+def maker(step: Step) -> Any:
+    """The module that makes a silver table on Spark: prepare(spark, table, state, batch), apply(spark, table, batch)."""
+    from beam_grid.lakehouse import cdc_current, cdc_deleted, cdc_history, scd2
+
+    contract = step.batch.contract
+    if contract.lake.load == "scd2":
+        return scd2
+    places = dict(zip(silver_tables(contract), (cdc_deleted, cdc_current, cdc_history), strict=True))
+    return places[step.table.name]
+
+
+def recorded(known: TableSet | None, table: Table, state: State, application: str) -> int:
+    """The last commit the newest set says the table looked at, written or not; 0 if that was another table."""
+    said = (known or {"tables": {}})["tables"].get(table.name)
+    if said is None or said["id"] != state.id or said["version"] > (state.version or 0):
+        return 0
+    return int(said["feeds"].get(application, 0))
+
+
+def with_unfinished(lake: Lake, wanted: list[str], landed: list[str], known: TableSet | None) -> list[str]:
+    """The feeds asked for and those whose last run ended between a shared table and the set, or lost such a table."""
+    shared = [(table, table.state()) for table in (Table(lake, name) for name in BRONZE)]
+    chosen = list(wanted)
+    for feed in landed:
+        done = (known or {"commits": {}})["commits"].get(feed, 0)
+        ahead = any(state.applied(table.application(feed)) > done for table, state in shared)
+        lost = done and any(recorded(known, table, state, table.application(feed)) < done for table, state in shared)
+        if feed not in chosen and (ahead or lost):
+            chosen.append(feed)
+    return chosen
+
+
+def check_owners(contracts: dict[str, Contract]) -> None:
+    """Raise GridError where two feeds, or a feed and an analysis, would write one table."""
+    from beam_grid.analyses import analyses
+
+    makers: dict[str, str] = {}
+    for feed, contract in contracts.items():
+        for name in silver_tables(contract):
+            if (other := makers.setdefault(name, feed)) != feed:
+                raise GridError(
+                    f"table {name} belongs to feed {other}, and feed {feed} would write it too; rename one of them"
+                )
+    owner = {a.name.removeprefix("gold."): "(an analysis)" for a in analyses()} | {"quality": "(the expectations)"}
+    for feed, contract in contracts.items():
+        for window in contract.windows:
+            if window.name in owner:
+                raise GridError(
+                    f"window {window.name!r}: feeds {owner[window.name]} and {feed} both declare it, and gold.{window.name} "
+                    "can be made by one only; rename one of them in its contract"
+                )
+            owner[window.name] = feed
+
+
+def entry(step: Step, before: dict[str, Any], state: State) -> dict[str, Any]:
+    """What a version set says of the step's table once the step is done; `before` is what it said."""
+    looked_at = before.get("feeds", {}) if before.get("id") == state.id else {}
+    looked_at = {**looked_at, step.application: step.batch.target}
+    return {"path": step.table.relative, "version": state.version, "id": state.id, "feeds": looked_at}
+
+
+def feeds_of(steps: Iterable[Step]) -> dict[str, int]:
+    """By feed how many commits its steps bring."""
+    brought: dict[str, int] = {}
+    for step in steps:
+        name = step.batch.contract.name
+        brought[name] = max(brought.get(name, 0), step.batch.target - step.batch.applied)
+    return brought
