@@ -38,9 +38,10 @@ from beam_grid.lakehouse.tables import (
     spark_type,
     transaction,
 )
-from beam_grid.lakehouse.windows import definition, expanded_sql, final_sql, gold_schema, merged_sql
+from beam_grid.lakehouse.windows import definition, expanded_sql, final_sql, merged_sql
 from data_sources.durations import micros
 from transforms.tiles import tile_schema
+from transforms.windows import window_schema
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -63,7 +64,7 @@ def prepare(spark: SparkSession, table: Table, state: State, contract: Contract,
             f"window {window.name!r}: {table.name} belongs to feed {owner}; rename the window in the contract of {contract.name}"
         )
     if state.version is None:
-        create(spark, table, gold_schema(contract, window), _CLUSTER_BY, {"beam_grid.feed": contract.name})
+        create(spark, table, window_schema(contract, window), _CLUSTER_BY, {"beam_grid.feed": contract.name})
     else:
         keep_clustered(spark, table, _CLUSTER_BY)
 
@@ -83,7 +84,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
     contract = batch.contract
     by = [quoted(name) for name in window.by]
     size = micros(window.size)
-    names = gold_schema(contract, window).names
+    names = window_schema(contract, window).names
     flips, flip_span = _flips(table, batch, window)
     _source(spark, batch, window, scratch, flips).createOrReplaceTempView("gold_merged")
     rows = spark.sql(
