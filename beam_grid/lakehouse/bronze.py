@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_grid.lakehouse import data_files, delta_log
-from beam_grid.lakehouse.duck import literal, parquet, quoted
+from beam_grid.lakehouse.duck import literal, parquet
 from beam_grid.lakehouse.tables import Batch, Table, listed
 from data_sources.contract import LINEAGE
+from data_sources.identifiers import double_quoted
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
@@ -97,9 +98,9 @@ def _records(files: list[str], kind: str, contract: Contract) -> Iterator[pa.Rec
 
 def _columns(kind: str, contract: Contract) -> list[str]:
     feed = f"{literal(contract.name)} AS feed"
-    time = f"CAST({quoted(contract.event_time)} AS TIMESTAMPTZ) AS event_time"
+    time = f"CAST({double_quoted(contract.event_time)} AS TIMESTAMPTZ) AS event_time"
     record = _json(contract, contract.schema.names)
-    lineage = [quoted(name) for name in LINEAGE]
+    lineage = [double_quoted(name) for name in LINEAGE]
     if kind == "late":
         return [feed, time, "_behind / 1000000 AS behind_seconds", f"{record} AS record", *lineage]
     key = _json(contract, contract.dedup.key)
@@ -112,7 +113,7 @@ def _json(contract: Contract, names: list[str]) -> str:
 
 
 def _packed(contract: Contract, name: str) -> str:
-    value = quoted(name)
+    value = double_quoted(name)
     if pa.types.is_timestamp(contract.field(name).arrow):
         value = f"strftime(timezone('UTC', {value}), '%Y-%m-%dT%H:%M:%S.%fZ')"
-    return f"{quoted(name)} := {value}"
+    return f"{double_quoted(name)} := {value}"

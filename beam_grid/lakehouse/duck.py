@@ -26,11 +26,6 @@ def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     return engine
 
 
-def quoted(name: str) -> str:
-    """A name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def literal(text: str) -> str:
     """A text in SQL."""
     return "'" + text.replace("'", "''") + "'"

@@ -25,18 +25,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from transforms.windows import window_schema, windows_sql
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import data_files, delta_log, recompute
 from beam_grid.lakehouse.delta_log import Conflict
-from beam_grid.lakehouse.duck import connect, live_rows, parquet, quoted
+from beam_grid.lakehouse.duck import connect, live_rows, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.spans import Span, event_span, instant_of, may_meet
 from beam_grid.lakehouse.tables import Batch, State, Table, listed
 from beam_grid.lakehouse.windows import definition
 from data_sources.durations import micros
+from data_sources.identifiers import double_quoted
 from transforms.tiles import tile_schema
+from transforms.windows import window_schema, windows_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -128,21 +129,21 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
     if any(commit["fates"].get("superseded") for commit in batch.commits):
         current = recompute.current(batch, window, scratch, span, new)
         kept = {*window.by, "_cell", "_commit"}
-        bare = ", ".join(quoted(name) if name in kept else f"NULL AS {quoted(name)}" for name in names)
+        bare = ", ".join(double_quoted(name) if name in kept else f"NULL AS {double_quoted(name)}" for name in names)
         parts = f"SELECT {bare} FROM ({parts})"
         if current:
-            parts += f" UNION ALL SELECT {', '.join(map(quoted, names))} FROM {parquet(current)}"
+            parts += f" UNION ALL SELECT {', '.join(map(double_quoted, names))} FROM {parquet(current)}"
     return f"SELECT * FROM ({windows_sql(f'({parts})', contract, window)}) WHERE __newest > {batch.applied}"
 
 
 def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[str], new: list[str]) -> str:
     """SQL of the tiles in the files; after the first batch those alone that the touched windows are made of."""
-    columns = ", ".join(f"t.{quoted(name)}" for name in names)
+    columns = ", ".join(f"t.{double_quoted(name)}" for name in names)
     if not files:
         return "SELECT * FROM no_tiles"
     if not batch.applied or not new:
         return f"SELECT {columns} FROM {parquet(files)} t"
-    same = "".join(f" AND t.{quoted(by)} IS NOT DISTINCT FROM c.{quoted(by)}" for by in window.by)
+    same = "".join(f" AND t.{double_quoted(by)} IS NOT DISTINCT FROM c.{double_quoted(by)}" for by in window.by)
     return (
         f"SELECT {columns} FROM {parquet(files)} t SEMI JOIN ({recompute.touched_cells(new, window)}) c "
         f"ON c.__cell = epoch_us(t._cell){same}"
@@ -205,15 +206,15 @@ def _rows(table: Table, files: list[LiveFile], batch: Batch, window: WindowSpec)
     contract = batch.contract
     names = window_schema(contract, window).names
     final = final_sql(contract, batch.watermark, "epoch_us(window_end)")
-    columns = ", ".join(f"{final} AS final" if name == "final" else quoted(name) for name in names)
+    columns = ", ".join(f"{final} AS final" if name == "final" else double_quoted(name) for name in names)
     rows = f"SELECT {columns} FROM merged WHERE __rows > 0"
     if files:
-        same = "".join(f" AND g.{quoted(by)} IS NOT DISTINCT FROM m.{quoted(by)}" for by in window.by)
+        same = "".join(f" AND g.{double_quoted(by)} IS NOT DISTINCT FROM m.{double_quoted(by)}" for by in window.by)
         rows += (
             f" UNION ALL SELECT {columns} FROM (SELECT g.* FROM {live_rows(table.path, files)} g "
             f"ANTI JOIN merged m ON g.window_start = m.window_start{same})"
         )
-    return f"SELECT * FROM ({rows}) ORDER BY {', '.join(['window_start', *map(quoted, window.by)])}"
+    return f"SELECT * FROM ({rows}) ORDER BY {', '.join(['window_start', *map(double_quoted, window.by)])}"
 
 
 def final_sql(contract: Contract, watermark: int | None, end: str) -> str:

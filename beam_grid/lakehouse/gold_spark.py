@@ -25,9 +25,10 @@ from beam_grid.lakehouse.tables import (
     spark_type,
     transaction,
 )
-from beam_grid.lakehouse.windows import expanded_sql, final_sql, gold_schema, merged_sql
+from beam_grid.lakehouse.windows import expanded_sql, final_sql, merged_sql
 from data_sources.durations import micros
 from transforms.tiles import tile_schema
+from transforms.windows import window_schema
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -40,7 +41,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
     contract = batch.contract
     by = [quoted(name) for name in window.by]
     size = micros(window.size)
-    names = gold_schema(contract, window).names
+    names = window_schema(contract, window).names
     flips, flip_span = _flips(table, batch, window)
     _source(spark, batch, window, scratch, flips).createOrReplaceTempView("gold_merged")
     rows = spark.sql(

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_grid.lakehouse.duck import connect, parquet, quoted
+from beam_grid.lakehouse.duck import connect, parquet
 from beam_grid.lakehouse.silver import IDENTITY
 from beam_grid.lakehouse.spans import Span, may_meet
 from beam_grid.lakehouse.tables import Batch, listed
 from data_sources.durations import micros
+from data_sources.identifiers import double_quoted
 from transforms.tiles import tile_rows, tile_schema
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def current(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, 
     if batch.applied and touched:
         query = (
             f"SELECT q.* FROM ({query}) q SEMI JOIN ({touched_cells(touched, window)}) t ON t.__cell = {_cell('q', batch, window)}"
-            + "".join(f" AND t.{quoted(by)} IS NOT DISTINCT FROM q.{quoted(by)}" for by in window.by)
+            + "".join(f" AND t.{double_quoted(by)} IS NOT DISTINCT FROM q.{double_quoted(by)}" for by in window.by)
         )
     return _tiled(query, batch, window, scratch, None)
 
@@ -63,7 +64,7 @@ def touched_cells(tiles: list[str], window: WindowSpec) -> str:
     """Groups and all cells of every window that a tile is part of: those less than a size before or after it."""
     cell, size = micros(window.cell), micros(window.size)
     reach = (size // cell - 1) * cell
-    by = "".join(f"{quoted(name)}, " for name in window.by)
+    by = "".join(f"{double_quoted(name)}, " for name in window.by)
     return (
         f"SELECT DISTINCT {by}unnest(range(epoch_us(_cell) - {reach}, epoch_us(_cell) + {reach + 1}, {cell})) AS __cell "
         f"FROM (SELECT DISTINCT {by}_cell FROM {parquet(tiles)})"
@@ -72,7 +73,7 @@ def touched_cells(tiles: list[str], window: WindowSpec) -> str:
 
 def _cell(row: str, batch: Batch, window: WindowSpec) -> str:
     name, cell = batch.contract.event_time, micros(window.cell)
-    time = f"{row}.{quoted(name)}"
+    time = f"{row}.{double_quoted(name)}"
     if batch.contract.field(name).type == "date":
         time = f"CAST({time} AS TIMESTAMP)"
     instant = f"epoch_us({time})"
@@ -81,7 +82,7 @@ def _cell(row: str, batch: Batch, window: WindowSpec) -> str:
 
 def _rows_sql(files: list[str], batch: Batch) -> str:
     """The files' rows in the contract's columns; `landed_shape` supplies, as nulls, what older files lack."""
-    names = ", ".join(quoted(name) for name in batch.contract.landed_schema.names)
+    names = ", ".join(double_quoted(name) for name in batch.contract.landed_schema.names)
     return f"SELECT {names} FROM (SELECT * FROM landed_shape UNION ALL BY NAME SELECT * FROM {parquet(files)})"
 
 

@@ -1,0 +1,379 @@
+"""Measures: per function of a contract one class that says how it starts, merges and ends.
+
+    rows ── start ──► tiles ── merge ──► tiles ── end ──► values        DuckDB
+                      tiles ────────── spark ───────────► values        Spark
+
+Columns of a measure m in a tile
+    count, count_if   m: int64
+    sum               m: float64; decimal(38,0) of whole numbers, decimal(38,s) of decimals; NULL of no values
+    min, max          m: the field's type
+    avg               m__n: int64, m__sum: as sum
+    stddev            m__n: int64, m__mean, m__m2: float64 (Chan, Golub, LeVeque 1979: merges without cancellation)
+    first, last       m: the field's type, m__time: event time, m__key: struct of the dedup key; of values not null
+
+Guaranteed: merging is associative and commutative, up to rounding of floats (1e-9 relative). Rules are SQL's:
+aggregates of no values are NULL (counts are 0), stddev is the sample's and NULL of fewer than two values, ties of
+first and last go by the dedup key. Not guaranteed: that values can be taken out of a tile again.
+
+A new measure is a class here, a line in FUNCTIONS, and its name in `data_sources.contract.MEASURES`, whose parser
+refuses what it does not know.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from data_sources.contract import Contract, Measure, WindowSpec
+from data_sources.faces import spark_type
+from data_sources.identifiers import backticked, double_quoted
+
+TIME = pa.timestamp("us", "UTC")
+
+
+@dataclass(frozen=True)
+class Aggregate(ABC):
+    """One measure of a window. What it says is SQL: aggregates in `start`, `merge` and `spark`, a scalar in `end`."""
+
+    contract: Contract
+    measure: Measure
+
+    @property
+    @abstractmethod
+    def columns(self) -> dict[str, pa.DataType]:
+        """A tile's columns."""
+
+    @property
+    @abstractmethod
+    def start(self) -> dict[str, str]:
+        """DuckDB: a tile's columns as aggregates over rows."""
+
+    @property
+    @abstractmethod
+    def merge(self) -> dict[str, str]:
+        """DuckDB: a tile's columns as aggregates over tiles, and over `pivots`."""
+
+    @property
+    def pivots(self) -> dict[str, str]:
+        """DuckDB: aggregates over tiles that `merge` needs beside each tile, by the name it calls them."""
+        return {}
+
+    @property
+    def end(self) -> str:
+        """DuckDB: the value, as a scalar over one tile's columns."""
+        return self.column()
+
+    @property
+    @abstractmethod
+    def type(self) -> pa.DataType:
+        """The value's type."""
+
+    @property
+    @abstractmethod
+    def spark(self) -> str:
+        """Spark: the value, as one aggregate over tiles."""
+
+    @property
+    def kind(self) -> pa.DataType:
+        """The argument's type."""
+        return self.contract.field(self.measure.argument or "").arrow
+
+    @property
+    def argument(self) -> str:
+        """The argument, a field, as DuckDB writes it."""
+        return double_quoted(self.measure.argument or "")
+
+    def part(self, part: str = "") -> str:
+        """The name of one of the tile's columns."""
+        return f"{self.measure.name}__{part}" if part else self.measure.name
+
+    def column(self, part: str = "") -> str:
+        """That name as DuckDB writes it."""
+        return double_quoted(self.part(part))
+
+    def spark_column(self, part: str = "") -> str:
+        """That name as Spark writes it."""
+        return backticked(self.part(part))
+
+
+class Count(Aggregate):
+    """count(): rows; count(x): values of x that are not NULL."""
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        return {self.part(): pa.int64()}
+
+    @property
+    def start(self) -> dict[str, str]:
+        return {self.part(): "count(*)" if self.measure.argument is None else f"count({self.argument})"}
+
+    @property
+    def merge(self) -> dict[str, str]:
+        return {self.part(): _whole(self.column())}
+
+    @property
+    def end(self) -> str:
+        return f"coalesce({self.column()}, 0)"
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.int64()
+
+    @property
+    def spark(self) -> str:
+        return f"coalesce(sum({self.spark_column()}), 0L)"
+
+
+class CountIf(Count):
+    """count_if(condition): rows of which the condition is true."""
+
+    @property
+    def start(self) -> dict[str, str]:
+        return {self.part(): f"count(*) FILTER (WHERE {self.measure.argument}\n)"}
+
+
+class Sum(Aggregate):
+    """sum(x): exact of whole numbers and decimals; of floats summed by Kahan's way."""
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        return {self.part(): self.type}
+
+    @property
+    def start(self) -> dict[str, str]:
+        return {self.part(): _sum(self.argument, self.type)}
+
+    @property
+    def merge(self) -> dict[str, str]:
+        return {self.part(): _sum(self.column(), self.type)}
+
+    @property
+    def type(self) -> pa.DataType:
+        return _sum_type(self.kind)
+
+    @property
+    def spark(self) -> str:
+        return f"CAST(sum({self.spark_column()}) AS {spark_type(self.type)})"
+
+
+class Extreme(Aggregate):
+    """min(x), max(x): functions that are called the same wherever they stand."""
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        return {self.part(): self.kind}
+
+    @property
+    def start(self) -> dict[str, str]:
+        return {self.part(): f"{self.measure.function}({self.argument})"}
+
+    @property
+    def merge(self) -> dict[str, str]:
+        return {self.part(): f"{self.measure.function}({self.column()})"}
+
+    @property
+    def type(self) -> pa.DataType:
+        return self.kind
+
+    @property
+    def spark(self) -> str:
+        return f"{self.measure.function}({self.spark_column()})"
+
+
+class Average(Aggregate):
+    """avg(x): a float64, from how many values there are and their sum."""
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        return {self.part("n"): pa.int64(), self.part("sum"): _sum_type(self.kind)}
+
+    @property
+    def start(self) -> dict[str, str]:
+        return {
+            self.part("n"): f"count({self.argument})",
+            self.part("sum"): _sum(self.argument, _sum_type(self.kind)),
+        }
+
+    @property
+    def merge(self) -> dict[str, str]:
+        return {
+            self.part("n"): _whole(self.column("n")),
+            self.part("sum"): _sum(self.column("sum"), _sum_type(self.kind)),
+        }
+
+    @property
+    def end(self) -> str:
+        n = self.column("n")
+        return f"CASE WHEN {n} > 0 THEN CAST({self.column('sum')} AS DOUBLE) / {n} END"
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.float64()
+
+    @property
+    def spark(self) -> str:
+        n = f"sum({self.spark_column('n')})"
+        return f"CASE WHEN {n} > 0 THEN CAST(sum({self.spark_column('sum')}) AS DOUBLE) / {n} END"
+
+
+class StandardDeviation(Aggregate):
+    """stddev(x): the sample's, a float64; Chan, Golub and LeVeque (1979), means taken from one tile's.
+
+    M2 = sum(m2) + sum(n d^2) - sum(n d)^2 / sum(n), d = mean - pivot, where the pivot is the least of the tiles'
+    means: a register's variance lies far behind its mean's digits. A running mean was seven times less exact.
+    """
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        return {self.part("n"): pa.int64(), self.part("mean"): pa.float64(), self.part("m2"): pa.float64()}
+
+    @property
+    def start(self) -> dict[str, str]:
+        number = f"CAST({self.argument} AS DOUBLE)"
+        return {
+            self.part("n"): f"count({self.argument})",
+            self.part("mean"): f"avg({number})",
+            self.part("m2"): f"var_pop({number}) * count({self.argument})",
+        }
+
+    @property
+    def pivots(self) -> dict[str, str]:
+        return {self.part("pivot"): f"min({self.column('mean')})"}
+
+    @property
+    def merge(self) -> dict[str, str]:
+        n, pivot = self.column("n"), self.column("pivot")
+        apart = f"({self.column('mean')} - {pivot})"
+        shift = f"fsum({n} * {apart})"
+        within = f"fsum({self.column('m2')} + {n} * {apart} * {apart})"
+        return {
+            self.part("n"): _whole(n),
+            self.part("mean"): f"min({pivot}) + {shift} / sum({n})",
+            self.part("m2"): f"greatest({within} - {shift} * {shift} / sum({n}), 0)",
+        }
+
+    @property
+    def end(self) -> str:
+        n = self.column("n")
+        return f"CASE WHEN {n} > 1 THEN sqrt({self.column('m2')} / ({n} - 1)) END"
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.float64()
+
+    @property
+    def spark(self) -> str:
+        n, mean, m2 = self.spark_column("n"), self.spark_column("mean"), self.spark_column("m2")
+        tiles = f"array_sort(collect_list(struct({n} AS n, {mean} AS mean, {m2} AS m2)) FILTER (WHERE {n} > 0))"
+        none = f"named_struct('p', get({tiles}, 0).mean, 'n', 0L, 's', 0D, 'q', 0D)"
+        step = (
+            "named_struct('p', a.p, 'n', a.n + t.n, 's', a.s + t.n * (t.mean - a.p), "
+            "'q', a.q + t.m2 + t.n * (t.mean - a.p) * (t.mean - a.p))"
+        )
+        end = "CASE WHEN a.n > 1 THEN sqrt(greatest(a.q - a.s * a.s / a.n, 0D) / (a.n - 1)) END"
+        return f"aggregate({tiles}, {none}, (a, t) -> {step}, a -> {end})"
+
+
+@dataclass(frozen=True)
+class Chosen(Aggregate):
+    """One value, chosen by (event time, key), with which it stays together until the end."""
+
+    duckdb_choice: ClassVar[str]
+    spark_choice: ClassVar[str]
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        fields = self.contract.dedup.key
+        key = pa.struct([(f"k{n}", self.contract.field(name).arrow) for n, name in enumerate(fields)])
+        return {self.part(): self.kind, self.part("time"): TIME, self.part("key"): key}
+
+    @property
+    def start(self) -> dict[str, str]:
+        key = ", ".join(f"k{n} := {double_quoted(name)}" for n, name in enumerate(self.contract.dedup.key))
+        time = f"CAST({double_quoted(self.contract.event_time)} AS TIMESTAMPTZ)"
+        return self._choose(self.argument, time, f"struct_pack({key})", self.argument)
+
+    @property
+    def merge(self) -> dict[str, str]:
+        time = self.column("time")
+        return self._choose(self.column(), time, self.column("key"), time)
+
+    def _choose(self, value: str, time: str, key: str, present: str) -> dict[str, str]:
+        by = f"struct_pack(t := {time}, k := {key})"
+        parts = {self.part(): value, self.part("time"): time, self.part("key"): key}
+        return {
+            name: f"{self.duckdb_choice}({part}, {by}) FILTER (WHERE {present} IS NOT NULL)"
+            for name, part in parts.items()
+        }
+
+    @property
+    def type(self) -> pa.DataType:
+        return self.kind
+
+    @property
+    def spark(self) -> str:
+        time = self.spark_column("time")
+        by = f"struct({time} AS t, {self.spark_column('key')} AS k)"
+        return f"{self.spark_choice}({self.spark_column()}, {by}) FILTER (WHERE {time} IS NOT NULL)"
+
+
+class First(Chosen):
+    """first(x): the value, not NULL, of the earliest event."""
+
+    duckdb_choice, spark_choice = "arg_min", "min_by"
+
+
+class Last(Chosen):
+    """last(x): the value, not NULL, of the latest event."""
+
+    duckdb_choice, spark_choice = "arg_max", "max_by"
+
+
+FUNCTIONS: dict[str, type[Aggregate]] = {
+    "count": Count,
+    "count_if": CountIf,
+    "sum": Sum,
+    "min": Extreme,
+    "max": Extreme,
+    "avg": Average,
+    "stddev": StandardDeviation,
+    "first": First,
+    "last": Last,
+}
+
+
+def aggregates(contract: Contract, window: WindowSpec) -> list[Aggregate]:
+    """The window's measures, in the contract's order."""
+    return [FUNCTIONS[m.function](contract, m) for m in window.parsed]
+
+
+def merged_sql(tiles: str, keys: Iterable[str], measures: list[Aggregate], beside: Iterable[str] = ()) -> str:
+    """DuckDB: the tiles (a relation) merged by keys: the keys, each measure's tile columns, and `beside`, aggregates too."""
+    listed = ", ".join(keys)
+    pivots = [
+        f"{sql} OVER (PARTITION BY {listed}) AS {double_quoted(n)}" for m in measures for n, sql in m.pivots.items()
+    ]
+    source = f"(SELECT *, {', '.join(pivots)} FROM {tiles})" if pivots else tiles
+    columns = [f"{sql} AS {double_quoted(n)}" for m in measures for n, sql in m.merge.items()]
+    return f"SELECT {', '.join([listed, *columns, *beside])} FROM {source} GROUP BY {listed}"
+
+
+def _whole(column: str) -> str:
+    return f"CAST(sum({column}) AS BIGINT)"
+
+
+def _sum(number: str, kind: pa.DataType) -> str:
+    if pa.types.is_floating(kind):
+        return f"fsum({number})"
+    exact = f"DECIMAL(38,{kind.scale})"
+    return f"CAST(sum(CAST({number} AS {exact})) AS {exact})"
+
+
+def _sum_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_integer(kind):
+        return pa.decimal128(38, 0)
+    return pa.decimal128(38, kind.scale) if pa.types.is_decimal(kind) else pa.float64()
