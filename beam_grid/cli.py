@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from beam_grid.land import Landed
     from beam_grid.landing import Lake
     from beam_grid.plan import Plan
+    from beam_grid.refine import Engine
     from data_sources.contract import Contract
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -31,6 +32,13 @@ LAKE = click.option(
 )
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
+)
+ENGINE = click.option(
+    "--engine",
+    type=click.Choice(["auto", "embedded", "spark"]),
+    default="auto",
+    show_default=True,
+    help="Where windows and analyses are computed; auto is in this process unless a Spark master is named.",
 )
 MASTER = click.option("--spark-master", metavar="URL", default=None, help="Spark master; the default is this machine.")
 
@@ -144,25 +152,35 @@ PARAMETERS = click.option(
 @cli.command()
 @click.argument("feeds", nargs=-1, metavar="[FEED...]")
 @LAKE
+@ENGINE
 @MASTER
 @PARAMETERS
-def refine(feeds: tuple[str, ...], lake: str, spark_master: str | None, parameters: dict[str, str]) -> None:
+def refine(
+    feeds: tuple[str, ...], lake: str, engine: Engine, spark_master: str | None, parameters: dict[str, str]
+) -> None:
     """Bring the Delta tables up to the last commit, and the analyses with them."""
-    _refine(lake, list(feeds) or None, spark_master, parameters)
+    if code := _refine(lake, list(feeds) or None, engine, spark_master, parameters):
+        raise SystemExit(code)
 
 
 @cli.command()
 @_land_options
+@ENGINE
 @PARAMETERS
 def run(
-    follow: bool, every: float, lake: str, spark_master: str | None, parameters: dict[str, str], **given: Any
+    follow: bool,
+    every: float,
+    lake: str,
+    engine: Engine,
+    spark_master: str | None,
+    parameters: dict[str, str],
+    **given: Any,
 ) -> None:
     """land, then refine."""
 
     def both() -> int:
         code = _land(lake, spark_master=spark_master if given["runner"] == "spark" else None, **given)
-        _refine(lake, None, None if given["runner"] == "spark" else spark_master, parameters)
-        return code
+        return max(code, _refine(lake, None, engine, None if given["runner"] == "spark" else spark_master, parameters))
 
     _repeat(follow, every, both)
 
@@ -240,19 +258,27 @@ def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
 
 
 def _refine(
-    lake_path: str, feeds: list[str] | None, spark_master: str | None, parameters: dict[str, str] | None = None
-) -> None:
+    lake_path: str,
+    feeds: list[str] | None,
+    engine: Engine = "auto",
+    spark_master: str | None = None,
+    parameters: dict[str, str] | None = None,
+) -> int:
     from beam_grid.landing import Lake
     from beam_grid.refine import refine
 
     lake = Lake.open(lake_path, create=False)
-    result = refine(lake, feeds, spark_master=spark_master, parameters=parameters, progress=say)
+    result = refine(lake, feeds, engine=engine, spark_master=spark_master, parameters=parameters, progress=say)
+    for line in result.left_out:
+        say(f"  left out: {line}")
+    code = 1 if result.left_out else 0
     if not result.feeds and not result.analyses:
         say("tables: nothing new")
-        return
+        return code
     brought = ", ".join(f"{feed} {n} commit{'s' if n != 1 else ''}" for feed, n in result.feeds.items())
     brought = brought or f"{len(result.analyses)} analyses"
     say(f"tables: {brought} applied to {len(result.tables)} tables in {result.seconds:.1f} s")
+    return code
 
 
 @cli.command()
@@ -422,7 +448,7 @@ def demo(out: str, days: int) -> None:
             now=None,
             kafka_config=None,
         ),
-        lambda lake: _refine(lake, None, None),
+        lambda lake: _refine(lake, None),
         _command(),
     )
 

@@ -19,7 +19,7 @@ from beam_grid.report import write_report
 from beam_grid.show import show
 
 
-def demo(out: Path, days: int, land: Callable[[str, str], int], refine: Callable[[str], None], command: str) -> None:
+def demo(out: Path, days: int, land: Callable[[str, str], int], refine: Callable[[str], object], command: str) -> None:
     """Make the demo's data, lake and report anew below `out`. Raises RunFailed if the ledger is not the truth."""
     started = time.monotonic()
     data, lake_path = out / "data", out / "lake"
