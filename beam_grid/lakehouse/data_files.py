@@ -18,8 +18,9 @@ ROW_GROUP = 131_072
 
 
 def write(
-    table: Path, rows: Iterable[pa.RecordBatch], schema: pa.Schema, file_rows: int, measured: Sequence[str]
-) -> list[Action]:
+    table: Path, rows: Iterable[pa.RecordBatch], schema: pa.Schema, file_rows: int, measured: Sequence[str],
+    *, changes_rows: bool = True,
+) -> list[Action]:  # fmt: skip
     """Write the rows in files of at most `file_rows`; returns their add actions, with statistics of `measured`.
 
     Rows are cast to the schema: timestamps are INT64 microseconds in every file.
@@ -35,7 +36,7 @@ def write(
             out.flush()
             os.fsync(out.fileno())
             size = out.tell()
-        actions.append(added(path.name, size, statistics(path, measured)))
+        actions.append(added(path.name, size, statistics(path, measured), changes_rows=changes_rows))
     if actions:
         durable.sync_folder(table)
     return actions

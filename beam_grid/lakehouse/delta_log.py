@@ -60,6 +60,23 @@ def struct_type(schema: pa.Schema) -> dict[str, Any]:
     return {"type": "struct", "fields": fields}
 
 
+def arrow_schema(at: Live) -> pa.Schema:
+    """A table's columns as Arrow has them."""
+    return pa.schema([(field["name"], _arrow_type(field["type"])) for field in json.loads(at.schema)["fields"]])
+
+
+def _arrow_type(said: Any) -> pa.DataType:
+    if isinstance(said, dict):
+        return pa.struct([(field["name"], _arrow_type(field["type"])) for field in said["fields"]])
+    if said.startswith("decimal"):
+        precision, scale = said.removeprefix("decimal(").rstrip(")").split(",")
+        return pa.decimal128(int(precision), int(scale))
+    return {
+        "string": pa.string(), "integer": pa.int32(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_(),
+        "date": pa.date32(), "binary": pa.binary(), "timestamp": pa.timestamp("us", "UTC"),
+    }[said]  # fmt: skip
+
+
 def create(
     table: Path, schema: pa.Schema, *, name: str, cluster_by: Sequence[str] = (), properties: Mapping[str, str] | None = None
 ) -> None:  # fmt: skip
