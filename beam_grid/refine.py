@@ -142,13 +142,11 @@ class Refinement:
                 told.start(_sources(self.lake, due), [openlineage.table(step.table) for step in written.values()])
             content = self._published(planned, base, scratch)
             if not self._is_held(due):
-                publish_set(self.lake, content, base)
+                _make_set(self.lake, content, base)
                 base = _copy(content)
             left_out = self._merged(planned, content, scratch)
             made, optimized = self._derived(due, content)
-            point("refine:before-set")
-            done = publish_set(self.lake, content, base)
-            point("refine:after-set")
+            done = _make_set(self.lake, content, base)
             told.inputs = _sources(self.lake, due)
             told.outputs = [
                 openlineage.table(s.table, s.table.state()) for s in written.values() if not self._misses(s)
@@ -169,9 +167,7 @@ class Refinement:
             content = self._published(planned, base, scratch)
             if self._is_held(due):
                 self._derived(due, content)
-            point("refine:before-set")
-            publish_set(self.lake, content, base)
-            point("refine:after-set")
+            _make_set(self.lake, content, base)
         return steps.feeds_of(due)
 
     def refine(self, feeds: list[str]) -> RefineResult:
@@ -184,7 +180,7 @@ class Refinement:
         with self._scratch() as scratch:
             left_out = self._merged([step for step in planned if self._waits(step)], content, scratch)
             made, optimized = self._derived(due, content, cluster=True)
-            done = publish_set(self.lake, content, base)
+            done = _make_set(self.lake, content, base)
         brought = steps.feeds_of(step for step in due if not self._misses(step))
         seconds = time.monotonic() - started
         return RefineResult(brought, made, _numbers(done), done["set"], optimized, left_out, seconds)
@@ -371,6 +367,13 @@ def _sources(lake: Lake, due: list[Step]) -> list[openlineage.Dataset]:
         rows = sum(commit["fates"]["landed"] for commit in step.batch.new)
         feeds[step.batch.contract.name] = max(feeds.get(step.batch.contract.name, 0), rows)
     return [openlineage.landing(lake, feed, "input", rows=rows) for feed, rows in feeds.items()]
+
+
+def _make_set(lake: Lake, content: Content, base: Content) -> dict[str, Any]:
+    point("refine:before-set")
+    done = publish_set(lake, content, base)
+    point("refine:after-set")
+    return done
 
 
 def _copy(content: Content) -> Content:
