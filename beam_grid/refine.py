@@ -160,7 +160,7 @@ def _sources(lake: Lake, due: list[_Step]) -> list[openlineage.Dataset]:
     """What the steps read, as lineage tells it: of each feed the rows of the commits that one of its tables had not had."""
     feeds: dict[str, int] = {}
     for step in due:
-        rows = sum(commit["fates"]["landed"] for commit in step.batch.new)
+        rows = sum(commit.fates.landed for commit in step.batch.new)
         feeds[step.batch.contract.name] = max(feeds.get(step.batch.contract.name, 0), rows)
     return [openlineage.landing(lake, feed, "input", rows=rows) for feed, rows in feeds.items()]
 
@@ -328,10 +328,12 @@ def _check_owners(contracts: dict[str, Contract]) -> None:
 
 def _needs_spark(step: _Step) -> bool:
     """Whether the step writes; a bronze table is made without Spark, and many batches have nothing for it."""
+    from beam_grid.lakehouse.bronze import KINDS
+
     return (
         step.window is not None
         or step.table.name not in BRONZE
-        or bool(step.batch.files(step.table.name.removeprefix("bronze.")))
+        or bool(step.batch.files(KINDS[step.table.name.removeprefix("bronze.")]))
     )
 
 

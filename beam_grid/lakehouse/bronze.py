@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from data_sources.contract import Contract
+    from transforms.manifest import Kind
 
-KINDS = {"rejected": "rejected", "late": "late", "conflicts": "conflicts"}
+KINDS: dict[str, Kind] = {"rejected": "rejected", "late": "late", "conflicts": "conflicts"}
 """Table to the kind of landed file it is made from."""
 
 _TIME = pa.timestamp("us", "UTC")

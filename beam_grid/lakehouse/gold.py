@@ -30,7 +30,6 @@ from beam_grid.lakehouse.tables import (
     arranged,
     create,
     keep_clustered,
-    listed,
     nothing,
     quoted,
     read,
@@ -45,6 +44,7 @@ from transforms.tiles import tile_schema
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from beam_grid.commit import Commit
     from data_sources.contract import Contract, WindowSpec
 
 _CLUSTER_BY = ["window_start"]
@@ -74,7 +74,7 @@ def has_work(batch: Batch) -> bool:
         return True
     return (
         bool(batch.files("rows") or batch.files("superseded"))
-        or batch.commits[batch.applied - 1].get("watermark") != batch.watermark
+        or batch.commits[batch.applied - 1].watermark != batch.watermark
     )
 
 
@@ -129,14 +129,14 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
     marks: list[str] = []
     new: list[str] = []
     for commit in batch.commits:
-        fresh = commit["commit"] > batch.applied
+        fresh = commit.number > batch.applied
         tiles = _tiles_of(commit, batch, window, scratch, span, fresh)
         voids = recompute.superseded(commit, batch, window, scratch, None if fresh else span)
         marks += tiles + voids
         new += tiles + voids if fresh else []
     _view(spark, marks, schema, "gold_tiles", span)
     parts = "gold_tiles"
-    if any(commit["fates"].get("superseded") for commit in batch.commits):
+    if any(commit.fates.superseded for commit in batch.commits):
         current = recompute.current(batch, window, scratch, span, new)
         _view(spark, current, schema, "gold_current", span)
         parts = f"({_without_values('gold_tiles', schema, window)} UNION ALL SELECT * FROM gold_current)"
@@ -170,24 +170,19 @@ def _view(spark: SparkSession, files: list[str], schema: pa.Schema, name: str, s
 
 
 def _tiles_of(
-    commit: dict, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool
+    commit: Commit, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool
 ) -> list[str]:
     """The commit's tiles of this window; made from its rows where it landed under a contract that had no such window."""
-    known = (
-        batch.log.contract(commit["contract"])
-        if commit["contract"] != batch.commits[-1]["contract"]
-        else batch.contract
-    )
+    known = batch.log.contract(commit.contract) if commit.contract != batch.commits[-1].contract else batch.contract
     if any(w.name == window.name and definition(known, w) == definition(batch.contract, window) for w in known.windows):
-        entries = [e for e in listed(commit, "tiles") if e.get("window") == window.name]
-        return [batch.path(e) for e in entries if fresh or may_meet(e, batch.contract, span)]
+        files = [file for file in commit.listed("tiles") if file.window == window.name]
+        return [batch.path(file) for file in files if fresh or may_meet(file, batch.contract, span)]
     return recompute.landed(commit, batch, window, scratch, None if fresh else span)
 
 
 def _new_span(batch: Batch, window: WindowSpec) -> Span | None:
     """From the first touched instant to the last, by the manifests of the new commits; None where they do not say."""
-    entries = [e for c in batch.new for kind in ("rows", "superseded") for e in listed(c, kind)]
-    span = event_span(entries, batch.contract)
+    span = event_span(batch.landed("rows", "superseded"), batch.contract)
     if span is None:
         return None
     cell = micros(window.cell)
@@ -219,8 +214,8 @@ def _flips(table: Table, batch: Batch, window: WindowSpec) -> tuple[str | None, 
     contract = batch.contract
     size, lateness = micros(window.size), micros(contract.allowed_lateness)
     last = batch.commits[batch.applied - 1]
-    before, now = last.get("watermark"), batch.watermark
-    same_contract = last["contract"] == batch.commits[-1]["contract"]
+    before, now = last.watermark, batch.watermark
+    same_contract = last.contract == batch.commits[-1].contract
     if before == now and same_contract:
         return None, empty
     wanted = final_sql(contract, now, "unix_micros(window_end)")

@@ -22,7 +22,6 @@ from beam_grid.lakehouse.tables import (
     append,
     arranged,
     create,
-    listed,
     nothing,
     quoted,
     read,
@@ -90,7 +89,7 @@ def _within(batch: Batch) -> str:
     """The target's part of the MERGE that can hold a superseded row, by the manifest's least and greatest event time."""
     from beam_grid.lakehouse.spans import event_span, spark_instant
 
-    span = event_span([e for commit in batch.new for e in listed(commit, "superseded")], batch.contract)
+    span = event_span(batch.landed("superseded"), batch.contract)
     if span is None:
         return ""
     field = quoted(batch.contract.event_time)
