@@ -226,7 +226,7 @@ def _land(
             with Progress(f"land {contract.name}").shown() as progress:
 
                 def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
-                    progress.at(done.fates["read"], note=f"commit {done.commits}")
+                    progress.at(done.fates.read, note=f"commit {done.commits}")
 
                 landed = land(lake, contract, replace(options, source=sources[contract.name]), at)
             _tell(landed, contract, lake)
@@ -236,7 +236,7 @@ def _land(
 
 def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
     """The summary of a land: the equation, the rejects by rule, what was left out."""
-    f = landed.fates
+    f = landed.fates.by_name()
     if not landed.commits:
         say(f"{landed.feed}: nothing new")
     else:
@@ -306,7 +306,7 @@ def reinject(what: str, feed: str, lake: str) -> None:
     opened = Lake.open(lake, create=False)
     with opened.lock("land"):
         done = again(opened, feed, command=_command())
-    f = done.fates
+    f = done.fates.by_name()
     if not done.commits:
         say(f"{feed}: no late rows that were not taken in before")
         return

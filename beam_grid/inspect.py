@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_grid.commit import Commit
 from beam_grid.errors import GridError
 from beam_grid.landing import FeedLog, Lake
+from data_sources.splits import FileEnd, FileSplit, KafkaSplit, LateSplit
+from transforms.manifest import Kind
 
 WHAT = ("rejected", "late", "conflicts", "commits", "lineage")
 
@@ -25,72 +28,55 @@ def inspect(lake: Lake, what: str, feed: str | None = None) -> pa.Table:
         return pa.Table.from_pylist([_commit_row(commit) for log in logs for commit in log.commits()])
     if what == "lineage":
         return pa.Table.from_pylist([row for log in logs for commit in log.commits() for row in _lineage_rows(commit)])
-    tables = [table for log in logs for table in _records(log, what)]
+    tables = [table for log in logs for table in _records(log, cast(Kind, what))]
     if not tables:
         return pa.table({"feed": pa.array([], pa.string())})
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def _records(log: FeedLog, kind: str) -> list[pa.Table]:
+def _records(log: FeedLog, kind: Kind) -> list[pa.Table]:
     found = []
     for commit in log.commits():
-        for entry in commit["files"]:
-            if entry["kind"] == kind and entry["rows"]:
-                table = pq.read_table(log.path / entry["path"])
-                found.append(table.add_column(0, "feed", pa.repeat(log.name, table.num_rows)))
+        for file in commit.listed(kind):
+            table = pq.read_table(log.path / file.path)
+            found.append(table.add_column(0, "feed", pa.repeat(log.name, table.num_rows)))
     return found
 
 
-def _commit_row(commit: dict[str, Any]) -> dict[str, Any]:
+def _commit_row(commit: Commit) -> dict[str, Any]:
     return {
-        "feed": commit["feed"],
-        "commit": commit["commit"],
-        "created_at": commit["created_at"],
-        "source": commit["source"],
-        "runner": commit["runner"],
-        **commit["fates"],
-        "watermark": _time(commit["watermark"]),
-        "files": len(commit["files"]),
-        "bytes": sum(entry["bytes"] for entry in commit["files"]),
-        "problems": "; ".join(commit["problems"]) or None,
+        "feed": commit.feed,
+        "commit": commit.number,
+        "created_at": commit.created_at.isoformat(),
+        "source": commit.source,
+        "runner": commit.runner,
+        **commit.fates.by_name(),
+        "watermark": _time(commit.watermark),
+        "files": len(commit.files),
+        "bytes": sum(file.bytes for file in commit.files),
+        "problems": "; ".join(commit.problems) or None,
     }
 
 
-def _lineage_rows(commit: dict[str, Any]) -> list[dict[str, Any]]:
+def _lineage_rows(commit: Commit) -> list[dict[str, Any]]:
     """What of each source a commit read: lines, rows or offsets [from, to)."""
+    ends = {end.key: end for partition in commit.partitions for end in partition.ends}
     rows = []
-    ends = {
-        end.get("path") or f"{end['topic']}/{end['partition']}": end for p in commit["partitions"] for end in p["ends"]
-    }
-    for partition in commit["plan"]:
-        for part in partition["parts"]:
-            if "late" in part:
-                came = f"late rows of commit {part['commit']}"
-                rows.append(
-                    {
-                        "feed": commit["feed"],
-                        "commit": commit["commit"],
-                        "source": came,
-                        "path": None,
-                        "partition": None,
-                        "from": 0,
-                        "to": part["rows"],
-                    }
-                )
-                continue
-            key = part.get("path") or f"{part['topic']}/{part['partition']}"
-            end = ends.get(key, {})
-            rows.append(
-                {
-                    "feed": commit["feed"],
-                    "commit": commit["commit"],
-                    "source": part.get("source") or part.get("name") or part["topic"],
-                    "path": part.get("path"),
-                    "partition": part.get("partition"),
-                    "from": part["line"] if "path" in part else part["start"],
-                    "to": end.get("line") if "path" in part else end.get("offset"),
-                }
-            )
+    for split in (split for partition in commit.plan for split in partition.splits):
+        row: dict[str, Any] = {
+            "feed": commit.feed, "commit": commit.number, "source": None, "path": None, "partition": None,
+        }  # fmt: skip
+        end = ends.get(split.key)
+        match split:
+            case LateSplit():
+                row |= {"source": f"late rows of commit {split.commit}", "from": 0, "to": split.rows}
+            case FileSplit():
+                line = end.line if isinstance(end, FileEnd) else None
+                row |= {"source": split.lineage, "path": split.path, "from": split.line, "to": line}
+            case KafkaSplit():
+                offset = None if end is None or isinstance(end, FileEnd) else end.offset
+                row |= {"source": split.topic, "partition": split.partition, "from": split.start, "to": offset}
+        rows.append(row)
     return rows
 
 

@@ -8,28 +8,35 @@ Killed anywhere, a rerun gives equal tables: what no commit lists is garbage, an
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from beam_grid import crash, openlineage
+from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.landing import FATES, FORMAT, FeedLog, Lake, filed, read_json, sync_folder, utc_now, write_atomically
+from beam_grid.landing import FeedLog, Lake, sync_folder, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
 from data_sources.contract import Contract
+from data_sources.splits import FileEnd, PartitionPlan
+from data_sources.typed_json import decoder, encode
+from transforms.manifest import DELAY_BOUNDS_S, Committed, Manifest, PartitionCounts, PartitionRead, read_manifest
 
 log = logging.getLogger(__name__)
+
+K = TypeVar("K")
 
 SLICE_ROWS = 500_000
 """Default rows of a slice: bounds memory whatever the backlog; one big slice would save 8 % of the CPU."""
@@ -57,13 +64,28 @@ class Landed:
 
     feed: str
     commits: int = 0
-    fates: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FATES, 0))
+    fates: Fates = field(default_factory=Fates)
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
     rejected_by: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     files: set[str] = field(default_factory=set)
 
+
+class _Clock(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a slice under way: its number and the run's clock, microseconds since the epoch."""
+
+    commit: int
+    now: int
+
+
+class _UnderWay(_Clock, frozen=True, kw_only=True):
+    """plan.json: what is being read. A rerun goes by the clock alone, and plans anew."""
+
+    partitions: tuple[PartitionPlan, ...]
+
+
+_clock_of = decoder(_Clock)
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 """What a lake that cannot be written answers; a source that cannot be read answers otherwise."""
@@ -115,18 +137,19 @@ def _land(lake: Lake, contract: Contract, options: Options, progress: Progress |
             done.problems += [p for p in plan.problems if p not in done.problems]
             if not plan.partitions:
                 break
-            write_atomically(feed.plan_file, {"commit": state.last + 1, "now": now, "partitions": plan.partitions})
+            under_way = _UnderWay(commit=state.last + 1, now=now, partitions=tuple(plan.partitions))
+            write_atomically(feed.plan_file, encode(under_way, indent=1))
             crash.point("land:planned")
             told.start([openlineage.source(options.source)], [openlineage.landing(lake, contract.name, "output")])
             commit = land_slice(feed, contract, state, plan, options, shards, now, run)
             state.add(commit)
             count(done, commit)
             files = len(done.files) or None
-            told.inputs = [openlineage.source(options.source, rows=done.fates["read"], files=files)]
+            told.inputs = [openlineage.source(options.source, rows=done.fates.read, files=files)]
             told.outputs = [landed_dataset(lake, contract, done)]
             if progress is not None:
                 progress(done, plan)
-            if not commit["fates"]["read"] and not any(p["ends"] for p in commit["partitions"]):
+            if not commit.fates.read and not any(partition.ends for partition in commit.partitions):
                 break
     feed.plan_file.unlink(missing_ok=True)
     if done.commits:
@@ -137,14 +160,14 @@ def _land(lake: Lake, contract: Contract, options: Options, progress: Progress |
 
 def land_slice(
     feed: FeedLog, contract: Contract, state: FeedState, plan: Plan, options: Options, shards: int, now: int, run: Any
-) -> dict[str, Any]:
+) -> Commit:
     """The commit, made, of one slice whose graph `run` runs (graph_runner's); raises RunFailed, nothing committed."""
     attempt = feed.new_attempt()
     folder = feed.path / "data" / attempt
     try:
         folder.mkdir(parents=True)
         index = folder / "index.json"
-        index.write_text(json.dumps({"rows": state.rows, "conflicts": state.conflicts}))
+        index.write_bytes(encode(Committed(rows=tuple(state.rows), conflicts=tuple(state.conflicts))))
         manifest = run(plan, feed, contract, attempt, state.last + 1, now, shards, str(index))
         index.unlink()
         sync_folder(folder)
@@ -164,7 +187,7 @@ def land_slice(
 def _abandon(feed: FeedLog, number: int, attempt: str) -> None:
     """Remove what an attempt wrote, unless its commit stands: the link may be there and only its sync have failed."""
     try:
-        if feed.last >= number and feed.read(number)["attempt"] == attempt:
+        if feed.last >= number and feed.read(number).attempt == attempt:
             return
     except (GridError, OSError):  # cannot be told: what is garbage goes when it is old
         return
@@ -172,19 +195,19 @@ def _abandon(feed: FeedLog, number: int, attempt: str) -> None:
 
 
 @contextmanager
-def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable[..., Manifest]]:
     """A function that runs one slice's graph; the engine starts with the first slice and serves all."""
     engine: Any = None
 
     def run(
         plan: Plan, feed: FeedLog, contract: Contract, attempt: str, commit: int, now: int, shards: int, index: str
-    ) -> list[dict[str, Any]]:
+    ) -> Manifest:
         nonlocal engine
         from transforms.blocks import Slice
 
         root = feed.path.absolute()
         slice = Slice(contract, str(root), attempt, commit, now, shards, options.kafka_config)
-        elements = [json.dumps(partition) for partition in plan.partitions]
+        elements = [encode(partition).decode() for partition in plan.partitions]
         if options.runner == "direct" and ahead is not None:
             ahead.watch(slice, plan)  # before Beam is loaded, which takes a while
         import apache_beam as beam
@@ -204,7 +227,7 @@ def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable
                 pipeline_options = engine.__enter__()
                 run.options = pipeline_options  # type: ignore[attr-defined]
             _run_graph(beam, None, run.options, elements, LandSlice(slice, index))  # type: ignore[attr-defined]
-        return list(read_json(root / "data" / attempt / MANIFEST))
+        return read_manifest((root / "data" / attempt / MANIFEST).read_bytes())
 
     try:
         yield run
@@ -244,86 +267,87 @@ def _commit(
     attempt: str,
     now: int,
     shards: int,
-    manifest: list[dict[str, Any]],
-) -> dict[str, Any]:
+    manifest: Manifest,
+) -> Commit:
     """The commit of a slice; raises RunFailed unless every record read has exactly one fate."""
-    partitions = [m for m in manifest if m["kind"] == "partition"]
-    unique = [m for m in manifest if m["kind"] == "dedup"]
-    files = [m for m in manifest if "path" in m]
-    fates = {
-        "read": sum(p["read"] for p in partitions),
-        "landed": sum(d["landed"] for d in unique),
-        "duplicates": sum(d["duplicates"] for d in unique),
-        "late": sum(p["late"] for p in partitions),
-        "rejected": sum(p["rejected"] for p in partitions),
-        "superseded": sum(d["superseded"] for d in unique),
-        "conflicts": sum(d["conflicts"] for d in unique),
-    }
-    rows = filed({"files": files, "plan": plan.partitions})
-    accounted = fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"]
-    agree = all(fates[fate] == count for fate, count in rows.items())
-    if fates["read"] != accounted or not agree or len(partitions) != len(plan.partitions):
+    shards_of, read = manifest.shards, manifest.partitions
+    partitions = _statistics(manifest, contract)
+    commit = Commit(
+        format=FORMAT,
+        feed=contract.name,
+        number=state.last + 1,
+        attempt=attempt,
+        created_at=utc_now(),
+        now=now,
+        contract=contract.hash,
+        source=options.source,
+        runner=options.runner,
+        command=options.command,
+        shards=shards,
+        plan=tuple(plan.partitions),
+        partitions=partitions,
+        fates=Fates(
+            read=sum(p.read for p in read),
+            landed=sum(s.landed for s in shards_of),
+            duplicates=sum(s.duplicates for s in shards_of),
+            late=sum(p.late for p in read),
+            rejected=sum(p.rejected for p in read),
+            superseded=sum(s.superseded for s in shards_of),
+            conflicts=sum(s.conflicts for s in shards_of),
+        ),
+        rejected_by=_sum(p.rejected_by for p in read),
+        warned_by=_sum(p.warned_by for p in read),
+        extra=sum(p.extra for p in read),
+        delay_bounds_s=DELAY_BOUNDS_S,
+        delays=tuple(map(sum, zip(*(p.delays for p in read), strict=True))),
+        watermark=state.watermark_after(partitions, contract),
+        files=manifest.files,
+        problems=tuple(plan.problems),
+    )
+    if not (commit.fates.balance and commit.is_filed and len(partitions) == len(plan.partitions)):
         raise RunFailed(
-            f"feed {contract.name}: the slice does not balance ({fates}, written {rows}); nothing was committed"
+            f"feed {contract.name}: the slice does not balance ({commit.fates}, written {commit.filed}); nothing was "
+            "committed"
         )
-    duplicates_of: dict[str, int] = {}
-    for found in unique:
-        for part, n in found["duplicates_of"].items():
-            duplicates_of[part] = duplicates_of.get(part, 0) + n
-    for partition in partitions:
-        on_time = partition.pop("on_time")
-        partition["duplicates"] = sum(duplicates_of.get(part, 0) for part in on_time)
-        partition["landed"] = sum(on_time.values()) - partition["duplicates"]
-        if contract.file_order == "none" and any("path" in end for end in partition["ends"]):
-            partition["greatest"] = None
-    return {
-        "format": FORMAT,
-        "feed": contract.name,
-        "commit": state.last + 1,
-        "attempt": attempt,
-        "created_at": utc_now().isoformat(),
-        "now": now,
-        "contract": contract.hash,
-        "source": options.source,
-        "runner": options.runner,
-        "command": options.command,
-        "shards": shards,
-        "plan": plan.partitions,
-        "partitions": partitions,
-        "fates": fates,
-        "rejected_by": _sum(partitions, "rejected_by"),
-        "warned_by": _sum(partitions, "warned_by"),
-        "extra": sum(p["extra"] for p in partitions),
-        "delays": [sum(counts) for counts in zip(*(p["delays"] for p in partitions), strict=True)],
-        "watermark": state.watermark_after(partitions, contract),
-        "files": files,
-        "problems": plan.problems,
-    }
+    return commit
 
 
-def _sum(partitions: list[dict[str, Any]], name: str) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for partition in partitions:
-        for key, count in partition[name].items():
-            total[key] = total.get(key, 0) + count
+def _statistics(manifest: Manifest, contract: Contract) -> tuple[PartitionStatistics, ...]:
+    """What was read of each partition, with what dedup found of it."""
+    duplicates_of = _sum(shard.duplicates_of for shard in manifest.shards)
+
+    def with_fates(read: PartitionRead) -> PartitionStatistics:
+        duplicates = sum(duplicates_of.get(split, 0) for split in read.on_time)
+        landed = sum(read.on_time.values()) - duplicates
+        counts = {name: getattr(read, name) for name in PartitionCounts.__struct_fields__}
+        if contract.file_order == "none" and any(isinstance(end, FileEnd) for end in read.ends):
+            counts["max_event_time"] = None
+        return PartitionStatistics(**counts, landed=landed, duplicates=duplicates)
+
+    return tuple(map(with_fates, manifest.partitions))
+
+
+def _sum(counts: Iterable[dict[K, int]]) -> dict[K, int]:
+    total: dict[K, int] = {}
+    for one in counts:
+        for key, n in one.items():
+            total[key] = total.get(key, 0) + n
     return total
 
 
 def landed_dataset(lake: Lake, contract: Contract, done: Landed) -> openlineage.Dataset:
     """What a run landed, as lineage tells it."""
-    rows = done.fates["landed"]
+    rows = done.fates.landed
     return openlineage.landing(lake, contract.name, "output", contract.landed_schema, rows=rows, size=done.bytes)
 
 
-def count(done: Landed, commit: dict[str, Any]) -> None:
+def count(done: Landed, commit: Commit) -> None:
     """Add a commit to what a run did."""
     done.commits += 1
-    done.bytes += sum(entry["bytes"] for entry in commit["files"])
-    done.files |= {end["path"] for p in commit["partitions"] for end in p["ends"] if "path" in end}
-    for fate in FATES:
-        done.fates[fate] += commit["fates"][fate]
-    for rule, count in commit["rejected_by"].items():
-        done.rejected_by[rule] = done.rejected_by.get(rule, 0) + count
+    done.bytes += sum(file.bytes for file in commit.files)
+    done.files |= {end.path for p in commit.partitions for end in p.ends if isinstance(end, FileEnd)}
+    done.fates += commit.fates
+    done.rejected_by = _sum([done.rejected_by, commit.rejected_by])
 
 
 def _clock(feed: FeedLog, state: FeedState, options: Options) -> int:
@@ -332,10 +356,10 @@ def _clock(feed: FeedLog, state: FeedState, options: Options) -> int:
         return options.now
     if feed.plan_file.exists():
         try:
-            plan = read_json(feed.plan_file)
-            if plan["commit"] == state.last + 1:
-                return int(plan["now"])
-        except (ValueError, KeyError, TypeError):
+            plan = _clock_of(feed.plan_file.read_bytes())
+            if plan.commit == state.last + 1:
+                return plan.now
+        except ValueError:
             log.warning("feed %s: plan.json is damaged and is made anew", feed.name)
     return clock()
 

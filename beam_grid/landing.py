@@ -12,17 +12,7 @@ Guarantees: a commit is all or nothing (`create_once` fails if the file exists, 
 readers see only what commits list. Not guaranteed: that files no commit lists are gone at once; `collect_garbage`
 removes them when they are a day old and the caller holds the lock.
 
-A commit holds (all times are ISO 8601 UTC, event times and watermarks whole microseconds since the epoch):
-    format, feed, commit, attempt, created_at, now, contract, source, runner, command
-    plan        what the slice was to read; of a commit that takes late rows in again (reinject.py), whose late files
-    partitions  per partition read: id, read, late, rejected, duplicates, landed, max_event_time (M), newest_arrival, end
-    fates       read, landed, duplicates, late, rejected, superseded, conflicts; of a commit that takes late rows in
-                again read is 0 and late is minus their number
-    rejected_by {cause/rule: n};  warned_by {rule: n};  delays {upper bound in seconds: n}
-    watermark   of the feed, or null for a feed of whole files
-    files       manifest: kind (rows, tiles, rejected, late, conflicts, superseded, snapshot), path relative to
-                LAKE/landing/FEED, rows, bytes, and for rows shard and keys (hashes of their keys, beside them),
-                for tiles window, and min/max per key column
+What a commit holds is typed in beam_grid/commit.py, and told word by word in docs/commit-log.md.
 """
 
 from __future__ import annotations
@@ -39,15 +29,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_grid.commit import FORMAT, Commit, from_json, to_json
 from beam_grid.errors import GridError
 
 if TYPE_CHECKING:  # at run time only where a contract is read: its libraries would double the time of a query
     from data_sources.contract import Contract
-
-FORMAT = 1
-"""The newest lake format this version reads and writes."""
-
-FATES = ("read", "landed", "duplicates", "late", "rejected", "superseded", "conflicts")
 
 
 @dataclass(frozen=True)
@@ -142,32 +128,30 @@ class FeedLog:
         names = [p.stem for p in self.path.glob("commits/*.json")] if self.path.exists() else []
         return max((int(n) for n in names), default=0)
 
-    def commits(self, after: int = 0, upto: int | None = None) -> Iterator[dict[str, Any]]:
+    def commits(self, after: int = 0, upto: int | None = None) -> Iterator[Commit]:
         """Commits in order, those numbered above `after`."""
         for number in range(after + 1, (self.last if upto is None else upto) + 1):
             yield self.read(number)
 
-    def read(self, number: int) -> dict[str, Any]:
+    def read(self, number: int) -> Commit:
         """Raises GridError where a commit is missing, damaged or newer than this version."""
         where = self.path / "commits" / f"{number:010d}.json"
         try:
-            commit = read_json(where)
+            return from_json(where.read_bytes())
         except (OSError, ValueError) as cause:
             raise GridError(
-                f"lake {self.lake.path}: commit {number} of {self.name} cannot be read ({cause})"
+                f"lake {self.lake.path}: commit {number} of {self.name} cannot be read ({where}: {cause}); a commit never "
+                "changes: put the file back as it was, from a copy of the lake, or land the sources into a new lake"
             ) from cause
-        if commit.get("format", 0) > FORMAT:
-            raise GridError(f"lake {self.lake.path}: commit {number} of {self.name} was written by a newer version")
-        return dict(commit)
 
-    def append(self, commit: dict[str, Any]) -> None:
+    def append(self, commit: Commit) -> None:
         """Make a commit visible, all or nothing; raises GridError if its number is taken."""
-        where = self.path / "commits" / f"{commit['commit']:010d}.json"
+        where = self.path / "commits" / f"{commit.number:010d}.json"
         where.parent.mkdir(parents=True, exist_ok=True)
         try:
-            create_once(where, commit)
+            create_once(where, to_json(commit))
         except FileExistsError:
-            raise GridError(f"lake {self.lake.path}: commit {commit['commit']} of {self.name} exists already") from None
+            raise GridError(f"lake {self.lake.path}: commit {commit.number} of {self.name} exists already") from None
 
     def remember(self, contract: Contract) -> None:
         """Keep the contract under its hash, so that refine and query need no --contract."""
@@ -180,7 +164,7 @@ class FeedLog:
         """The contract with this hash; without one, the newest commit's."""
         from data_sources.contract import parse_contract
 
-        digest = digest or self.read(self.last)["contract"]
+        digest = digest or self.read(self.last).contract
         where = self.path / "contracts" / f"{digest}.json"
         return parse_contract(read_json(where), str(where))
 
@@ -212,22 +196,6 @@ class FeedLog:
         return gone
 
 
-def taken_again(commit: dict[str, Any]) -> list[dict[str, Any]]:
-    """The late files of earlier commits that this one took in again: {late: path, commit, rows, part} each."""
-    return [part for partition in commit.get("plan", []) for part in partition["parts"] if "late" in part]
-
-
-def filed(commit: dict[str, Any]) -> dict[str, int]:
-    """By fate the rows that a commit's files hold, less the late ones it took in again: what its fates must say."""
-    kinds = {"rows": "landed", "late": "late", "rejected": "rejected", "superseded": "superseded"}
-    found = dict.fromkeys(kinds.values(), 0)
-    for entry in commit["files"]:
-        if entry["kind"] in kinds:
-            found[kinds[entry["kind"]]] += entry["rows"]
-    found["late"] -= sum(part["rows"] for part in taken_again(commit))
-    return found
-
-
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -244,8 +212,8 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def create_once(path: Path, content: dict[str, Any]) -> None:
-    """Create `path` whole or not at all; FileExistsError if it is there already."""
+def create_once(path: Path, content: dict[str, Any] | bytes) -> None:
+    """Create `path`, JSON, whole or not at all; FileExistsError if it is there already."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _write_synced(draft, content)
@@ -255,8 +223,8 @@ def create_once(path: Path, content: dict[str, Any]) -> None:
     sync_folder(path.parent)
 
 
-def write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """Replace `path` whole or not at all."""
+def write_atomically(path: Path, content: dict[str, Any] | bytes) -> None:
+    """Replace `path`, JSON, whole or not at all."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _write_synced(draft, content)
@@ -266,8 +234,8 @@ def write_atomically(path: Path, content: dict[str, Any]) -> None:
     sync_folder(path.parent)
 
 
-def _write_synced(path: Path, content: dict[str, Any]) -> None:
-    with path.open("w", encoding="utf-8") as out:
-        json.dump(content, out, indent=1, default=str)
+def _write_synced(path: Path, content: dict[str, Any] | bytes) -> None:
+    with path.open("wb") as out:
+        out.write(content if isinstance(content, bytes) else json.dumps(content, indent=1, default=str).encode())
         out.flush()
         os.fsync(out.fileno())

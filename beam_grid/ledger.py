@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from beam_grid.landing import FATES, Lake, filed
+from beam_grid.commit import FATES, Fates
+from beam_grid.landing import Lake
 
 SCHEMA = pa.schema([("feed", pa.string()), *((f, pa.int64()) for f in FATES), ("balanced", pa.bool_())])
 
@@ -22,16 +23,13 @@ def ledger(lake: Lake) -> pa.Table:
     rows = []
     for name in lake.feeds:
         feed = lake.feed(name)
-        totals, balanced = dict.fromkeys(FATES, 0), True
+        totals, balanced = Fates(), True
         for commit in feed.commits():
-            fates = commit["fates"]
-            balanced &= fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"]
-            balanced &= all(fates[fate] == rows for fate, rows in filed(commit).items())
-            for fate in FATES:
-                totals[fate] += fates[fate]
+            balanced &= commit.fates.balance and commit.is_filed
+            totals += commit.fates
         if published["commits"].get(name) == feed.last and feed.contract().lake.load == "append":
-            balanced &= _in_silver(lake, name) == totals["landed"] - totals["superseded"]
-        rows.append({"feed": name, **totals, "balanced": balanced})
+            balanced &= _in_silver(lake, name) == totals.landed - totals.superseded
+        rows.append({"feed": name, **totals.by_name(), "balanced": balanced})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 

@@ -3,18 +3,20 @@ holds only if the commit then says of the source's files what was foreseen."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beam_grid.plan import Plan, by_partition, list_new
 from beam_grid.state import FeedState
 from data_sources.files import Listing, SourceError
 from data_sources.kafka import is_kafka
+from data_sources.splits import End, FileEnd, Split
 
 if TYPE_CHECKING:
     from transforms.blocks import Slice
 
-Files = dict[str, dict[str, Any]]
+Files = dict[str, FileEnd]
 
 
 class LookAhead:
@@ -33,13 +35,13 @@ class LookAhead:
         if is_kafka(self._source):
             return
         if self._first:
-            _begin([partition["parts"] for partition in plan.partitions], slice)
+            _begin([partition.splits for partition in plan.partitions], slice)
         self._first = False
         files, unread = dict(self._state.files), len(plan.partitions)
 
-        def read(ends: list[dict[str, Any]]) -> None:
+        def read(ends: Iterable[End]) -> None:
             nonlocal unread
-            files.update((end["path"], end) for end in ends)
+            files.update((end.path, end) for end in ends if isinstance(end, FileEnd))
             unread -= 1
             if not unread:
                 read_ahead.when_read(slice.attempt, None)
@@ -52,7 +54,7 @@ class LookAhead:
             listing = list_new(self._source, slice.contract, files, self._rows, self._own_globs)
         except (SourceError, OSError):  # it is met, and told, when the slice is planned
             return None
-        _begin([parts for _, parts in by_partition(listing, slice.contract)], slice)
+        _begin([splits for _, splits in by_partition(listing, slice.contract)], slice)
         return files, listing
 
     def listing(self) -> Listing | None:
@@ -69,12 +71,12 @@ class LookAhead:
         read_ahead.forget()
 
 
-def _begin(partitions: list[list[dict[str, Any]]], slice: Slice) -> None:
+def _begin(partitions: Iterable[Sequence[Split]], slice: Slice) -> None:
     from transforms.blocks import begin
     from transforms.read_ahead import ROWS_AHEAD
 
     rows = 0
-    for parts in partitions:
+    for splits in partitions:
         if rows < ROWS_AHEAD:
-            begin(parts, slice)
-            rows += sum(part["rows"] for part in parts)
+            begin(splits, slice)
+            rows += sum(split.rows for split in splits)

@@ -1,14 +1,15 @@
-"""The next slice: which parts of which partitions to read. Small, plain data, decided before reading."""
+"""The next slice: which splits of which partitions to read. Small, plain data, decided before reading."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from beam_grid.errors import GridError
 from beam_grid.state import FeedState
 from data_sources import files, kafka
 from data_sources.contract import Contract
+from data_sources.splits import FileEnd, FileSplit, PartitionPlan, Split
 
 LOG = "files"
 """Key of the one partition that files in the order of their names form."""
@@ -16,10 +17,9 @@ LOG = "files"
 
 @dataclass
 class Plan:
-    """partitions: {key, greatest, newest_arrival, parts}, parts as the readers know them, numbered by `part`;
-    rows: at most that many records; problems: what was left out, and why."""
+    """partitions: what to read; rows: at most that many records; problems: what was left out, and why."""
 
-    partitions: list[dict[str, Any]] = field(default_factory=list)
+    partitions: list[PartitionPlan] = field(default_factory=list)
     rows: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -43,39 +43,37 @@ def next_slice(
         listing = listing or list_new(source, contract, state.files, rows, own_globs)
     except files.SourceError as cause:
         raise GridError(str(cause)) from cause
-    partitions = [_partition(key, parts, state) for key, parts in by_partition(listing, contract)]
-    return Plan(partitions, sum(p["rows"] for p in listing.parts), listing.problems)
+    partitions = [_partition(key, splits, state) for key, splits in by_partition(listing, contract)]
+    return Plan(partitions, sum(split.rows for split in listing.splits), listing.problems)
 
 
 def list_new(
-    source: str, contract: Contract, known: dict[str, dict[str, Any]], rows: int, own_globs: bool
+    source: str, contract: Contract, known: Mapping[str, FileEnd], rows: int, own_globs: bool
 ) -> files.Listing:
     """What of the files at the source is new; raises SourceError."""
-    listing = files.plan_files(files.find_files(source, contract, own_globs), known, contract, rows)
-    for number, part in enumerate(listing.parts):
-        part["part"] = number
-    return listing
+    return files.plan_files(files.find_files(source, contract, own_globs), known, contract, rows)
 
 
-def by_partition(listing: files.Listing, contract: Contract) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(key, parts): files in the order of their names form one log, else each is a partition."""
+def by_partition(listing: files.Listing, contract: Contract) -> list[tuple[str, list[FileSplit]]]:
+    """(key, splits): files in the order of their names form one log, else each is a partition."""
     if contract.file_order == "name":
-        return [(LOG, listing.parts)] if listing.parts else []
-    return [(part["path"], [part]) for part in listing.parts]
+        return [(LOG, listing.splits)] if listing.splits else []
+    return [(split.path, [split]) for split in listing.splits]
 
 
 def _kafka_slice(source: str, contract: Contract, state: FeedState, rows: int, kafka_config: str | None) -> Plan:
     if contract.format != "json":
         raise GridError(f"feed {contract.name}: Kafka messages are read as JSON, the contract says {contract.format!r}")
     _, topic = kafka.parse_source(source)
-    parts, gaps = kafka.plan_topic(source, state.offsets.get(topic, {}), kafka_config, rows)
-    plan = Plan(problems=gaps)
-    for number, part in enumerate(parts):
-        part["part"] = number
-        plan.partitions.append(_partition(f"{topic}/{part['partition']}", [part], state))
-        plan.rows += part["end"] - part["start"]
-    return plan
+    splits, gaps = kafka.plan_topic(source, state.offsets.get(topic, {}), kafka_config, rows)
+    partitions = [_partition(split.key, [split], state) for split in splits]
+    return Plan(partitions, sum(split.rows for split in splits), gaps)
 
 
-def _partition(key: str, parts: list[dict[str, Any]], state: FeedState) -> dict[str, Any]:
-    return {"key": key, "greatest": state.greatest.get(key), "newest_arrival": state.arrivals.get(key), "parts": parts}
+def _partition(key: str, splits: Sequence[Split], state: FeedState) -> PartitionPlan:
+    return PartitionPlan(
+        key=key,
+        max_event_time=state.max_event_times.get(key),
+        newest_arrival=state.arrivals.get(key),
+        splits=tuple(splits),
+    )

@@ -364,7 +364,7 @@ def _sources(lake: Lake, due: list[Step]) -> list[openlineage.Dataset]:
     """What the steps read, as lineage tells it: of each feed the rows of the commits that one of its tables had not had."""
     feeds: dict[str, int] = {}
     for step in due:
-        rows = sum(commit["fates"]["landed"] for commit in step.batch.new)
+        rows = sum(commit.fates.landed for commit in step.batch.new)
         feeds[step.batch.contract.name] = max(feeds.get(step.batch.contract.name, 0), rows)
     return [openlineage.landing(lake, feed, "input", rows=rows) for feed, rows in feeds.items()]
 

@@ -14,7 +14,8 @@ a late row now arrives after those that were on time.
 from __future__ import annotations
 
 import time
-from typing import Any
+
+from msgspec.structs import replace
 
 from beam_grid import openlineage
 from beam_grid.errors import GridError
@@ -33,6 +34,7 @@ from beam_grid.land import (
 from beam_grid.landing import Lake
 from beam_grid.plan import Plan
 from beam_grid.state import FeedState
+from data_sources.splits import LateSplit, PartitionPlan
 
 KEY = "late"
 """Key of the one partition that late files form."""
@@ -63,7 +65,7 @@ def _reinject(lake: Lake, name: str, command: str, slice_rows: int) -> Landed:
             commit = land_slice(feed, contract, state, _next(state, slice_rows), options, shards, now, run)
             state.add(commit)
             count(done, commit)
-            told.inputs = [openlineage.landing(lake, name, "input", rows=-done.fates["late"])]
+            told.inputs = [openlineage.landing(lake, name, "input", rows=-done.fates.late)]
             told.outputs = [landed_dataset(lake, contract, done)]
     done.seconds = time.monotonic() - started
     return done
@@ -71,11 +73,11 @@ def _reinject(lake: Lake, name: str, command: str, slice_rows: int) -> Landed:
 
 def _next(state: FeedState, slice_rows: int) -> Plan:
     """Late files, the oldest first, until they hold `slice_rows`; a file is taken whole, and holds a slice at most."""
-    parts: list[dict[str, Any]] = []
+    splits: list[LateSplit] = []
     rows = 0
-    for part in state.late.values():
-        if parts and rows + part["rows"] > slice_rows:
+    for split in state.late.values():
+        if splits and rows + split.rows > slice_rows:
             break
-        parts.append({**part, "part": len(parts)})
-        rows += part["rows"]
-    return Plan([{"key": KEY, "greatest": None, "newest_arrival": None, "parts": parts}], rows)
+        splits.append(replace(split, number=len(splits)))
+        rows += split.rows
+    return Plan([PartitionPlan(key=KEY, splits=tuple(splits))], rows)

@@ -41,12 +41,9 @@ def unknown_fields(lake: Lake, feed: str) -> list[Unknown]:
     log = lake.feed(feed)
     found: dict[str, dict[str, Any]] = {}
     for commit in log.commits():
-        if not commit["extra"]:
-            continue
-        for entry in commit["files"]:
-            if entry["kind"] == "rows":
-                table = pq.read_table(log.path / entry["path"], columns=["_extra", "_source", "_position"])
-                _merge(found, table, commit["commit"])
+        for file in commit.listed("rows") if commit.extra else ():
+            table = pq.read_table(log.path / file.path, columns=["_extra", "_source", "_position"])
+            _merge(found, table, commit.number)
     return [_unknown(name, seen) for name, seen in sorted(found.items(), key=lambda f: f[1]["first"])]
 
 

@@ -6,8 +6,8 @@ do.
 A last line without its line end waits, unless it is one whole JSON object (nothing could still be appended to it)
 or the file is compressed.
 
-    plan_files   ->  [{path, name, start, line, size, rows, ...}]   small, JSON, written down before reading
-    read_file    ->  blocks of Records or Arrow tables, then where it stopped
+    plan_files   ->  FileSplits, small, written down before reading
+    read_file    ->  blocks of Records or Arrow tables, then a FileEnd
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import os
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any, BinaryIO
@@ -25,12 +25,14 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+from msgspec.structs import replace
 
 from data_sources.contract import Contract
 from data_sources.decode.csv_lines import header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.records import Records, count_line_ends, lines
 from data_sources.snapshots import as_of_name, role
+from data_sources.splits import FileEnd, FileSplit, Segment
 from data_sources.sqlite_rows import TableError, plan_rows, read_rows
 
 BLOCK = 8 << 20
@@ -61,9 +63,9 @@ class Found:
 
 @dataclass
 class Listing:
-    """What a plan is made of: parts to read, and files that were left out with the reason."""
+    """What a plan is made of: splits to read, and files that were left out with the reason."""
 
-    parts: list[dict[str, Any]] = field(default_factory=list)
+    splits: list[FileSplit] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -121,33 +123,32 @@ def _walk(folder: str) -> list[str]:
     return paths
 
 
-def plan_files(found: list[Found], known: dict[str, dict[str, Any]], contract: Contract, rows: int) -> Listing:
-    """The next slice: parts of at most `rows` rows together, in the order of the files.
+def plan_files(found: list[Found], known: Mapping[str, FileEnd], contract: Contract, rows: int) -> Listing:
+    """The next slice: splits of at most `rows` rows together, numbered, in the order of the files.
 
-    known: per absolute path what was committed of it: {offset, line, size, mtime, segments, digest, done}. A part's
-    `source` names its records, where that is not the file's name. A full snapshot of which nothing more can be read and
-    that was not read to its end is a problem: until it was, it tells of no deletes.
+    known: per absolute path where the commits stand. A full snapshot of which nothing more can be read and that was not
+    read to its end is a problem: until it was, it tells of no deletes.
     """
     listing = Listing()
     for file in found:
         if rows <= 0:
             break
         try:
-            part = _plan_one(file, known.get(file.path), contract, rows)
-            if part is None:
+            split = _plan_one(file, known.get(file.path), contract, rows)
+            if split is None:
                 _check_snapshot(file, known.get(file.path), contract)
         except (OSError, pa.ArrowInvalid, SourceError, ValueError) as cause:
             listing.problems.append(f"{file.name}: {_short(cause)}")
             continue
-        if part is not None:
-            rows -= part["rows"]
-            listing.parts.append(part)
+        if split is not None:
+            rows -= split.rows
+            listing.splits.append(replace(split, number=len(listing.splits)))
     return listing
 
 
-def _check_snapshot(file: Found, before: dict[str, Any] | None, contract: Contract) -> None:
+def _check_snapshot(file: Found, before: FileEnd | None, contract: Contract) -> None:
     """Raises ValueError for a full snapshot that waits, when there is nothing new in it."""
-    if not contract.lake.tells_snapshots or (before and before["done"]) or role(file.name, contract.lake) == "delta":
+    if not contract.lake.tells_snapshots or (before and before.done) or role(file.name, contract.lake) == "delta":
         return
     if before is None:
         raise ValueError(
@@ -160,69 +161,75 @@ def _check_snapshot(file: Found, before: dict[str, Any] | None, contract: Contra
     )
 
 
-def _plan_one(file: Found, before: dict[str, Any] | None, contract: Contract, rows: int) -> dict[str, Any] | None:
-    """The part of one file to read next, None where nothing is new."""
+def _plan_one(file: Found, before: FileEnd | None, contract: Contract, rows: int) -> FileSplit | None:
+    """The split of one file to read next, None where nothing is new."""
     stat = os.stat(file.path)
-    now = {"size": stat.st_size, "mtime": stat.st_mtime_ns}
     closed = contract.format in ("parquet", "sqlite") or compression(file.path) is not None
-    untouched = before is not None and before["size"] == now["size"] and before["mtime"] == now["mtime"]
-    if before is not None and untouched and before["done"]:
+    untouched = before is not None and (before.size, before.mtime) == (stat.st_size, stat.st_mtime_ns)
+    if before is not None and untouched and before.done:
         return None
     digest = None
     if closed:
-        digest = before["digest"] if before and untouched else _digest(file.path, 0, stat.st_size)
-        if before is not None and digest != before["digest"]:
+        digest = before.digest if before and untouched else _digest(file.path, 0, stat.st_size)
+        if before is not None and digest != before.digest:
             raise SourceError("has changed since it was read; what it holds now is left out (land it under a new name)")
     elif before is not None and not untouched:
-        same = stat.st_size >= before["offset"] and all(_digest(file.path, s, e) == d for s, e, d in before["segments"])
+        same = stat.st_size >= before.offset and all(_digest(file.path, s, e) == d for s, e, d in before.segments)
         if not same:
             raise SourceError(
                 "has changed since it was read, not only grown; it is left out (land it under a new name)"
             )
-    if before is not None and before["done"] and closed:
+    if before is not None and before.done and closed:
         return None
-    start, line = (before["offset"], before["line"]) if before else (0, 1)
-    part = {"path": file.path, "name": file.name, "start": start, "line": line, "digest": digest, **now}
-    part["open_line"] = bool(before and before.get("open_line"))
-    part["segments"] = before["segments"] if before else []
-    if contract.lake.tells_snapshots:
-        part["role"] = role(file.name, contract.lake)
-        if part["role"] == "snapshot":
-            as_of_name(file.name, contract.lake)
+    split = FileSplit(
+        path=file.path,
+        name=file.name,
+        start=before.offset if before else 0,
+        line=before.line if before else 1,
+        size=stat.st_size,
+        mtime=stat.st_mtime_ns,
+        digest=digest,
+        segments=before.segments if before else (),
+        open_line=before.open_line if before else False,
+        role=role(file.name, contract.lake) if contract.lake.tells_snapshots else None,
+    )
+    if split.role == "snapshot":
+        as_of_name(file.name, contract.lake)
     if contract.format == "parquet":
-        return _plan_row_groups(part, contract, rows)
+        return _plan_row_groups(split, contract, rows)
     if contract.sqlite is not None:
-        found = plan_rows(file.path, contract, before["offset"] if before else None, rows)
-        part["source"] = f"{file.name}:{contract.sqlite.table}"
-        return None if found is None else {**part, "start": found[0], "line": found[0], "rows": found[1]}
+        found = plan_rows(file.path, contract, before.offset if before else None, rows)
+        if found is None:
+            return None
+        source = f"{file.name}:{contract.sqlite.table}"
+        return replace(split, source=source, start=found[0], line=found[0], rows=found[1])
     headed = contract.format == "csv" and contract.csv.header
     if contract.format == "csv":
         with _open(file.path) as stream:
             head = stream.read(MAX_RECORD)
         returns = b"\r" in head[:-1] and b"\n" not in head  # of a last \r the \n may be under way
-        part["returns"] = returns
+        split = replace(split, returns=returns)
         if headed:
-            part["header"] = _header(head, returns, contract)
-            if part["header"] is None:
+            header = _header(head, returns, contract)
+            if header is None:
                 return None
-    above = 1 if headed and start == 0 else 0
-    count = _count_lines(part, stat.st_size, rows + above, contract) - above
-    if count <= 0:
-        return None
-    return {**part, "rows": min(count, rows)}
+            split = replace(split, header=tuple(header))
+    above = 1 if headed and split.start == 0 else 0
+    count = _count_lines(split, stat.st_size, rows + above, contract) - above
+    return replace(split, rows=min(count, rows)) if count > 0 else None
 
 
-def _plan_row_groups(part: dict[str, Any], contract: Contract, rows: int) -> dict[str, Any] | None:
-    file = pq.ParquetFile(part["path"])
+def _plan_row_groups(split: FileSplit, contract: Contract, rows: int) -> FileSplit | None:
+    file = pq.ParquetFile(split.path)
     wanted = {f.input_name for f in contract.fields}
     if not wanted & set(file.schema_arrow.names):
         seen = ", ".join(file.schema_arrow.names)[:100]
         raise ValueError(f"its columns ({seen}) are none of the contract's; is it another feed's?")
     take = count = 0
-    while part["start"] + take < file.metadata.num_row_groups and count < rows:
-        count += file.metadata.row_group(part["start"] + take).num_rows
+    while split.start + take < file.metadata.num_row_groups and count < rows:
+        count += file.metadata.row_group(split.start + take).num_rows
         take += 1
-    return {**part, "groups": take, "rows": count} if count else None
+    return replace(split, groups=take, rows=count) if count else None
 
 
 def _header(head: bytes, returns: bool, contract: Contract) -> list[str] | None:
@@ -235,9 +242,9 @@ def _header(head: bytes, returns: bool, contract: Contract) -> list[str] | None:
     return None
 
 
-def _count_lines(part: dict[str, Any], size: int, limit: int, contract: Contract) -> int:
+def _count_lines(split: FileSplit, size: int, limit: int, contract: Contract) -> int:
     """Lines from `start` on, as far as `limit`; of a compressed file that is new, all: raises where it is damaged."""
-    path, start = part["path"], part["start"]
+    path, start = split.path, split.start
     closed = compression(path) is not None
     count, tail = 0, b""
     with _open(path) as stream:
@@ -247,7 +254,7 @@ def _count_lines(part: dict[str, Any], size: int, limit: int, contract: Contract
             block := stream.read(BLOCK if closed else min(BLOCK, left))
         ):
             left -= len(block)
-            block = _mac(block, part.get("returns", False))
+            block = _mac(block, split.returns)
             count += count_line_ends(block)
             last = block.rfind(b"\n") + 1
             tail = (block[last:] if last else tail + block)[: MAX_RECORD + 1]
@@ -266,46 +273,46 @@ def _is_whole(tail: bytes, contract: Contract) -> bool:
         return False
 
 
-def read_file(part: dict[str, Any], contract: Contract) -> Iterator[Records | tuple[pa.Table, int] | dict[str, Any]]:
-    """Yield the part's blocks, and last a dict: what is now known of the file (see plan_files).
+def read_file(split: FileSplit, contract: Contract) -> Iterator[Records | tuple[pa.Table, int] | FileEnd]:
+    """Yield the split's blocks, and last where it ended.
 
     Blocks are Records, for Parquet (table, position of its first row). Raises SourceError where the file cannot be
     read (any more).
     """
     try:
         if contract.format == "sqlite":
-            yield from _read_table(part, contract)
+            yield from _read_table(split, contract)
         else:
-            yield from _read_parquet(part) if contract.format == "parquet" else _read_lines(part, contract)
+            yield from _read_parquet(split) if contract.format == "parquet" else _read_lines(split, contract)
     except (OSError, pa.ArrowInvalid, TableError) as cause:  # not chained: a source's OSError is not the lake's
-        raise SourceError(f"source {part['path']}: cannot be read ({_short(cause)}); mend it or take it away") from None
+        raise SourceError(f"source {split.path}: cannot be read ({_short(cause)}); mend it or take it away") from None
 
 
-def _read_parquet(part: dict[str, Any]) -> Iterator[tuple[pa.Table, int] | dict[str, Any]]:
-    file = pq.ParquetFile(part["path"], coerce_int96_timestamp_unit="us")
-    first = 1 + sum(file.metadata.row_group(g).num_rows for g in range(part["start"]))
-    for group in range(part["start"], part["start"] + part["groups"]):
+def _read_parquet(split: FileSplit) -> Iterator[tuple[pa.Table, int] | FileEnd]:
+    file = pq.ParquetFile(split.path, coerce_int96_timestamp_unit="us")
+    first = 1 + sum(file.metadata.row_group(g).num_rows for g in range(split.start))
+    for group in range(split.start, split.start + split.groups):
         for batch in file.iter_batches(65536, row_groups=[group]):
             yield pa.Table.from_batches([batch]), first
             first += batch.num_rows
-    end = part["start"] + part["groups"]
-    yield _known(part, end, first, [], end >= file.metadata.num_row_groups)
+    end = split.start + split.groups
+    yield _end(split, end, first, (), end >= file.metadata.num_row_groups)
 
 
-def _read_table(part: dict[str, Any], contract: Contract) -> Iterator[Records | dict[str, Any]]:
-    for found in read_rows(part, contract, BLOCK):
-        yield found if isinstance(found, Records) else _known(part, found[0], found[0], [], found[1])
+def _read_table(split: FileSplit, contract: Contract) -> Iterator[Records | FileEnd]:
+    for found in read_rows(split, contract, BLOCK):
+        yield found if isinstance(found, Records) else _end(split, found[0], found[0], (), found[1])
 
 
-def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | dict[str, Any]]:
+def _read_lines(split: FileSplit, contract: Contract) -> Iterator[Records | FileEnd]:
     """Blocks of whole records from byte `start`, at most `rows` records, never beyond `size`.
 
     ....|start        ....\n ....\n ....      rest: an unfinished line, read on with the next block
     """
-    path, left, line, offset = part["path"], part["rows"], part["line"], part["start"]
+    path, left, line, offset = split.path, split.rows, split.line, split.start
     closed, header = compression(path) is not None, contract.format == "csv" and contract.csv.header
-    budget = None if closed else part["size"] - offset
-    rest, dropped, open_line, final = b"", 0, part["open_line"], False
+    budget = None if closed else split.size - offset
+    rest, dropped, open_line, final = b"", 0, split.open_line, False
     with _open(path) as stream:
         _skip(stream, path, offset)
         while left > 0 and not final:
@@ -315,7 +322,7 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
                 more = stream.readline(min(MAX_RECORD, budget))
                 data, budget = data + more, budget - len(more)
             final = not data or budget == 0
-            data = _mac(data, part.get("returns", False))
+            data = _mac(data, split.returns)
             block = rest + data if rest else data
             if open_line and block:  # the line end that a whole last line had lacked
                 skipped = len(block) - len(block.removeprefix(b"\r").removeprefix(b"\n"))
@@ -352,11 +359,9 @@ def _read_lines(part: dict[str, Any], contract: Contract) -> Iterator[Records | 
             final = not stream.read(1)
     done = closed and final and not rest.strip() and left >= 0
     if not closed:
-        done = offset >= part["size"]
-    segments = (
-        [] if closed else [*part.get("segments", []), [part["start"], offset, _digest(path, part["start"], offset)]]
-    )
-    yield {**_known(part, offset, line, segments, done), "open_line": open_line}
+        done = offset >= split.size
+    read = () if closed else (Segment(split.start, offset, _digest(path, split.start, offset)),)
+    yield _end(split, offset, line, split.segments + read, done, open_line)
 
 
 def _first(records: Records, count: int) -> Records:
@@ -371,11 +376,23 @@ def _first(records: Records, count: int) -> Records:
     )
 
 
-def _known(part: dict[str, Any], offset: int, line: int, segments: list[Any], done: bool) -> dict[str, Any]:
-    kept: dict[str, Any] = {
-        key: part[key] for key in ("path", "name", "source", "size", "mtime", "digest", "role") if key in part
-    }
-    return {**kept, "offset": offset, "line": line, "segments": segments, "done": done}
+def _end(
+    split: FileSplit, offset: int, line: int, segments: tuple[Segment, ...], done: bool, open_line: bool = False
+) -> FileEnd:
+    return FileEnd(
+        path=split.path,
+        name=split.name,
+        source=split.source,
+        offset=offset,
+        line=line,
+        size=split.size,
+        mtime=split.mtime,
+        digest=split.digest,
+        segments=segments,
+        done=done,
+        open_line=open_line,
+        role=split.role,
+    )
 
 
 def _open(path: str) -> Any:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from data_sources.files import SourceError
 from data_sources.records import Records, messages
+from data_sources.splits import KafkaSplit
 
 if TYPE_CHECKING:  # the client takes a while to load and files do without
     from confluent_kafka import Consumer
@@ -115,11 +116,11 @@ def _silent() -> Any:
 
 
 def plan_topic(
-    source: str, known: dict[str, int], config_file: str | None, rows: int
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The next slice: per partition `{topic, partition, start, end}`, at most `rows` offsets together.
+    source: str, known: Mapping[int, int], config_file: str | None, rows: int
+) -> tuple[list[KafkaSplit], list[str]]:
+    """The next slice: a split per partition, numbered, at most `rows` offsets together.
 
-    known: committed next offset by partition number. Also returns the gaps: offsets retention took before they
+    known: committed next offset by partition. Also returns the gaps: offsets retention took before they
     were read. Raises SourceError when the broker or topic is not to be had.
     """
     from confluent_kafka import KafkaException, TopicPartition
@@ -133,7 +134,7 @@ def plan_topic(
         spans, gaps, skipped = [], [], set()
         for number in sorted(found.partitions):
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
-            start = known.get(str(number), low)
+            start = known.get(number, low)
             if start < low:
                 gaps.append(f"{topic}/{number}: offsets {start} to {low - 1} are gone (retention took them unread)")
                 start = low
@@ -150,12 +151,16 @@ def plan_topic(
     finally:
         consumer.close()
     waiting = [s for s in spans if s[2] > s[1] or s[0] in skipped]
-    plan, left = [], rows
+    takes, left = [], rows
     for n, (number, start, high) in enumerate(sorted(waiting, key=lambda s: s[2] - s[1])):
         take = min(high - start, max(1, left // (len(waiting) - n)))
         left -= take
-        plan.append({"topic": topic, "bootstrap": bootstrap, "partition": number, "start": start, "end": start + take})
-    return sorted(plan, key=lambda p: p["partition"]), gaps
+        takes.append((number, start, start + take))
+    splits = [
+        KafkaSplit(topic=topic, bootstrap=bootstrap, partition=partition, start=start, end=end, number=number)
+        for number, (partition, start, end) in enumerate(sorted(takes))
+    ]
+    return splits, gaps
 
 
 def partitions_of(source: str, config_file: str | None) -> int:
@@ -168,36 +173,34 @@ def partitions_of(source: str, config_file: str | None) -> int:
         consumer.close()
 
 
-def read_partition(part: dict[str, Any], config_file: str | None, now_micros: int) -> Iterator[Records]:
+def read_partition(split: KafkaSplit, config_file: str | None, now_micros: int) -> Iterator[Records]:
     """Blocks of messages with offsets in [start, end). Raises SourceError when the broker goes away."""
     from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-    if part["start"] >= part["end"]:
+    if split.start >= split.end:
         return
-    consumer = _consumer(part["bootstrap"], config_file)
+    consumer = _consumer(split.bootstrap, config_file)
     try:
-        consumer.assign([TopicPartition(part["topic"], part["partition"], part["start"])])
-        idle, after = 0.0, part["start"]
+        consumer.assign([TopicPartition(split.topic, split.partition, split.start)])
+        idle, after = 0.0, split.start
         ended = False
         while not ended:
             # consume waits for as many as it is asked for, so asking beyond the end would wait the whole time
-            batch = consumer.consume(min(BATCH, part["end"] - after), timeout=_PAUSE_S)
+            batch = consumer.consume(min(BATCH, split.end - after), timeout=_PAUSE_S)
             idle = 0.0 if batch else idle + _PAUSE_S
             if idle > TIMEOUT_S:
-                raise SourceError(
-                    f"kafka {part['topic']}/{part['partition']}: no answer for {TIMEOUT_S:.0f} s; run again"
-                )
+                raise SourceError(f"kafka {split.topic}/{split.partition}: no answer for {TIMEOUT_S:.0f} s; run again")
             values, offsets, arrivals = [], [], []
             for message in batch:
                 error = message.error()
                 if error is not None:
                     if error.code() == KafkaError._PARTITION_EOF:
-                        ended = ended or message.offset() >= part["end"]
+                        ended = ended or message.offset() >= split.end
                         continue
                     if error.retriable():
                         continue
-                    raise SourceError(f"kafka {part['topic']}/{part['partition']}: {error.str()}")
-                if message.offset() >= part["end"]:
+                    raise SourceError(f"kafka {split.topic}/{split.partition}: {error.str()}")
+                if message.offset() >= split.end:
                     ended = True
                     break
                 after = message.offset() + 1
@@ -205,10 +208,10 @@ def read_partition(part: dict[str, Any], config_file: str | None, now_micros: in
                 offsets.append(message.offset())
                 kind, millis = message.timestamp()
                 arrivals.append(millis * 1000 if kind else now_micros)
-                ended = ended or message.offset() == part["end"] - 1
+                ended = ended or message.offset() == split.end - 1
             if values:
                 yield messages(values, offsets, arrivals)
     except KafkaException as cause:
-        raise SourceError(f"kafka {part['topic']}/{part['partition']}: {cause.args[0].str()}") from cause
+        raise SourceError(f"kafka {split.topic}/{split.partition}: {cause.args[0].str()}") from cause
     finally:
         consumer.close()

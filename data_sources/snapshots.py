@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_sources.durations import micros
+from data_sources.splits import Role
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract, LakeSpec
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def role(name: str, lake: LakeSpec) -> str:
+def role(name: str, lake: LakeSpec) -> Role:
     """`snapshot` or `delta`, by the file's name relative to the source; ValueError where neither list has it.
 
     A name on both lists is a change file: the narrower pattern is the one for changes. With one list, what is not

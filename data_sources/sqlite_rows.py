@@ -26,6 +26,7 @@ import numpy as np
 from data_sources.contract import Contract
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.records import Records, lines
+from data_sources.splits import FileSplit
 
 MAGIC, HEADER = b"SQLite format 3\0", 100
 _WAL = 2
@@ -59,20 +60,20 @@ def plan_rows(path: str, contract: Contract, start: int | None, limit: int) -> t
         return first, connection.execute(count).fetchone()[0]
 
 
-def read_rows(part: dict[str, Any], contract: Contract, block: int) -> Iterator[Records | tuple[int, bool]]:
-    """The part's rows in Records of about `block` bytes, then (rowid to go on at, whether no row is left).
+def read_rows(split: FileSplit, contract: Contract, block: int) -> Iterator[Records | tuple[int, bool]]:
+    """The split's rows in Records of about `block` bytes, then (rowid to go on at, whether no row is left).
 
-    part: {path, size, mtime, start, rows}. Raises TableError, also where the file is no longer the one planned.
+    Raises TableError, also where the file is no longer the one planned.
     """
-    with _opened(part["path"]) as connection:
+    with _opened(split.path) as connection:
         table, rowid = _table(connection, contract)
-        _same(part)
+        _same(split)
         rows = connection.execute(
-            f"SELECT {rowid}, * FROM {table} WHERE {rowid} >= {part['start']} ORDER BY {rowid} LIMIT {part['rows']}"
+            f"SELECT {rowid}, * FROM {table} WHERE {rowid} >= {split.start} ORDER BY {rowid} LIMIT {split.rows}"
         )
         names = [column[0] for column in rows.description[1:]]
         flags = [i for i, name in enumerate(names) if name in _flags(contract)]
-        last, size = part["start"], 0
+        last, size = split.start, 0
         positions: list[int] = []
         texts: list[bytes] = []
         while some := rows.fetchmany(_FETCH):
@@ -86,7 +87,7 @@ def read_rows(part: dict[str, Any], contract: Contract, block: int) -> Iterator[
         if texts:
             yield _records(texts, positions)
         more = connection.execute(f"SELECT 1 FROM {table} WHERE {rowid} > {last} LIMIT 1").fetchone()
-        _same(part)
+        _same(split)
         yield min(last + 1, _LAST), more is None
 
 
@@ -192,7 +193,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _same(part: dict[str, Any]) -> None:
-    stat = os.stat(part["path"])
-    if (stat.st_size, stat.st_mtime_ns) != (part["size"], part["mtime"]):
+def _same(split: FileSplit) -> None:
+    stat = os.stat(split.path)
+    if (stat.st_size, stat.st_mtime_ns) != (split.size, split.mtime):
         raise TableError("changed while it was read")

@@ -49,5 +49,5 @@ def landed_truth(out: Path, feed: str, lake: Path, slice_rows: int = SLICE_ROWS)
 def landed_rows(lake: Path, feed: str) -> list[dict[str, Any]]:
     """All rows that landed, superseded ones included."""
     log = Lake.open(lake).feed(feed)
-    files = (e["path"] for commit in log.commits() for e in commit["files"] if e["kind"] == "rows" and e["rows"])
+    files = (file.path for commit in log.commits() for file in commit.listed("rows"))
     return [row for path in files for row in pq.read_table(log.path / path).to_pylist()]

@@ -8,7 +8,6 @@ of this run brought is Beam state under GlobalWindows, dropped once the watermar
 copy could still be on time. State in a fixed window would be lost at the window's end on some runners.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,25 +28,26 @@ from transforms.arrow import as_batch, as_table
 from transforms.batches import RecordBatchCoder
 from transforms.dedup import Deduped, dedup
 from transforms.judge import event_micros
-from transforms.read import PART_BITS
+from transforms.manifest import Manifest, ShardUnique, read_committed
+from transforms.read import SPLIT_BITS
 from transforms.seen import conform, read_counted, read_seen
 from transforms.step import Step
 
 
 class Unique(NamedTuple):
-    """Collections: (shard, batch) of landed rows; ("conflicts" or "superseded", batch); JSON facts by shard."""
+    """Collections: (shard, batch) of landed rows; ("conflicts" or "superseded", batch); manifests of what was found."""
 
     rows: beam.PCollection
     aside: beam.PCollection
-    facts: beam.PCollection
+    manifests: beam.PCollection
 
 
 @dataclass
 class DropDuplicates(beam.PTransform):
     """(shard, batch) of on-time rows to Unique.
 
-    index: JSON file of the landed rows and conflicts there are ({"rows": [...], "conflicts": [...]}, manifest
-    entries), root: the folder their paths are relative to; without an index nothing is committed yet.
+    index: JSON file of a manifest.Committed, root: the folder its paths are relative to; without one nothing is
+    committed yet.
     trigger: when a shard's batches are judged together; the default is once, at the end.
     """
 
@@ -65,10 +65,10 @@ class DropDuplicates(beam.PTransform):
         )
         unique = groups | "DropCopies" >> beam.ParDo(
             _DropCopies(self.contract, self.index, self.root)
-        ).with_output_types(tuple[int, pa.RecordBatch]).with_outputs("aside", "facts", main="rows")
+        ).with_output_types(tuple[int, pa.RecordBatch]).with_outputs("aside", "manifests", main="rows")
         unique.aside.element_type = beam.typehints.Tuple[str, pa.RecordBatch]
-        unique.facts.element_type = str
-        return Unique(unique.rows, unique.aside, unique.facts)
+        unique.manifests.element_type = str
+        return Unique(unique.rows, unique.aside, unique.manifests)
 
 
 class _DropCopies(Step):
@@ -105,11 +105,11 @@ class _DropCopies(Step):
     def _dedup(self, shard: int, rows: pa.Table, landed: list[Any], counted: list[Any]) -> Deduped:
         seen, known = list(map(as_one, landed)), list(map(as_one, counted))
         if self.index is not None:
-            index, root = json.loads(Path(self.index).read_text()), Path(self.root)
-            files = [e for e in index["rows"] if e["shard"] == shard]
+            committed, root = read_committed(Path(self.index).read_bytes()), Path(self.root)
+            files = [file for file in committed.rows if file.shard == shard]
             if (old := read_seen(files, root, rows, self.contract)) is not None:
                 seen.append(old)
-            if (old := read_counted(index["conflicts"], root, rows, self.contract)) is not None:
+            if (old := read_counted(committed.conflicts, root, rows, self.contract)) is not None:
                 known.append(old)
         return dedup(
             pa.concat_tables(seen) if seen else None, rows, self.contract, pa.concat_tables(known) if known else None
@@ -167,14 +167,13 @@ def _outputs(shard: int, found: Deduped) -> Any:
         yield beam.pvalue.TaggedOutput("aside", ("conflicts", as_batch(found.conflicts)))
     if found.superseded.num_rows:
         yield beam.pvalue.TaggedOutput("aside", ("superseded", as_batch(found.superseded)))
-    parts = np.asarray(found.duplicates, np.int64) >> PART_BITS
-    facts = {
-        "kind": "dedup",
-        "shard": shard,
-        "landed": found.rows.num_rows,
-        "duplicates": len(found.duplicates),
-        "duplicates_of": {str(part): int((parts == part).sum()) for part in np.unique(parts)},
-        "superseded": found.superseded.num_rows,
-        "conflicts": int(pc.sum(found.conflicts["_counted"]).as_py() or 0) if found.conflicts.num_rows else 0,
-    }
-    yield beam.pvalue.TaggedOutput("facts", json.dumps(facts))
+    splits = np.asarray(found.duplicates, np.int64) >> SPLIT_BITS
+    counts = ShardUnique(
+        shard=shard,
+        landed=found.rows.num_rows,
+        duplicates=len(found.duplicates),
+        duplicates_of=dict(zip(*(n.tolist() for n in np.unique(splits, return_counts=True)), strict=True)),
+        superseded=found.superseded.num_rows,
+        conflicts=int(pc.sum(found.conflicts["_counted"]).as_py() or 0) if found.conflicts.num_rows else 0,
+    )
+    yield beam.pvalue.TaggedOutput("manifests", Manifest(shards=(counts,)).text())

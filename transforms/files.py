@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from transforms.manifest import Bound, Kind, LandedFile
 
 ROW_GROUP = 131_072
 """Rows a row group holds: what another engine prunes and reads at a time."""
@@ -18,15 +19,22 @@ ROW_GROUP = 131_072
 LONGEST_BOUND = 64
 """Characters of text kept in a manifest's min and max; a cut maximum is rounded up."""
 
-Entry = dict[str, Any]
 
-
-def write_file(folder: Path, kind: str, rows: pa.Table, sort_by: list[str], bounds: list[str], **facts: Any) -> Entry:
-    """Write rows as one Parquet file in `folder`, sorted; returns the manifest entry. Any OSError is fatal."""
+def write_file(
+    folder: Path,
+    kind: Kind,
+    rows: pa.Table,
+    sort_by: list[str],
+    bounds: list[str],
+    *,
+    shard: int | None = None,
+    window: str | None = None,
+) -> LandedFile:
+    """Write rows as one Parquet file in `folder`, sorted; returns what the manifest says. Any OSError is fatal."""
     if sort_by and rows.num_rows > 1:
         rows = rows.take(pa.array(np.lexsort([_ranks(rows[name]) for name in reversed(sort_by)])))
     folder.mkdir(parents=True, exist_ok=True)
-    label = "-".join(str(facts[f]) for f in ("window", "shard") if f in facts)
+    label = window if shard is None else str(shard)
     path = folder / f"{kind}-{label + '-' if label else ''}{secrets.token_hex(6)}.parquet"
     with path.open("xb") as out:
         pq.write_table(
@@ -43,8 +51,16 @@ def write_file(folder: Path, kind: str, rows: pa.Table, sort_by: list[str], boun
         os.fsync(out.fileno())
         size = out.tell()
     least, greatest = _bounds(rows, bounds)
-    name = str(path.relative_to(folder.parent.parent))
-    return {"kind": kind, "path": name, "rows": rows.num_rows, "bytes": size, **facts, "min": least, "max": greatest}
+    return LandedFile(
+        kind=kind,
+        path=str(path.relative_to(folder.parent.parent)),
+        rows=rows.num_rows,
+        bytes=size,
+        shard=shard,
+        window=window,
+        min=least,
+        max=greatest,
+    )
 
 
 def _ranks(column: pa.ChunkedArray) -> np.ndarray:
@@ -70,10 +86,10 @@ def _counts_up(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) or kind == pa.int64()
 
 
-def _bounds(rows: pa.Table, columns: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Min and max of columns as JSON values: times in microseconds or days since the epoch, decimals as text."""
-    least: dict[str, Any] = {}
-    greatest: dict[str, Any] = {}
+def _bounds(rows: pa.Table, columns: list[str]) -> tuple[dict[str, Bound], dict[str, Bound]]:
+    """Min and max of columns."""
+    least: dict[str, Bound] = {}
+    greatest: dict[str, Bound] = {}
     for name in columns:
         column = rows[name]
         if pa.types.is_dictionary(column.type):
@@ -83,7 +99,7 @@ def _bounds(rows: pa.Table, columns: list[str]) -> tuple[dict[str, Any], dict[st
     return least, greatest
 
 
-def bound(value: pa.Scalar, up: bool = False) -> Any:
+def bound(value: pa.Scalar, up: bool = False) -> Bound:
     """A scalar as a JSON value that sorts as the scalar does; text is cut, upwards if `up`."""
     if pa.types.is_timestamp(value.type):
         return value.cast(pa.int64()).as_py()

@@ -22,9 +22,7 @@ from data_sources.decode.casting import UTC_MICROS
 from data_sources.decode.rejects import Decoded
 from data_sources.durations import micros
 from data_sources.expressions import sandbox
-
-DELAY_BOUNDS_S = (0, 1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 2700, 3600, 7200, 14400, 43200, 86400, 604800)
-"""Upper bounds of the delay histogram's bins, seconds; one more bin is open."""
+from transforms.manifest import DELAY_BOUNDS_S
 
 NO_TIME = np.iinfo(np.int64).min
 """M before the first record."""
@@ -43,7 +41,7 @@ class Judged(NamedTuple):
 
     on_time: pa.Table
     late: pa.Table
-    greatest: int
+    max_event_time: int
     delays: np.ndarray
 
 
@@ -114,26 +112,26 @@ def _broken_singly(fields: pa.Table, check: str) -> np.ndarray:
         cursor.close()
 
 
-def judge(rows: pa.Table, greatest: int, contract: Contract, ordered: bool) -> Judged:
-    """Split a batch, in its partition's order, by lateness. greatest: M so far; ordered: see `may_be_late`."""
+def judge(rows: pa.Table, max_event_time: int, contract: Contract, ordered: bool) -> Judged:
+    """Split a batch, in its partition's order, by lateness. max_event_time: M so far; ordered: see `may_be_late`."""
     times = event_micros(rows, contract)
     late = np.zeros(len(times), bool)
     delays = np.zeros(len(DELAY_BOUNDS_S) + 1, np.int64)
     behind = np.zeros(len(times), np.int64)
     if len(times):
-        before = np.maximum.accumulate(np.concatenate([[greatest], times[:-1]]))
+        before = np.maximum.accumulate(np.concatenate([[max_event_time], times[:-1]]))
         known = (before != NO_TIME) & (times != NO_TIME)
         behind[known] = np.maximum(before[known] - times[known], 0)
         if ordered:
             late = behind > micros(contract.lateness)
         bounds = np.asarray(DELAY_BOUNDS_S, np.int64) * 1_000_000
         delays = np.bincount(np.searchsorted(bounds, behind, side="left"), minlength=len(delays))
-        greatest = max(int(before[-1]), int(times[-1]))
+        max_event_time = max(int(before[-1]), int(times[-1]))
     if not late.any():
         empty = rows.slice(0, 0).append_column("_behind", pa.array([], pa.int64()))
-        return Judged(rows, empty, greatest, delays)
+        return Judged(rows, empty, max_event_time, delays)
     late_rows = rows.filter(pa.array(late)).append_column("_behind", pa.array(behind[late]))
-    return Judged(rows.filter(pa.array(~late)), late_rows, greatest, delays)
+    return Judged(rows.filter(pa.array(~late)), late_rows, max_event_time, delays)
 
 
 def may_be_late(contract: Contract, partitioned: bool) -> bool:

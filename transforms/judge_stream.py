@@ -10,7 +10,6 @@ reach this step in the partition's order, as they do from a source that reads a 
 State is kept under GlobalWindows and has no end: it is one number a partition, and a partition may speak again.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +20,10 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import GlobalWindows
 
 from data_sources.records import messages
+from data_sources.splits import KafkaSplit, PartitionPlan
 from transforms.blocks import Slice, decode_block
 from transforms.judge import NO_TIME
-from transforms.read import Read, Tally, judged_block
+from transforms.read import Read, Tally, judged_block, told
 
 RECORDS = pa.schema([("raw", pa.binary()), ("_position", pa.int64()), ("_arrival", pa.timestamp("us", "UTC"))])
 """Columns of a batch of records as they arrive: the bytes, their offset in the partition, when they arrived."""
@@ -31,7 +31,7 @@ RECORDS = pa.schema([("raw", pa.binary()), ("_position", pa.int64()), ("_arrival
 
 @dataclass
 class JudgeStream(beam.PTransform):
-    """(partition number, batch of RECORDS) to Read; facts are those of the element, not of the partition.
+    """(partition number, batch of RECORDS) to Read; manifests are those of the element, not of the partition.
 
     topic: what the rows' `_source` says.
     """
@@ -46,11 +46,11 @@ class JudgeStream(beam.PTransform):
             | "JudgeRecords"
             >> beam.ParDo(_JudgeRecords(self.slice, self.topic))
             .with_output_types(tuple[int, pa.RecordBatch])
-            .with_outputs("aside", "facts", main="on_time")
+            .with_outputs("aside", "manifests", main="on_time")
         )
         judged.aside.element_type = beam.typehints.Tuple[str, pa.RecordBatch]
-        judged.facts.element_type = str
-        return Read(judged.on_time, judged.aside, judged.facts)
+        judged.manifests.element_type = str
+        return Read(judged.on_time, judged.aside, judged.manifests)
 
 
 class _JudgeRecords(beam.DoFn):
@@ -62,13 +62,16 @@ class _JudgeRecords(beam.DoFn):
 
     def process(self, element: tuple[int, pa.RecordBatch], memory: Any = beam.DoFn.StateParam(MEMORY)) -> Any:
         number, batch = element
-        greatest, running = (int(word) for word in (memory.read() or f"{NO_TIME} 0").split())
-        part = {"topic": self.topic, "partition": number, "part": number}
-        tally = Tally({"key": f"{self.topic}/{number}", "greatest": None if greatest == NO_TIME else greatest})
+        max_event_time, running = (int(word) for word in (memory.read() or f"{NO_TIME} 0").split())
+        offsets = batch.column("_position").to_pylist()
+        split = KafkaSplit(
+            topic=self.topic, bootstrap="", partition=number, start=offsets[0], end=offsets[-1] + 1, number=number
+        )
+        tally = Tally(PartitionPlan(key=split.key, max_event_time=max_event_time, splits=(split,)))
         tally.running = running
         arrivals = batch.column("_arrival").cast(pa.int64()).to_pylist()
-        records = messages(batch.column("raw").to_pylist(), batch.column("_position").to_pylist(), arrivals)
-        ruled, arrived, source, _ = decode_block(records, part, self.slice)
-        yield from judged_block(ruled, arrived, source, number, part, tally, self.slice)
-        memory.write(f"{tally.greatest} {tally.running}")
-        yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))
+        records = messages(batch.column("raw").to_pylist(), offsets, arrivals)
+        ruled, arrived, source, _ = decode_block(records, split, self.slice)
+        yield from judged_block(ruled, arrived, source, number, split, tally, self.slice)
+        memory.write(f"{tally.max_event_time} {tally.running}")
+        yield told(tally.counts())

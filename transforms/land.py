@@ -5,20 +5,18 @@
                        |               +-- conflicts, superseded --+           |
                        +-- late, rejected -------------------------+-> WriteAside
 
-Nothing here commits: the driver does, when the graph has ended and the manifest file is there. Counts travel as
-data, not as Beam metrics, which not every runner brings back.
+Nothing here commits: the driver does, when the graph has ended and the manifest file is there.
 """
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
+from msgspec.structs import replace
 
 from data_sources.contract import Contract
 from transforms.arrow import as_table
@@ -26,6 +24,7 @@ from transforms.blocks import Slice
 from transforms.dedup import ORDER
 from transforms.drop_duplicates import DropDuplicates
 from transforms.files import write_file
+from transforms.manifest import LandedFile, Manifest, merged, read_manifest
 from transforms.read import ReadAndJudge
 from transforms.seen import write_hashes
 from transforms.step import Step
@@ -66,7 +65,7 @@ class LandSlice(beam.PTransform):
             | "WriteAside" >> beam.ParDo(_WriteAside(self.slice)).with_output_types(str)
         )
         return (
-            [*written, read.facts, unique.facts]
+            [*written, read.manifests, unique.manifests]
             | "FlattenManifest" >> beam.Flatten()
             | "KeyManifest" >> beam.ParDo(_Key()).with_output_types(tuple[int, str])
             | "GroupManifest" >> beam.GroupByKey()
@@ -83,8 +82,8 @@ class _Name(Step):
 
 
 class _Key(Step):
-    def process(self, line):
-        yield 0, line
+    def process(self, manifest):
+        yield 0, manifest
 
 
 def folder_of(slice: Slice) -> Path:
@@ -110,16 +109,16 @@ class _WriteRows(Step):
         self.written.append(self.thread.submit(self._write, shard, batch))
 
     def finish_bundle(self):
-        for entry in self.written:
-            yield GlobalWindows.windowed_value(json.dumps(entry.result()))
+        for file in self.written:
+            yield GlobalWindows.windowed_value(_manifest(file.result()))
         self.thread.shutdown()
 
-    def _write(self, shard: int, batch: pa.RecordBatch) -> dict[str, Any]:
+    def _write(self, shard: int, batch: pa.RecordBatch) -> LandedFile:
         contract = self.slice.contract
         rows = pa.Table.from_batches([batch]).drop_columns([ORDER])
         folder = folder_of(self.slice)
-        entry = write_file(folder, "rows", rows, contract.sort_by, _bounds(contract), shard=shard)
-        return {**entry, "keys": write_hashes(folder / Path(entry["path"]).name, rows, contract.dedup.key)}
+        file = write_file(folder, "rows", rows, contract.sort_by, _bounds(contract), shard=shard)
+        return replace(file, keys=write_hashes(folder / file.name, rows, contract.dedup.key))
 
 
 class _WriteTiles(Step):
@@ -133,7 +132,7 @@ class _WriteTiles(Step):
         contract = self.slice.contract
         window = next(w for w in contract.windows if w.name == name)
         tiles = merge_tiles(as_table(batches), contract, window)
-        yield json.dumps(write_file(folder_of(self.slice), "tiles", tiles, [], ["_cell"], window=name))
+        yield _manifest(write_file(folder_of(self.slice), "tiles", tiles, [], ["_cell"], window=name))
 
 
 class _WriteAside(Step):
@@ -147,22 +146,26 @@ class _WriteAside(Step):
         contract = self.slice.contract
         bounds = {"rejected": [], "snapshot": [], "changes": contract.lake.key}.get(kind, _bounds(contract))
         order = ["_source", "_position"] if kind in ("snapshot", "changes") else ["_source", "_partition", "_position"]
-        yield json.dumps(write_file(folder_of(self.slice), kind, as_table(batches), order, bounds))
+        yield _manifest(write_file(folder_of(self.slice), kind, as_table(batches), order, bounds))
+
+
+def _manifest(file: LandedFile) -> str:
+    return Manifest(files=(file,)).text()
 
 
 class _WriteManifest(Step):
-    """The driver's one file: every entry and fact of the slice."""
+    """The driver's one file: the manifests of the slice as one."""
 
     def __init__(self, slice: Slice):
         self.slice = slice
 
     def process(self, element):
-        _, lines = element
+        _, manifests = element
         folder = folder_of(self.slice)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / MANIFEST
         with path.open("w", encoding="utf-8") as out:
-            json.dump([json.loads(line) for line in lines], out)
+            out.write(merged(map(read_manifest, manifests)).text())
             out.flush()
             os.fsync(out.fileno())
         yield str(path)

@@ -4,7 +4,6 @@ A partition is read by one worker, in order, and never split within a slice: onl
 blocks are decoded and ruled in threads while this one is judged (see transforms/read_ahead.py).
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,46 +13,53 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from data_sources.contract import Contract
 from data_sources.decode.rejects import REJECT_SCHEMA
 from data_sources.snapshots import as_of_rows
+from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, LateSplit, PartitionPlan, Split
+from data_sources.typed_json import decoder
 from transforms import read_ahead
 from transforms.arrow import as_batch
 from transforms.blocks import Slice, blocks, key_of
 from transforms.dedup import ORDER
-from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Ruled, judge, may_be_late
+from transforms.judge import NO_TIME, Ruled, judge, may_be_late
+from transforms.manifest import DELAY_BOUNDS_S, Manifest, PartitionRead
 from transforms.seen import conform
 from transforms.shard import row_hashes, split_by_shard
 from transforms.step import Step
 
-PART_BITS = 40
-"""Bits of `_order` that number the records of a part; the part's number stands above them."""
+SPLIT_BITS = 40
+"""Bits of `_order` that number the records of a split; the split's number stands above them."""
 
 UTC = pa.timestamp("us", "UTC")
 
 
 class Read(NamedTuple):
-    """Collections: (shard, batch) of rows on time; ("late", "rejected", "snapshot" or "changes", batch); JSON facts by partition."""
+    """Collections: (shard, batch) of rows on time; ("late", "rejected", "snapshot" or "changes", batch); manifests of what was read."""
 
     on_time: beam.PCollection
     aside: beam.PCollection
-    facts: beam.PCollection
+    manifests: beam.PCollection
 
 
 @dataclass
 class ReadAndJudge(beam.PTransform):
-    """Partitions (JSON text, see beam_grid/plan.py) to Read."""
+    """Partitions (JSON text of a PartitionPlan) to Read."""
 
     slice: Slice
 
     def expand(self, partitions):
         read = partitions | "ReadPartitions" >> beam.ParDo(_ReadAndJudge(self.slice)).with_output_types(
             tuple[int, pa.RecordBatch]
-        ).with_outputs("aside", "facts", main="on_time")
+        ).with_outputs("aside", "manifests", main="on_time")
         read.aside.element_type = beam.typehints.Tuple[str, pa.RecordBatch]
-        read.facts.element_type = str
-        return Read(read.on_time, read.aside, read.facts)
+        read.manifests.element_type = str
+        return Read(read.on_time, read.aside, read.manifests)
+
+
+_partition = decoder(PartitionPlan)
 
 
 class _ReadAndJudge(Step):
@@ -61,46 +67,50 @@ class _ReadAndJudge(Step):
         self.slice = slice
 
     def process(self, element):
-        partition = json.loads(element)
+        partition = _partition(element)
         tally, current = Tally(partition), None
-        parts = partition["parts"]
-        if "late" in parts[0]:
+        splits = partition.splits
+        if isinstance(splits[0], LateSplit):
             yield from late_again(partition, self.slice)
             return
-        for found in read_ahead.take(key_of(parts, self.slice)) or blocks(parts, self.slice):
-            if isinstance(found, dict):
+        for found in read_ahead.take(key_of(splits, self.slice)) or blocks(splits, self.slice):
+            if isinstance(found, FileEnd | KafkaEnd):
                 tally.ends.append(found)
                 continue
-            part, decoded = found
-            if part is not current and self.slice.contract.file_order == "none" and "path" in part:
-                tally.greatest = NO_TIME
-            current = part
+            split, decoded = found
+            if split is not current and self.slice.contract.file_order == "none" and isinstance(split, FileSplit):
+                tally.max_event_time = NO_TIME
+            current = split
             ruled, arrivals, source, number = decoded
-            yield from judged_block(ruled, arrivals, source, number, part, tally, self.slice)
+            yield from judged_block(ruled, arrivals, source, number, split, tally, self.slice)
         read_ahead.has_read(self.slice.attempt, tally.ends)
-        yield beam.pvalue.TaggedOutput("facts", json.dumps(tally.facts()))
+        yield told(tally.counts())
+
+
+def told(counts: PartitionRead) -> beam.pvalue.TaggedOutput:
+    return beam.pvalue.TaggedOutput("manifests", Manifest(partitions=(counts,)).text())
 
 
 def judged_block(
-    ruled: Ruled, arrivals: Any, source: str, number: int | None, part: Any, tally: "Tally", slice: Slice
+    ruled: Ruled, arrivals: Any, source: str, number: int | None, split: Split, tally: "Tally", slice: Slice
 ) -> Any:
     """Outputs of one block."""
     contract = slice.contract
     ordered = may_be_late(contract, partitioned=not isinstance(arrivals, int))
-    on_time, late, tally.greatest, delays = judge(ruled.rows, tally.greatest, contract, ordered)
+    on_time, late, tally.max_event_time, delays = judge(ruled.rows, tally.max_event_time, contract, ordered)
     rejected = ruled.rejected
-    tally.add(on_time, late, rejected, delays, part["part"])
+    tally.add(on_time, late, rejected, delays, split.number)
     if not isinstance(arrivals, int) and len(arrivals):
         tally.newest_arrival = max(tally.newest_arrival or NO_TIME, int(arrivals.max()))
     if on_time.num_rows:
         lined = _with_lineage(on_time, source, number, slice)
-        start = (part["part"] << PART_BITS) + tally.running
+        start = (split.number << SPLIT_BITS) + tally.running
         tally.running += lined.num_rows
         lined = lined.append_column(ORDER, pa.array(np.arange(start, start + lined.num_rows)))
         for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
             yield shard, as_batch(rows)
-    if on_time.num_rows and part.get("role") == "snapshot":
-        as_of = pa.array(as_of_rows(on_time, contract, part["name"])).cast(UTC)
+    if on_time.num_rows and isinstance(split, FileSplit) and split.role == "snapshot":
+        as_of = pa.array(as_of_rows(on_time, contract, split.name)).cast(UTC)
         held = _held(on_time, source, contract).append_column("_as_of", as_of)
         yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(held)))
     elif on_time.num_rows and contract.lake.load == "scd2" and contract.lake.tells_snapshots:
@@ -114,24 +124,25 @@ def judged_block(
         yield beam.pvalue.TaggedOutput("aside", ("rejected", as_batch(rows)))
 
 
-def late_again(partition: dict[str, Any], slice: Slice) -> Any:
+def late_again(partition: PartitionPlan, slice: Slice) -> Any:
     """Outputs of late rows that earlier commits kept whole: on time now, with the place they came from.
 
     They were decoded, ruled and read before, and are not again: `read` is 0, and as many are late no more.
     """
     tally = Tally(partition)
-    for part in partition["parts"]:
-        rows = conform(pq.read_table(Path(slice.root) / part["late"]), slice.contract)
+    for split in partition.splits:
+        assert isinstance(split, LateSplit)
+        rows = conform(pq.read_table(Path(slice.root) / split.path), slice.contract)
         count = rows.num_rows
         for name, value in (("_ingested_at", slice.now), ("_commit", slice.commit)):
             column = pa.repeat(pa.scalar(value, pa.int64()), count).cast(rows.schema.field(name).type)
             rows = rows.set_column(rows.column_names.index(name), name, column)
-        tally.add(rows, rows.slice(0, 0), REJECT_SCHEMA.empty_table(), np.zeros_like(tally.delays), part["part"])
-        start = part["part"] << PART_BITS
+        tally.add(rows, rows.slice(0, 0), REJECT_SCHEMA.empty_table(), np.zeros_like(tally.delays), split.number)
+        start = split.number << SPLIT_BITS
         ordered = rows.append_column(ORDER, pa.array(np.arange(start, start + count)))
         for shard, some in split_by_shard(ordered, slice.contract.dedup.key, slice.shards):
             yield shard, as_batch(some)
-    yield beam.pvalue.TaggedOutput("facts", json.dumps({**tally.facts(), "read": 0, "late": -tally.read}))
+    yield told(replace(tally.counts(), read=0, late=-tally.read))
 
 
 def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:
@@ -179,25 +190,25 @@ def _constant(text: str, count: int) -> pa.DictionaryArray:
 
 
 class Tally:
-    """Running facts of one partition."""
+    """Running counts of one partition. max_event_time: M, NO_TIME before the first record."""
 
-    def __init__(self, partition: dict[str, Any]) -> None:
-        self.key = partition["key"]
-        self.greatest = NO_TIME if partition.get("greatest") is None else partition["greatest"]
-        self.newest_arrival = partition.get("newest_arrival")
+    def __init__(self, partition: PartitionPlan) -> None:
+        self.key = partition.key
+        self.max_event_time = NO_TIME if partition.max_event_time is None else partition.max_event_time
+        self.newest_arrival = partition.newest_arrival
         self.running = 0
         self.read = self.late = self.rejected = self.extra = 0
         self.rejected_by: dict[str, int] = {}
         self.warned_by: dict[str, int] = {}
         self.on_time: dict[int, int] = {}
         self.delays = np.zeros(len(DELAY_BOUNDS_S) + 1, np.int64)
-        self.ends: list[dict[str, Any]] = []
+        self.ends: list[End] = []
 
-    def add(self, on_time: pa.Table, late: pa.Table, rejected: pa.Table, delays: np.ndarray, part: int) -> None:
+    def add(self, on_time: pa.Table, late: pa.Table, rejected: pa.Table, delays: np.ndarray, split: int) -> None:
         self.read += on_time.num_rows + late.num_rows + rejected.num_rows
         self.late += late.num_rows
         self.rejected += rejected.num_rows
-        self.on_time[part] = self.on_time.get(part, 0) + on_time.num_rows
+        self.on_time[split] = self.on_time.get(split, 0) + on_time.num_rows
         self.delays += delays
         for cause, rule in zip(rejected["cause"].to_pylist(), rejected["rule"].to_pylist(), strict=True):
             self.rejected_by[f"{cause}/{rule}"] = self.rejected_by.get(f"{cause}/{rule}", 0) + 1
@@ -210,19 +221,18 @@ class Tally:
             for row in counts:
                 self.warned_by[row["values"]] = self.warned_by.get(row["values"], 0) + row["counts"]
 
-    def facts(self) -> dict[str, Any]:
-        return {
-            "kind": "partition",
-            "key": self.key,
-            "read": self.read,
-            "late": self.late,
-            "rejected": self.rejected,
-            "extra": self.extra,
-            "on_time": self.on_time,
-            "rejected_by": self.rejected_by,
-            "warned_by": self.warned_by,
-            "delays": self.delays.tolist(),
-            "greatest": None if self.greatest == NO_TIME else int(self.greatest),
-            "newest_arrival": self.newest_arrival,
-            "ends": self.ends,
-        }
+    def counts(self) -> PartitionRead:
+        return PartitionRead(
+            key=self.key,
+            read=self.read,
+            late=self.late,
+            rejected=self.rejected,
+            extra=self.extra,
+            on_time=self.on_time,
+            rejected_by=self.rejected_by,
+            warned_by=self.warned_by,
+            delays=tuple(self.delays.tolist()),
+            max_event_time=None if self.max_event_time == NO_TIME else int(self.max_event_time),
+            newest_arrival=self.newest_arrival,
+            ends=tuple(self.ends),
+        )

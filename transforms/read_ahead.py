@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from data_sources.splits import End
+
 _DECODERS = ThreadPoolExecutor(2, "decode")
 """Shared by all partitions: more threads were not faster on two cores. They start with the first block."""
 
@@ -71,7 +73,7 @@ class Blocks:
 
 
 _begun: dict[str, Blocks] = {}
-_listeners: dict[str, Callable[[list[dict[str, Any]]], None]] = {}
+_listeners: dict[str, Callable[[list[End]], None]] = {}
 
 
 def begin(key: str, blocks: Blocks) -> None:
@@ -91,7 +93,7 @@ def forget() -> None:
         _begun.popitem()[1].close()
 
 
-def when_read(attempt: str, tell: Callable[[list[dict[str, Any]]], None] | None) -> None:
+def when_read(attempt: str, tell: Callable[[list[End]], None] | None) -> None:
     """Call `tell` in this process with where each partition of an attempt ended, once it has been read; None: no more."""
     if tell is None:
         _listeners.pop(attempt, None)
@@ -99,7 +101,7 @@ def when_read(attempt: str, tell: Callable[[list[dict[str, Any]]], None] | None)
         _listeners[attempt] = tell
 
 
-def has_read(attempt: str, ends: list[dict[str, Any]]) -> None:
+def has_read(attempt: str, ends: list[End]) -> None:
     """A partition of the attempt has been read."""
     if (tell := _listeners.get(attempt)) is not None:
         tell(ends)

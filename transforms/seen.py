@@ -8,8 +8,8 @@ read, and whole rows only where a key was met.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,15 +20,14 @@ import pyarrow.parquet as pq
 from data_sources.contract import Contract
 from data_sources.durations import micros
 from transforms.arrow import plain
-from transforms.files import Entry, bound
+from transforms.files import bound
+from transforms.manifest import LandedFile, Ranges, meet
 from transforms.shard import key_hashes
 
-Range = dict[str, tuple[Any, Any]]
 
-
-def key_ranges(rows: pa.Table, contract: Contract) -> Range:
+def key_ranges(rows: pa.Table, contract: Contract) -> Ranges:
     """Per key column (and, with a horizon, event time) the least and greatest value a copy of a row could have."""
-    ranges: Range = {}
+    ranges: Ranges = {}
     for name in contract.prune_by:
         column = plain(rows[name])
         if column.null_count:  # bounds say nothing of nulls
@@ -41,6 +40,7 @@ def key_ranges(rows: pa.Table, contract: Contract) -> Range:
         reach = micros(contract.dedup.horizon)
         if contract.field(contract.event_time).type == "date":
             reach = -(-reach // 86_400_000_000)
+        assert isinstance(least, int) and isinstance(greatest, int)  # a time
         ranges[contract.event_time] = least - reach, greatest + reach
     return ranges
 
@@ -55,51 +55,44 @@ def write_hashes(path: Path, rows: pa.Table, key: list[str]) -> str:
     return beside.name
 
 
-def _met(entry: Entry, root: Path, hashes: np.ndarray) -> np.ndarray:
-    """Mask of sorted `hashes`: which keys the entry's file may hold; all, where it has no hashes to say so."""
-    if (name := entry.get("keys")) is None:
+def _met(file: LandedFile, root: Path, hashes: np.ndarray) -> np.ndarray:
+    """Mask of sorted `hashes`: which keys the file may hold; all, where it has no hashes to say so."""
+    if file.keys is None:
         return np.ones(len(hashes), bool)
-    there = np.fromfile((root / entry["path"]).with_name(name), "<u8")
-    if len(there) != entry["rows"]:
-        raise ValueError(f"{name} holds {len(there)} keys of {entry['rows']}: the lake's files were changed")
+    there = np.fromfile((root / file.path).with_name(file.keys), "<u8")
+    if len(there) != file.rows:
+        raise ValueError(f"{file.keys} holds {len(there)} keys of {file.rows}: the lake's files were changed")
     return there[np.minimum(np.searchsorted(there, hashes), len(there) - 1)] == hashes
 
 
-def read_seen(files: list[Entry], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
+def read_seen(files: Iterable[LandedFile], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
     """Landed rows (contract columns and lineage) whose key is among `rows`, from the files of their shard."""
     ranges = key_ranges(rows, contract)
-    near = [e for e in files if e["rows"] and _overlaps(e["min"], e["max"], ranges)]
+    near = [file for file in files if file.rows and file.may_hold(ranges)]
     if not near:
         return None
     wanted = pl.DataFrame({k: pl.Series(plain(rows[k])) for k in contract.dedup.key})
     hashes = key_hashes(rows, contract.dedup.key)
     order = np.argsort(hashes)
     hashes, found = hashes[order], []
-    for entry in near:
-        if (met := _met(entry, root, hashes)).any():
-            found += _read_matching(root / entry["path"], ranges, wanted[order[met]], contract)
+    for file in near:
+        if (met := _met(file, root, hashes)).any():
+            found += _read_matching(root / file.path, ranges, wanted[order[met]], contract)
     if not found:
         return None
     return pa.concat_tables(found)
 
 
-def read_counted(files: list[Entry], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
+def read_counted(files: Iterable[LandedFile], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
     """Key columns of conflicts that were counted before and may concern `rows`; a key counts once, however far apart."""
     ranges = {name: span for name, span in key_ranges(rows, contract).items() if name in contract.prune_by}
-    hits = [e for e in files if e["rows"] and _overlaps(e["min"], e["max"], ranges)]
+    hits = [file for file in files if file.rows and file.may_hold(ranges)]
     if not hits:
         return None
-    return pa.concat_tables([pq.read_table(root / e["path"], columns=contract.dedup.key) for e in hits])
+    return pa.concat_tables([pq.read_table(root / file.path, columns=contract.dedup.key) for file in hits])
 
 
-def _overlaps(least: dict[str, Any], greatest: dict[str, Any], ranges: Range) -> bool:
-    for name, (low, high) in ranges.items():
-        if name in least and least[name] is not None and (least[name] > high or greatest[name] < low):
-            return False
-    return True
-
-
-def _read_matching(path: Path, ranges: Range, wanted: pl.DataFrame, contract: Contract) -> list[pa.Table]:
+def _read_matching(path: Path, ranges: Ranges, wanted: pl.DataFrame, contract: Contract) -> list[pa.Table]:
     key, found = contract.dedup.key, []
     known = pq.ParquetFile(path)  # fields that came later are not in older files
     texts = {f.name for f in contract.landed_schema if pa.types.is_string(f.type)} - set(key)
@@ -126,16 +119,15 @@ def _read_matching(path: Path, ranges: Range, wanted: pl.DataFrame, contract: Co
     return found
 
 
-def _group_overlaps(file: pq.ParquetFile, group: int, ranges: Range) -> bool:
+def _group_overlaps(file: pq.ParquetFile, group: int, ranges: Ranges) -> bool:
     meta = file.metadata.row_group(group)
     for n in range(meta.num_columns):
         column = meta.column(n)
         if column.path_in_schema not in ranges or not column.is_stats_set or not column.statistics.has_min_max:
             continue
         kind = file.schema_arrow.field(column.path_in_schema).type
-        low, high = ranges[column.path_in_schema]
-        least, greatest = (bound(pa.scalar(v, kind)) for v in (column.statistics.min, column.statistics.max))
-        if least > high or greatest < low:
+        held = bound(pa.scalar(column.statistics.min, kind)), bound(pa.scalar(column.statistics.max, kind))
+        if not meet(held, ranges[column.path_in_schema]):
             return False
     return True
 

@@ -15,14 +15,15 @@ import pyarrow.parquet as pq
 
 from beam_grid.lakehouse import data_files, delta_log
 from beam_grid.lakehouse.duck import literal, parquet
-from beam_grid.lakehouse.tables import Batch, Table, listed
+from beam_grid.lakehouse.tables import Batch, Table
 from data_sources.contract import LINEAGE
 from data_sources.identifiers import double_quoted
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
+    from transforms.manifest import Kind
 
-KINDS = {"rejected": "rejected", "late": "late", "conflicts": "conflicts"}
+KINDS: dict[str, Kind] = {"rejected": "rejected", "late": "late", "conflicts": "conflicts"}
 """Table to the kind of landed file it is made from."""
 
 _TIME = pa.timestamp("us", "UTC")
@@ -70,7 +71,7 @@ def publish(table: Table, batch: Batch) -> None:
         return
     rows = _rejected(files, batch.contract) if kind == "rejected" else _records(files, kind, batch.contract)
     actions = data_files.write(table.path, rows, SCHEMAS[kind], FILE_ROWS, delta_log.statistics_columns(at))
-    rows_written = sum(e["rows"] for commit in batch.new for e in listed(commit, KINDS[kind]))
+    rows_written = sum(file.rows for file in batch.landed(KINDS[kind]))
     delta_log.put(table.path, at, actions, "WRITE", application, rows=rows_written)
     delta_log.checkpoint(table.path, at)
 

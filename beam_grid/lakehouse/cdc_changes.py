@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING
 
 from beam_grid.lakehouse import held
 from beam_grid.lakehouse.sequence import (
-    Bounds,
     changes,
     few,
     key_bounds,
-    may_hold,
-    row_entries,
     same_key,
     truncates,
     within_sql,
@@ -26,6 +23,8 @@ from beam_grid.lakehouse.tables import Batch, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from transforms.manifest import Ranges
 
 
 def has_snapshots(batch: Batch) -> bool:
@@ -47,9 +46,9 @@ def _reads_snapshots(batch: Batch) -> bool:
     return has_snapshots(batch) and held.Snapshots.of(batch).moved
 
 
-def touched_bounds(spark: SparkSession, batch: Batch) -> Bounds:
+def touched_bounds(spark: SparkSession, batch: Batch) -> Ranges:
     """What is known of the keys the batch touches."""
-    return {} if touches_all(spark, batch) else key_bounds(row_entries(batch.new), batch.contract)
+    return {} if touches_all(spark, batch) else key_bounds(batch.landed("rows"), batch.contract)
 
 
 def touched_keys(spark: SparkSession, batch: Batch) -> DataFrame:
@@ -73,14 +72,15 @@ def _row_changes(spark: SparkSession, batch: Batch) -> DataFrame:
     contract, fresh = batch.contract, batch.files("rows")
     if touches_all(spark, batch) or not batch.applied:
         return changes(spark, batch.files("rows", new_only=False), contract)
-    entries = row_entries(batch.new)
-    bounds = key_bounds(entries, contract)
-    old = [batch.path(e) for e in row_entries(batch.commits[: batch.applied]) if may_hold(e, bounds)]
+    landed = batch.landed("rows")
+    bounds = key_bounds(landed, contract)
+    earlier = (file for commit in batch.commits[: batch.applied] for file in commit.listed("rows"))
+    old = [batch.path(file) for file in earlier if file.may_hold(bounds)]
     if not old:
         return changes(spark, fresh, contract)
     touched_keys(spark, batch).createOrReplaceTempView("cdc_touched")
     changes(spark, [*old, *fresh], contract).createOrReplaceTempView("cdc_landed")
-    hint = "/*+ BROADCAST(k) */ " if few(entries) else ""
+    hint = "/*+ BROADCAST(k) */ " if few(landed) else ""
     return spark.sql(
         f"SELECT {hint}l.* FROM cdc_landed l LEFT SEMI JOIN cdc_touched k ON {same_key(contract, 'l', 'k')}"
         f"{within_sql(bounds, contract, 'l')}"

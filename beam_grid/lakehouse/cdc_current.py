@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 from beam_grid.lakehouse import resync
 from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots
 from beam_grid.lakehouse.sequence import (
-    Bounds,
     key_bounds,
     last_changes,
     last_truncate,
     make,
     news,
-    row_entries,
     same_key,
     table_schema,
     truncates,
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from data_sources.contract import Contract
+    from transforms.manifest import Ranges
 
 
 def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:
@@ -76,7 +75,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         rows = arranged(rows.where(is_row), contract.sort_by, batch.bytes("rows"))
         append(rows, table, table.application(contract.name), batch.target)
         return
-    bounds = key_bounds(row_entries(batch.new), contract)
+    bounds = key_bounds(batch.landed("rows"), contract)
     found = news(spark, table, rows, contract, bounds)
     living = _not_buried(spark, found.where(f"__is_new AND {is_row}"), table, contract, bounds)
     found = found.where("NOT __is_new").unionByName(living).selectExpr("*", f"NOT {is_row} AS __gone")
@@ -90,7 +89,7 @@ def _empty(spark: SparkSession, table: Table, batch: Batch, truncate: str) -> No
             spark.sql(f"DELETE FROM {table.sql} WHERE _sequence < {literal(truncate)}")
 
 
-def _not_buried(spark: SparkSession, rows: DataFrame, table: Table, contract: Contract, bounds: Bounds) -> DataFrame:
+def _not_buried(spark: SparkSession, rows: DataFrame, table: Table, contract: Contract, bounds: Ranges) -> DataFrame:
     """The rows, of keys the table does not show, less those a tombstone stands after."""
     sent_if_few(rows).createOrReplaceTempView("cdc_unknown")
     buried = Table(table.lake, f"{table.name}_deleted").sql

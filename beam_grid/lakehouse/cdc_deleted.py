@@ -22,7 +22,6 @@ from beam_grid.lakehouse.sequence import (
     last_changes,
     make,
     news,
-    row_entries,
     table_schema,
     truncates,
     within_sql,
@@ -58,7 +57,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         rows = rows if of_all is None else rows.unionByName(of_all)
         append(arranged(rows, key, batch.bytes("rows")), table, table.application(contract.name), batch.target)
         return
-    bounds = key_bounds(row_entries(batch.new), contract)
+    bounds = key_bounds(batch.landed("rows"), contract)
     found = news(spark, table, rows, contract, bounds).selectExpr("*", "false AS __gone")
     if of_all is not None:
         found = found.unionByName(of_all.selectExpr("*", "true AS __is_new", "false AS __gone"))

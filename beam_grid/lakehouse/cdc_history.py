@@ -146,8 +146,8 @@ def _knowledge_sql(batch: Batch) -> str:
 def _clock_sql(batch: Batch, commit: str) -> str:
     """When a new commit's changes became known; null for one before, which the table knows."""
     clocks, latest = [], 0
-    for said in batch.commits:
-        latest = max(latest, said["now"])
+    for landed in batch.commits:
+        latest = max(latest, landed.now)
         clocks.append(latest)
     new = ", ".join(f"{clock}L" for clock in clocks[batch.applied :])
     return f"timestamp_micros(get(array({new}), CAST({commit} - {batch.applied + 1} AS INT)))"

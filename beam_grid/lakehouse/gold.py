@@ -32,7 +32,7 @@ from beam_grid.lakehouse.delta_log import Conflict
 from beam_grid.lakehouse.duck import connect, live_rows, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.spans import Span, event_span, instant_of, may_meet
-from beam_grid.lakehouse.tables import Batch, State, Table, listed
+from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.windows import definition
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
@@ -42,6 +42,7 @@ from transforms.windows import window_schema, windows_sql
 if TYPE_CHECKING:
     import duckdb
 
+    from beam_grid.commit import Commit
     from data_sources.contract import Contract, WindowSpec
 
 FILE_ROWS = 200_000
@@ -72,7 +73,7 @@ def has_work(batch: Batch) -> bool:
         return True
     return (
         bool(batch.files("rows") or batch.files("superseded"))
-        or batch.commits[batch.applied - 1].get("watermark") != batch.watermark
+        or batch.commits[batch.applied - 1].watermark != batch.watermark
     )
 
 
@@ -119,14 +120,14 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
     marks: list[str] = []
     new: list[str] = []
     for commit in batch.commits:
-        fresh = commit["commit"] > batch.applied
+        fresh = commit.number > batch.applied
         tiles = tiles_of(commit, batch, window, scratch, span, fresh)
         voids = recompute.superseded(commit, batch, window, scratch, None if fresh else span)
         marks += tiles + voids
         new += tiles + voids if fresh else []
     names = tile_schema(contract, window).names
     parts = _tiles(marks, batch, window, names, new)
-    if any(commit["fates"].get("superseded") for commit in batch.commits):
+    if any(commit.fates.superseded for commit in batch.commits):
         current = recompute.current(batch, window, scratch, span, new)
         kept = {*window.by, "_cell", "_commit"}
         bare = ", ".join(double_quoted(name) if name in kept else f"NULL AS {double_quoted(name)}" for name in names)
@@ -175,8 +176,8 @@ def _flipped(engine: duckdb.DuckDBPyConnection, table: Table, files: list[LiveFi
     After every batch `final` is right for that batch's watermark, so only windows between the two can change.
     """
     contract, last = batch.contract, batch.commits[batch.applied - 1]
-    before, now = last.get("watermark"), batch.watermark
-    is_same = last["contract"] == batch.commits[-1]["contract"]
+    before, now = last.watermark, batch.watermark
+    is_same = last.contract == batch.commits[-1].contract
     if before == now and is_same:
         return []
     if before is not None and now is not None and is_same:
@@ -225,24 +226,19 @@ def final_sql(contract: Contract, watermark: int | None, end: str) -> str:
 
 
 def tiles_of(
-    commit: dict, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool
+    commit: Commit, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool
 ) -> list[str]:
     """The commit's tiles of this window; made from its rows where it landed under a contract that had no such window."""
-    known = (
-        batch.log.contract(commit["contract"])
-        if commit["contract"] != batch.commits[-1]["contract"]
-        else batch.contract
-    )
+    known = batch.log.contract(commit.contract) if commit.contract != batch.commits[-1].contract else batch.contract
     if any(w.name == window.name and definition(known, w) == definition(batch.contract, window) for w in known.windows):
-        entries = [e for e in listed(commit, "tiles") if e.get("window") == window.name]
-        return [batch.path(e) for e in entries if fresh or may_meet(e, batch.contract, span)]
+        files = [file for file in commit.listed("tiles") if file.window == window.name]
+        return [batch.path(file) for file in files if fresh or may_meet(file, batch.contract, span)]
     return recompute.landed(commit, batch, window, scratch, None if fresh else span)
 
 
 def _new_span(batch: Batch, window: WindowSpec) -> Span | None:
     """From the first touched instant to the last, by the manifests of the new commits; None where they do not say."""
-    entries = [e for c in batch.new for kind in ("rows", "superseded") for e in listed(c, kind)]
-    span = event_span(entries, batch.contract)
+    span = event_span(batch.landed("rows", "superseded"), batch.contract)
     if span is None:
         return None
     cell = micros(window.cell)

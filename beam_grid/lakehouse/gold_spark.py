@@ -87,14 +87,14 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
     marks: list[str] = []
     new: list[str] = []
     for commit in batch.commits:
-        fresh = commit["commit"] > batch.applied
+        fresh = commit.number > batch.applied
         tiles = tiles_of(commit, batch, window, scratch, span, fresh)
         voids = recompute.superseded(commit, batch, window, scratch, None if fresh else span)
         marks += tiles + voids
         new += tiles + voids if fresh else []
     _view(spark, marks, schema, "gold_tiles", span)
     parts = "gold_tiles"
-    if any(commit["fates"].get("superseded") for commit in batch.commits):
+    if any(commit.fates.superseded for commit in batch.commits):
         current = recompute.current(batch, window, scratch, span, new)
         _view(spark, current, schema, "gold_current", span)
         parts = f"({_without_values('gold_tiles', schema, window)} UNION ALL SELECT * FROM gold_current)"
@@ -138,8 +138,8 @@ def _flips(table: Table, batch: Batch, window: WindowSpec) -> tuple[str | None, 
     contract = batch.contract
     size, lateness = micros(window.size), micros(contract.allowed_lateness)
     last = batch.commits[batch.applied - 1]
-    before, now = last.get("watermark"), batch.watermark
-    same_contract = last["contract"] == batch.commits[-1]["contract"]
+    before, now = last.watermark, batch.watermark
+    same_contract = last.contract == batch.commits[-1].contract
     if before == now and same_contract:
         return None, empty
     wanted = final_sql(contract, now, "unix_micros(window_end)")

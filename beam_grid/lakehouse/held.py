@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from beam_grid.lakehouse.tables import Batch, listed, literal, quoted, read
+from beam_grid.lakehouse.tables import Batch, literal, quoted, read
+from data_sources.splits import FileEnd
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -50,23 +51,22 @@ class Snapshots:
         spans: list[dict[str, Any]] = []
         last: dict[int, dict[str, Any]] = {}
         for commit in batch.commits:
-            files = [entry["path"].rsplit("/", 1)[1] for entry in listed(commit, "snapshot")]
-            ends = [end for p in commit["partitions"] for end in p["ends"] if end.get("role") == "snapshot"]
-            for end in ends:
-                number = numbers.setdefault(end["path"], len(numbers))
-                if commit["commit"] <= batch.applied:
-                    before |= {number} if end["done"] else set()
+            files = [file.name for file in commit.listed("snapshot")]
+            ends = [end for p in commit.partitions for end in p.ends if isinstance(end, FileEnd)]
+            for end in (end for end in ends if end.role == "snapshot"):
+                number, name = numbers.setdefault(end.path, len(numbers)), end.lineage
+                if commit.number <= batch.applied:
+                    before |= {number} if end.done else set()
                 else:
                     moved.add(number)
-                done[number] = end["done"]
-                name = end.get("source", end["name"])
-                parts.append({"__commit": commit["commit"], "__files": files, "__name": name, "__snapshot": number})
+                done[number] = end.done
+                parts.append({"__commit": commit.number, "__files": files, "__name": name, "__snapshot": number})
                 if number in last:
-                    last.pop(number)["__to"] = commit["commit"]
-                if end["done"]:
+                    last.pop(number)["__to"] = commit.number
+                if end.done:
                     last[number] = {
                         "__snapshot": number,
-                        "__from": commit["commit"],
+                        "__from": commit.number,
                         "__to": None,
                         "__name": name,
                     }

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from beam_grid.lakehouse import held
-from beam_grid.lakehouse.tables import Batch, listed, literal, nothing, quoted, read
+from beam_grid.lakehouse.tables import Batch, literal, nothing, quoted, read
 from transforms.shard import row_hashes
 
 if TYPE_CHECKING:
@@ -180,10 +180,9 @@ def _hashes(rows: pa.Array) -> pa.Array:
 def _bounds(batch: Batch) -> tuple[str, str] | None:
     """Least and greatest first key column of new rows and copies, by the manifests, as SQL; None where they do not say."""
     name = batch.contract.lake.key[0]
-    entries = [entry for commit in batch.new for kind in ("rows", "changes") for entry in listed(commit, kind)]
-    least = [(entry.get("min") or {}).get(name) for entry in entries]
-    greatest = [(entry.get("max") or {}).get(name) for entry in entries]
-    if not entries or None in [*least, *greatest]:
+    files = batch.landed("rows", "changes")
+    least, greatest = [file.min.get(name) for file in files], [file.max.get(name) for file in files]
+    if not files or None in [*least, *greatest]:
         return None
     match batch.contract.field(name).type:
         case "string":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,34 +18,35 @@ import pyarrow.parquet as pq
 from beam_grid.lakehouse.duck import connect, parquet
 from beam_grid.lakehouse.silver import IDENTITY
 from beam_grid.lakehouse.spans import Span, may_meet
-from beam_grid.lakehouse.tables import Batch, listed
+from beam_grid.lakehouse.tables import Batch
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
 from transforms.tiles import tile_rows, tile_schema
 
 if TYPE_CHECKING:
+    from beam_grid.commit import Commit
     from data_sources.contract import WindowSpec
 
 BATCH_ROWS = 250_000
 
 
-def landed(commit: dict[str, Any], batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
+def landed(commit: Commit, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
     """Tiles of all rows of one commit."""
-    files = [batch.path(e) for e in listed(commit, "rows") if may_meet(e, batch.contract, span)]
-    return _tiled(_rows_sql(files, batch), batch, window, scratch, commit["commit"]) if files else []
+    files = [batch.path(file) for file in commit.listed("rows") if may_meet(file, batch.contract, span)]
+    return _tiled(_rows_sql(files, batch), batch, window, scratch, commit.number) if files else []
 
 
-def superseded(commit: dict[str, Any], batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
+def superseded(commit: Commit, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
     """Tiles of the rows one commit superseded, under that commit's number."""
-    files = [batch.path(e) for e in listed(commit, "superseded") if may_meet(e, batch.contract, span)]
-    return _tiled(_rows_sql(files, batch), batch, window, scratch, commit["commit"]) if files else []
+    files = [batch.path(file) for file in commit.listed("superseded") if may_meet(file, batch.contract, span)]
+    return _tiled(_rows_sql(files, batch), batch, window, scratch, commit.number) if files else []
 
 
 def current(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, touched: list[str]) -> list[str]:
     """Tiles, without a commit, of the rows now current in the groups and windows that the `touched` tiles name."""
     contract = batch.contract
-    rows = [batch.path(e) for c in batch.commits for e in listed(c, "rows") if may_meet(e, contract, span)]
-    gone = [batch.path(e) for c in batch.commits for e in listed(c, "superseded") if may_meet(e, contract, span)]
+    rows = [batch.path(f) for f in batch.landed("rows", new_only=False) if may_meet(f, contract, span)]
+    gone = [batch.path(f) for f in batch.landed("superseded", new_only=False) if may_meet(f, contract, span)]
     if not rows:
         return []
     query = f"SELECT r.* FROM ({_rows_sql(rows, batch)}) r"

@@ -26,7 +26,6 @@ from beam_grid.lakehouse.tables import (
     Table,
     add_columns,
     create,
-    listed,
     literal,
     quoted,
     read,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from data_sources.contract import Contract
+    from transforms.manifest import LandedFile, Ranges
 
 SEQUENCE = pa.field("_sequence", pa.string())
 
@@ -126,8 +126,8 @@ def truncates(spark: SparkSession, batch: Batch, *, new_only: bool) -> DataFrame
     """Landed truncates in the columns of `table_schema`, keys null; None where there is none."""
     contract = batch.contract
     operation = str(contract.lake.operation)
-    entries = row_entries(batch.new if new_only else batch.commits)
-    files = [batch.path(e) for e in entries if (e.get("min") or {}).get(operation) == TRUNCATE]
+    landed = batch.landed("rows", new_only=new_only)
+    files = [batch.path(file) for file in landed if file.min.get(operation) == TRUNCATE]
     if not files:
         return None
     rows = read(spark, files, contract.landed_schema).where(f"{quoted(operation)} = {TRUNCATE}")
@@ -150,7 +150,7 @@ def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame
     return spark.sql(f"SELECT {names} FROM (SELECT *, {place} AS __place FROM cdc_changes c) WHERE __place = 1")
 
 
-def news(spark: SparkSession, table: Table, rows: DataFrame, contract: Contract, bounds: Bounds) -> DataFrame:
+def news(spark: SparkSession, table: Table, rows: DataFrame, contract: Contract, bounds: Ranges) -> DataFrame:
     """Of the changes, one a key, those that stand after what the table shows of their key, with `__is_new` where it shows
     nothing; computed. Only where two stand at one place are the table's other columns read."""
     sent_if_few(rows.localCheckpoint()).createOrReplaceTempView("cdc_last")
@@ -206,35 +206,18 @@ def make(
         add_columns(spark, table, state, schema)
 
 
-def row_entries(commits: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [entry for commit in commits for entry in listed(commit, "rows")]
-
-
-Bounds = dict[str, tuple[Any, Any]]
-
-
-def key_bounds(entries: Iterable[dict[str, Any]], contract: Contract) -> Bounds:
+def key_bounds(files: Sequence[LandedFile], contract: Contract) -> Ranges:
     """Least and greatest value of each key column over files, as manifests have them; a column they do not say of is out."""
-    found: Bounds = {}
-    entries = list(entries)
+    found: Ranges = {}
     for name in contract.lake.key:
-        said = [((e.get("min") or {}).get(name), (e.get("max") or {}).get(name)) for e in entries]
-        known = [(low, high) for low, high in said if low is not None and high is not None]
-        if known and len(known) == len(said):
-            found[name] = min(low for low, _ in known), max(high for _, high in known)
+        least: list[Any] = [file.min.get(name) for file in files]
+        greatest: list[Any] = [file.max.get(name) for file in files]
+        if files and None not in least and None not in greatest:
+            found[name] = min(least), max(greatest)
     return found
 
 
-def may_hold(entry: dict[str, Any], bounds: Bounds) -> bool:
-    """Whether a landed file may have a key within the bounds."""
-    least, greatest = entry.get("min") or {}, entry.get("max") or {}
-    return all(
-        least.get(name) is None or greatest.get(name) is None or (least[name] <= high and low <= greatest[name])
-        for name, (low, high) in bounds.items()
-    )
-
-
-def within_sql(bounds: Bounds, contract: Contract, alias: str) -> str:
+def within_sql(bounds: Ranges, contract: Contract, alias: str) -> str:
     """The bounds as literals, by which Delta and Parquet skip: " AND t.`k` >= 'a' AND ..."; empty for no bounds."""
     said = ""
     for name, (low, high) in bounds.items():
@@ -257,6 +240,6 @@ def _literal(value: Any, kind: pa.DataType) -> str | None:
     return None
 
 
-def few(entries: Iterable[dict[str, Any]]) -> bool:
+def few(files: Iterable[LandedFile]) -> bool:
     """Whether the files' keys may be broadcast."""
-    return sum(entry.get("rows", _FEW_ROWS) for entry in entries) < _FEW_ROWS
+    return sum(file.rows for file in files) < _FEW_ROWS

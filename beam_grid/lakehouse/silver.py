@@ -28,7 +28,7 @@ from beam_grid.lakehouse.delta_log import Action, Conflict
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.spans import Span, event_span, instant_of
 from beam_grid.lakehouse.statistics import statistics
-from beam_grid.lakehouse.tables import Batch, Table, clustering, listed, properties
+from beam_grid.lakehouse.tables import Batch, Table, clustering, properties
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
@@ -75,18 +75,18 @@ def _publish(table: Table, at: Live, batch: Batch) -> None:
     actions: list[Action] = []
     measured = delta_log.statistics_columns(at)
     for commit in batch.new:
-        for entry in listed(commit, "rows"):
-            source = Path(batch.path(entry))
-            name = f"{commit['commit']:010d}-{source.name}"
+        for file in commit.listed("rows"):
+            source = Path(batch.path(file))
+            name = f"{commit.number:010d}-{source.name}"
             durable.place(source, table.path / name)
-            vector = _vector(table.path, name, gone.get(commit["commit"]))
+            vector = _vector(table.path, name, gone.get(commit.number))
             stats = statistics(source, measured, tight=vector is None)
-            actions.append(delta_log.added(name, entry["bytes"], stats, vector=vector))
+            actions.append(delta_log.added(name, file.bytes, stats, vector=vector))
     actions += _taken_out(table.path, at, batch, gone)
     if not actions and not schema:
         return
     durable.sync_folder(table.path)
-    rows = sum(entry["rows"] for commit in batch.new for entry in listed(commit, "rows"))
+    rows = sum(file.rows for file in batch.landed("rows"))
     delta_log.put(table.path, at, [*schema, *actions], "WRITE" if not gone else "MERGE", application, rows=rows)
     delta_log.checkpoint(table.path, at)
 
@@ -106,7 +106,7 @@ def _taken_out(table: Path, at: Live, batch: Batch, gone: dict[int, pa.Table]) -
     old = [number for number in gone if number <= batch.applied]
     if not old:
         return []
-    span = event_span([e for commit in batch.new for e in listed(commit, "superseded")], batch.contract)
+    span = event_span(batch.landed("superseded"), batch.contract)
     names = _distinct(pa.concat_tables([gone[number] for number in old]))
     actions: list[Action] = []
     found = 0

@@ -6,12 +6,13 @@ Instants are whole microseconds since the epoch. A manifest that lacks a minimum
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from data_sources.contract import Contract
+    from transforms.manifest import LandedFile
 
 Span = tuple[int, int]
 """First and last instant, both inside."""
@@ -20,28 +21,28 @@ _DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def entry_span(entry: dict[str, Any], contract: Contract) -> Span | None:
+def file_span(file: LandedFile, contract: Contract) -> Span | None:
     """First and last event time (tiles: start of cell) in a file; None where the manifest does not say."""
-    name = "_cell" if entry["kind"] == "tiles" else contract.event_time
-    least, most = (entry.get("min") or {}).get(name), (entry.get("max") or {}).get(name)
+    name = "_cell" if file.kind == "tiles" else contract.event_time
+    least, most = file.min.get(name), file.max.get(name)
     if least is None or most is None:
         return None
     width = _DAY if name != "_cell" and contract.field(name).type == "date" else 1
     return int(least) * width, int(most) * width
 
 
-def event_span(entries: Iterable[dict[str, Any]], contract: Contract) -> Span | None:
+def event_span(files: Iterable[LandedFile], contract: Contract) -> Span | None:
     """The span that covers all the files; None where one does not say, or there are none."""
-    spans = [entry_span(entry, contract) for entry in entries]
+    spans = [file_span(file, contract) for file in files]
     known = [span for span in spans if span is not None]
     if not known or len(known) < len(spans):
         return None
     return min(s[0] for s in known), max(s[1] for s in known)
 
 
-def may_meet(entry: dict[str, Any], contract: Contract, span: Span | None) -> bool:
+def may_meet(file: LandedFile, contract: Contract, span: Span | None) -> bool:
     """Whether the file may hold something within the span."""
-    own = entry_span(entry, contract)
+    own = file_span(file, contract)
     return span is None or own is None or (own[0] <= span[1] and span[0] <= own[1])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -23,7 +23,9 @@ from beam_grid.landing import FeedLog, Lake
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
+    from beam_grid.commit import Commit
     from data_sources.contract import Contract
+    from transforms.manifest import Kind, LandedFile
 
 _FEW_ROWS = 200_000
 _FILE_BYTES = 32 << 20
@@ -99,7 +101,7 @@ class Batch:
 
     log: FeedLog
     contract: Contract
-    commits: list[dict[str, Any]]
+    commits: list[Commit]
     applied: int
 
     @property
@@ -107,30 +109,27 @@ class Batch:
         return len(self.commits)
 
     @property
-    def new(self) -> list[dict[str, Any]]:
+    def new(self) -> list[Commit]:
         return self.commits[self.applied :]
 
     @property
     def watermark(self) -> int | None:
         """The feed's watermark after the batch, in microseconds since the epoch; None for a feed of whole files."""
-        return self.commits[-1].get("watermark")
+        return self.commits[-1].watermark
 
-    def files(self, kind: str, *, new_only: bool = True) -> list[str]:
-        """Absolute paths of the files of one kind."""
-        return [
-            self.path(entry) for commit in (self.new if new_only else self.commits) for entry in listed(commit, kind)
-        ]
+    def landed(self, *kinds: Kind, new_only: bool = True) -> list[LandedFile]:
+        """Landed files of these kinds that hold rows."""
+        return [file for commit in (self.new if new_only else self.commits) for file in commit.listed(*kinds)]
 
-    def bytes(self, *kinds: str) -> int:
-        return sum(entry.get("bytes", 0) for commit in self.new for kind in kinds for entry in listed(commit, kind))
+    def files(self, kind: Kind, *, new_only: bool = True) -> list[str]:
+        """Absolute paths of the landed files of one kind."""
+        return [self.path(file) for file in self.landed(kind, new_only=new_only)]
 
-    def path(self, entry: dict[str, Any]) -> str:
-        return str(self.log.path.resolve() / entry["path"])
+    def bytes(self, *kinds: Kind) -> int:
+        return sum(file.bytes for file in self.landed(*kinds))
 
-
-def listed(commit: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """The manifest's entries of one kind that have rows."""
-    return [entry for entry in commit["files"] if entry["kind"] == kind and entry.get("rows", 1)]
+    def path(self, file: LandedFile) -> str:
+        return str(self.log.path.resolve() / file.path)
 
 
 def quoted(name: str) -> str:

@@ -18,7 +18,8 @@ from beam_grid.analyses import by_name
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.query import condition, query
 from beam_grid.lakehouse.versions import newest
-from beam_grid.landing import Lake, taken_again
+from beam_grid.landing import Lake
+from data_sources.splits import FileSplit
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract, WindowSpec
@@ -110,10 +111,10 @@ def _folded(lake: Lake, rows: pa.Table) -> pa.Table:
 def _paths(lake: Lake, feed: str, number: int) -> dict[str, str]:
     """Where the files a commit read were, by the name its rows have for them."""
     commit = lake.feed(feed).read(number)
-    earlier = {part["commit"] for part in taken_again(commit)}
+    earlier = {split.commit for split in commit.taken_again}
     found = {name: path for before in earlier for name, path in _paths(lake, feed, before).items()}
-    parts = [part for partition in commit["plan"] for part in partition["parts"]]
-    return found | {part["name"]: part["path"] for part in parts if "path" in part}
+    splits = [split for partition in commit.plan for split in partition.splits]
+    return found | {split.name: split.path for split in splits if isinstance(split, FileSplit)}
 
 
 def ranges(positions: list[int]) -> str:

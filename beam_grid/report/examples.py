@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from beam_grid.report.words import as_time, excerpt, place, printable
 
 if TYPE_CHECKING:
+    from beam_grid.commit import Commit
     from beam_grid.landing import FeedLog
     from data_sources.contract import Contract
-
-Commit = dict[str, Any]
+    from transforms.manifest import Kind
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def rejects(feed: FeedLog, commits: list[Commit], wanted: list[str]) -> dict[str
     """For each `cause/rule` the first rejected record, in the order of commits."""
     found: dict[str, Reject] = {}
     for commit in commits:
-        missing = {rule for rule in wanted if rule not in found and rule in commit["rejected_by"]}
+        missing = {rule for rule in wanted if rule not in found and rule in commit.rejected_by}
         for file in _files(feed, commit, "rejected") if missing else ():
             for group in range(file.metadata.num_row_groups):
                 head = file.read_row_group(group, columns=["cause", "rule"]).to_pydict()
@@ -67,7 +67,7 @@ def conflicts(feed: FeedLog, commits: list[Commit], contract: Contract, most: in
     """The newest commits' first conflicts."""
     found: list[Conflict] = []
     for commit in reversed(commits):
-        if not commit["fates"]["conflicts"]:
+        if not commit.fates.conflicts:
             continue
         for file in _files(feed, commit, "conflicts"):
             for _, row in _rows(file, 0, list(range(min(most - len(found), file.metadata.row_group(0).num_rows)))):
@@ -77,11 +77,10 @@ def conflicts(feed: FeedLog, commits: list[Commit], contract: Contract, most: in
     return found
 
 
-def _files(feed: FeedLog, commit: Commit, kind: str) -> Iterator[pq.ParquetFile]:
-    for entry in commit["files"]:
-        if entry["kind"] == kind and entry["rows"]:
-            with pq.ParquetFile(feed.path / entry["path"]) as file:
-                yield file
+def _files(feed: FeedLog, commit: Commit, kind: Kind) -> Iterator[pq.ParquetFile]:
+    for landed in commit.listed(kind):
+        with pq.ParquetFile(feed.path / landed.path) as file:
+            yield file
 
 
 def _rows(file: pq.ParquetFile, group: int, wanted: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -6,26 +6,29 @@ the memory; a part that cannot be had (not refined yet, a table deleted) leaves 
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shlex
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from beam_grid.commit import Commit, Fates, total
 from beam_grid.errors import GridError
-from beam_grid.landing import FATES, FeedLog, Lake, filed, taken_again, utc_now
+from beam_grid.landing import FeedLog, Lake, utc_now
 from beam_grid.report import examples
 from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
 from beam_grid.report.panels import Panel, Panels, panels
 from beam_grid.report.sample import Expected, Sample, analysed, expected, sample
 from beam_grid.report.suspects import Suspects, applies, suspects
 from beam_grid.report.words import as_time, plural, printable, without_secrets
-from transforms.judge import DELAY_BOUNDS_S
+from data_sources.splits import FileEnd
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
@@ -62,8 +65,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Delays:
-    """Records by how far behind their partition's newest event time they came; limit None where nothing is late."""
+    """Records by how far behind their partition's newest event time they came; limit None where nothing is late.
 
+    bounds: upper bounds of the bins, seconds; the last bin is open.
+    """
+
+    bounds: list[int]
     counts: list[int]
     limit: float | None
     late: int
@@ -78,7 +85,7 @@ class FeedReport:
     contract: Contract
     commits: int
     refined: int
-    fates: dict[str, int]
+    fates: Fates
     balanced: bool
     checks: list[Check]
     first: datetime | None
@@ -128,11 +135,6 @@ class FeedReport:
         """Windows that may still change."""
         return sum(table.provisional for table in self.windows)
 
-    @property
-    def unaccounted(self) -> int:
-        fates = self.fates
-        return fates["read"] - fates["landed"] - fates["duplicates"] - fates["late"] - fates["rejected"]
-
 
 @dataclass(frozen=True)
 class LakeReport:
@@ -147,7 +149,7 @@ class LakeReport:
     command: str
     first: datetime | None = None
     last: datetime | None = None
-    totals: dict[str, int] = field(default_factory=dict)
+    totals: Fates = field(default_factory=Fates)
     expected: list[Expected] = field(default_factory=list)
 
     @property
@@ -177,7 +179,7 @@ def gather(lake: Lake, command: str = "") -> LakeReport:
         command=without_secrets(printable(command, 2000)),
         first=min(starts, default=None),
         last=max(ends, default=None),
-        totals={fate: sum(feed.fates[fate] for feed in feeds) for fate in FATES},
+        totals=total(feed.fates for feed in feeds),
         expected=_try([], "expectations", [], lambda: expected(lake, found)),
     )
 
@@ -189,12 +191,12 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
     refined = min(int((found or {"commits": {}})["commits"].get(name, 0)), len(commits))
     notes: list[str] = []
     first, last = _event_times(commits, contract)
-    rejected = _total(commits, "rejected_by")
+    rejected = _total(commit.rejected_by for commit in commits)
     shown = sorted(rejected, key=lambda rule: (-rejected[rule], rule))[:SHOWN_RULES]
-    problems = list(dict.fromkeys(problem for commit in reversed(commits) for problem in commit["problems"]))
+    problems = list(dict.fromkeys(problem for commit in reversed(commits) for problem in commit.problems))
     nothing: dict[str, examples.Reject] = {}
     instances = _try(notes, "examples of rejects", nothing, lambda: examples.rejects(feed, commits, shown))
-    fates = {fate: sum(commit["fates"][fate] for commit in commits) for fate in FATES}
+    fates = total(commit.fates for commit in commits)
     checks = _checks(lake, feed, contract, commits, found, refined, notes)
     windows: list[WindowTable] = (
         _try(notes, "window tables", [], lambda: window_tables(lake, contract)) if refined else []
@@ -211,12 +213,12 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         checks=checks,
         first=first,
         last=last,
-        delays=_delays(commits, contract, fates["late"] + _taken(commits)),
+        delays=_delays(commits, contract, fates.late + _taken(commits)),
         rejected=[_rule(rule, rejected[rule], contract, instances.get(rule)) for rule in shown],
         rejected_more=sum(rejected.values()) - sum(rejected[rule] for rule in shown),
         warned=[
             _rule(f"warned/{rule}", n, contract, None)
-            for rule, n in sorted(_total(commits, "warned_by").items(), key=lambda p: (-p[1], p[0]))
+            for rule, n in sorted(_total(commit.warned_by for commit in commits).items(), key=lambda p: (-p[1], p[0]))
         ],
         conflicts=_try(notes, "conflicts", [], lambda: examples.conflicts(feed, commits, contract, SHOWN_CONFLICTS)),
         problems=[printable(problem, 400) for problem in problems[:SHOWN_PROBLEMS]],
@@ -229,8 +231,8 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         suspects=_try(notes, "suspects", [], lambda: suspects(lake, contract)) if refined and meters else [],
         newest_commits=[_commit_row(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
         has_meters=meters,
-        watermark=as_time(commits[-1]["watermark"]) if commits else None,
-        extra=sum(commit.get("extra", 0) for commit in commits),
+        watermark=as_time(commits[-1].watermark) if commits else None,
+        extra=sum(commit.extra for commit in commits),
         suggest=f"beam-grid contracts suggest {shlex.quote(name)} --lake {shlex.quote(printable(lake.path, 400))}",
         notes=notes,
     )
@@ -269,14 +271,14 @@ def _checks(
     lake: Lake,
     feed: FeedLog,
     contract: Contract,
-    commits: list[dict[str, Any]],
+    commits: list[Commit],
     found: dict[str, Any] | None,
     refined: int,
     notes: list[str],
 ) -> list[Check]:
     """The equation in each commit, files against commits, tables against the commits they hold."""
-    equal = sum(_balances(commit["fates"]) for commit in commits)
-    listed = sum(all(commit["fates"][fate] == rows for fate, rows in filed(commit).items()) for commit in commits)
+    equal = sum(commit.fates.balance for commit in commits)
+    listed = sum(commit.is_filed for commit in commits)
     said = "in the one commit" if len(commits) == 1 else f"in each of {len(commits):,} commits"
     checks = [
         Check(f"read = landed + duplicates + late + rejected {said}", equal == len(commits)),
@@ -284,14 +286,14 @@ def _checks(
     ]
     if not refined:
         return checks
-    held = {fate: sum(commit["fates"][fate] for commit in commits[:refined]) for fate in FATES}
-    once = held["late"] + _taken(commits[:refined])
+    held = total(commit.fates for commit in commits[:refined])
+    once = held.late + _taken(commits[:refined])
     name = feed.name.replace("'", "''")
-    silver = (f"silver.{feed.name}", held["landed"] - held["superseded"], "landed − superseded", "")
+    silver = (f"silver.{feed.name}", held.landed - held.superseded, "landed − superseded", "")
     for table, due, words, where in (
         *([silver] if contract.lake.load == "append" else []),  # others merge what landed: no such equation
-        ("bronze.rejected", held["rejected"], "rejected", f" WHERE feed = '{name}'"),
-        ("bronze.late", once, "late when read" if once > held["late"] else "late", f" WHERE feed = '{name}'"),
+        ("bronze.rejected", held.rejected, "rejected", f" WHERE feed = '{name}'"),
+        ("bronze.late", once, "late when read" if once > held.late else "late", f" WHERE feed = '{name}'"),
     ):
         if table in (found or {"tables": {}})["tables"]:
             schema, _, plain = table.partition(".")
@@ -312,49 +314,41 @@ def _count(lake: Lake, table: str) -> int:
     return int(query(lake, f"SELECT count(*) AS n FROM {table}")["n"][0].as_py())
 
 
-def _balances(fates: dict[str, int]) -> bool:
-    return bool(fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"])
-
-
-def _taken(commits: list[dict[str, Any]]) -> int:
+def _taken(commits: list[Commit]) -> int:
     """Late rows that were taken in again."""
-    return sum(part["rows"] for commit in commits for part in taken_again(commit))
+    return sum(split.rows for commit in commits for split in commit.taken_again)
 
 
-def _total(commits: list[dict[str, Any]], name: str) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for commit in commits:
-        for key, n in commit[name].items():
-            total[key] = total.get(key, 0) + n
-    return total
+def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for one in counts:
+        found.update(one)
+    return dict(found)
 
 
-def _event_times(commits: list[dict[str, Any]], contract: Contract) -> tuple[datetime | None, datetime | None]:
+def _event_times(commits: list[Commit], contract: Contract) -> tuple[datetime | None, datetime | None]:
     """First and last event time of what landed, from the manifests; dates are kept there as days."""
     scale = 86_400_000_000 if contract.field(contract.event_time).type == "date" else 1
-    bounds: dict[str, list[int]] = {"min": [], "max": []}
-    for commit in commits:
-        for entry in commit["files"]:
-            for side, values in bounds.items():
-                value = entry.get(side, {}).get(contract.event_time) if entry["kind"] == "rows" else None
-                if isinstance(value, int):
-                    values.append(value * scale)
-    return as_time(min(bounds["min"], default=None)), as_time(max(bounds["max"], default=None))
+    files = [file for commit in commits for file in commit.listed("rows")]
+    least = [time * scale for file in files if isinstance(time := file.min.get(contract.event_time), int)]
+    greatest = [time * scale for file in files if isinstance(time := file.max.get(contract.event_time), int)]
+    return as_time(min(least, default=None)), as_time(max(greatest, default=None))
 
 
-def _delays(commits: list[dict[str, Any]], contract: Contract, late: int) -> Delays:
-    bins = len(DELAY_BOUNDS_S) + 1
-    counts = [0] * bins
+def _delays(commits: list[Commit], contract: Contract, late: int) -> Delays:
+    counts: Counter[float] = Counter()  # by upper bound, whatever bounds a commit has
     whole = ordered = False
     for commit in commits:
-        for at, n in enumerate(commit["delays"][:bins]):
-            counts[at] += n
-        for end in (end for partition in commit["partitions"] for end in partition["ends"]):
-            from_file = "path" in end
+        for bound, n in zip((*commit.delay_bounds_s, math.inf), commit.delays, strict=False):
+            counts[bound] += n
+        for end in (end for partition in commit.partitions for end in partition.ends):
+            from_file = isinstance(end, FileEnd)
             whole |= from_file and contract.file_order == "none"
             ordered |= not from_file or contract.file_order == "name"
     ordered &= contract.lake.load == "append"  # changes and master data are never late
-    return Delays(counts, contract.lateness.total_seconds() if ordered else None, late, whole)
+    limit = contract.lateness.total_seconds() if ordered else None
+    bounds = sorted(counts)
+    return Delays([int(bound) for bound in bounds[:-1]], [counts[bound] for bound in bounds], limit, late, whole)
 
 
 _EXPLAINED = {
@@ -382,16 +376,16 @@ def _rule(name: str, n: int, contract: Contract, example: examples.Reject | None
     return Rule(cause.replace("_", " "), printable(rule, 80), n, printable(explained, 300), example)
 
 
-def _commit_row(commit: dict[str, Any]) -> dict[str, Any]:
+def _commit_row(commit: Commit) -> dict[str, Any]:
     return {
-        "commit": commit["commit"],
-        "created_at": as_time(commit["created_at"]),
-        "now": as_time(commit["now"]),
-        "source": without_secrets(printable(commit["source"], 120)),
-        "runner": printable(commit["runner"], 20),
-        "fates": commit["fates"],
-        "watermark": as_time(commit["watermark"]),
-        "command": without_secrets(printable(commit.get("command") or "", 2000)),
+        "commit": commit.number,
+        "created_at": commit.created_at,
+        "now": as_time(commit.now),
+        "source": without_secrets(printable(commit.source, 120)),
+        "runner": printable(commit.runner, 20),
+        "fates": commit.fates,
+        "watermark": as_time(commit.watermark),
+        "command": without_secrets(printable(commit.command, 2000)),
     }
 
 

@@ -107,7 +107,7 @@ class TestKilled:
         command(source, lake, "--now", "2025-06-15T11:40:00Z", env={crash.VARIABLE: point})
         again = run(lake, FEED, source, now=None)
         assert again.rejected_by["from_the_future/max_future"] > 400
-        assert Lake.open(lake).feed("readings").read(1)["now"] == int(minute(-20).timestamp() * 1e6)
+        assert Lake.open(lake).feed("readings").read(1).now == int(minute(-20).timestamp() * 1e6)
         assert not (lake / "landing" / "readings" / "plan.json").exists()
 
     def test_a_finished_runs_clock_is_not_used_again(self, tmp_path: Path, source: Path) -> None:
@@ -145,7 +145,7 @@ class TestKilled:
     def test_a_commit_that_was_made_keeps_its_files_whatever_follows(self, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
         """The link is there, then the folder's sync fails: the commit stands, so its files must."""
 
-        def fails_after(path: Path, content: dict[str, Any]) -> None:
+        def fails_after(path: Path, content: bytes) -> None:
             create_once(path, content)
             raise OSError(5, "Input/output error")
 
@@ -184,7 +184,7 @@ class TestFullDisk:
         log = Lake.open(lake).feed("readings")
         before = log.last
         assert 0 < before < 10, "earlier slices stay, the one that found no room is not there"
-        listed = {log.read(n)["attempt"] for n in range(1, before + 1)}
+        listed = {log.read(n).attempt for n in range(1, before + 1)}
         assert {p.name for p in (log.path / "data").iterdir()} == listed, "the abandoned slice takes no room"
         landed(Lake.open(lake), FEED)
         subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
@@ -283,8 +283,8 @@ class TestShards:
         assert caught.value.exit_code == 2
         run(tmp_path / "lake", FEED, source)
         commits = list(Lake.open(tmp_path / "lake").feed("readings").commits())
-        assert [c["shards"] for c in commits] == [3, 3]
-        assert {e["shard"] for c in commits for e in c["files"] if e["kind"] == "rows"} <= {0, 1, 2}
+        assert [c.shards for c in commits] == [3, 3]
+        assert {e.shard for c in commits for e in c.listed("rows")} <= {0, 1, 2}
 
     def test_a_run_that_never_committed_settles_nothing(self, tmp_path: Path, source: Path) -> None:
         command(source, tmp_path / "lake", "--shards", "3", env={crash.VARIABLE: "land:before-commit"})
@@ -298,7 +298,7 @@ class TestSources:
         write(source / "b.json", [{"id": "new", "at": minute(28).isoformat(), "kwh": 1.0}])
         done = command(source, tmp_path / "lake", "--now", "2100-01-01T00:00:00Z")
         assert done.returncode == 1 and "a.json" in done.stderr and "changed" in done.stderr
-        assert Lake.open(tmp_path / "lake").feed("readings").read(2)["fates"]["landed"] == 1
+        assert Lake.open(tmp_path / "lake").feed("readings").read(2).fates.landed == 1
 
     def test_a_file_that_grew_is_read_on(self, tmp_path: Path, source: Path) -> None:
         run(tmp_path / "lake", FEED, source)

@@ -41,8 +41,8 @@ def run(lake: Path, feed: Contract, source: Path, slice_rows: int = 1000) -> Lan
 
 def written(lake: Path, feed: Contract, kind: str) -> list[dict[str, Any]]:
     log = Lake.open(lake).feed(feed.name)
-    entries = [e for c in log.commits() for e in c["files"] if e["kind"] == kind]
-    return [row for e in entries for row in pq.read_table(log.path / e["path"]).to_pylist()]
+    entries = [e for c in log.commits() for e in c.listed(kind)]
+    return [row for e in entries for row in pq.read_table(log.path / e.path).to_pylist()]
 
 
 CHANGE = st.fixed_dictionaries(
@@ -98,10 +98,10 @@ def test_a_snapshot_says_which_keys_and_rows_it_held_also_where_all_were_copies(
         ("full_1.csv", "a"), ("full_1.csv", "b"), ("full_1.csv", "b"), ("full_2.csv", "a"),
     ]  # fmt: skip
     log = Lake.open(tmp_path / "lake").feed("assets")
-    rows = [pq.read_table(log.path / e["path"]) for c in log.commits() for e in c["files"] if e["kind"] == "rows"]
+    rows = [pq.read_table(log.path / e.path) for c in log.commits() for e in c.listed("rows")]
     known = {int(h) for t in rows for h in row_hashes(t, feed.schema.names).view("int64")}
     assert {h["_hash"] for h in held} <= known and len(known) == 3
-    ends = {e["name"]: (e["role"], e["done"]) for c in log.commits() for p in c["partitions"] for e in p["ends"]}
+    ends = {e.name: (e.role, e.done) for c in log.commits() for p in c.partitions for e in p.ends}
     assert ends == {"full_1.csv": ("snapshot", True), "delta_1.csv": ("delta", True), "full_2.csv": ("snapshot", True)}
     assert [(h["_source"], h["id"]) for h in written(tmp_path / "lake", feed, "changes")] == [("delta_1.csv", "a")]
 
@@ -160,7 +160,7 @@ def test_a_snapshot_that_cannot_tell_of_deletes_is_named(tmp_path: Path) -> None
     with (source / "full_2.csv").open("a") as out:
         out.write("\n")
     assert problems() == waiting[:1]
-    ends = {e["name"]: e["done"] for c in Lake.open(tmp_path / "lake").feed("assets").commits() for p in c["partitions"] for e in p["ends"]}  # fmt: skip
+    ends = {e.name: e.done for c in Lake.open(tmp_path / "lake").feed("assets").commits() for p in c.partitions for e in p.ends}  # fmt: skip
     assert ends == {"full_2.csv": True, "full_3.csv": True}
 
 

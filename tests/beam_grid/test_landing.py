@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from beam_grid.commit import FORMAT
 from beam_grid.errors import GridError
-from beam_grid.landing import FORMAT, Lake, create_once, write_atomically
+from beam_grid.landing import Lake, create_once, write_atomically
+from tests.committed import commit
 from tests.transforms.making import contract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,28 +109,28 @@ class TestOpen:
 class TestCommits:
     def test_a_commit_of_a_newer_version_is_not_read(self, tmp_path: Path) -> None:
         feed = Lake.open(tmp_path / "lake").feed("f")
-        feed.append({"commit": 1, "format": FORMAT + 1})
+        feed.append(commit(1, format=FORMAT + 1))
         with pytest.raises(GridError, match="newer version"):
             list(feed.commits())
 
     def test_a_number_is_taken_once(self, tmp_path: Path) -> None:
         feed = Lake.open(tmp_path / "lake").feed("f")
-        feed.append({"commit": 1, "format": FORMAT})
+        feed.append(commit(1))
         with pytest.raises(GridError, match="exists already"):
-            feed.append({"commit": 1, "format": FORMAT})
+            feed.append(commit(1))
 
     def test_drafts_are_no_commits(self, tmp_path: Path) -> None:
         feed = Lake.open(tmp_path / "lake").feed("f")
-        feed.append({"commit": 1, "format": FORMAT})
+        feed.append(commit(1))
         (feed.path / "commits" / ".0000000002.json.0a1b2c3d").write_text("{")
-        assert feed.last == 1 and [c["commit"] for c in feed.commits()] == [1]
+        assert feed.last == 1 and [c.number for c in feed.commits()] == [1]
         assert feed.lake.feeds == ["f"]
 
     @pytest.mark.parametrize("damage", ["missing", "cut"])
     def test_a_damaged_log_is_said_and_never_skipped(self, tmp_path: Path, damage: str) -> None:
         feed = Lake.open(tmp_path / "lake").feed("f")
         for n in (1, 2, 3):
-            feed.append({"commit": n, "format": FORMAT})
+            feed.append(commit(n))
         second = feed.path / "commits" / "0000000002.json"
         second.unlink() if damage == "missing" else second.write_text('{"comm')
         with pytest.raises(GridError, match="commit 2 of f cannot be read"):

@@ -459,9 +459,9 @@ def identity(row: dict[str, Any]) -> tuple[Any, ...]:
 def entries(lake: Lake, contract: Contract, window: str | None = None) -> Iterator[tuple[str, pa.Table]]:
     feed = lake.feed(contract.name)
     for commit in feed.commits():
-        for entry in commit["files"]:
-            if entry["kind"] != "tiles" or entry["window"] == window:
-                yield entry["kind"], pq.read_table(feed.path / entry["path"])
+        for entry in commit.files:
+            if entry.kind != "tiles" or entry.window == window:
+                yield entry.kind, pq.read_table(feed.path / entry.path)
 
 
 Windows = dict[tuple[Any, ...], dict[str, Any]]

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_grid.commit import Fates
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.maintain import maintain
@@ -26,6 +27,8 @@ from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from beam_grid.refine import Engine, refine, versions
 from data_sources.contract import LINEAGE, Contract, parse_contract
+from tests import committed
+from transforms.manifest import LandedFile
 from transforms.tiles import tile_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,11 +115,7 @@ class Landing:
                     for window in self.contract.windows:
                         tiles = tile_rows(table, self.contract, window)
                         files.append(
-                            {
-                                **_write(folder, f"tiles-{window.name}", tiles, {"_cell": _micros(tiles["_cell"])}),
-                                "kind": "tiles",
-                                "window": window.name,
-                            }
+                            _write(folder, "tiles", tiles, {"_cell": _micros(tiles["_cell"])}, window=window.name)
                         )
         extra = {"late": [("_behind", pa.int64())], "conflicts": [("_kept", pa.string()), ("_counted", pa.bool_())]}
         for kind, items in bronze.items():
@@ -148,21 +147,22 @@ class Landing:
             )
         log.remember(self.contract)
         log.append(
-            {
-                "format": 1, "feed": self.contract.name, "commit": self.commit, "attempt": folder.name, "contract": self.contract.hash,
-                "fates": {"landed": len(landed), "superseded": len(gone)}, "files": [{**f, "path": f"data/{folder.name}/{f['path']}"} for f in files],
-                "watermark": None if watermark is None else _instant(watermark),
-            }
+            committed.commit(
+                self.commit, self.contract.name, attempt=folder.name, contract=self.contract.hash, files=tuple(files),
+                fates=Fates(landed=len(landed), superseded=len(gone)),
+                watermark=None if watermark is None else _instant(watermark),
+            )
         )  # fmt: skip
 
 
-def _write(folder: Path, kind: str, table: pa.Table, spans: dict[str, list[int]]) -> dict[str, Any]:
-    path = folder / f"{kind}.parquet"
+def _write(
+    folder: Path, kind: Any, table: pa.Table, spans: dict[str, list[int]], window: str | None = None
+) -> LandedFile:
+    path = folder / f"{kind}{f'-{window}' if window else ''}.parquet"
     pq.write_table(table, path)
-    return {
-        "kind": kind, "path": path.name, "rows": table.num_rows, "bytes": path.stat().st_size,
-        "min": {k: min(v) for k, v in spans.items()}, "max": {k: max(v) for k, v in spans.items()},
-    }  # fmt: skip
+    least, greatest = {k: min(v) for k, v in spans.items()}, {k: max(v) for k, v in spans.items()}
+    where, size = f"data/{folder.name}/{path.name}", path.stat().st_size
+    return committed.file(kind, where, table.num_rows, bytes=size, min=least, max=greatest, window=window)
 
 
 def _instant(moment: datetime) -> int:

@@ -48,7 +48,7 @@ def reading(name: str, minutes: float, kwh: float = 1.0, **more: Any) -> dict[st
 
 def rows_of(lake: Lake, commit: int) -> list[dict[str, Any]]:
     log = lake.feed("readings")
-    files = [log.path / e["path"] for e in log.read(commit)["files"] if e["kind"] == "rows"]
+    files = [log.path / e.path for e in log.read(commit).listed("rows")]
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
@@ -110,7 +110,7 @@ def test_each_late_row_is_taken_in_once_with_the_place_it_came_from(tmp_path: Pa
     assert book(lake) | {"balanced": None} == {
         "feed": "readings", "read": 5, "landed": 2, "duplicates": 0, "late": 3, "rejected": 0, "superseded": 0, "conflicts": 0, "balanced": None,
     }  # fmt: skip
-    before = Lake.open(lake).feed("readings").read(2)["watermark"]
+    before = Lake.open(lake).feed("readings").read(2).watermark
     done = again(lake, feed)
     assert (done.commits, done.fates["landed"], done.fates["duplicates"], done.fates["late"]) == (1, 2, 1, -3)
     assert book(lake) == {
@@ -118,7 +118,7 @@ def test_each_late_row_is_taken_in_once_with_the_place_it_came_from(tmp_path: Pa
     }  # fmt: skip
     log = Lake.open(lake).feed("readings")
     commit = log.read(3)
-    assert commit["watermark"] == before and commit["fates"]["read"] == 0
+    assert commit.watermark == before and commit.fates.read == 0
     rows = rows_of(Lake.open(lake), 3)
     assert sorted(
         (r["id"], r["kwh"], r["_source"], r["_position"], r["_commit"], r["_extra"] is None) for r in rows

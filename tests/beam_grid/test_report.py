@@ -14,12 +14,13 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from beam_grid.commit import total
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.bronze import SCHEMAS
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.versions import Content, publish
 from beam_grid.land import Options, land
-from beam_grid.landing import FATES, Lake
+from beam_grid.landing import Lake
 from beam_grid.report import write_report
 from beam_grid.report.charts.delays import _late_parts
 from beam_grid.report.gather import gather
@@ -87,7 +88,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Lake:
         METERS,
         Options(str(home / "in"), now=now, slice_rows=40, command="land --kafka-config k sasl.password=hunter2"),
     )
-    assert sum(c["fates"]["read"] for c in lake.feed(METERS.name).commits()) == 67
+    assert sum(c.fates.read for c in lake.feed(METERS.name).commits()) == 67
     return lake
 
 
@@ -95,7 +96,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def refined(landed: Lake) -> Lake:
     """Tables as refine makes them, by delta-rs and DuckDB, without Spark."""
     log = landed.feed(METERS.name)
-    paths = [str(log.path / f["path"]) for c in log.commits() for f in c["files"] if f["kind"] == "rows"]
+    paths = [str(log.path / f.path) for c in log.commits() for f in c.listed("rows")]
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     rows = connection.sql(f"SELECT * FROM read_parquet({paths})").to_arrow_table()
@@ -110,7 +111,7 @@ def refined(landed: Lake) -> Lake:
     }
     aside = {
         kind: pa.Table.from_pylist(
-            [{"feed": METERS.name}] * sum(c["fates"][kind] for c in log.commits()), schema=SCHEMAS[kind]
+            [{"feed": METERS.name}] * sum(getattr(c.fates, kind) for c in log.commits()), schema=SCHEMAS[kind]
         )
         for kind in ("rejected", "late")
     }
@@ -169,15 +170,13 @@ def test_shows_hostile_text_as_text(refined: Lake, tmp_path: Path) -> None:
 
 def test_numbers_are_those_of_the_commits(refined: Lake, tmp_path: Path) -> None:
     commits = list(refined.feed(METERS.name).commits())
-    totals = {fate: sum(c["fates"][fate] for c in commits) for fate in FATES}
-    assert (totals["rejected"], totals["late"], totals["duplicates"], totals["conflicts"]) == (4, 1, 2, 1)
+    totals = total(c.fates for c in commits)
+    assert (totals.rejected, totals.late, totals.duplicates, totals.conflicts) == (4, 1, 2, 1)
     found = gather(refined)
     feed = found.feeds[0]
     assert found.balanced and feed.fates == totals == found.totals
-    assert sum(rule.count for rule in feed.rejected) == totals["rejected"] and all(
-        rule.example for rule in feed.rejected
-    )
-    assert sum(feed.delays.counts) == totals["read"] - totals["rejected"]
+    assert sum(rule.count for rule in feed.rejected) == totals.rejected and all(rule.example for rule in feed.rejected)
+    assert sum(feed.delays.counts) == totals.read - totals.rejected
     assert feed.delays.late == 1 and feed.delays.limit == 70 * 60
     assert (feed.first, feed.last) == (START, START + 59 * timedelta(minutes=15))
     assert feed.load is not None and feed.load.table == "gold.energy_hourly" and feed.load.by == "region"

@@ -13,10 +13,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from beam_grid.commit import total
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.versions import Content, publish
 from beam_grid.land import Options, land
-from beam_grid.landing import FATES, Lake
+from beam_grid.landing import Lake
 from beam_grid.report import page_names, write_report
 from beam_grid.report.gather import gather
 from beam_grid.report.load import WindowTable, steps_of
@@ -106,7 +107,7 @@ def lake_of(home: Path, feeds: list[Contract]) -> Lake:
 
 def made(lake: Lake, feed: Contract) -> dict[str, pa.Table]:
     log = lake.feed(feed.name)
-    paths = [str(log.path / f["path"]) for c in log.commits() for f in c["files"] if f["kind"] == "rows"]
+    paths = [str(log.path / f.path) for c in log.commits() for f in c.listed("rows")]
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     silver = connection.sql(f"SELECT * FROM read_parquet({paths})").to_arrow_table()
@@ -165,7 +166,7 @@ def test_two_feeds_are_one_file(tmp_path: Path) -> None:
     assert check(page, tmp_path / "out") == set()
     overview = page.text[page.text.index("The feeds") : page.text.index("How this was made")]
     for name in ("visits", "notes"):
-        read = sum(commit["fates"]["read"] for commit in lake.feed(name).commits())
+        read = sum(commit.fates.read for commit in lake.feed(name).commits())
         assert re.search(rf"{name}\s+landed [\d.]+ %, rejected [\d.]+ %\s*{read}\s*1\s*final at once", overview)
         assert {"href": f"#{name}"} in [attributes for tag, attributes in page.tags if tag == "a"]
     assert "gold.visits_weekly" in page.text and "Rows in silver.notes" in page.text
@@ -183,7 +184,7 @@ def test_many_feeds_have_a_page_each(many: Lake, tmp_path: Path) -> None:
         assert "Rejected records, by cause and rule" in page.text
     assert "Rejected records, by cause and rule" not in found["report.html"].text
     assert all(len(page.source) < 1_000_000 for page in found.values())
-    totals = {fate: sum(c["fates"][fate] for n in names for c in many.feed(n).commits()) for fate in FATES}
+    totals = total(c.fates for n in names for c in many.feed(n).commits())
     assert f"{totals['read']:,} records read, every one accounted for." in found["report.html"].text
 
 

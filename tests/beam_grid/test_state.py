@@ -6,33 +6,30 @@ from typing import Any
 
 import pytest
 
-from beam_grid.landing import FATES
+from beam_grid.commit import FATES, Commit, Fates, PartitionStatistics
 from beam_grid.state import FeedState
+from data_sources.splits import KafkaEnd, LateSplit, PartitionPlan
+from tests import committed
 from tests.transforms.making import contract
+from transforms.manifest import Kind
 
 MINUTE = 60_000_000
 FEED = contract(idle_timeout="15m")  # out_of_orderness 10 minutes
 
 
-def partition(key: str, greatest: int | None, arrival: int | None = None, ends: Any = ()) -> dict[str, Any]:
+def partition(key: str, greatest: int | None, arrival: int | None = None, ends: Any = ()) -> PartitionStatistics:
     """Times in minutes."""
     at = None if greatest is None else greatest * MINUTE
-    return {
-        "key": key,
-        "greatest": at,
-        "newest_arrival": None if arrival is None else arrival * MINUTE,
-        "ends": list(ends),
-    }
+    arrived = None if arrival is None else arrival * MINUTE
+    return committed.partition(key, max_event_time=at, newest_arrival=arrived, ends=tuple(ends))
 
 
-def commit(state: FeedState, *partitions: dict[str, Any], files: Any = ()) -> dict[str, Any]:
-    return {
-        "commit": state.last + 1, "attempt": str(state.last + 1), "watermark": state.watermark_after(list(partitions), FEED),
-        "fates": dict.fromkeys(FATES, 1), "partitions": list(partitions), "files": list(files),
-    }  # fmt: skip
+def commit(state: FeedState, *partitions: PartitionStatistics, **said: Any) -> Commit:
+    watermark, fates = state.watermark_after(partitions, FEED), Fates(**dict.fromkeys(FATES, 1))
+    return committed.commit(state.last + 1, watermark=watermark, fates=fates, partitions=partitions, **said)
 
 
-def watermarks(*commits: tuple[dict[str, Any], ...]) -> list[int | None]:
+def watermarks(*commits: tuple[PartitionStatistics, ...]) -> list[int | None]:
     state, seen = FeedState(), []
     for partitions in commits:
         state.add(commit(state, *partitions))
@@ -81,24 +78,25 @@ def test_it_does_not_go_back_for_an_older_m() -> None:
 def test_offsets_files_and_totals_are_the_last_said(again: int) -> None:
     state = FeedState()
     for n in range(1, again + 1):
-        ends = [{"topic": "t", "partition": 0, "offset": 10 * n}, {"path": "/a.json", "offset": n}]
-        entries = [{"kind": kind, "path": f"{n}-{kind}", "rows": n} for kind in ("rows", "conflicts", "late", "tiles")]
-        state.add(commit(state, partition("t/0", n, n, ends), files=entries))
-    assert state.last == again and state.totals["read"] == again
-    assert state.offsets == {"t": {"0": 10 * again}} and state.files["/a.json"]["offset"] == again
-    assert [e["path"] for e in state.rows] == [f"{n}-rows" for n in range(1, again + 1)]
-    assert len(state.conflicts) == again and state.attempts == {str(n) for n in range(1, again + 1)}
-    assert state.greatest == {"t/0": again * MINUTE}
+        ends = [KafkaEnd(topic="t", partition=0, offset=10 * n), committed.file_end("/a.json", offset=n)]
+        kinds: list[Kind] = ["rows", "conflicts", "late", "tiles"]
+        files = tuple(committed.file(kind, f"{n}-{kind}", n) for kind in kinds)
+        state.add(commit(state, partition("t/0", n, n, ends), files=files))
+    assert state.last == again and state.totals.read == again
+    assert state.offsets == {"t": {0: 10 * again}} and state.files["/a.json"].offset == again
+    assert [file.path for file in state.rows] == [f"{n}-rows" for n in range(1, again + 1)]
+    assert len(state.conflicts) == again and state.attempts == {f"attempt-{n}" for n in range(1, again + 1)}
+    assert state.max_event_times == {"t/0": again * MINUTE}
 
 
 def test_late_files_wait_until_a_commit_takes_them_in_again() -> None:
     state = FeedState()
     for rows in (3, 0, 2):
-        state.add(commit(state, files=[{"kind": "late", "path": f"late-{state.last + 1}", "rows": rows}]))
+        state.add(commit(state, files=(committed.file("late", f"late-{state.last + 1}", rows),)))
     assert list(state.late.values()) == [
-        {"late": "late-1", "commit": 1, "rows": 3},
-        {"late": "late-3", "commit": 3, "rows": 2},
+        LateSplit(path="late-1", commit=1, rows=3),
+        LateSplit(path="late-3", commit=3, rows=2),
     ]
-    plan = [{"key": "late", "parts": [{**state.late["late-1"], "part": 0}]}]
-    state.add({**commit(state), "plan": plan})
+    plan = PartitionPlan(key="late", splits=(state.late["late-1"],))
+    state.add(commit(state, plan=(plan,)))
     assert list(state.late) == ["late-3"]

@@ -59,7 +59,7 @@ def test_three_topics_with_partitions_that_fall_idle(kafka_broker: KafkaBroker, 
 
     def watermark(feed: str) -> float | None:
         log = Lake.open(tmp_path / "lake").feed(feed)
-        found = log.read(log.last)["watermark"]
+        found = log.read(log.last).watermark
         return None if found is None else (found - int(START.timestamp() * 1e6)) / 6e7
 
     for feed in FEEDS:  # partition 2 never hears a thing

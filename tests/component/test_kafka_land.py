@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 
+from beam_grid.commit import Commit, Fates
 from beam_grid.errors import GridError
 from beam_grid.land import Landed
 from beam_grid.landing import Lake
@@ -54,14 +55,14 @@ class Topic:
 
     def kept(self, kind: str = "rows", *names: str) -> list[Any]:
         log = Lake.open(self.lake).feed("readings")
-        tables = [pq.read_table(log.path / e["path"]) for c in log.commits() for e in c["files"] if e["kind"] == kind]
+        tables = [pq.read_table(log.path / e.path) for c in log.commits() for e in c.listed(kind)]
         if not tables:
             return []
         table = pa.concat_tables(tables)
         columns = [table[n].to_pylist() for n in names or ("id",)]
         return sorted(zip(*columns, strict=True) if len(columns) > 1 else columns[0], key=str)
 
-    def commit(self, number: int) -> dict[str, Any]:
+    def commit(self, number: int) -> Commit:
         return Lake.open(self.lake).feed("readings").read(number)
 
 
@@ -85,12 +86,12 @@ def test_each_partition_has_its_own_lateness(two: Topic) -> None:
 
 def test_run_after_run_reads_on_where_the_last_one_stopped(two: Topic) -> None:
     two.send(0, value("a", 0), value("b", 100), arrival=100)
-    assert two.land().fates["read"] == 2
+    assert two.land().fates.read == 2
     assert two.land().commits == 0, "nothing new, no commit"
     two.send(0, value("a", 0), value("b", 100), value("c", 71), arrival=100)
     two.send(1, value("a", 0), arrival=100)
     again = two.land()
-    assert again.fates == {"read": 4, "landed": 1, "duplicates": 2, "late": 1, "rejected": 0, "superseded": 0, "conflicts": 0}  # fmt: skip
+    assert again.fates == Fates(read=4, landed=1, duplicates=2, late=1)
     assert two.kept() == ["a", "b", "c"]
     assert two.kept("late", "id", "_position") == [("a", 2)], "M is remembered from the first run"
 
@@ -99,7 +100,7 @@ def test_slices_give_what_one_slice_gives(two: Topic) -> None:
     for partition in (0, 1):
         two.send(partition, *(value(f"k{n % 17}", n % 17) for n in range(40)))
     two.land(slice_rows=7)
-    assert two.commit(1)["fates"]["read"] <= 7 and Lake.open(two.lake).feed("readings").last >= 12
+    assert two.commit(1).fates.read <= 7 and Lake.open(two.lake).feed("readings").last >= 12
     assert len(two.kept()) == 17
 
 
@@ -111,7 +112,7 @@ def test_hostile_messages_have_one_fate_each(topic: Topic) -> None:
     ]  # fmt: skip
     topic.send(0, *messages)
     fates = topic.land().fates
-    assert fates["read"] == len(messages) == fates["landed"] + fates["rejected"]
+    assert fates.read == len(messages) == fates.landed + fates.rejected
     assert topic.kept("rows", "id", "_position") == [("good", 11), ("pretty", 4), ("raw\u2028", 3)]
     rejected = dict(topic.kept("rejected", "_position", "raw"))
     assert set(rejected) == {0, 1, 2, 5, 6, 7, 8, 9, 10}
@@ -128,7 +129,7 @@ def test_the_future_is_judged_by_the_messages_own_time(topic: Topic) -> None:
 
 def test_an_idle_partition_does_not_hold_the_watermark(two: Topic) -> None:
     def watermark(number: int) -> float:
-        return (two.commit(number)["watermark"] - int(minute(0).timestamp() * 1e6)) / 6e7
+        return (two.commit(number).watermark - int(minute(0).timestamp() * 1e6)) / 6e7
 
     two.send(0, value("a", 0), arrival=0)
     two.send(1, value("b", 5), arrival=0)
@@ -149,7 +150,7 @@ def test_what_retention_took_is_named(topic: Topic) -> None:
     topic.broker.delete_before(topic.name, 0, 8)
     done = topic.land()
     assert any(f"{topic.name}/0" in p and "5 to 7 are gone" in p for p in done.problems)
-    assert topic.kept()[-2:] == ["b3", "b4"] and done.fates["read"] == 2
+    assert topic.kept()[-2:] == ["b3", "b4"] and done.fates.read == 2
     assert topic.land().problems == [], "said once"
 
 
@@ -172,7 +173,7 @@ def test_aborted_transactions_are_not_read_and_markers_end_no_run_early(topic: T
         producer.produce(topic.name, value(name, 0), partition=0)
         end(10)
     done = topic.land()
-    assert topic.kept() == ["kept"] and done.fates["read"] == 1
+    assert topic.kept() == ["kept"] and done.fates.read == 1
     assert topic.land().commits == 0
 
 
@@ -226,5 +227,5 @@ def test_the_simulator_sends_what_the_built_in_contract_lands(topic: Topic) -> N
         capture_output=True, text=True, cwd=ROOT, timeout=100,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    fates = Lake.open(topic.lake).feed("smart_meter_readings").read(1)["fates"]
-    assert fates["read"] == fates["landed"] == 100
+    fates = Lake.open(topic.lake).feed("smart_meter_readings").read(1).fates
+    assert fates.read == fates.landed == 100

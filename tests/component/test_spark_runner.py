@@ -48,17 +48,17 @@ def landed_by(runner: str, lake: Path, of: Contract, source: Path, slice_rows: i
     rows, gone, aside, commits = [], set(), {}, []
     tiles: dict[str, list[pa.Table]] = {}
     for commit in log.commits():
-        commits.append({"fates": commit["fates"], "rejected": commit["rejected_by"], "warned": commit["warned_by"], "watermark": commit["watermark"], "delays": commit["delays"]})  # fmt: skip
-        for entry in commit["files"]:
-            table = pq.read_table(log.path / entry["path"])
-            if entry["kind"] == "rows":
+        commits.append({"fates": commit.fates, "rejected": commit.rejected_by, "warned": commit.warned_by, "watermark": commit.watermark, "delays": commit.delays})  # fmt: skip
+        for entry in commit.files:
+            table = pq.read_table(log.path / entry.path)
+            if entry.kind == "rows":
                 rows.append(table)
-            elif entry["kind"] == "tiles":
-                tiles.setdefault(entry["window"], []).append(table)
+            elif entry.kind == "tiles":
+                tiles.setdefault(entry.window, []).append(table)
             else:
                 where = ["_commit", "_source", "_position"]
-                aside.setdefault(entry["kind"], []).extend(zip(*(table[n].to_pylist() for n in where), strict=True))
-                if entry["kind"] == "superseded":
+                aside.setdefault(entry.kind, []).extend(zip(*(table[n].to_pylist() for n in where), strict=True))
+                if entry.kind == "superseded":
                     gone |= set(aside["superseded"])
     table = pa.concat_tables(rows)
     per_commit = {}
@@ -97,7 +97,7 @@ def test_spark_lands_what_the_in_process_runner_lands(
     monkeypatch.setenv(JARS_VARIABLE, str(spark_job_server_jars))
     spark = landed_by("spark", tmp_path / "spark", of, source, 800)
     direct = landed_by("direct", tmp_path / "direct", of, source, 800)
-    assert len(spark["commits"]) >= 3 and all(c["fates"]["landed"] for c in spark["commits"][:2])
+    assert len(spark["commits"]) >= 3 and all(c["fates"].landed for c in spark["commits"][:2])
     assert {"rejected", "late", "conflicts"} <= set(spark["aside"])
     assert ("superseded" in spark["aside"]) == bool(dedup)
     for window, wanted in direct.pop("tiles").items():

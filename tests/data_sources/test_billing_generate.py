@@ -87,7 +87,7 @@ def decoded(out: Path, contract: Contract = CONTRACT) -> list[Decoded]:
     """Every block of the contract's own files below `out`, decoded."""
     listing = plan_files(find_files(str(out), contract, own_globs=True), {}, contract, 10**7)
     assert not listing.problems
-    blocks = [block for part in listing.parts for block in read_file(part, contract)]
+    blocks = [block for split in listing.splits for block in read_file(split, contract)]
     return [decode_json(block, contract) for block in blocks if isinstance(block, Records)]
 
 

@@ -20,6 +20,7 @@ from data_sources.decode.csv_lines import decode_csv
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.files import SourceError, find_files, plan_files, read_file
+from data_sources.splits import FileEnd
 
 
 def contract(form: str = "json", **more: Any) -> Contract:
@@ -46,15 +47,15 @@ class Reader:
         """(file, position, raw record) of one slice; None where nothing is new."""
         listing = plan_files(find_files(self.source, self.feed, own_globs=False), self.known, self.feed, rows)
         self.problems = listing.problems
-        if not listing.parts:
+        if not listing.splits:
             return None
         read, known = [], {}
-        for part in listing.parts:
-            for block in read_file(part, self.feed):
-                if isinstance(block, dict):
-                    known[block["path"]] = block
+        for split in listing.splits:
+            for block in read_file(split, self.feed):
+                if isinstance(block, FileEnd):
+                    known[block.path] = block
                 else:
-                    read += [(part["name"], int(p), block.raw(i)) for i, p in enumerate(block.positions)]
+                    read += [(split.name, int(p), block.raw(i)) for i, p in enumerate(block.positions)]
         assert len(read) <= rows
         self.known |= known
         self.slices += 1
@@ -238,7 +239,7 @@ def test_a_compressed_file_is_done_with_the_slice_that_reads_its_last_record(tmp
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"".join(line(n) for n in range(4))))
     reader, done = Reader(tmp_path), []
     while reader.slice(2) is not None:
-        done.append(reader.known[str(tmp_path / "a.json.gz")]["done"])
+        done.append(reader.known[str(tmp_path / "a.json.gz")].done)
     assert done == [False, True]
 
 
@@ -321,10 +322,10 @@ def test_gzip_of_several_members(tmp_path: Path) -> None:
 def test_damage_that_shows_only_while_reading_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(line(1))
-    part = plan_files(find_files(str(tmp_path), JSON, False), {}, JSON, 9).parts[0]
+    split = plan_files(find_files(str(tmp_path), JSON, False), {}, JSON, 9).splits[0]
     path.unlink()
     with pytest.raises(SourceError, match=r"a\.json: cannot be read \(No such file"):
-        list(read_file(part, JSON))
+        list(read_file(split, JSON))
 
 
 def test_empty_files_and_headers_alone_are_no_news(tmp_path: Path) -> None:
@@ -386,13 +387,13 @@ def fates_of(reader: Reader, feed: Contract, rows: int = 10**6) -> tuple[list[An
     """Rows and rejects of all that is new, decoded."""
     good: list[Any] = []
     bad: list[Any] = []
-    while (listing := plan_files(find_files(reader.source, feed, False), reader.known, feed, rows)).parts:
-        for part in listing.parts:
-            for block in read_file(part, feed):
-                if isinstance(block, dict):
-                    reader.known[block["path"]] = block
+    while (listing := plan_files(find_files(reader.source, feed, False), reader.known, feed, rows)).splits:
+        for split in listing.splits:
+            for block in read_file(split, feed):
+                if isinstance(block, FileEnd):
+                    reader.known[block.path] = block
                     continue
-                found = decode_json(block, feed) if feed.format == "json" else decode_csv(block, feed, part.get("header") or ["id", "at", "v"])  # fmt: skip
+                found = decode_json(block, feed) if feed.format == "json" else decode_csv(block, feed, list(split.header or ()) or ["id", "at", "v"])  # fmt: skip
                 good += found.rows.drop_columns(["_index"]).to_pylist()
                 bad += [(r["_position"], r["rule"], r["raw"]) for r in found.rejecting.table().to_pylist()]
     return good, bad

@@ -32,8 +32,8 @@ SPRING, AUTUMN = date(2021, 3, 28), date(2021, 10, 31)
 
 def files_of(lake: Path, feed: str, kind: str) -> list[dict[str, Any]]:
     log = Lake.open(lake).feed(feed)
-    entries = [entry for commit in log.commits() for entry in commit["files"] if entry["kind"] == kind]
-    return [row for entry in entries for row in pq.read_table(log.path / entry["path"]).to_pylist()]
+    entries = [file for commit in log.commits() for file in commit.listed(kind)]
+    return [row for file in entries for row in pq.read_table(log.path / file.path).to_pylist()]
 
 
 def rows_of(lake: Path, feed: str) -> list[dict[str, Any]]:

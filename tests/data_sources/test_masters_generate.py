@@ -51,8 +51,8 @@ def judged(out: Path, contract: Contract) -> dict[str, Any]:
     distinct: set[tuple[Any, ...]] = set()
     listing = plan_files(find_files(str(out), contract, own_globs=True), {}, contract, 10**7)
     assert not listing.problems
-    for part in listing.parts:
-        for block in read_file(part, contract):
+    for split in listing.splits:
+        for block in read_file(split, contract):
             if isinstance(block, tuple):
                 good, rejecting = decode_parquet(*block, contract)
                 read += block[0].num_rows

@@ -19,6 +19,7 @@ from data_sources.contract import Contract, ContractError, parse_contract
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.files import SourceError, find_files, plan_files, read_file
+from data_sources.splits import FileEnd
 from tests.data_sources.test_files import Reader
 
 FIELDS = [
@@ -91,8 +92,8 @@ def test_what_does_not_fit_is_a_reject_and_the_rest_are_rows(tmp_path: Path) -> 
                 row("d", "2021-01-01", "1", 1), row("e", "2021-01-01", 1, 2), row("f", "soon", 1, 1), row(None, "2021-01-01", 1, 1),
                 "INSERT INTO t VALUES (CAST(x'41ff' AS TEXT), '2021-01-01', 1, 1)", row("g" * MAX_RECORD, "2021-01-01", 1, 1),
                 row("h", "2021-01-01", 2, None))  # fmt: skip
-    (part,) = plan_files(find_files(str(path), FEED, False), {}, FEED, 100).parts
-    blocks = [b for b in read_file(part, FEED) if not isinstance(b, dict)]
+    (split,) = plan_files(find_files(str(path), FEED, False), {}, FEED, 100).splits
+    blocks = [b for b in read_file(split, FEED) if not isinstance(b, FileEnd)]
     decoded = [decode_json(b, FEED) for b in blocks]  # type: ignore[arg-type]
     rows = [r for d in decoded for r in d.rows.select(["id", "v", "flag", "_position"]).to_pylist()]
     assert rows == [
@@ -241,13 +242,13 @@ def test_a_file_that_changed_never_counts_as_grown(tmp_path: Path) -> None:
 
 def test_a_file_that_changes_between_plan_and_reading_stops_the_slice(tmp_path: Path) -> None:
     path = made(tmp_path / "a.db", GOOD)
-    (part,) = plan_files(find_files(str(path), FEED, False), {}, FEED, 100).parts
+    (split,) = plan_files(find_files(str(path), FEED, False), {}, FEED, 100).splits
     os.utime(path, ns=(1, 1))
     with pytest.raises(SourceError, match=r"a\.db: cannot be read \(changed while it was read\)"):
-        list(read_file(part, FEED))
+        list(read_file(split, FEED))
     path.unlink()
     with pytest.raises(SourceError, match="No such file"):
-        list(read_file(part, FEED))
+        list(read_file(split, FEED))
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_grid.commit import FATES
 from beam_grid.land import Landed, Options, land
-from beam_grid.landing import FATES, Lake
+from beam_grid.landing import Lake
 from data_sources.contract import Contract
 from data_sources.durations import micros
+from data_sources.splits import LateSplit
 from transforms.tiles import merge_tiles, tile_rows
 
 Row = tuple[Any, ...]
@@ -109,26 +111,27 @@ def landed(lake: Lake, feed: Contract) -> dict[str, Any]:
     gone: set[Row] = set()
     identity = ["_commit", "_source", "_partition", "_position"]
     for commit in log.commits():
-        fates = commit["fates"]
+        fates = commit.fates.by_name()
         assert fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"], commit
+        assert commit.fates.balance and commit.is_filed
         for fate in FATES:
             totals[fate] += fates[fate]
-        held = dict.fromkeys(("rows", "late", "rejected", "superseded"), 0)
+        held: dict[str, int] = dict.fromkeys(("rows", "late", "rejected", "superseded"), 0)
         of_commit: list[pa.Table] = []
         tiles_of_commit: list[pa.Table] = []
-        for entry in commit["files"]:
-            table = pq.read_table(log.path / entry["path"])
-            assert table.num_rows == entry["rows"]
-            held[entry["kind"]] = held.get(entry["kind"], 0) + table.num_rows
-            if entry["kind"] == "rows":
+        for file in commit.files:
+            table = pq.read_table(log.path / file.path)
+            assert table.num_rows == file.rows
+            held[file.kind] = held.get(file.kind, 0) + table.num_rows
+            if file.kind == "rows":
                 of_commit.append(table)
-            elif entry["kind"] == "tiles":
+            elif file.kind == "tiles":
                 tiles_of_commit.append(table)
-            elif entry["kind"] == "late":
+            elif file.kind == "late":
                 late += _tuples(table, names)
-            elif entry["kind"] == "superseded":
+            elif file.kind == "superseded":
                 gone |= set(_tuples(table, identity))
-        held["late"] -= sum(part["rows"] for p in commit["plan"] for part in p["parts"] if "late" in part)
+        held["late"] -= sum(split.rows for p in commit.plan for split in p.splits if isinstance(split, LateSplit))
         assert (held["rows"], held["late"], held["rejected"], held["superseded"]) == tuple(
             fates[f] for f in ("landed", "late", "rejected", "superseded")
         )

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_grid.landing import FATES, Lake
+from beam_grid.commit import FATES
+from beam_grid.landing import Lake
 from data_sources.contract import Contract, load_contract
 from tests.properties.oracle import run
 from transforms.tiles import merge_tiles, tile_rows
@@ -94,9 +95,9 @@ def _held(lake: Lake, feed: Contract) -> dict[str, list[dict[str, Any]]]:
     log = lake.feed(feed.name)
     tables: dict[str, list[pa.Table]] = {k: [] for k in ("rows", "late", "rejected", "superseded", "conflicts")}
     for commit in log.commits():
-        for entry in commit["files"]:
-            if entry["kind"] in tables:
-                tables[entry["kind"]].append(pq.read_table(log.path / entry["path"]))
+        for entry in commit.files:
+            if entry.kind in tables:
+                tables[entry.kind].append(pq.read_table(log.path / entry.path))
     held = {k: [row for t in found for row in t.to_pylist()] for k, found in tables.items()}
     gone = {(r["_commit"], r["_source"], r["_position"]) for r in held["superseded"]}
     everything = pa.concat_tables(tables["rows"])

@@ -21,11 +21,14 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from data_sources.splits import FileSplit, PartitionPlan
+from data_sources.typed_json import encode
 from tests.transforms.making import contract, minute
 from transforms.arrow import as_batch, as_table, plain, plain_table
 from transforms.batches import RecordBatchCoder, shared_in_process
 from transforms.blocks import Slice
 from transforms.land import MANIFEST, LandSlice
+from transforms.manifest import read_manifest
 
 SAMPLE = pa.table(
     {
@@ -124,11 +127,10 @@ def slice_of_everything(tmp_path: Path) -> tuple[Slice, str, Path]:
     source = tmp_path / "in.json"
     source.write_text("".join(json.dumps(line) + "\n" for line in LINES))
     stat = source.stat()
-    part = {
-        "path": str(source), "name": "in.json", "start": 0, "line": 1, "digest": None, "size": stat.st_size,
-        "mtime": stat.st_mtime_ns, "open_line": False, "segments": [], "rows": len(LINES), "part": 0,
-    }  # fmt: skip
-    partition = json.dumps({"key": "files", "greatest": None, "newest_arrival": None, "parts": [part]})
+    split = FileSplit(
+        path=str(source), name="in.json", start=0, line=1, size=stat.st_size, mtime=stat.st_mtime_ns, rows=len(LINES)
+    )
+    partition = encode(PartitionPlan(key="files", splits=(split,))).decode()
     now = int(minute(100).timestamp() * 1e6)
     return Slice(contract(), str(tmp_path), "attempt", 1, now, 2), partition, tmp_path / "data" / "attempt"
 
@@ -159,9 +161,10 @@ def test_a_whole_slice_without_one_pickled_batch(slice_of_everything: Any, pickl
     slice, partition, folder = slice_of_everything
     with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as p:
         p | beam.Create([partition], reshuffle=False) | LandSlice(slice, None)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    kinds = {entry["kind"] for entry in manifest}
-    assert kinds == {"partition", "dedup", "rows", "tiles", "late", "rejected", "conflicts"}, "all ways were taken"
+    manifest = read_manifest((folder / MANIFEST).read_bytes())
+    kinds = {file.kind for file in manifest.files}
+    assert kinds == {"rows", "tiles", "late", "rejected", "conflicts"}, "all ways were taken"
+    assert manifest.partitions and manifest.shards
     assert not pickling_refused
 
 

@@ -91,10 +91,10 @@ class TestMemory:
             arrive(0, ("a", 1, 1.0)),
             THE_END,
         ], shards=2)  # fmt: skip
-        assert {f["shard"] for f in found.facts if f["kind"] == "dedup" and f["landed"]} == {0, 1}, (
+        assert {shard.shard for one in found.manifests for shard in one.shards if shard.landed} == {0, 1}, (
             "b renews no timer of a"
         )
-        assert found.counted("late", "partition") == 0
+        assert found.counted("late") == 0
         assert found.counted("landed") == 2 and found.counted("duplicates") == 1
 
     def test_what_can_have_no_copy_on_time_is_forgotten(self, remembered: list[int]) -> None:
@@ -106,7 +106,7 @@ class TestMemory:
             THE_END,
         ], shards=1)  # fmt: skip
         assert remembered == [0, 0, 1], "a and b were forgotten, c was not"
-        assert found.counted("late", "partition") == 1
+        assert found.counted("late") == 1
 
     def test_an_older_pane_does_not_shorten_the_memory_of_a_newer_one(self, remembered: list[int]) -> None:
         found = run(FIRST, [
@@ -152,7 +152,7 @@ class TestMemory:
             arrive(0, ("a", again, 1.0)),
             THE_END,
         ], shards=2)  # fmt: skip
-        assert found.counted("late", "partition") == 0
+        assert found.counted("late") == 0
         assert found.counted("landed") == 1 + lands
 
     def test_conflicts_over_panes_count_once(self) -> None:

@@ -20,16 +20,16 @@ TABLE = seen(rows(contract(), ("b", 2, 1.0, "m2"), ("a", 3, None, "m1"), ("c", 1
 
 def written(tmp_path: Path, table: pa.Table = TABLE, sort_by: Any = (), bounds: Any = (), **facts: Any) -> Any:
     entry = write_file(tmp_path / "data" / "attempt", "rows", table, list(sort_by), list(bounds), **facts)
-    return entry, pq.read_table(tmp_path / entry["path"])
+    return entry, pq.read_table(tmp_path / entry.path)
 
 
 def test_the_entry_says_what_is_in_the_file(tmp_path: Path) -> None:
     entry, table = written(tmp_path, bounds=["id", "at"], shard=3)
-    assert entry["kind"] == "rows" and entry["shard"] == 3 and entry["rows"] == table.num_rows == 4
-    assert entry["bytes"] == os.path.getsize(tmp_path / entry["path"])
-    assert Path(entry["path"]).parts[:2] == ("data", "attempt")
-    assert (entry["min"]["id"], entry["max"]["id"]) == ("a", "d")
-    assert (entry["min"]["at"], entry["max"]["at"]) == tuple(int(minute(m).timestamp()) * 1_000_000 for m in (1, 3))
+    assert entry.kind == "rows" and entry.shard == 3 and entry.rows == table.num_rows == 4
+    assert entry.bytes == os.path.getsize(tmp_path / entry.path)
+    assert Path(entry.path).parts[:2] == ("data", "attempt")
+    assert (entry.min["id"], entry.max["id"]) == ("a", "d")
+    assert (entry.min["at"], entry.max["at"]) == tuple(int(minute(m).timestamp()) * 1_000_000 for m in (1, 3))
 
 
 def test_rows_are_sorted_nulls_first_and_ties_keep_their_order(tmp_path: Path) -> None:
@@ -64,21 +64,21 @@ def test_each_type_sorts_as_its_values_do(tmp_path: Path, values: Any) -> None:
 
 def test_any_engine_reads_it(tmp_path: Path) -> None:
     entry, _ = written(tmp_path, bounds=["id", "at"])
-    meta = pq.ParquetFile(tmp_path / entry["path"]).metadata
+    meta = pq.ParquetFile(tmp_path / entry.path).metadata
     columns = {meta.row_group(0).column(n).path_in_schema: meta.row_group(0).column(n) for n in range(meta.num_columns)}
     assert {c.compression for c in columns.values()} == {"ZSTD"}
     assert columns["id"].statistics.has_min_max and columns["at"].statistics.has_min_max
     assert b"ARROW:schema" not in (meta.metadata or {})
-    assert str(pq.read_schema(tmp_path / entry["path"]).field("at").type) == "timestamp[us, tz=UTC]"
+    assert str(pq.read_schema(tmp_path / entry.path).field("at").type) == "timestamp[us, tz=UTC]"
 
 
 def test_no_file_is_ever_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transforms.files.secrets.token_hex", lambda n: "0" * 2 * n)
     entry, _ = written(tmp_path)
-    before = (tmp_path / entry["path"]).read_bytes()
+    before = (tmp_path / entry.path).read_bytes()
     with pytest.raises(FileExistsError):
         written(tmp_path, TABLE.slice(0, 1))
-    assert (tmp_path / entry["path"]).read_bytes() == before
+    assert (tmp_path / entry.path).read_bytes() == before
 
 
 def test_files_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_files_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))[1])
     entry, _ = written(tmp_path)
-    assert str(tmp_path / entry["path"]) in synced
+    assert str(tmp_path / entry.path) in synced
 
 
 def test_an_error_is_fatal(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_an_error_is_fatal(tmp_path: Path) -> None:
 
 def test_an_empty_table_is_written_with_no_bounds(tmp_path: Path) -> None:
     entry, table = written(tmp_path, TABLE.slice(0, 0), sort_by=["id"], bounds=["id", "at"])
-    assert table.num_rows == 0 and entry["min"] == {"id": None, "at": None}
+    assert table.num_rows == 0 and entry.min == {"id": None, "at": None}
 
 
 def test_large_input_has_row_groups_worth_pruning(tmp_path: Path) -> None:
     entry, _ = written(tmp_path, pa.table({"n": list(range(300_000))}), sort_by=["n"])
-    assert pq.ParquetFile(tmp_path / entry["path"]).metadata.num_row_groups == 3
+    assert pq.ParquetFile(tmp_path / entry.path).metadata.num_row_groups == 3

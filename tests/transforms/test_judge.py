@@ -51,11 +51,11 @@ def stamp(minute: int) -> str:
 
 
 def judged(
-    minutes: list[int], feed: Contract = FEED, arrivals: Any = 2**60, greatest: int = NO_TIME, **columns: Any
+    minutes: list[int], feed: Contract = FEED, arrivals: Any = 2**60, max_event_time: int = NO_TIME, **columns: Any
 ) -> tuple[list[int], list[int], list[tuple[int, str]], Judged]:
     """Ids on time, ids late, rejects, and the whole answer."""
     ruled = apply_rules(decoded(minutes, feed, **columns), arrivals, feed)
-    found = judge(ruled.rows, greatest, feed, may_be_late(feed, partitioned=not isinstance(arrivals, int)))
+    found = judge(ruled.rows, max_event_time, feed, may_be_late(feed, partitioned=not isinstance(arrivals, int)))
     rejects = [(r["_position"] - 100, r["rule"]) for r in ruled.rejected.to_pylist()]
     return found.on_time["id"].to_pylist(), found.late["id"].to_pylist(), rejects, found
 
@@ -68,15 +68,15 @@ def test_late_is_further_behind_than_both_allowances_together() -> None:
     on_time, late, _, found = judged(TIMELINE)
     assert (on_time, late) == ([0, 1, 2, 4, 5, 6], [3, 7])
     assert found.late["_behind"].to_pylist() == [31 * MINUTE, 31 * MINUTE]
-    assert found.greatest == START + 61 * MINUTE
+    assert found.max_event_time == START + 61 * MINUTE
 
 
 def test_one_microsecond_decides() -> None:
     feed = contract(out_of_orderness="0s", allowed_lateness="1s")
     ruled = apply_rules(decoded([0, 0]), 2**60, feed)
-    greatest = START + 1_000_000
-    assert judge(ruled.rows, greatest, feed, ordered=True).late.num_rows == 0
-    assert judge(ruled.rows, greatest + 1, feed, ordered=True).late.num_rows == 2
+    max_event_time = START + 1_000_000
+    assert judge(ruled.rows, max_event_time, feed, ordered=True).late.num_rows == 0
+    assert judge(ruled.rows, max_event_time + 1, feed, ordered=True).late.num_rows == 2
 
 
 def test_files_whole_in_themselves_have_nothing_late_and_kafka_has() -> None:
@@ -89,9 +89,9 @@ def test_rejects_do_not_move_time_on() -> None:
     """A broken record from next year, just before an on-time one, must not make that one late."""
     feed = contract(max_future="1h", rules=[{"id": "R", "check": "x >= 0"}])
     on_time, late, rejects, found = judged([0, 90, 91, 1], feed, arrivals=START + 30 * MINUTE, x=[1, -1, -1, 1])
-    assert (on_time, late, rejects) == ([0, 3], [], [(1, "R"), (2, "R")]) and found.greatest == START + MINUTE
+    assert (on_time, late, rejects) == ([0, 3], [], [(1, "R"), (2, "R")]) and found.max_event_time == START + MINUTE
     on_time, late, rejects, found = judged([0, 91, 1], feed, arrivals=START + 30 * MINUTE)
-    assert (on_time, late, rejects) == ([0, 2], [], [(1, "max_future")]) and found.greatest == START + MINUTE
+    assert (on_time, late, rejects) == ([0, 2], [], [(1, "max_future")]) and found.max_event_time == START + MINUTE
 
 
 def test_the_future_is_judged_by_each_records_arrival_before_lateness() -> None:
@@ -181,8 +181,8 @@ def test_dates_stand_for_their_midnight() -> None:
 
 
 def test_nothing_to_judge() -> None:
-    on_time, late, rejects, found = judged([], greatest=5)
-    assert (on_time, late, rejects, found.greatest) == ([], [], [], 5) and found.delays.sum() == 0
+    on_time, late, rejects, found = judged([], max_event_time=5)
+    assert (on_time, late, rejects, found.max_event_time) == ([], [], [], 5) and found.delays.sum() == 0
     assert "_behind" in found.late.column_names and "_index" not in found.on_time.column_names
 
 
@@ -201,9 +201,9 @@ def test_cutting_a_partition_changes_nothing(minutes: list[int], cut: int, broke
         (late if m != NO_TIME and time < m - micros(feed.lateness) else on_time).append(n)
         m = max(m, time)
     whole = judged(minutes, feed, arrivals=now, x=x)
-    assert (whole[0], whole[1], whole[3].greatest) == (on_time, late, m)
+    assert (whole[0], whole[1], whole[3].max_event_time) == (on_time, late, m)
     first = judged(minutes[:cut], feed, arrivals=now, x=x[:cut])
-    second = judged(minutes[cut:], feed, arrivals=now, greatest=first[3].greatest, x=x[cut:])
-    assert first[0] + [n + min(cut, len(minutes)) for n in second[0]] == on_time and second[3].greatest == m
+    second = judged(minutes[cut:], feed, arrivals=now, max_event_time=first[3].max_event_time, x=x[cut:])
+    assert first[0] + [n + min(cut, len(minutes)) for n in second[0]] == on_time and second[3].max_event_time == m
     assert first[1] + [n + min(cut, len(minutes)) for n in second[1]] == late
     assert (first[3].delays + second[3].delays).tolist() == whole[3].delays.tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import string
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -15,11 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from data_sources.contract import Contract, parse_contract
+from data_sources.typed_json import decoder, encode
 from tests.transforms.making import contract, minute, rows, seen
 from transforms import seen as seen_module
 from transforms.files import LONGEST_BOUND, bound, write_file
+from transforms.manifest import LandedFile
 from transforms.seen import conform, key_ranges, read_counted, read_seen, write_hashes
 
 EDGE = "\U0010ffff"
@@ -59,13 +61,13 @@ def made(of: Contract, keys: list[Any], times: list[datetime] | None = None) -> 
     )
 
 
-def landed(folder: Path, of: Contract, tables: list[pa.Table]) -> list[dict[str, Any]]:
+def landed(folder: Path, of: Contract, tables: list[pa.Table]) -> list[LandedFile]:
     bounds = list(dict.fromkeys([*of.dedup.key, of.event_time]))
     entries = [write_file(folder / "data" / "x", "rows", t, of.sort_by, bounds, shard=0) for t in tables]
     for n, (entry, table) in enumerate(zip(entries, tables, strict=True)):
         if n % 2 == 0:  # lakes of earlier versions have files without
-            entry["keys"] = write_hashes(folder / entry["path"], table, of.dedup.key)
-    return json.loads(json.dumps(entries))  # as a commit file keeps them
+            entries[n] = replace(entry, keys=write_hashes(folder / entry.path, table, of.dedup.key))
+    return decoder(list[LandedFile])(encode(entries))  # as a commit file keeps them
 
 
 def keys_of(table: pa.Table | None) -> set[Any]:
@@ -153,13 +155,13 @@ def test_files_that_cannot_hold_a_key_are_not_opened(tmp_path: Path, reads: list
     files = landed_named(tmp_path, of, tables)
     found = read_seen(files, tmp_path, rows(of, ("07-c", 7), ("07-x", 7)), of)
     assert found is not None and found.num_rows == 2
-    assert {name for name in reads if not name.startswith("group")} == {Path(files[7]["path"]).name}
+    assert {name for name in reads if not name.startswith("group")} == {Path(files[7].path).name}
     reads.clear()
     assert read_seen(files, tmp_path, rows(of, ("07-c", 900)), of) is None
     assert reads == [], "the key's id is in reach, its time is not"
 
 
-def landed_named(folder: Path, of: Contract, tables: list[pa.Table]) -> list[dict[str, Any]]:
+def landed_named(folder: Path, of: Contract, tables: list[pa.Table]) -> list[LandedFile]:
     return [write_file(folder / "data" / "x", "rows", t, of.sort_by, ["id", "at"], shard=0) for t in tables]
 
 
@@ -214,7 +216,7 @@ def test_conform_keeps_the_contracts_order(tmp_path: Path) -> None:
 def test_hashes_that_do_not_fit_their_file_stop_the_run(tmp_path: Path) -> None:
     of = feed("string")
     (entry,) = landed(tmp_path, of, [made(of, ["a", "b"])])
-    beside = (tmp_path / entry["path"]).with_name(entry["keys"])
+    beside = (tmp_path / entry.path).with_name(str(entry.keys))
     beside.write_bytes(beside.read_bytes()[:8])
     with pytest.raises(ValueError, match=r"holds 1 keys of 2"):
         read_seen([entry], tmp_path, made(of, ["b"]), of)

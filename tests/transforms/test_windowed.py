@@ -103,7 +103,7 @@ def test_beam_drops_nothing_that_judge_lets_through() -> None:
         arrive(0, ("b", -10_080, 2.0)),
         THE_END,
     ])  # fmt: skip
-    assert found.counted("late", "partition") == 0
+    assert found.counted("late") == 0
     assert sum(row["n"] for _, tiles in found.tiles for row in tiles.to_pylist()) == 2
 
 

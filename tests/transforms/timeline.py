@@ -30,6 +30,7 @@ from transforms.batches import RecordBatchCoder
 from transforms.blocks import Slice
 from transforms.drop_duplicates import DropDuplicates
 from transforms.judge_stream import RECORDS, JudgeStream
+from transforms.manifest import Manifest, merged, read_manifest
 from transforms.windowed import WindowedTiles
 
 EACH_BATCH = Repeatedly(AfterCount(1))
@@ -71,7 +72,7 @@ class Outcome:
     panes: list[pa.Table] = field(default_factory=list)
     aside: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
     tiles: list[tuple[int, pa.Table]] = field(default_factory=list)
-    facts: list[dict[str, Any]] = field(default_factory=list)
+    manifests: list[Manifest] = field(default_factory=list)
 
     @property
     def rows(self) -> pa.Table:
@@ -80,8 +81,11 @@ class Outcome:
     def of(self, kind: str) -> pa.Table:
         return as_table([as_batch(t) for t in self.aside[kind]])
 
-    def counted(self, name: str, kind: str = "dedup") -> int:
-        return sum(f[name] for f in self.facts if f["kind"] == kind)
+    def counted(self, name: str) -> int:
+        """A count of partitions (read, late, rejected) or of shards (landed, duplicates, superseded, conflicts)."""
+        whole = merged(self.manifests)
+        counts = whole.partitions if name in ("read", "late", "rejected") else whole.shards
+        return sum(getattr(one, name) for one in counts)
 
 
 _found: dict[str, Outcome] = {}
@@ -111,7 +115,7 @@ def run(feed: Contract, timeline: list[Any], trigger: Any = EACH_BATCH, tile_tri
         unique.rows | "KeepRows" >> beam.ParDo(_Keep("rows"))
         judged.aside | "KeepJudged" >> beam.ParDo(_Keep("aside"))
         unique.aside | "KeepAside" >> beam.ParDo(_Keep("aside"))
-        [judged.facts, unique.facts] | beam.Flatten() | "KeepFacts" >> beam.ParDo(_Keep("facts"))
+        [judged.manifests, unique.manifests] | beam.Flatten() | "KeepManifests" >> beam.ParDo(_Keep("manifests"))
         if feed.windows:
             tiles = unique.rows | "Tile" >> WindowedTiles(feed, feed.windows[0], **extra)
             tiles | "KeepTiles" >> beam.ParDo(_Keep("tiles"))
@@ -126,8 +130,8 @@ class _Keep(beam.DoFn):
 
     def process(self, element):
         outcome = _found["now"]
-        if self.what == "facts":
-            outcome.facts.append(json.loads(element))
+        if self.what == "manifests":
+            outcome.manifests.append(read_manifest(element))
             return
         key, batch = element
         table = pa.Table.from_batches([batch])

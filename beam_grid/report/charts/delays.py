@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from beam_grid.report.charts.drawing import BLUE, DARK, MUTED, ORANGE, PAGE, PHONE, VERMILLION, Chart, drawn, figure_of
 from beam_grid.report.words import count, duration
-from transforms.judge import DELAY_BOUNDS_S
 
 if TYPE_CHECKING:
     from beam_grid.report.gather import Delays
@@ -20,7 +19,7 @@ def delays(name: str, found: Delays) -> Chart | None:
 
     The bin that the limit cuts shows its two parts: late records are counted, and those of the bins beyond are known.
     """
-    bounds = DELAY_BOUNDS_S
+    bounds = found.bounds
     behind = found.counts[1:]
     if not sum(behind):
         return None
@@ -31,7 +30,7 @@ def delays(name: str, found: Delays) -> Chart | None:
     labels = [duration(top) for top in bounds[1:]][: last + 1]
     labels += ["more"] * (len(behind) - len(labels))
     late = _late_parts(behind, cut, found.late)
-    mark = None if cut is None or limit is None else cut - 0.5 + _within(limit, cut)
+    mark = None if cut is None or limit is None else cut - 0.5 + _within(limit, cut, bounds)
 
     def draw(phone: bool) -> Figure:
         most = max(behind)
@@ -124,8 +123,8 @@ def _late_parts(behind: Sequence[int], cut: int | None, late: int) -> list[int]:
     return [n if at > cut else here if at == cut else 0 for at, n in enumerate(behind)]
 
 
-def _within(limit: float, cut: int) -> float:
+def _within(limit: float, cut: int, bounds: Sequence[int]) -> float:
     """Where in its bin the limit lies, 0 to 1."""
-    low = DELAY_BOUNDS_S[cut]
-    high = DELAY_BOUNDS_S[cut + 1] if cut + 1 < len(DELAY_BOUNDS_S) else 4 * low
+    low = bounds[cut]
+    high = bounds[cut + 1] if cut + 1 < len(bounds) else 4 * low
     return min(max((limit - low) / (high - low), 0.0), 1.0)

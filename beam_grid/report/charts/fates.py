@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,12 +11,15 @@ from matplotlib.figure import Figure
 from beam_grid.report.charts.drawing import FATE_COLOURS, INK, MUTED, PAGE, PHONE, VERMILLION, Chart, drawn, figure_of
 from beam_grid.report.words import count, share
 
+if TYPE_CHECKING:
+    from beam_grid.commit import Fates
 
-def fates(name: str, totals: dict[str, int]) -> Chart:
+
+def fates(name: str, totals: Fates) -> Chart:
     """Read as one bar, cut into its four fates; the small ones once more below, enlarged."""
-    parts = [(fate, totals[fate]) for fate in FATE_COLOURS]
-    read, rest = totals["read"], sum(n for fate, n in parts if fate != "landed")
-    missing = read - sum(n for _, n in parts)
+    parts = [(fate, getattr(totals, fate)) for fate in FATE_COLOURS]
+    read, rest = totals.read, sum(n for fate, n in parts if fate != "landed")
+    missing = totals.unaccounted
     if missing > 0:
         parts.append(("unaccounted", missing))
     whole = max(read, sum(n for _, n in parts), 1)
@@ -32,7 +36,7 @@ def fates(name: str, totals: dict[str, int]) -> Chart:
         axes.text(0, -7, f"read {count(read)}", ha="left", va="baseline", fontweight="bold")
         if zoomed:
             small = [part for part in parts if part[0] != "landed"]
-            left, total = totals["landed"] * scale, sum(n for _, n in small)
+            left, total = totals.landed * scale, sum(n for _, n in small)
             axes.fill([left, width - 2, width - 2, 0], [42, 42, 84, 84], color="#f1f4f6", lw=0)
             middle = f"the {share(total, whole)} that did not land, enlarged"
             axes.text(

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_grid.commit import Fates
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import tables
 from beam_grid.lakehouse.query import query
@@ -34,6 +35,7 @@ from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.refine import refine, versions
 from data_sources.contract import LINEAGE, Contract, parse_contract
+from tests import committed
 from tests.data_sources.decode.test_debezium import bills as debezium_bills
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -121,12 +123,19 @@ class Landing:
                 table = pa.Table.from_pylist(some, schema=schema)
                 pq.write_table(table, path)
                 least, greatest = bounds(table, [*self.contract.lake.key, "op"])
-                files.append({"kind": "rows", "path": f"data/{folder.name}/{path.name}", "rows": len(some),
-                              "bytes": path.stat().st_size, "min": least, "max": greatest})  # fmt: skip
+                where = f"data/{folder.name}/{path.name}"
+                files.append(
+                    committed.file("rows", where, len(some), bytes=path.stat().st_size, min=least, max=greatest)
+                )
         log.remember(self.contract)
-        log.append({"format": 1, "feed": self.contract.name, "commit": number, "attempt": folder.name, "files": files,
-                    "contract": self.contract.hash, "now": micros(now), "fates": {"landed": len(rows)}, "watermark": None,
-                    "partitions": [{"ends": [{"path": p.name, "name": p.name, "role": "snapshot", "done": p.done}]} for p in parts]})  # fmt: skip
+        ends = [committed.file_end(part.name, role="snapshot", done=part.done) for part in parts]
+        log.append(
+            committed.commit(
+                number, self.contract.name, attempt=folder.name, contract=self.contract.hash, now=micros(now),
+                files=tuple(files), fates=Fates(landed=len(rows)),
+                partitions=tuple(committed.partition(end.path, ends=(end,)) for end in ends),
+            )
+        )  # fmt: skip
         self.read += [(number, part) for part in parts]
         self.landed += [(number, {n: row[n] for n in names}) for row in rows]
         self.clocks.append(max([now, *self.clocks]))
@@ -149,7 +158,7 @@ class Landing:
             if rows:
                 path = folder / f"{kind}-{number}.parquet"  # unlike any other, as land names them
                 pq.write_table(pa.Table.from_pylist(rows, schema=columns), path)
-                files.append({"kind": kind, "path": f"data/{folder.name}/{path.name}", "rows": len(rows)})
+                files.append(committed.file(kind, f"data/{folder.name}/{path.name}", len(rows)))
         return files
 
     def table(self, suffix: str = "", columns: str = "*") -> list[Row]:

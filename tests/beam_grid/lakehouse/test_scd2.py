@@ -16,6 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from beam_grid.commit import Commit
 from beam_grid.errors import RunFailed
 from beam_grid.lakehouse import scd2, tables
 from beam_grid.lakehouse.query import query
@@ -24,6 +25,7 @@ from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
 from data_sources.contract import Contract, parse_contract
+from data_sources.splits import FileEnd
 
 pytestmark = pytest.mark.spark
 
@@ -94,15 +96,13 @@ class World:
         with self.lake.lock("land"):
             land(self.lake, self.contract, Options(str(source), now=NOW, slice_rows=slice_rows, shards=2))
 
-    def at(self, commits: list[dict[str, Any]]) -> list[File]:
+    def at(self, commits: list[Commit]) -> list[File]:
         """The files as far as these commits have read them, by the line numbers they tell."""
-        ends = {e["name"]: e for c in commits for p in c["partitions"] for e in p["ends"]}
-        return [
-            File(f.name, f.rows, ends[f.name]["line"] - 2, ends[f.name]["done"]) for f in self.files if f.name in ends
-        ]
+        ends = {e.name: e for c in commits for p in c.partitions for e in p.ends if isinstance(e, FileEnd)}
+        return [File(f.name, f.rows, ends[f.name].line - 2, ends[f.name].done) for f in self.files if f.name in ends]
 
     @property
-    def commits(self) -> list[dict[str, Any]]:
+    def commits(self) -> list[Commit]:
         return list(self.lake.feed(self.contract.name).commits())
 
     def table(self, steps: list[int], name: str = "x", *, check: Callable[[int], None] | None = None) -> list[Row]:
@@ -279,7 +279,7 @@ def test_random_histories(raw: dict[str, Any], seed: int, tmp_path: Path) -> Non
         for name, rows in files:
             into.land(name, rows, slice_rows=pick.choice([30, 1000]))
     commits = world.commits
-    amid = [c["commit"] for c in commits if any(not e["done"] and e["role"] == "snapshot" for p in c["partitions"] for e in p["ends"])]  # fmt: skip
+    amid = [c.number for c in commits if any(not e.done and e.role == "snapshot" for p in c.partitions for e in p.ends)]  # fmt: skip
     cuts = sorted({amid[0], pick.randrange(amid[0] + 1, len(commits)), len(commits)})
     wanted = {cut: expected(world.at(commits[:cut]), world.contract) for cut in cuts}
     seen = world.table(cuts, check=lambda cut: same(world.rows(), wanted[cut]))

@@ -16,6 +16,7 @@ import pytest
 from data_sources.contract import Contract
 from data_sources.decode.parquet_rows import decode_parquet
 from data_sources.files import find_files, plan_files, read_file
+from data_sources.splits import FileEnd
 from tests.data_sources.decode.cases import contract, fates
 
 TEN = datetime(2025, 6, 15, 10, tzinfo=UTC)
@@ -171,13 +172,13 @@ def read(folder: Path, rows: int = 10**6) -> tuple[list[dict[str, Any]], list[st
     while True:
         listing = plan_files(find_files(str(folder), feed, own_globs=False), known, feed, rows)
         problems = listing.problems
-        if not listing.parts:
+        if not listing.splits:
             return found, problems, slices
-        slices.append(sum(p["rows"] for p in listing.parts))
-        for part in listing.parts:
-            for block in read_file(part, feed):
-                if isinstance(block, dict):
-                    known[block["path"]] = block
+        slices.append(sum(split.rows for split in listing.splits))
+        for split in listing.splits:
+            for block in read_file(split, feed):
+                if isinstance(block, FileEnd):
+                    known[block.path] = block
                 else:
                     found += decode_parquet(*block, feed).rows.to_pylist()
 
