@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,8 @@ from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError
 
 if TYPE_CHECKING:
-    from beam_grid.land import Landed
+    from beam_grid.follow import Tables
+    from beam_grid.land import Landed, Options
     from beam_grid.landing import Lake
     from beam_grid.plan import Plan
     from beam_grid.refine import Engine
@@ -128,7 +128,7 @@ def _land_options(command: Any) -> Any:
 @_land_options
 def land(follow: bool, every: float, lake: str, **given: Any) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
-    _repeat(follow, every, lambda: _land(lake, **given))
+    _exit(_follow(lake, every, None, None, **given) if follow else _land(lake, **given))
 
 
 def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
@@ -159,51 +159,86 @@ def refine(
     feeds: tuple[str, ...], lake: str, engine: Engine, spark_master: str | None, parameters: dict[str, str]
 ) -> None:
     """Bring the Delta tables up to the last commit, and the analyses with them."""
-    if code := _refine(lake, list(feeds) or None, engine, spark_master, parameters):
-        raise SystemExit(code)
+    _exit(_refine(lake, list(feeds) or None, engine, spark_master, parameters))
 
 
 @cli.command()
 @_land_options
 @ENGINE
 @PARAMETERS
+@click.option(
+    "--refine-every",
+    type=_Duration(),
+    default="60s",
+    show_default=True,
+    metavar="60s",
+    help="--follow: how often changes, master data, clustering and analyses are brought up, beside landing.",
+)
 def run(
     follow: bool,
     every: float,
+    refine_every: float,
     lake: str,
     engine: Engine,
     spark_master: str | None,
     parameters: dict[str, str],
     **given: Any,
 ) -> None:
-    """land, then refine."""
+    """land, then refine; with --follow, publish after each commit."""
+    of_land, of_refine = (spark_master, None) if given["runner"] == "spark" else (None, spark_master)
+    if not follow:
+        code = _land(lake, spark_master=of_land, **given)
+        _exit(max(code, _refine(lake, None, engine, of_refine, parameters)))
+        return
+    from beam_grid.follow import Tables
+    from beam_grid.landing import Lake
 
-    def both() -> int:
-        code = _land(lake, spark_master=spark_master if given["runner"] == "spark" else None, **given)
-        return max(code, _refine(lake, None, engine, None if given["runner"] == "spark" else spark_master, parameters))
-
-    _repeat(follow, every, both)
+    tables = Tables(Lake.open(lake), engine, of_refine, parameters, say)
+    _exit(_follow(lake, every, refine_every, tables, spark_master=of_land, **given))
 
 
-def _repeat(follow: bool, every: float, once: Any) -> None:
-    code = once()
-    while follow:
-        time.sleep(every)
-        code = max(code, once())
+def _exit(code: int) -> None:
     if code:
         raise SystemExit(code)
 
 
-def _land(
+def _follow(lake_path: str, every: float, refine_every: float | None, tables: Tables | None, **given: Any) -> int:
+    from beam_grid.follow import Pace, follow
+
+    lake, feeds = _feeds(lake_path, **given)
+    with lake.lock("land"):
+        return follow(lake, feeds, Pace(every, refine_every or 60.0), tables, say)
+
+
+def _land(lake_path: str, **given: Any) -> int:
+    from beam_grid.land import land
+
+    lake, feeds = _feeds(lake_path, **given)
+    code = 0
+    with lake.lock("land"):
+        for contract, options in feeds:
+            with Progress(f"land {contract.name}").shown() as progress:
+
+                def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
+                    progress.at(done.fates.read, note=f"commit {done.commits}")
+
+                landed = land(lake, contract, options, at)
+            _tell(landed, contract, lake)
+            code = max(code, 1 if landed.problems else 0)
+    return code
+
+
+def _feeds(
     lake_path: str,
     feeds: tuple[str, ...],
     contracts: tuple[str, ...],
     source: str,
     spark_master: str | None,
     **given: Any,
-) -> int:
+) -> tuple[Lake, list[tuple[Contract, Options]]]:
+    """The lake, and the feeds chosen with how each is to be landed."""
     from beam_grid import feeds as known
-    from beam_grid.land import Options, land
+    from beam_grid.land import Options
     from beam_grid.landing import Lake
 
     chosen = known.chosen(feeds, contracts, source, given.get("kafka_config"))
@@ -212,7 +247,6 @@ def _land(
         raise GridError(
             f"source {source}: holds nothing that a known feed's files or topic match; name the feed or give --contract FILE"
         )
-    lake = Lake.open(lake_path)
     options = Options(
         source=source,  # of each feed its own
         own_globs=len(chosen) > 1 or not (feeds or contracts),
@@ -220,18 +254,7 @@ def _land(
         spark_master=spark_master or "local[2]",
         **given,
     )
-    code = 0
-    with lake.lock("land"):
-        for contract in chosen:
-            with Progress(f"land {contract.name}").shown() as progress:
-
-                def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
-                    progress.at(done.fates.read, note=f"commit {done.commits}")
-
-                landed = land(lake, contract, replace(options, source=sources[contract.name]), at)
-            _tell(landed, contract, lake)
-            code = max(code, 1 if landed.problems else 0)
-    return code
+    return Lake.open(lake_path), [(contract, replace(options, source=sources[contract.name])) for contract in chosen]
 
 
 def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
@@ -438,10 +461,10 @@ def demo(out: str, days: int) -> None:
         days,
         lambda lake, source: _land(
             lake,
-            (),
-            (),
-            source,
-            None,
+            feeds=(),
+            contracts=(),
+            source=source,
+            spark_master=None,
             runner="direct",
             slice_rows=500_000,
             shards=None,

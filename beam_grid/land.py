@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
 from data_sources.contract import Contract
+from data_sources.kafka import is_kafka
 from data_sources.splits import FileEnd, PartitionPlan
 from data_sources.typed_json import decoder, encode
 from transforms.manifest import DELAY_BOUNDS_S, Committed, Manifest, PartitionCounts, PartitionRead, read_manifest
@@ -98,8 +99,13 @@ def land(lake: Lake, contract: Contract, options: Options, progress: Progress | 
 
     Raises GridError (nothing ran: usage, environment) or RunFailed (a slice failed; earlier slices stay).
     """
-    with written_to(lake):
-        return _land(lake, contract, options, progress)
+    with written_to(lake), Lander(lake, contract, options) as lander:
+        while (commit := lander.step()) is not None:
+            if progress is not None:
+                progress(lander.done, lander.plan)
+            if _is_empty(commit):
+                break
+    return lander.done
 
 
 @contextmanager
@@ -114,48 +120,83 @@ def written_to(lake: Lake) -> Iterator[None]:
         ) from cause
 
 
-def _land(lake: Lake, contract: Contract, options: Options, progress: Progress | None) -> Landed:
-    started, feed = time.monotonic(), lake.feed(contract.name)
-    state = FeedState.of(feed)
-    _check_contract(feed, contract)
-    shards = settle_shards(feed, options.shards)
-    now = _clock(feed, state, options)
-    done = Landed(contract.name)
-    ahead = LookAhead(state, options.source, options.slice_rows, options.own_globs)
-    job = openlineage.run(lake, f"land.{contract.name}", "apache-beam")
-    with closing(ahead), graph_runner(options, ahead) as run, job as told:
-        while True:
-            plan = next_slice(
-                options.source,
-                contract,
-                state,
-                options.slice_rows,
-                options.own_globs,
-                options.kafka_config,
-                ahead.listing(),
-            )
-            done.problems += [p for p in plan.problems if p not in done.problems]
-            if not plan.partitions:
-                break
-            under_way = _UnderWay(commit=state.last + 1, now=now, partitions=tuple(plan.partitions))
-            write_atomically(feed.plan_file, encode(under_way, indent=1))
-            crash.point("land:planned")
-            told.start([openlineage.source(options.source)], [openlineage.landing(lake, contract.name, "output")])
-            commit = land_slice(feed, contract, state, plan, options, shards, now, run)
-            state.add(commit)
-            count(done, commit)
-            files = len(done.files) or None
-            told.inputs = [openlineage.source(options.source, rows=done.fates.read, files=files)]
-            told.outputs = [landed_dataset(lake, contract, done)]
-            if progress is not None:
-                progress(done, plan)
-            if not commit.fates.read and not any(partition.ends for partition in commit.partitions):
-                break
-    feed.plan_file.unlink(missing_ok=True)
-    if done.commits:
-        feed.collect_garbage(state.attempts)
-    done.seconds = time.monotonic() - started
-    return done
+class Lander:
+    """Lands one feed, slice by slice, and keeps what its commits add up to in between; the caller holds the landing lock.
+
+    with Lander(lake, contract, options) as lander:
+        while (commit := lander.step()) is not None: ...
+    """
+
+    def __init__(self, lake: Lake, contract: Contract, options: Options) -> None:
+        self.lake, self.contract, self.options = lake, contract, options
+        self.feed = lake.feed(contract.name)
+        self.done = Landed(contract.name)
+        self.plan = Plan()
+        self._state = FeedState.of(self.feed)
+        _check_contract(self.feed, contract)
+        self._shards = settle_shards(self.feed, options.shards)
+        self._started = time.monotonic()
+        self._now: int | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Lander:
+        self._ahead = LookAhead(self._state, self.options.source, self.options.slice_rows, self.options.own_globs)
+        self._open.enter_context(closing(self._ahead))
+        self._run = self._open.enter_context(graph_runner(self.options, self._ahead))
+        job = openlineage.run(self.lake, f"land.{self.contract.name}", "apache-beam")
+        self._told = self._open.enter_context(job)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+        if error[0] is None:
+            self.feed.plan_file.unlink(missing_ok=True)
+            if self.done.commits:
+                self.feed.collect_garbage(self._state.attempts)
+        self.done.seconds = time.monotonic() - self._started
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last slice was as large as a slice may be: there is likely to be more."""
+        return self.plan.rows >= self.options.slice_rows
+
+    def step(self) -> Commit | None:
+        """Land the next slice; None where nothing is new. Raises GridError or RunFailed, as `land`."""
+        with written_to(self.lake):
+            return self._step()
+
+    def _step(self) -> Commit | None:
+        options, state = self.options, self._state
+        self.plan = plan = next_slice(
+            options.source, self.contract, state, options.slice_rows, options.own_globs, options.kafka_config,
+            self._ahead.listing(),
+        )  # fmt: skip
+        self.done.problems += [p for p in plan.problems if p not in self.done.problems]
+        if not plan.partitions:
+            self._now = None
+            return None
+        if self._now is None or is_kafka(options.source):  # blocks of files may be read ahead, by this clock
+            self._now = _clock(self.feed, state, options)
+        under_way = _UnderWay(commit=state.last + 1, now=self._now, partitions=tuple(plan.partitions))
+        write_atomically(self.feed.plan_file, encode(under_way, indent=1))
+        crash.point("land:planned")
+        source, landing = (
+            openlineage.source(options.source),
+            openlineage.landing(self.lake, self.contract.name, "output"),
+        )
+        self._told.start([source], [landing])
+        commit = land_slice(self.feed, self.contract, state, plan, options, self._shards, self._now, self._run)
+        state.add(commit)
+        count(self.done, commit)
+        files = len(self.done.files) or None
+        self._told.inputs = [openlineage.source(options.source, rows=self.done.fates.read, files=files)]
+        self._told.outputs = [landed_dataset(self.lake, self.contract, self.done)]
+        return commit
+
+
+def _is_empty(commit: Commit) -> bool:
+    """Whether a slice read nothing and came no further: the next one would be the same."""
+    return not commit.fates.read and not any(partition.ends for partition in commit.partitions)
 
 
 def land_slice(

@@ -93,13 +93,14 @@ class Lake:
         return FeedLog(self, name)
 
     @contextmanager
-    def lock(self, what: str) -> Iterator[None]:
-        """Hold `land` or `tables`. The operating system frees it when the process ends, however it ends."""
+    def lock(self, what: str, wait_s: float = 0) -> Iterator[None]:
+        """Hold `land` or `tables`, after waiting for it so long. The operating system frees it when the process ends,
+        however it ends."""
         import filelock
 
         folder = self.path / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / f"{what}.lock", timeout=0)
+        lock = filelock.FileLock(folder / f"{what}.lock", timeout=wait_s, thread_local=False)
         try:
             lock.acquire()
         except filelock.Timeout:

@@ -35,6 +35,7 @@ from beam_grid.landing import Lake
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from beam_grid.commit import Commit
     from data_sources.contract import Contract
 
 Progress = Callable[[str], None]
@@ -129,6 +130,7 @@ class Refinement:
     spark_master: str | None = None
     parameters: dict[str, str] = field(default_factory=dict)
     say: Progress = lambda line: None
+    _read: dict[str, list[Commit]] = field(default_factory=dict)
 
     def all(self, feeds: list[str], started: float) -> RefineResult:
         """Every part, for these feeds."""
@@ -145,7 +147,8 @@ class Refinement:
                 _make_set(self.lake, content, base)
                 base = _copy(content)
             left_out = self._merged(planned, content, scratch)
-            made, optimized = self._derived(due, content)
+            optimized = self._tidied(feeds, content, scratch)
+            made = self._derived(content)
             done = _make_set(self.lake, content, base)
             told.inputs = _sources(self.lake, due)
             told.outputs = [
@@ -166,7 +169,7 @@ class Refinement:
         with self._scratch() as scratch:
             content = self._published(planned, base, scratch)
             if self._is_held(due):
-                self._derived(due, content)
+                self._derived(content)
             _make_set(self.lake, content, base)
         return steps.feeds_of(due)
 
@@ -179,7 +182,8 @@ class Refinement:
         due = [step for step in planned if step.is_due and self._waits(step)]
         with self._scratch() as scratch:
             left_out = self._merged([step for step in planned if self._waits(step)], content, scratch)
-            made, optimized = self._derived(due, content, cluster=True)
+            optimized = self._tidied(feeds, content, scratch, cluster=True)
+            made = self._derived(content)
             done = _make_set(self.lake, content, base)
         brought = steps.feeds_of(step for step in due if not self._misses(step))
         seconds = time.monotonic() - started
@@ -187,7 +191,17 @@ class Refinement:
 
     def _steps(self, feeds: list[str], base: Content) -> list[Step]:
         known = {"tables": base.tables, "commits": base.commits}
-        return [step for name in feeds for step in steps.steps_of(self.lake, self.contracts[name], known)]
+        return [
+            step
+            for name in feeds
+            for step in steps.steps_of(self.lake, self.contracts[name], self._commits(name), known)
+        ]
+
+    def _commits(self, feed: str) -> list[Commit]:
+        """All commits of a feed; those read before are not read again."""
+        log, read = self.lake.feed(feed), self._read.setdefault(feed, [])
+        read += log.commits(after=len(read))
+        return list(read)
 
     def _waits(self, step: Step) -> bool:
         """Whether the step is Spark's."""
@@ -262,21 +276,45 @@ class Refinement:
         feeds = {step.batch.contract.name for step in due}
         return any(e.on_fail == "fail" for name in feeds for e in self.contracts[name].expectations)
 
-    def _derived(self, due: list[Step], content: Content, *, cluster: bool = False) -> tuple[list[str], list[Any]]:
-        """Bring analyses and expectations up to the content; cluster tables where Spark is up, or with `cluster`."""
-        from beam_grid.lakehouse import derived, maintain
+    def _derived(self, content: Content) -> list[str]:
+        """Bring analyses and expectations up to the content."""
+        from beam_grid.lakehouse import derived
 
-        optimized: list[Any] = []
-        own = {step.table.name: step.table for step in due if step.table.name not in BRONZE}
-        if self._spark is not None:
-            optimized = maintain.optimize(self._spark, own.values(), self.say)
-            for entry in optimized:
-                content.tables[entry.table]["version"] = own[entry.table].state().version
         derived.forget_lost(self.lake, content)
         if not derived.is_due(content, self.contracts, self.parameters):
-            return [], optimized
-        made = derived.make(self._started(0), self.lake, content, self.contracts, self.parameters, self.say)
-        return made, optimized
+            return []
+        return derived.make(self._started(0), self.lake, content, self.contracts, self.parameters, self.say)
+
+    def _tidied(self, feeds: list[str], content: Content, scratch: Path, *, cluster: bool = False) -> list[Any]:
+        """Put many small files together; cluster what pays, where Spark is up already or, with `cluster`, in any case.
+
+        Returns what was clustered. The set goes on to the new version only where nothing but files changed since.
+        """
+        from beam_grid.lakehouse import maintain
+        from beam_grid.lakehouse.compact import compact
+        from beam_grid.lakehouse.live import live
+
+        names: list[str] = []
+        for feed in feeds:
+            own = [name for name in steps.silver_tables(self.contracts[feed]) if name in content.tables]
+            if self.contracts[feed].lake.load == "append":
+                for name in own:
+                    compact(Table(self.lake, name), scratch)
+            names += own
+        tables = [Table(self.lake, name) for name in names]
+        optimized: list[Any] = []
+        if cluster and self._spark is None and self._no_spark is None:
+            tables = [table for table in tables if maintain.worth(live(table.path))[0]]
+            if tables:
+                self._started(0)
+        if self._spark is not None:
+            optimized = maintain.optimize(self._spark, tables, self.say, loose_too=cluster)
+        for name in names:
+            said, table = content.tables[name], Table(self.lake, name)
+            now = table.state().version or 0
+            if now > said["version"] and not guard.changed_since(table, said["version"], now):
+                content.tables[name] = {**said, "version": now}
+        return optimized
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.landing import Lake
 
 if TYPE_CHECKING:
+    from beam_grid.commit import Commit
     from data_sources.contract import Contract, WindowSpec
 
 BRONZE = ("bronze.rejected", "bronze.late", "bronze.conflicts")
@@ -51,13 +52,12 @@ class Step:
         return self.table.application(self.batch.contract.name)
 
 
-def steps_of(lake: Lake, contract: Contract, known: TableSet | None) -> list[Step]:
-    """The feed's tables with what each has still to take in, in the order they are written.
+def steps_of(lake: Lake, contract: Contract, commits: list[Commit], known: TableSet | None) -> list[Step]:
+    """The feed's tables with what each has still to take in of its commits, in the order they are written.
 
     Raises GridError for a table that somebody else changed.
     """
     log = lake.feed(contract.name)
-    commits = list(log.commits())
     windows = {f"gold.{window.name}": window for window in contract.windows}
     steps = []
     for name in [*silver_tables(contract), *windows, *BRONZE]:

@@ -92,8 +92,19 @@ def _merged(now: Content, base: Content, chosen: Content) -> Content:
             if name not in after:
                 theirs.pop(name, None)
             elif before.get(name) != after[name]:
-                theirs[name] = after[name]
+                theirs[name] = (
+                    _newer(theirs.get(name), before.get(name), after[name]) if word == "tables" else after[name]
+                )
     return now
+
+
+def _newer(theirs: dict[str, Any] | None, before: dict[str, Any] | None, ours: dict[str, Any]) -> dict[str, Any]:
+    """What to say of a table: where others moved it on too, the later of the two versions."""
+    if theirs is None or theirs == before or theirs["id"] != ours["id"]:
+        return ours
+    late, early = (ours, theirs) if ours["version"] >= theirs["version"] else (theirs, ours)
+    feeds = {a: max(late["feeds"].get(a, 0), early["feeds"].get(a, 0)) for a in {**early["feeds"], **late["feeds"]}}
+    return {**late, "feeds": feeds}
 
 
 def stands(lake: Lake, found: dict[str, Any]) -> bool:

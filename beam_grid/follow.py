@@ -1,0 +1,169 @@
+"""`--follow`: go on until interrupted; what lands is published at once, whatever the source does.
+
+    landing    [a slice of feed 1]─publish─[a slice of feed 2]─publish─ ... every --every, at once where it is behind
+    beside it  [changes, master data, clustering, analyses]      ...      every --refine-every
+
+A round takes one slice of each feed in turn and never waits for a source to pause, so no feed or topic holds up
+another. What needs long runs in a thread of its own and publishes what it made when it is done; a failure there is
+said and tried again, and makes the exit code 1.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from beam_grid.errors import GridError
+from beam_grid.land import Lander, Options
+from beam_grid.landing import Lake
+from beam_grid.refine import Engine, Refinement, contracts_of
+from data_sources.contract import Contract
+
+_WAIT_S = 3600.0
+"""How long publishing waits for a `maintain` or `refine` of somebody else."""
+
+_TELL_EVERY_S = 10.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often, in seconds: look for new records; do what takes longer."""
+
+    every: float = 10.0
+    refine_every: float = 60.0
+
+
+@dataclass
+class Tables:
+    """The tables part of a run that follows: what is published with each commit, and what is done beside it."""
+
+    lake: Lake
+    engine: Engine = "auto"
+    spark_master: str | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    say: Say = lambda line: None
+
+    def __post_init__(self) -> None:
+        self._lock = _Shared(self.lake)
+        self._first, self._beside = self._refinement(lambda line: None), self._refinement(self.say)
+        self.failed = False
+
+    def publish(self, feed: str, contract: Contract) -> None:
+        """Bring the tables of an append feed, its windows and bronze up to its last commit."""
+        self._learn(self._first, feed, contract)
+        with self._lock.held():
+            self._first.publish([feed])
+
+    def refine(self) -> None:
+        """All that publishing leaves: changes and master data, small files, clustering, analyses, expectations."""
+        feeds = self.lake.feeds
+        self._beside.contracts = contracts_of(self.lake, feeds)
+        with self._lock.held():
+            for line in self._beside.refine(feeds).left_out:
+                self.say(f"  left out: {line}")
+                self.failed = True
+
+    def _learn(self, to: Refinement, feed: str, contract: Contract) -> None:
+        if to.contracts.get(feed) is not contract:
+            to.contracts = {**contracts_of(self.lake, self.lake.feeds), feed: contract}
+
+    def _refinement(self, say: Say) -> Refinement:
+        return Refinement(self.lake, {}, self.engine, self.spark_master, self.parameters, say)
+
+
+def follow(
+    lake: Lake, feeds: list[tuple[Contract, Options]], pace: Pace, tables: Tables | None, say: Say,
+    at: Callable[[Lander], None] = lambda lander: None,
+) -> int:  # fmt: skip
+    """Follow the feeds until interrupted; the caller holds the landing lock. `tables` is None for landing alone.
+
+    Returns only where a test's `at` raises StopIteration: the exit code, 1 if anything was left out or failed.
+    """
+    with ExitStack() as opened:
+        landers = [opened.enter_context(Lander(lake, contract, options)) for contract, options in feeds]
+        beside = opened.enter_context(_beside(tables, pace, say)) if tables is not None else None
+        told: dict[str, float] = {}
+        said: set[str] = set()
+        try:
+            while True:
+                began = time.monotonic()
+                is_behind = False
+                for lander in landers:
+                    commit = lander.step()
+                    if commit is not None and tables is not None:
+                        tables.publish(lander.contract.name, lander.contract)
+                    is_behind |= commit is not None and lander.is_behind
+                    at(lander)
+                    for problem in lander.done.problems:
+                        if problem not in said:
+                            said.add(problem)
+                            say(f"  left out: {problem}")
+                    if commit is not None and began - told.get(lander.contract.name, -_TELL_EVERY_S) >= _TELL_EVERY_S:
+                        told[lander.contract.name] = began
+                        say(_line(lander))
+                if not is_behind:
+                    time.sleep(max(0.0, began + pace.every - time.monotonic()))
+        except StopIteration:
+            pass
+    failed = tables is not None and tables.failed
+    return 1 if said or failed or (beside is not None and beside.failed) else 0
+
+
+def _line(lander: Lander) -> str:
+    fates = lander.done.fates
+    return (
+        f"{lander.contract.name}: {fates.read:,} read = landed {fates.landed:,} + duplicates {fates.duplicates:,} + late "
+        f"{fates.late:,} + rejected {fates.rejected:,}, {lander.done.commits} commits"
+    )
+
+
+@dataclass
+class _Beside:
+    failed: bool = False
+
+
+@contextmanager
+def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
+    """The thread that refines; it ends with the run, after what it is at."""
+    state, ended = _Beside(), threading.Event()
+
+    def work() -> None:
+        while not ended.wait(pace.refine_every):
+            try:
+                tables.refine()
+            except GridError as cause:
+                state.failed = True
+                say(f"error: {cause}; landing and publishing go on")
+
+    thread = threading.Thread(target=work, name="refine", daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        ended.set()
+
+
+class _Shared:
+    """The lake's lock on tables, held while any thread of this process works on them, and free in between."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake, self._count, self._guard, self._open = lake, 0, threading.Lock(), ExitStack()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self._guard:
+            if not self._count:
+                self._open.enter_context(self._lake.lock("tables", wait_s=_WAIT_S))
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._count -= 1
+                if not self._count:
+                    self._open.close()
