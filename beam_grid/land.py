@@ -12,13 +12,12 @@ import logging
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -38,6 +37,9 @@ from transforms.manifest import DELAY_BOUNDS_S, Committed, Manifest, PartitionCo
 log = logging.getLogger(__name__)
 
 K = TypeVar("K")
+
+if TYPE_CHECKING:
+    from transforms.blocks import Slice
 
 SLICE_ROWS = 500_000
 """Default rows of a slice: bounds memory whatever the backlog; one big slice would save 8 % of the CPU."""
@@ -207,7 +209,7 @@ def land_slice(
     folder = feed.path / "data" / attempt
     try:
         folder.mkdir(parents=True)
-        index = folder / "index.json"
+        index = feed.path / "index.json"  # of this slice; at one place, which a graph that serves many slices knows
         index.write_bytes(encode(Committed(rows=tuple(state.rows), conflicts=tuple(state.conflicts))))
         manifest = run(plan, feed, contract, attempt, state.last + 1, now, shards, str(index))
         index.unlink()
@@ -237,13 +239,13 @@ def _abandon(feed: FeedLog, number: int, attempt: str) -> None:
 
 @contextmanager
 def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable[..., Manifest]]:
-    """A function that runs one slice's graph; the engine starts with the first slice and serves all."""
-    engine: Any = None
+    """A function that runs one slice's graph; the graph, or the engine, is made with the first slice and serves all."""
+    opened = ExitStack()
+    made: dict[str, Any] = {}
 
     def run(
         plan: Plan, feed: FeedLog, contract: Contract, attempt: str, commit: int, now: int, shards: int, index: str
     ) -> Manifest:
-        nonlocal engine
         from transforms.blocks import Slice
 
         root = feed.path.absolute()
@@ -251,38 +253,54 @@ def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable
         elements = [encode(partition).decode() for partition in plan.partitions]
         if options.runner == "direct" and ahead is not None:
             ahead.watch(slice, plan)  # before Beam is loaded, which takes a while
-        import apache_beam as beam
+        with _graph_errors():
+            if options.runner == "direct":
+                _run_here(made, slice, elements, index)
+            else:
+                _run_on_spark(made, opened, options, slice, elements, index)
+        from transforms.land import MANIFEST
 
-        from transforms.land import MANIFEST, LandSlice
-
-        if options.runner == "direct":
-            from runners import direct
-
-            with direct.runner() as (runner, pipeline_options):
-                _run_graph(beam, runner, pipeline_options, elements, LandSlice(slice, index))
-        else:
-            from runners import spark
-
-            if engine is None:
-                engine = spark.options(options.spark_master)
-                pipeline_options = engine.__enter__()
-                run.options = pipeline_options  # type: ignore[attr-defined]
-            _run_graph(beam, None, run.options, elements, LandSlice(slice, index))  # type: ignore[attr-defined]
         return read_manifest((root / "data" / attempt / MANIFEST).read_bytes())
 
-    try:
+    with opened:
         yield run
-    finally:
-        if engine is not None:
-            engine.__exit__(*sys.exc_info())
 
 
-def _run_graph(beam: Any, runner: Any, options: Any, elements: list[str], graph: Any) -> None:
+def _run_here(made: dict[str, Any], slice: Slice, elements: list[str], index: str) -> None:
+    from runners import direct
+    from transforms.blocks import Current
+    from transforms.land import LandSlice, Partitions
+
+    if "graph" not in made:
+        current = made["current"] = Current()
+        graph = LandSlice(cast("Slice", current), index)
+        current.slice = slice
+        made["graph"] = direct.Graph(lambda pipeline: pipeline | "Partitions" >> Partitions(current) | "Land" >> graph)
+    made["current"].slice, made["current"].partitions = slice, elements
+    made["graph"].run()
+
+
+def _run_on_spark(
+    made: dict[str, Any], opened: ExitStack, options: Options, slice: Slice, elements: list[str], index: str
+) -> None:
+    import apache_beam as beam
+
+    from runners import spark
+    from transforms.land import LandSlice
+
+    if "options" not in made:
+        made["options"] = opened.enter_context(spark.options(options.spark_master))
+    with beam.Pipeline(options=made["options"]) as pipeline:
+        pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> LandSlice(slice, index)
+
+
+@contextmanager
+def _graph_errors() -> Iterator[None]:
+    """Raises RunFailed, or OSError where the lake cannot be written, for what went wrong within a graph."""
     from data_sources.files import SourceError
 
     try:
-        with beam.Pipeline(runner=runner, options=options) as pipeline:
-            pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> graph
+        yield
     except Exception as cause:
         chain: list[BaseException] = [cause]
         while (earlier := chain[-1].__cause__) is not None:

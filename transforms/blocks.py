@@ -5,6 +5,8 @@ What a block decodes to depends on the contract and the run's clock, not on what
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,31 @@ class Slice:
     now: int
     shards: int
     kafka_config: str | None = None
+
+
+class Current:
+    """Stands in for a Slice in a graph that is built once and run, in this process, slice after slice: what differs from
+    one to the next is looked up when a step needs it. It travels by reference, so it is for in-process runners only."""
+
+    def __init__(self) -> None:
+        self.slice: Slice | None = None
+        self.partitions: list[str] = []
+        self._token = next(_TOKENS)
+        _CURRENT[self._token] = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.slice, name)
+
+    def __reduce__(self) -> tuple[Any, tuple[int]]:
+        return _current, (self._token,)
+
+
+_TOKENS = itertools.count()
+_CURRENT: weakref.WeakValueDictionary[int, Current] = weakref.WeakValueDictionary()
+
+
+def _current(token: int) -> Current:
+    return _CURRENT[token]
 
 
 def begin(splits: Sequence[Split], slice: Slice) -> None:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from data_sources.contract import Contract
 from transforms.arrow import as_table
-from transforms.blocks import Slice
+from transforms.blocks import Current, Slice
 from transforms.dedup import ORDER
 from transforms.drop_duplicates import DropDuplicates
 from transforms.files import write_file
@@ -71,6 +71,24 @@ class LandSlice(beam.PTransform):
             | "GroupManifest" >> beam.GroupByKey()
             | "WriteManifest" >> beam.ParDo(_WriteManifest(self.slice)).with_output_types(str)
         )
+
+
+@dataclass
+class Partitions(beam.PTransform):
+    """The partitions of the slice under way; to be applied to the pipeline itself."""
+
+    current: Current
+
+    def expand(self, pipeline):
+        return pipeline | beam.Impulse() | "Each" >> beam.ParDo(_Partitions(self.current)).with_output_types(str)
+
+
+class _Partitions(Step):
+    def __init__(self, current: Current):
+        self.current = current
+
+    def process(self, _):
+        yield from self.current.partitions
 
 
 class _Name(Step):
