@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from beam_grid.errors import GridError
@@ -113,12 +113,10 @@ def live(table: Path, version: int | None = None) -> Live:
     """Read the log up to a version, the newest if none is given. Raises GridError for one that lacks a commit or has
     a checkpoint of a form not known here."""
     log = table / "_delta_log"
-    seen = _Replay()
-    start = _checkpoint_before(log, version)
-    if start >= 0:
-        for action in _checkpoint(log, start):
-            seen.add(action)
-    numbers = sorted(int(p.stem) for p in log.glob("[0-9]*.json") if p.stem.isdigit() and int(p.stem) > start)
+    start, summed_up, seen = _begun(log, version)
+    numbers = sorted(
+        int(p[:20]) for p in os.listdir(log) if p[20:] == ".json" and p[:20].isdigit() and int(p[:20]) > start
+    )
     if version is not None:
         numbers = [number for number in numbers if number <= version]
     last = start + len(numbers)
@@ -127,10 +125,51 @@ def live(table: Path, version: int | None = None) -> Live:
     for number in numbers:
         for action in commit(table, number):
             seen.add(action)
+    if version is None:
+        _remember(log, last, summed_up, seen)
     return Live(
-        last, list(seen.files.values()), seen.cluster_by, len(numbers), seen.id, seen.schema, seen.properties,
+        last, list(seen.files.values()), seen.cluster_by, last - summed_up, seen.id, seen.schema, seen.properties,
         seen.transactions, frozenset(seen.features),
     )  # fmt: skip
+
+
+def _begun(log: Path, version: int | None) -> tuple[int, int, _Replay]:
+    """Where to begin: the version that is known already, the checkpoint behind it, and what the log comes to there."""
+    known = _KNOWN.get(log)
+    if known is not None and version is None and known.mark == _mark(log, known.version):
+        newest = _checkpoint_before(log, None)
+        return known.version, max(known.summed_up, newest), known.replay.copy()
+    start, seen = _checkpoint_before(log, version), _Replay()
+    if start >= 0:
+        for action in _checkpoint(log, start):
+            seen.add(action)
+    return start, start, seen
+
+
+class _Known(NamedTuple):
+    """What this process read of a table: its log up to a version, which is still the same one where its file is."""
+
+    version: int
+    summed_up: int
+    mark: tuple[int, int, int] | None
+    replay: _Replay
+
+
+_KNOWN: dict[Path, _Known] = {}
+"""By log. A run that follows so reads each commit once; a process that asks once gains nothing and loses nothing."""
+
+
+def _remember(log: Path, version: int, summed_up: int, seen: _Replay) -> None:
+    if (mark := _mark(log, version)) is not None:
+        _KNOWN[log] = _Known(version, summed_up, mark, seen.copy())
+
+
+def _mark(log: Path, version: int) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(log / f"{version:020d}.json")
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 class _Replay:
@@ -143,6 +182,14 @@ class _Replay:
         self.features: set[str] = set()
         self.cluster_by: list[str] = []
         self.id = self.schema = ""
+
+    def copy(self) -> _Replay:
+        """The same, to be gone on with."""
+        other = _Replay()
+        other.files, other.transactions = dict(self.files), dict(self.transactions)
+        other.properties, other.features, other.cluster_by = self.properties, self.features, self.cluster_by
+        other.id, other.schema = self.id, self.schema
+        return other
 
     def add(self, action: dict[str, Any]) -> None:
         if (gone := action.get("remove")) is not None:
