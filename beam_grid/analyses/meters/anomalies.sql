@@ -16,20 +16,28 @@ WITH placed AS (
 compared AS (
     SELECT *,
            count(reading_kwh) OVER earlier AS history_readings,
-           avg(reading_kwh) OVER earlier AS history_mean_kwh,
-           stddev(reading_kwh) OVER earlier AS history_stddev_kwh
+           avg(reading_kwh) OVER earlier AS mean,
+           stddev(reading_kwh) OVER earlier AS spread,
+           min(reading_kwh) OVER earlier AS least,
+           max(reading_kwh) OVER earlier AS greatest
     FROM placed
     WINDOW earlier AS (
         PARTITION BY meter_id, hour_of_week ORDER BY hour_start RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
 ),
+told AS (
+    SELECT *,
+           CASE WHEN least = greatest THEN least ELSE mean END AS history_mean_kwh,
+           CASE WHEN spread IS NOT NULL AND least = greatest THEN CAST(0 AS DOUBLE) ELSE spread END AS history_stddev_kwh
+    FROM compared
+),
 scored AS (
     SELECT *, try_divide(reading_kwh - history_mean_kwh, history_stddev_kwh) AS z_score
-    FROM compared
+    FROM told
 )
 SELECT meter_id, timestamp, event_id, reading_kwh, CAST(hour_of_week AS INT) AS hour_of_week,
        history_readings, history_mean_kwh, history_stddev_kwh,
        reading_kwh - history_mean_kwh AS deviation_kwh,
        z_score,
-       CASE WHEN abs(z_score) > 3 THEN 'CRITICAL' WHEN abs(z_score) > 2 THEN 'WARNING' WHEN z_score IS NOT NULL THEN 'NORMAL' END AS status
+       CASE WHEN abs(z_score) - 3 > 1e-9 THEN 'CRITICAL' WHEN abs(z_score) - 2 > 1e-9 THEN 'WARNING' WHEN z_score IS NOT NULL THEN 'NORMAL' END AS status
 FROM scored
