@@ -214,16 +214,20 @@ def _touched_groups(
     if changed is None:
         return None
     view = f"{_candidate(analysis)}_touched"
-    groups = ", ".join(f"{part} AS __g{n}" for n, part in enumerate(parts(analysis.touched)))
-    sql = put(tree(f"SELECT DISTINCT {groups} FROM silver.changed"), engine.dialect, lambda _: changed)
+    named = parts(analysis.touched)
+    groups = ", ".join(f"{part} AS __g{n}" for n, part in enumerate(named))
+    whole = " AND ".join(f"({part}) IS NOT NULL" for part in named)
+    sql = put(tree(f"SELECT DISTINCT {groups} FROM silver.changed WHERE {whole}"), engine.dialect, lambda _: changed)
     engine.define(view, sql, once=True)
     return view
 
 
 def _is_touched(analysis: Analysis, groups: str) -> str:
-    """Whether a row's group is one of the view's; a null is a group too."""
-    same = " AND ".join(f"({part}) <=> __g{n}" for n, part in enumerate(parts(analysis.touched)))
-    return f"EXISTS (SELECT 1 FROM {groups} WHERE {same})"
+    """Whether a row's group is one of the view's. A row with a null there always counts as touched: that it is computed
+    and replaced once too often changes nothing, and a join by plain equality is several times faster."""
+    named = parts(analysis.touched)
+    null = " OR ".join(f"({part}) IS NULL" for part in named)
+    return f"(({', '.join(named)}) IN (SELECT * FROM {groups}) OR {null})"
 
 
 def _select(
