@@ -304,9 +304,16 @@ def _ask(engine: Engine, lake: Lake, content: Content, contracts: dict[str, Cont
         return False
     table = Table(lake, expected.NAME)
     questions = [_question(engine, lake, content, name, expectation, made) for name, expectation in asked]
-    answers = expected.answers(
-        questions, lambda sql, places: engine.ask(put(tree(sql), engine.dialect, places.__getitem__))
-    )
+    try:
+        answers = expected.answers(
+            questions, lambda sql, places: engine.ask(put(tree(sql), engine.dialect, places.__getitem__))
+        )
+    except Exception as cause:
+        names = ", ".join(f"{name}/{e.id}" for name, e in asked)
+        raise RunFailed(
+            f"refine: the expectations {names} could not be asked ({type(cause).__name__}: {engine.reason(cause)}); "
+            "fix the one it is about, and refine again"
+        ) from cause
     failed = [row for row in answers if row["status"] == "failed"]
     if failed:
         raise RunFailed(

@@ -55,7 +55,8 @@ def selected(engine: duckdb.DuckDBPyConnection, table_path: Path, table: Live, f
 
 def changes(engine: duckdb.DuckDBPyConnection, table_path: Path, after: int, upto: int) -> str | None:
     """SQL, in brackets, for the rows that came, went or changed (as before and as after) in the versions after
-    `after` up to `upto`; a row that a commit only moved to another file is not among them.
+    `after` up to `upto`; a row that a commit only moved to another file is not among them,
+    one that changed more than once may be there more than once.
 
     None where the log or a file that tells it is no longer there: then all rows may have changed.
     """

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pytest
@@ -29,6 +29,7 @@ from data_sources.customers.generate import generate as customers
 from data_sources.energy_readings.generate import generate as energy
 from data_sources.maintenance_logs.generate import generate as maintenance
 from data_sources.transformers.generate import generate as transformers
+from tests.beam_grid.both_engines import assert_both_engines_agree
 
 pytestmark = pytest.mark.spark
 
@@ -251,17 +252,7 @@ def test_jobs_and_customers_meet_their_transformers(lake: Lake, raw: Callable[[s
 
 
 def test_spark_makes_the_same_tables(lake: Lake, tmp_path: Path) -> None:
-    """Columns, types and rows of each, and the answers to the expectations."""
-    copy = Lake.open(shutil.copytree(lake.path, tmp_path / "lake"))
-    tables = (versions(lake) or {})["tables"]
-    derived_ones = [name for name, said in tables.items() if "inputs" in said]
-    for name in derived_ones:
-        shutil.rmtree(copy.path / tables[name]["path"])
-    assert sorted(refine(copy, engine="spark").analyses) == sorted(derived_ones)
-    for name in derived_ones:
-        ours, theirs = (query(where, f"SELECT * FROM {name}") for where in (lake, copy))
-        assert ours.schema == theirs.schema, name
-        equal(ours.to_pylist(), theirs.to_pylist())
+    assert_both_engines_agree(lake, tmp_path)
 
 
 def test_nothing_new_makes_nothing_anew(lake: Lake) -> None:
@@ -307,8 +298,9 @@ def test_only_what_reads_a_changed_table_is_made_anew(lake: Lake, source: Path, 
     assert refine(copy).feeds == {}, "what was looked at is forgotten"
 
 
+@pytest.mark.parametrize("engine", ["embedded", "spark"])
 def test_an_expectation_warns_drops_or_keeps_readers_at_the_last_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Literal["embedded", "spark"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bay twice, in a feed that appends, so that nothing mends it; then a table made of the feed's."""
     small = Lake.open(tmp_path / "lake")
@@ -341,16 +333,16 @@ type = "string"
         )
     land(small, feed, Options(source=str(tmp_path / "0.json")))
     land(small, feed, Options(source=str(tmp_path / "1.json")))
-    refine(small)
+    refine(small, engine=engine)
     land(small, feed, Options(source=str(tmp_path / "2.json")))
     for _ in range(2):
         with pytest.raises(RunFailed, match=r"silver.bays: unique\(bay\) \(B-1\): 1 of 3 rows fail, such as .*b1"):
-            refine(small)
+            refine(small, engine=engine)
         assert rows(small, "SELECT count(*) AS n FROM silver.bays") == [{"n": 2}]
     contract_file.write_text(text.replace('on_fail = "fail"', 'on_fail = "warn"'))
     (tmp_path / "3.json").write_text(json.dumps({"id": "i3", "at": "2025-06-01T00:00:00Z", "bay": "b3"}))
     land(small, load_contract(contract_file), Options(source=str(tmp_path / "3.json")))
-    refine(small)
+    refine(small, engine=engine)
     assert rows(small, "SELECT count(*) AS n FROM silver.bays") == [{"n": 4}]
     assert rows(small, "SELECT status, failed_rows FROM gold.quality") == [{"status": "warned", "failed_rows": 1}]
     known = parse(
@@ -362,10 +354,10 @@ type = "string"
     monkeypatch.setattr(derived, "by_name", lambda: {known.name: known})
     rooms = load_contract(_named(contract_file, "rooms"))
     (tmp_path / "4.json").write_text(json.dumps({"id": "r", "at": "2025-06-01T00:00:00Z", "bay": "b1"}))
-    refine(small)
+    refine(small, engine=engine)
     assert "gold.named" not in versions(small)["tables"], "a table whose rows' parents never landed"
     land(small, rooms, Options(source=str(tmp_path / "4.json")))
-    assert refine(small).analyses == ["gold.named", "gold.quality"]
+    assert refine(small, engine=engine).analyses == ["gold.named", "gold.quality"]
     found = rows(small, "SELECT * FROM gold.named ORDER BY id")
     assert found == [{"id": "i0", "bay": "b1"}, {"id": "i1", "bay": None}, {"id": "i2", "bay": "b1"}]
     said = rows(small, "SELECT expectation, status, rows_checked, failed_rows FROM gold.quality WHERE table_name = 'gold.named' ORDER BY 1")  # fmt: skip

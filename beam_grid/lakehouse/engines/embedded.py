@@ -5,6 +5,8 @@ that a query by the leading column reads few of them. Rows stream through: memor
 
     replace   files of the table   |── 1 ──|── 2 ──|── 3 ──|     rows of touched groups are in 2 and 3
               rewritten            |── 1 ──|── 4 ──|── 5 ──|     their other rows and the new ones, sorted, in one commit
+
+Small files are rewritten with those that are touched, so they do not gather.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ class Embedded:
     def replace(self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str]) -> None:
         at = delta_log.read(table.path)
         assert at is not None
-        touched = [file for file in at.files if self._holds(table, at, file, is_in)]
+        touched = [
+            file for file in at.files if (file.rows or 0) < FILE_ROWS // 8 or self._holds(table, at, file, is_in)
+        ]
         kept = scan.selected(self._engine, table.path, at, touched)
         rows = f"FROM (FROM {kept} WHERE NOT ({is_in}) UNION ALL BY NAME FROM {double_quoted(view)})"
         self._rewrite(table, at, touched, rows, order, "MERGE")
