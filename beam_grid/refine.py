@@ -279,11 +279,17 @@ class Refinement:
     def _derived(self, content: Content) -> list[str]:
         """Bring analyses and expectations up to the content."""
         from beam_grid.lakehouse import derived
+        from beam_grid.lakehouse.engines import engine_for
 
         derived.forget_lost(self.lake, content)
         if not derived.is_due(content, self.contracts, self.parameters):
             return []
-        return derived.make(self._started(0), self.lake, content, self.contracts, self.parameters, self.say)
+        weight = derived.bytes_read(self.lake, content, self.parameters)
+        with (
+            self._scratch() as scratch,
+            engine_for(self.engine, self.spark_master, weight, scratch, lambda: self._started(weight)) as engine,
+        ):
+            return derived.make(engine, self.lake, content, self.contracts, self.parameters, self.say)
 
     def _tidied(self, feeds: list[str], content: Content, scratch: Path, *, cluster: bool = False) -> list[Any]:
         """Put many small files together; cluster what pays, where Spark is up already or, with `cluster`, in any case.

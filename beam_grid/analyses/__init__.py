@@ -13,8 +13,9 @@ it is a view. The lines of comment before it say what it is:
     -- show: WHERE a > 1 ORDER BY b          which rows a report shows first, in DataFusion's SQL
     -- expect: unique(meter_id, timestamp)     fail | warn | drop, fail unless said: see expectations.py
 
-What it reads is found in the SQL: every silver., gold. or bronze. name. An analysis exists in a lake when all it
-reads does. One with `touched` reads its first table `WHERE :touched`: true when all is made anew, else whether the
+What it reads is found in the SQL by a parser: every silver., gold. or bronze. name where a table stands. An analysis
+exists in a lake when all it reads does. A table is made by Spark or in process by DuckDB, and is the same (sql.py says
+how). One with `touched` reads its first table `WHERE :touched`: true when all is made anew, else whether the
 row's group (the values of these expressions) is one that new, changed or removed rows belong to. Rows of one group
 must not depend on those of another, nor lose their key while the row it came from is there.
 """
@@ -23,17 +24,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from beam_grid.analyses import sql as spark_sql
 from data_sources.expectations import Expectation, parse_expectation
 
 HERE = Path(__file__).parent
 _WORD = re.compile(r"--\s*(kind|cluster_by|order_by|key|touched|parameter|show|expect):\s*(.*)")
 _PARAMETER = re.compile(r"(\w+)\s+(DATE|STRING|INT)\s*=\s*(\S+)")
-_READS = re.compile(r"\b(FROM|JOIN)\s+((?:silver|gold|bronze)\.\w+)", re.I)
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,15 @@ class Analysis:
     def reads_from(self, name: str) -> bool:
         return name in self.inputs
 
+    def select(self, dialect: spark_sql.Dialect, place: Callable[[str], str], values: Mapping[str, str]) -> str:
+        """Its SELECT for an engine: tables as `place` names them, parameters (and `touched`) as the SQL in `values`."""
+        return spark_sql.put(spark_sql.tree(self.sql), dialect, place, values)
+
     @property
     def hash(self) -> str:
         """Identifies the definition, so that a changed one is made anew."""
         said = repr((self.sql, self.cluster_by, self.order_by, self.key, self.touched, self.expectations))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-
-def placed(sql: str, place: Callable[[str], str]) -> str:
-    """The SQL with each table it reads as `place` writes that table's name."""
-    return _READS.sub(lambda match: f"{match[1]} {place(match[2])}", sql)
 
 
 def feed_of(analysis: Analysis) -> str:
@@ -127,12 +127,18 @@ def parse(stem: str, text: str) -> Analysis:
         if match is None:
             raise ValueError(f"{name}: parameter {parameter!r} is not NAME KIND = VALUE")
         parameters.append(Parameter(match[1], match[2], match[3]))
-    bare = re.sub(r"--[^\n]*", "", sql)
+    try:
+        tree = spark_sql.tree(sql)
+    except ValueError as cause:
+        raise ValueError(f"{name}: its SQL cannot be read: {cause}") from cause
+    known = {p.name for p in parameters} | ({"touched"} if "touched" in said else set())
+    if unknown := spark_sql.parameters(tree) - known:
+        raise ValueError(f"{name}: its SQL has :{', :'.join(sorted(unknown))}, which its head does not declare")
     return Analysis(
         name,
         " ".join(description),
         sql,
-        tuple(dict.fromkeys(table for _, table in _READS.findall(bare))),
+        spark_sql.reads(tree),
         said.get("kind") == ["view"],
         _names(said.get("cluster_by")),
         _names(said.get("order_by")),

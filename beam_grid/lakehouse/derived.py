@@ -5,36 +5,33 @@
 A derived table is a function of the tables it reads. The set records, for each, which of their commits it was made
 from; it is made anew when those or its definition changed, and left alone otherwise. So it needs no transaction id:
 cut off before the set was published, it is simply made again. Small ones are made as a whole; of one that names its
-key only the groups are, whose rows changed by the change data feed. Views are kept in the set as text.
+key only the groups are, whose rows changed since. Views are kept in the set as text. Which engine computes is not seen
+here, and makes no difference to the rows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from beam_grid.analyses import Analysis, analyses, by_name, placed
+from beam_grid.analyses import Analysis, analyses, by_name
+from beam_grid.analyses.sql import parts, put, tree
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import expected, guard
+from beam_grid.lakehouse.engines import DoesNotFit, Engine
 from beam_grid.lakehouse.live import live
-from beam_grid.lakehouse.tables import Table, arranged, create, keep_clustered, literal, quoted
+from beam_grid.lakehouse.tables import Table, literal
 from beam_grid.lakehouse.versions import Content
 from beam_grid.landing import Lake
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-
     from data_sources.contract import Contract
     from data_sources.expectations import Expectation
-
-_AT_ONCE = 4
-"""Small tables cost Spark's driver more than its cores; so many are written side by side."""
 
 
 def forget_lost(lake: Lake, content: Content) -> None:
@@ -51,12 +48,18 @@ def forget_lost(lake: Lake, content: Content) -> None:
 
 
 def is_due(content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> bool:
-    """Whether `make` has something to make, for which it needs Spark."""
+    """Whether `make` has something to make, for which it needs an engine."""
     return bool(_due(content, parameters)) or bool(_to_ask(content, _expectations(contracts), set()))
 
 
+def bytes_read(lake: Lake, content: Content, parameters: dict[str, str]) -> int:
+    """Parquet that the tables to be made will be read from, each once."""
+    there = {name for analysis in _due(content, parameters) for name in analysis.reads if name in content.tables}
+    return sum(live(Table(lake, name).path, content.tables[name]["version"]).bytes for name in there)
+
+
 def make(
-    spark: SparkSession,
+    engine: Engine,
     lake: Lake,
     content: Content,
     contracts: dict[str, Contract],
@@ -71,8 +74,8 @@ def make(
     left = _due(content, parameters)
     while left:
         ready = [a for a in left if not any(a.reads_from(other.name) for other in left)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            outcomes = list(pool.map(lambda a: _make(spark, lake, content, a, parameters), ready))
+        with ThreadPoolExecutor(engine.at_once) as pool:
+            outcomes = list(pool.map(lambda a: _make(engine, lake, content, a, parameters), ready))
         for analysis, outcome in zip(ready, outcomes, strict=True):
             left.remove(analysis)
             point(f"refine:made-{analysis.name}")
@@ -89,7 +92,7 @@ def make(
     if made:
         say(f"{len(made)} analyses: {', '.join(name.removeprefix('gold.') for name in made)}")
     content.views = _views(content)
-    if _ask(spark, lake, content, contracts, set(made)):
+    if _ask(engine, lake, content, contracts, set(made)):
         made.append(expected.NAME)
     return made
 
@@ -152,40 +155,39 @@ def _views(content: Content) -> dict[str, dict[str, Any]]:
 
 
 def _make(
-    spark: SparkSession, lake: Lake, content: Content, analysis: Analysis, parameters: dict[str, str]
+    engine: Engine, lake: Lake, content: Content, analysis: Analysis, parameters: dict[str, str]
 ) -> dict[str, Any] | str:
     """The table's entry in the set; text that says why, where the lake's tables lack what the SQL asks for."""
-    from pyspark.errors import AnalysisException
-
-    from runners.delta import reason
-
     recipe = _recipe(content, analysis, parameters)
     said = content.tables.get(analysis.name)
     if said and _as_before(said, recipe) and said.get("read_at") == _read_at(content, analysis):
         return {**said, **recipe}  # commits came, but none that changed what it reads
     table = Table(lake, analysis.name)
-    groups = _touched_groups(spark, lake, content, analysis, recipe)
+    order = analysis.cluster_by or analysis.order_by
     try:
-        rows = _rows(spark, lake, analysis, recipe["parameters"], groups)
-    except AnalysisException as cause:
-        return " ".join(str(cause).split())[:200]
+        groups = _touched_groups(engine, lake, content, analysis, recipe)
+        engine.define(_candidate(analysis), _select(engine, lake, content, analysis, recipe["parameters"], groups))
+    except DoesNotFit as cause:
+        return str(cause)
     try:
-        rows.createOrReplaceTempView(_candidate(analysis))
-        for expectation in analysis.expectations:
-            if expectation.on_fail == "drop":
-                rows = _without(spark, rows, expectation, lake)
+        rows = _without_dropped(engine, lake, content, analysis)
         if groups is None:
-            _replace(spark, table, rows, analysis, sum(live(Table(lake, name).path).bytes for name in analysis.reads))
+            engine.write(table, rows, order, _weight(lake, content, analysis) if analysis.cluster_by else 0)
         else:
-            _merge(spark, table, rows, analysis)
+            engine.replace(table, rows, put(tree(_is_touched(analysis, groups)), engine.dialect), analysis.key, order)
     except Exception as cause:
         raise RunFailed(
-            f"refine: {analysis.name} could not be made ({type(cause).__name__}: {reason(cause)}); "
+            f"refine: {analysis.name} could not be made ({type(cause).__name__}: {engine.reason(cause)}); "
             "what was done before stays, run it again"
         ) from cause
     state = table.state()
     place: dict[str, Any] = {"path": table.relative, "version": state.version, "id": state.id, "feeds": {}}
     return {**place, **recipe, "read_at": _read_at(content, analysis)}
+
+
+def _weight(lake: Lake, content: Content, analysis: Analysis) -> int:
+    """Bytes of what it reads."""
+    return sum(live(Table(lake, name).path, content.tables[name]["version"]).bytes for name in analysis.reads)
 
 
 def _read_at(content: Content, analysis: Analysis) -> dict[str, list[Any]]:
@@ -199,7 +201,7 @@ def _as_before(said: dict[str, Any], recipe: dict[str, Any]) -> bool:
 
 
 def _touched_groups(
-    spark: SparkSession, lake: Lake, content: Content, analysis: Analysis, recipe: dict[str, Any]
+    engine: Engine, lake: Lake, content: Content, analysis: Analysis, recipe: dict[str, Any]
 ) -> str | None:
     """A view of the groups whose rows changed since the table was made; None where all of it has to be."""
     said = content.tables.get(analysis.name, {})
@@ -208,27 +210,43 @@ def _touched_groups(
     id, now = _read_at(content, analysis)[source]
     if not analysis.touched or not _as_before(said, recipe) or seen is None or seen[0] != id or seen[1] >= now:
         return None
-    changes = (
-        spark.read.format("delta")
-        .option("readChangeFeed", "true")
-        .option("startingVersion", seen[1] + 1)
-        .option("endingVersion", now)
-        .load(str(Table(lake, source).path))
-    )
+    changed = engine.changes(Table(lake, source), seen[1], now)
+    if changed is None:
+        return None
     view = f"{_candidate(analysis)}_touched"
-    changes.createOrReplaceTempView(f"{view}_rows")
-    spark.sql(f"SELECT DISTINCT {analysis.touched} FROM {view}_rows").createOrReplaceTempView(view)
+    named = parts(analysis.touched)
+    groups = ", ".join(f"{part} AS __g{n}" for n, part in enumerate(named))
+    whole = " AND ".join(f"({part}) IS NOT NULL" for part in named)
+    sql = put(tree(f"SELECT DISTINCT {groups} FROM silver.changed WHERE {whole}"), engine.dialect, lambda _: changed)
+    engine.define(view, sql, once=True)
     return view
 
 
-def _rows(
-    spark: SparkSession, lake: Lake, analysis: Analysis, parameters: dict[str, str], groups: str | None = None
-) -> DataFrame:
+def _is_touched(analysis: Analysis, groups: str) -> str:
+    """Whether a row's group is one of the view's. A row with a null there always counts as touched: that it is computed
+    and replaced once too often changes nothing, and a join by plain equality is several times faster."""
+    named = parts(analysis.touched)
+    null = " OR ".join(f"({part}) IS NULL" for part in named)
+    return f"(({', '.join(named)}) IN (SELECT * FROM {groups}) OR {null})"
+
+
+def _select(
+    engine: Engine,
+    lake: Lake,
+    content: Content,
+    analysis: Analysis,
+    parameters: dict[str, str],
+    groups: str | None = None,
+) -> str:
     """The analysis' SELECT over this lake's tables. Parameters are put in as literals: Delta's parser knows no others."""
     chosen = {p.name: _literal(p.kind, parameters[p.name]) for p in analysis.parameters}
-    chosen["touched"] = f"({analysis.touched}) IN (SELECT * FROM {groups})" if groups else "true"
-    sql = re.sub(r"(?<!:):([a-z_]\w*)\b", lambda match: chosen[match[1]], analysis.sql)
-    return spark.sql(placed(sql, lambda name: Table(lake, name).sql))
+    chosen["touched"] = _is_touched(analysis, groups) if groups else "true"
+    return analysis.select(engine.dialect, lambda name: _rows(engine, lake, content, name), chosen)
+
+
+def _rows(engine: Engine, lake: Lake, content: Content, name: str) -> str:
+    """A table of the set, as the engine has it."""
+    return engine.rows(Table(lake, name), content.tables[name]["version"])
 
 
 def _literal(kind: str, text: str) -> str:
@@ -243,40 +261,15 @@ def _candidate(analysis: Analysis) -> str:
     return "candidate_" + analysis.name.removeprefix("gold.")
 
 
-def _without(spark: SparkSession, rows: DataFrame, expectation: Expectation, lake: Lake) -> DataFrame:
-    from pyspark.sql.functions import expr
-
-    if expectation.kind != "references":
-        return rows.where(f"NOT {expected.failing_sql(expectation)}")
-    parents = spark.sql(expected.parents_sql(expectation, Table(lake, f"silver.{expectation.feed}").sql))
-    same = expected.same_sql(expectation)
-    null = " OR ".join(f"c.{quoted(c)} IS NULL" for c in expectation.columns)
-    return rows.alias("c").join(parents.alias("p"), expr(f"({same}) OR {null}"), "left_semi")
-
-
-def _replace(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysis, weight: int) -> None:
-    """Put the rows in place of all there were."""
-    order = analysis.cluster_by or analysis.order_by
-    if analysis.cluster_by and not (table.path / "_delta_log").is_dir():
-        from pyspark.sql.pandas.types import to_arrow_schema
-
-        create(spark, table, to_arrow_schema(rows.schema, timezone="UTC"), analysis.cluster_by, {})
-    rows = arranged(rows, order, weight if analysis.cluster_by else 0)
-    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
-    if analysis.cluster_by:
-        keep_clustered(spark, table, analysis.cluster_by)
-
-
-def _merge(spark: SparkSession, table: Table, rows: DataFrame, analysis: Analysis) -> None:
-    """Put the rows in place of those with their keys, where they differ."""
-    source = f"{_candidate(analysis)}_rows"
-    rows.createOrReplaceTempView(source)
-    same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in analysis.key)
-    differ = " OR ".join(f"NOT t.{quoted(name)} <=> s.{quoted(name)}" for name in rows.columns)
-    spark.sql(
-        f"MERGE INTO {table.sql} t USING {source} s ON {same} "
-        f"WHEN MATCHED AND ({differ}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
-    )
+def _without_dropped(engine: Engine, lake: Lake, content: Content, analysis: Analysis) -> str:
+    """A view of the candidate's rows that no expectation drops."""
+    rows = _candidate(analysis)
+    for number, expectation in enumerate(e for e in analysis.expectations if e.on_fail == "drop"):
+        parent = _rows(engine, lake, content, f"silver.{expectation.feed}") if expectation.feed else ""
+        sql = expected.kept_sql(expectation, rows, "silver.parent")
+        rows = f"{_candidate(analysis)}_{number}"
+        engine.define(rows, put(tree(sql), engine.dialect, {"silver.parent": parent}.__getitem__))
+    return rows
 
 
 def _expectations(contracts: dict[str, Contract]) -> list[tuple[str, Expectation]]:
@@ -300,7 +293,7 @@ def _to_ask(
     return found
 
 
-def _ask(spark: SparkSession, lake: Lake, content: Content, contracts: dict[str, Contract], made: set[str]) -> bool:
+def _ask(engine: Engine, lake: Lake, content: Content, contracts: dict[str, Contract], made: set[str]) -> bool:
     """Write gold.quality where an answer may have changed; raises RunFailed where an expectation says so."""
     import pyarrow as pa
     from deltalake import DeltaTable, write_deltalake
@@ -310,9 +303,18 @@ def _ask(spark: SparkSession, lake: Lake, content: Content, contracts: dict[str,
     if not asked:
         return False
     table = Table(lake, expected.NAME)
-    questions = [_question(spark, lake, content, name, expectation, made) for name, expectation in asked]
-    answers = spark.sql(expected.results_sql(questions)).toArrow().rename_columns(expected.SCHEMA.names)
-    failed = [row for row in answers.to_pylist() if row["status"] == "failed"]
+    questions = [_question(engine, lake, content, name, expectation, made) for name, expectation in asked]
+    try:
+        answers = expected.answers(
+            questions, lambda sql, places: engine.ask(put(tree(sql), engine.dialect, places.__getitem__))
+        )
+    except Exception as cause:
+        names = ", ".join(f"{name}/{e.id}" for name, e in asked)
+        raise RunFailed(
+            f"refine: the expectations {names} could not be asked ({type(cause).__name__}: {engine.reason(cause)}); "
+            "fix the one it is about, and refine again"
+        ) from cause
+    failed = [row for row in answers if row["status"] == "failed"]
     if failed:
         raise RunFailed(
             "refine: the tables are not what is expected of them, so readers stay at the last set of versions:\n"
@@ -324,7 +326,7 @@ def _ask(spark: SparkSession, lake: Lake, content: Content, contracts: dict[str,
             + '\nmend the source or its contract, or let the expectation warn (on_fail = "warn"), and refine again'
         )
     said = content.tables.get(expected.NAME)
-    rows = {(row["table_name"], row["expectation"]): row for row in answers.to_pylist()}
+    rows = {(row["table_name"], row["expectation"]): row for row in answers}
     if said is not None:
         for row in pa.table(DeltaTable(str(table.path)).to_pyarrow_table()).to_pylist():
             rows.setdefault((row["table_name"], row["expectation"]), row)
@@ -345,14 +347,15 @@ def _ask(spark: SparkSession, lake: Lake, content: Content, contracts: dict[str,
 
 
 def _question(
-    spark: SparkSession, lake: Lake, content: Content, name: str, expectation: Expectation, made: set[str]
+    engine: Engine, lake: Lake, content: Content, name: str, expectation: Expectation, made: set[str]
 ) -> expected.Asked:
     """What drops is asked of the rows before any were dropped, the rest of the table as it is."""
-    rows = Table(lake, name).sql
     if expectation.on_fail == "drop":
         analysis = by_name()[name]
         rows = _candidate(analysis)
         if name not in made:
-            _rows(spark, lake, analysis, content.tables[name]["parameters"]).createOrReplaceTempView(rows)
-    parent = Table(lake, f"silver.{expectation.feed}").sql if expectation.feed else None
-    return expected.Asked(name, expectation, rows, parent)
+            engine.define(rows, _select(engine, lake, content, analysis, content.tables[name]["parameters"]))
+    else:
+        rows = _rows(engine, lake, content, name)
+    parent = _rows(engine, lake, content, f"silver.{expectation.feed}") if expectation.feed else None
+    return expected.Asked(name, expectation, rows, engine.schema(rows), parent)

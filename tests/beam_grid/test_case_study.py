@@ -16,6 +16,7 @@ from beam_grid.landing import Lake
 from beam_grid.refine import refine
 from data_sources.half_hourly_readings.generate import generate
 from tests import s1_oracle
+from tests.beam_grid.both_engines import assert_both_engines_agree
 
 pytestmark = pytest.mark.spark
 
@@ -70,6 +71,10 @@ def test_of_conflicting_half_hours_one_counts_and_both_are_listed(lake: Lake) ->
     assert all(row["kept"] != row["dropped"] for row in found)
     twice = "SELECT count(*) AS n FROM silver.half_hourly_readings GROUP BY interval_start, meterpoint_id HAVING count(*) > 1"
     assert query(lake, twice).num_rows == 0
+
+
+def test_spark_makes_the_same_tables(lake: Lake, tmp_path: Path) -> None:
+    assert_both_engines_agree(lake, tmp_path)
 
 
 def test_the_date_is_a_parameter_that_the_lake_keeps(lake: Lake, source: Path) -> None:

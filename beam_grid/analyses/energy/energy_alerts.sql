@@ -5,7 +5,7 @@
 -- show: ORDER BY CASE WHEN alert_type = 'LOW_EFFICIENCY' THEN 1 ELSE 0 END DESC, abs(value - threshold) DESC
 -- expect: unique(alert_type, meter_id, energy_type, location, reading_date)
 WITH per_meter AS (
-    SELECT meter_id, energy_type, location, avg(efficiency_rating) AS mean_rating, count(*) AS reading_count
+    SELECT meter_id, energy_type, location, CAST(avg(CAST(efficiency_rating AS DECIMAL(18, 6))) AS DOUBLE) AS mean_rating, count(*) AS reading_count
     FROM silver.energy_readings
     GROUP BY meter_id, energy_type, location
 )

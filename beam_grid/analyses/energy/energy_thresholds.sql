@@ -13,8 +13,8 @@ WITH exact AS (
     FROM gold.energy_baselines
 )
 SELECT energy_type,
-       mean_consumption + 3 * stddev_consumption AS consumption_high,
-       mean_consumption - 3 * stddev_consumption AS consumption_low,
-       mean_peak_demand + 3 * stddev_peak_demand AS peak_demand_high,
-       mean_efficiency - 3 * stddev_efficiency AS efficiency_low
+       CAST(mean_consumption + 3 * stddev_consumption AS DECIMAL(21, 3)) AS consumption_high,
+       CAST(mean_consumption - 3 * stddev_consumption AS DECIMAL(21, 3)) AS consumption_low,
+       CAST(mean_peak_demand + 3 * stddev_peak_demand AS DECIMAL(21, 2)) AS peak_demand_high,
+       CAST(mean_efficiency - 3 * stddev_efficiency AS DECIMAL(21, 2)) AS efficiency_low
 FROM exact

@@ -4,10 +4,10 @@
 -- expect: unique(energy_type)
 SELECT energy_type,
        count(*) AS total_readings,
-       round(sum(abs(consumption)), 3) AS total_consumption,
-       round(avg(abs(consumption)), 3) AS avg_consumption,
-       round(max(peak_demand), 2) AS max_peak_demand,
-       round(avg(efficiency_rating), 2) AS avg_efficiency,
+       CAST(sum(abs(CAST(consumption AS DECIMAL(10, 3)))) AS DECIMAL(21, 3)) AS total_consumption,
+       CAST(avg(CAST(abs(consumption) AS DECIMAL(10, 3))) AS DECIMAL(11, 3)) AS avg_consumption,
+       CAST(max(peak_demand) AS DECIMAL(9, 2)) AS max_peak_demand,
+       CAST(CAST(avg(CAST(efficiency_rating AS DECIMAL(18, 6))) AS DECIMAL(18, 2)) AS DOUBLE) AS avg_efficiency,
        count(DISTINCT meter_id) AS unique_meters
 FROM silver.energy_readings
 GROUP BY energy_type

@@ -3,7 +3,7 @@
 -- expect: unique(hour)
 SELECT hour(reading_date) AS hour,
        count(*) AS readings_in_hour,
-       round(avg(abs(consumption)), 3) AS avg_hourly_consumption,
-       round(max(peak_demand), 2) AS max_hourly_peak
+       CAST(avg(CAST(abs(consumption) AS DECIMAL(10, 3))) AS DECIMAL(11, 3)) AS avg_hourly_consumption,
+       CAST(max(peak_demand) AS DECIMAL(9, 2)) AS max_hourly_peak
 FROM silver.energy_readings
 GROUP BY hour(reading_date)

@@ -4,8 +4,8 @@
 -- expect: unique(location)
 SELECT location,
        count(*) AS reading_count,
-       round(max(peak_demand), 2) AS max_peak_demand,
-       round(avg(peak_demand), 2) AS avg_peak_demand,
+       CAST(max(peak_demand) AS DECIMAL(9, 2)) AS max_peak_demand,
+       CAST(avg(CAST(peak_demand AS DECIMAL(8, 2))) AS DECIMAL(9, 2)) AS avg_peak_demand,
        count(DISTINCT meter_id) AS active_meters
 FROM silver.energy_readings
 GROUP BY location

@@ -1,0 +1,104 @@
+"""Derived tables in this process: read and computed by DuckDB, committed by `delta_log`.
+
+A table is plain, without clustering; its rows are sorted by `cluster_by`, or `order_by`, in files of half a million, so
+that a query by the leading column reads few of them. Rows stream through: memory is DuckDB's limit and one such file.
+
+    replace   files of the table   |── 1 ──|── 2 ──|── 3 ──|     rows of touched groups are in 2 and 3
+              rewritten            |── 1 ──|── 4 ──|── 5 ──|     their other rows and the new ones, sorted, in one commit
+
+Small files are rewritten with those that are touched, so they do not gather.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from beam_grid.lakehouse import data_files, delta_log, scan
+from beam_grid.lakehouse.engines import DoesNotFit
+from data_sources.identifiers import double_quoted
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from beam_grid.lakehouse.live import Live, LiveFile
+    from beam_grid.lakehouse.tables import Table
+
+FILE_ROWS = 1 << 19
+"""One file is in memory, and is rewritten where a row of it changes."""
+
+
+class Embedded:
+    """The engine of a run on a connection of DuckDB; not to be shared by threads."""
+
+    dialect: Any = "duckdb"
+    at_once = 1
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._engine = connection
+
+    def rows(self, table: Table, version: int) -> str:
+        view = double_quoted(f"{table.name}@{version}")
+        rows = scan.relation(self._engine, table.path, version)
+        self._engine.execute(f"CREATE TEMP VIEW IF NOT EXISTS {view} AS FROM {rows}")
+        return view
+
+    def changes(self, table: Table, after: int, upto: int) -> str | None:
+        return scan.changes(self._engine, table.path, after, upto)
+
+    def define(self, view: str, sql: str, *, once: bool = False) -> None:
+        import duckdb
+
+        kind = "TABLE" if once else "VIEW"
+        try:
+            self._engine.execute(f"CREATE OR REPLACE TEMP {kind} {double_quoted(view)} AS {sql}")
+        except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as cause:
+            raise DoesNotFit(self.reason(cause)) from cause
+
+    def schema(self, view: str) -> pa.Schema:
+        return self.ask(f"FROM {view} LIMIT 0").schema
+
+    def ask(self, sql: str) -> pa.Table:
+        return self._engine.sql(sql).to_arrow_table()
+
+    def write(self, table: Table, view: str, order: Sequence[str], weight: int) -> None:
+        delta_log.create(table.path, self.schema(double_quoted(view)), name=table.name)
+        at = delta_log.read(table.path)
+        assert at is not None
+        self._rewrite(table, at, at.files, f"FROM {double_quoted(view)}", order, "WRITE")
+
+    def replace(self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str]) -> None:
+        at = delta_log.read(table.path)
+        assert at is not None
+        touched = [
+            file for file in at.files if (file.rows or 0) < FILE_ROWS // 8 or self._holds(table, at, file, is_in)
+        ]
+        kept = scan.selected(self._engine, table.path, at, touched)
+        rows = f"FROM (FROM {kept} WHERE NOT ({is_in}) UNION ALL BY NAME FROM {double_quoted(view)})"
+        self._rewrite(table, at, touched, rows, order, "MERGE")
+
+    def reason(self, cause: Exception) -> str:
+        return " ".join(str(cause).split())[:200]
+
+    def _holds(self, table: Table, at: Live, file: LiveFile, is_in: str) -> bool:
+        rows = scan.selected(self._engine, table.path, at, [file])
+        return bool(self._engine.sql(f"FROM {rows} WHERE {is_in} LIMIT 1").fetchall())
+
+    def _rewrite(
+        self, table: Table, at: Live, files: list[LiveFile], rows: str, order: Sequence[str], operation: str
+    ) -> None:
+        """Put the rows in place of those in the files, in one commit."""
+        by = f" ORDER BY {', '.join(map(double_quoted, order))}" if order else ""
+        batches = self._engine.sql(rows + by).to_arrow_reader(data_files.ROW_GROUP)
+        columns = delta_log.with_columns(at, batches.schema, table.name)
+        measured = (
+            batches.schema.names[: len(delta_log.statistics_columns(at))]
+            if columns
+            else delta_log.statistics_columns(at)
+        )
+        added = data_files.write(table.path, batches, batches.schema, FILE_ROWS, measured)
+        count = sum(json.loads(action["add"]["stats"])["numRecords"] for action in added)
+        delta_log.put(table.path, at, [*columns, *map(delta_log.removed, files), *added], operation, rows=count)
+        delta_log.checkpoint(table.path, at)
