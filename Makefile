@@ -19,7 +19,7 @@ $(STAMP): setup.py requirements/run.txt requirements/test.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@if command -v java >/dev/null; then $(BIN)/python -c 'from runners.delta import delta_jars; delta_jars()' && \
 	 $(BIN)/python -m runners.class_archive; \
-	 else echo 'no Java found: install Java 17 or later before make demo'; fi
+	 else echo 'no Java found: all works but changes (cdc), master data (scd2) and clustering, which need Java 17 or later'; fi
 	@touch $(STAMP)
 
 demo: $(STAMP) ## sample data to a report: demo/report.html

@@ -420,12 +420,14 @@ def maintain(lake: str, spark_master: str | None) -> None:
     from beam_grid.state import FeedState
 
     opened = Lake.open(lake, create=False)
-    for line in keep(opened, spark_master=spark_master, progress=say):
+    done = keep(opened, spark_master=spark_master, progress=say)
+    for line in done:
         click.echo(str(line))
     with opened.lock("land"):
         logs = [opened.feed(name) for name in opened.feeds]
         gone = sum(log.collect_garbage(FeedState.of(log).attempts) for log in logs)
     click.echo(f"landing: {gone} abandoned attempt{'s' if gone != 1 else ''} removed")
+    _exit(1 if any(entry.action == "left out" for entry in done) else 0)
 
 
 @cli.command()

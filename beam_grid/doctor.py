@@ -55,14 +55,20 @@ def _java() -> Finding:
     home = os.environ.get("JAVA_HOME")
     java = os.path.join(home, "bin", "java") if home else shutil.which("java")
     if not java or not os.path.exists(java):
-        return Finding("java", False, f"none: install Java {JAVA} or later (refine needs it) and set JAVA_HOME or PATH")
+        return Finding(
+            "java",
+            False,
+            f"none: without it changes (cdc), master data (scd2) and clustering are left out; Java {JAVA} or later, JAVA_HOME or PATH",
+            needed=False,
+        )
     try:
         told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
     except (OSError, subprocess.TimeoutExpired) as cause:
-        return Finding("java", False, f"{java} does not run: {cause}")
+        return Finding("java", False, f"{java} does not run: {cause}", needed=False)
     version = re.search(r'version "(\d+)', told)
     number = int(version[1]) if version else 0
-    return Finding("java", number >= JAVA, f"{told.splitlines()[0] if told else 'no answer'} ({JAVA} or later)")
+    seen = f"{told.splitlines()[0] if told else 'no answer'} ({JAVA} or later)"
+    return Finding("java", number >= JAVA, seen, needed=False)
 
 
 def _delta_jars() -> Finding:
@@ -70,7 +76,10 @@ def _delta_jars() -> Finding:
 
     there = any(jar_folder().glob("jars/*delta-spark*.jar"))
     return Finding(
-        "delta jars", there, str(jar_folder()) if there else "none yet: the first refine downloads them", needed=False
+        "delta jars",
+        there,
+        str(jar_folder()) if there else "none yet: the first refine that needs Spark downloads them",
+        needed=False,
     )
 
 

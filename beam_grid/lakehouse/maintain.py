@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
@@ -69,7 +69,8 @@ _KEPT_SETS = 100
 
 @dataclass(frozen=True)
 class Maintained:
-    """What became of one table: `optimized`, `checkpointed`, `vacuumed` or `skipped`, why, its files before and after.
+    """What became of one table: `optimized`, `checkpointed`, `vacuumed`, `skipped` or (what needs
+    Spark where there is none) `left out`, why, its files before and after.
 
     Before and after are live files, of `vacuumed` those on disk. `rewritten` is in bytes.
     """
@@ -85,8 +86,8 @@ class Maintained:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        if self.action == "skipped":
-            return f"{self.table}: skipped, {self.reason} ({self.files_before} files, {_size(self.bytes_before)})"
+        if self.action in ("skipped", "left out"):
+            return f"{self.table}: {self.action}, {self.reason} ({self.files_before} files, {_size(self.bytes_before)})"
         told = (
             f"{self.table}: {self.action}, {self.reason}; files {self.files_before} -> {self.files_after}, "
             f"{_size(self.bytes_before)} -> {_size(self.bytes_after)}"
@@ -163,7 +164,10 @@ def maintain(
             else:
                 sound.append((table, live(table.path)))
         due = [table for table, seen in sound if worth(seen)[0]]
-        if due:
+        missing = _no_spark(spark_master) if due else None
+        if missing is not None:
+            done += [_left_out(table, f"OPTIMIZE would pay and needs Spark ({missing})") for table in due]
+        elif due:
             done += optimize(_spark(spark_master), due, say, loose_too=True)
             _republish(lake, found, due)
         for table, seen in sound:
@@ -296,6 +300,21 @@ def _republish(lake: Lake, found: dict[str, Any], changed: list[Table]) -> None:
 def _skipped(table: Table, seen: Live | None, reason: str) -> Maintained:
     files, size = (len(seen.files), seen.bytes) if seen else (0, 0)
     return Maintained(table.name, "skipped", reason, files, files, size, size)
+
+
+def _left_out(table: Table, reason: str) -> Maintained:
+    return replace(_skipped(table, live(table.path), reason), action="left out")
+
+
+def _no_spark(master: str | None) -> str | None:
+    """Why Spark cannot run here; None where it can, or was asked for by its master."""
+    from runners import delta
+
+    try:
+        delta.check_java()
+    except delta.SparkUnavailable as cause:
+        return None if master is not None else str(cause)
+    return None
 
 
 def _size(count: int) -> str:
