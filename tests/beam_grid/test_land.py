@@ -114,7 +114,7 @@ class TestKilled:
         lake = tmp_path / "lake"
         command(source, lake, "--now", "2025-06-15T11:40:00Z", env={crash.VARIABLE: "land:committed"})
         write(source / "b.json", [{"id": "z", "at": minute(40).isoformat(), "kwh": 1.0}])
-        assert run(lake, FEED, source, now=None).fates["landed"] == 1
+        assert run(lake, FEED, source, now=None).fates.landed == 1
 
     def test_killed_after_every_commit_it_still_arrives(self, tmp_path: Path, source: Path) -> None:
         lake = tmp_path / "lake"
@@ -217,7 +217,7 @@ class TestFullDisk:
         )  # fmt: skip
         assert done.returncode == 1 and "cannot be written (File too large)" in done.stderr, done.stderr
         assert Lake.open(lake).feeds == []
-        assert run(lake, FEED, source).fates["landed"] == 20_000
+        assert run(lake, FEED, source).fates.landed == 20_000
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str | None]] = {
@@ -308,7 +308,7 @@ class TestSources:
         assert run(tmp_path / "lake", FEED, source).commits == 0, "the unfinished line waits"
         with (source / "a.json").open("a") as file:
             file.write('shed", "at": "2025-06-15T12:29:00Z"}\n')
-        assert run(tmp_path / "lake", FEED, source).fates["landed"] == 1
+        assert run(tmp_path / "lake", FEED, source).fates.landed == 1
         assert_equal(landed(Lake.open(tmp_path / "lake"), FEED), oracle([source / "a.json"], FEED))
 
     def test_a_missing_source_is_a_matter_of_usage(self, tmp_path: Path) -> None:

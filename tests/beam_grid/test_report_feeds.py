@@ -320,7 +320,7 @@ def test_master_data_shows_rows_of_its_history(tmp_path: Path) -> None:
     publish(lake, Content(known["commits"], {"silver.notes": written(lake, "silver.history", history)}))
     feed = gather(lake).feeds[0]
     assert feed.balanced and not any("silver" in check.text for check in feed.checks)
-    assert feed.sample is not None and feed.sample.count == 3 and feed.fates["landed"] == 8
+    assert feed.sample is not None and feed.sample.count == 3 and feed.fates.landed == 8
     assert feed.sample.columns == ["id", "at", "text", "is_current"]
     assert [row[0] for row in feed.sample.rows] == ["0", "1", "2"]
     (tmp_path / "out").mkdir()
