@@ -54,7 +54,7 @@ class Fates(Struct, frozen=True, kw_only=True):
         return self.read - (self.landed + self.duplicates + self.late + self.rejected)
 
     @property
-    def balance(self) -> bool:
+    def balanced(self) -> bool:
         """Whether read = landed + duplicates + late + rejected."""
         return self.unaccounted == 0
 
@@ -145,7 +145,7 @@ class Commit(Struct, frozen=True, kw_only=True):
         return found
 
     @property
-    def is_filed(self) -> bool:
+    def matches_files(self) -> bool:
         """Whether its files hold as many rows as its fates say."""
         return all(getattr(self.fates, fate) == rows for fate, rows in self.filed.items())
 

@@ -126,8 +126,8 @@ def test_and_written_as_it_was_byte_for_byte() -> None:
 
 
 def test_what_the_golden_commit_adds_up_to() -> None:
-    assert WANTED.fates.balance and WANTED.fates.unaccounted == 0
-    assert WANTED.filed == {"landed": 9, "late": 1, "rejected": 1, "superseded": 1} and WANTED.is_filed
+    assert WANTED.fates.balanced and WANTED.fates.unaccounted == 0
+    assert WANTED.filed == {"landed": 9, "late": 1, "rejected": 1, "superseded": 1} and WANTED.matches_files
     assert [split.commit for split in WANTED.taken_again] == [1]
     assert [f.kind for f in WANTED.listed("changes", "rows")] == ["changes", "rows"]
     assert sum(p.landed for p in WANTED.partitions) == WANTED.fates.landed
@@ -153,7 +153,7 @@ def test_a_commit_of_format_1_is_read_in_todays_words() -> None:
     assert old.partitions[1].ends == (KafkaEnd(topic="meters", partition=3, offset=104),)
     assert old.partitions[0].max_event_time == 1749996000000000 and old.partitions[1].newest_arrival == 1750003501000000
     assert old.fates == Fates(read=9, landed=7, duplicates=1, rejected=1, conflicts=1)
-    assert old.fates.balance and old.is_filed
+    assert old.fates.balanced and old.matches_files
     assert len(old.delays) == len(old.delay_bounds_s) + 1 and old.delay_bounds_s[:3] == (0, 1, 5)
     assert old.listed("rows")[0].max["kwh"] == float("inf") and old.files[-1].window == "quarters"
 
@@ -214,18 +214,18 @@ def test_a_newer_commit_says_which_version_it_needs(tmp_path: Path) -> None:
 
 
 def test_the_equation() -> None:
-    assert Fates(read=9, landed=4, duplicates=3, late=1, rejected=1, superseded=7, conflicts=7).balance
+    assert Fates(read=9, landed=4, duplicates=3, late=1, rejected=1, superseded=7, conflicts=7).balanced
     lacking = Fates(read=9, landed=4, duplicates=3, late=1)
-    assert not lacking.balance and lacking.unaccounted == 1
+    assert not lacking.balanced and lacking.unaccounted == 1
     assert total([lacking, Fates(rejected=1, superseded=2)]) == Fates(read=9, landed=4, duplicates=3, late=1, rejected=1, superseded=2)  # fmt: skip
     assert total([]) == Fates()
 
 
 def test_files_that_hold_other_than_the_fates_say_are_seen() -> None:
     fates = Fates(read=2, landed=2)
-    assert commit(1, fates=fates, files=(file("rows", "a", 2),)).is_filed
-    assert not commit(1, fates=fates, files=(file("rows", "a", 1),)).is_filed
-    assert not commit(1, fates=fates, files=(file("rows", "a", 2), file("late", "b", 1))).is_filed
+    assert commit(1, fates=fates, files=(file("rows", "a", 2),)).matches_files
+    assert not commit(1, fates=fates, files=(file("rows", "a", 1),)).matches_files
+    assert not commit(1, fates=fates, files=(file("rows", "a", 2), file("late", "b", 1))).matches_files
 
 
 def test_the_page_is_what_the_types_say() -> None:

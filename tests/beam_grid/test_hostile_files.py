@@ -42,7 +42,7 @@ def export(path: Path, rows: list[list[str]], encoding: str = "utf-8", delimiter
 def landed(tmp: Path, feed: Any) -> tuple[Fates, Counter[str], list[str]]:
     done = run(tmp / "lake", feed, tmp / "in", slice_rows=40)
     rejects = Counter(f"{r['cause']}/{r['rule']}" for r in written(tmp / "lake", feed, "rejected"))
-    assert done.fates.balance
+    assert done.fates.balanced
     assert sum(rejects.values()) == done.fates.rejected
     return done.fates, rejects, done.problems
 
