@@ -91,7 +91,7 @@ def test_a_latin_1_file_loses_only_the_rows_that_are_no_utf_8(tmp_path: Path, ap
     assert rejects == {"undecodable/utf-8": 2} and fates.landed == len(april) - 3
     told = LOGS.model_copy(update={"csv": LOGS.csv.model_copy(update={"encoding": "latin-1"}), "name": "logs_latin"})
     export(tmp_path / "two" / "in" / "a.csv", rows, encoding="latin-1")
-    assert landed(tmp_path / "two", told)[0]["landed"] == len(april) - 1
+    assert landed(tmp_path / "two", told)[0].landed == len(april) - 1
     assert "Ramón Müller" in {r["technician_name"] for r in written(tmp_path / "two" / "lake", told, "rows")}
 
 

@@ -185,7 +185,7 @@ def test_many_feeds_have_a_page_each(many: Lake, tmp_path: Path) -> None:
     assert "Rejected records, by cause and rule" not in found["report.html"].text
     assert all(len(page.source) < 1_000_000 for page in found.values())
     totals = total(c.fates for n in names for c in many.feed(n).commits())
-    assert f"{totals['read']:,} records read, every one accounted for." in found["report.html"].text
+    assert f"{totals.read:,} records read, every one accounted for." in found["report.html"].text
 
 
 def test_links_hold_for_any_file_name(many: Lake, tmp_path: Path) -> None:
