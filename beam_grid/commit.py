@@ -1,10 +1,13 @@
-"""A commit of the landing zone's log, typed: what a slice was to read, what became of each record, which files hold it.
+"""A commit of the landing zone's log, typed; docs/commit-log.md, made from these types, tells it word by word.
 
-One JSON file a commit, LAKE/landing/FEED/commits/NUMBER.json; docs/commit-log.md lists its words, made from these
-types. Instants are whole microseconds since the epoch, in UTC, unless said otherwise. A commit holds no rows.
+One JSON file per commit, LAKE/landing/FEED/commits/0000000001.json and so on, created atomically and never changed. It
+says what a slice was to read, what became of each record, and which files hold it; it holds no rows itself. Instants
+are whole microseconds since the epoch, in UTC, unless said otherwise.
+
+M is the greatest event time of a partition so far, rejects not counted.
 
 Commits of format 1 (before 26 Nov 2026) stay readable: they did not name the kinds of splits and ends, nor the bounds
-of the delays they counted.
+of the delays they counted, and wrote out what is left out now.
 """
 
 from __future__ import annotations
@@ -28,15 +31,18 @@ _BOUNDS_OF_FORMAT_1 = (0, 1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 2700, 3600
 
 
 class Fates(Struct, frozen=True, kw_only=True):
-    """What became of records: each one read ends as exactly one of landed, duplicate, late, rejected."""
+    """What became of records: read = landed + duplicates + late + rejected, in every commit and in total."""
 
     read: int = 0
     """Records; 0 in a commit that takes late rows in again, for they were read before."""
     landed: int = 0
+    """Rows that are new."""
     duplicates: int = 0
+    """Rows whose key had landed, or landed in the same slice."""
     late: int = 0
     """Rows; less than 0 in a commit that takes late rows in again: as many are late no more."""
     rejected: int = 0
+    """Records that cannot be decoded, break a rule, or come from the future."""
     superseded: int = 0
     """Beside the equation: landed rows, of this commit or earlier ones, that a greater one of their key replaces."""
     conflicts: int = 0
@@ -48,7 +54,7 @@ class Fates(Struct, frozen=True, kw_only=True):
         return self.read - (self.landed + self.duplicates + self.late + self.rejected)
 
     @property
-    def balance(self) -> bool:
+    def balanced(self) -> bool:
         """Whether read = landed + duplicates + late + rejected."""
         return self.unaccounted == 0
 
@@ -66,20 +72,24 @@ class PartitionStatistics(PartitionCounts, frozen=True, kw_only=True):
     """What was read of a partition in a slice, and what became of it."""
 
     landed: int
+    """Rows of it that are new."""
     duplicates: int
+    """Rows of it whose key had landed, or landed in the same slice."""
 
 
 class Commit(Struct, frozen=True, kw_only=True):
     """One slice of a feed, all or nothing."""
 
     format: int
-    """Of the lake, when the commit was made."""
+    """2. A reader refuses a format above those it knows."""
     feed: str
+    """The contract's name."""
     number: int = field(name="commit")
     """From 1 on, without a gap."""
     attempt: str
     """The folder below LAKE/landing/FEED/data that holds its files."""
     created_at: datetime
+    """In UTC."""
     now: int
     """The run's clock: when records without a time of arrival are taken to have arrived."""
     contract: str
@@ -87,6 +97,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     source: str
     """As the command named it."""
     runner: str
+    """Which of Beam's runners ran the slice."""
     command: str = ""
     """The command line."""
     shards: int
@@ -94,6 +105,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     plan: tuple[PartitionPlan, ...]
     """What the slice was to read; of a commit that takes late rows in again, whose late files."""
     partitions: tuple[PartitionStatistics, ...]
+    """What was read, one for each partition of the plan."""
     fates: Fates
     """Of the slice as a whole."""
     rejected_by: dict[str, int]
@@ -109,6 +121,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     watermark: int | None
     """Of the feed, after this commit; null for a feed of whole files."""
     files: tuple[LandedFile, ...]
+    """What it wrote. Files of the landing zone that no commit lists are garbage."""
     problems: tuple[str, ...]
     """What was found and not read, and why."""
 
@@ -132,7 +145,7 @@ class Commit(Struct, frozen=True, kw_only=True):
         return found
 
     @property
-    def is_filed(self) -> bool:
+    def matches_files(self) -> bool:
         """Whether its files hold as many rows as its fates say."""
         return all(getattr(self.fates, fate) == rows for fate, rows in self.filed.items())
 

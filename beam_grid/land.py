@@ -363,7 +363,7 @@ def _commit(
         files=manifest.files,
         problems=tuple(plan.problems),
     )
-    if not (commit.fates.balance and commit.is_filed and len(partitions) == len(plan.partitions)):
+    if not (commit.fates.balanced and commit.matches_files and len(partitions) == len(plan.partitions)):
         raise RunFailed(
             f"feed {contract.name}: the slice does not balance ({commit.fates}, written {commit.filed}); nothing was "
             "committed"

@@ -25,7 +25,7 @@ def ledger(lake: Lake) -> pa.Table:
         feed = lake.feed(name)
         totals, balanced = Fates(), True
         for commit in feed.commits():
-            balanced &= commit.fates.balance and commit.is_filed
+            balanced &= commit.fates.balanced and commit.matches_files
             totals += commit.fates
         if published["commits"].get(name) == feed.last and feed.contract().lake.load == "append":
             balanced &= _in_silver(lake, name) == totals.landed - totals.superseded

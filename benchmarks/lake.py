@@ -27,16 +27,18 @@ from typing import Any
 
 import duckdb
 
+from beam_grid.commit import FORMAT, Commit, Fates
 from beam_grid.lakehouse import cdc_history
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.maintain import maintain, optimize
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Batch, Table
-from beam_grid.landing import Lake
+from beam_grid.landing import Lake, utc_now
 from beam_grid.refine import silver_tables
 from benchmarks import data
 from benchmarks.measure import run
 from data_sources.contract import LINEAGE, Contract, parse_contract
+from transforms.manifest import LandedFile
 
 Found = dict[str, float]
 
@@ -321,7 +323,8 @@ def _land(lake: Lake, contract: Contract, number: int, rows: str) -> None:
     lineage = {name: kinds.get(str(kind), "TIMESTAMPTZ") for name, kind in LINEAGE.items()}
     known = {"_source": "'bench'", "_position": "row_number() OVER ()", "_commit": str(number), "_ingested_at": "now()"}
     columns = ", ".join(f"CAST({known.get(name, 'NULL')} AS {kind}) AS {name}" for name, kind in lineage.items())
-    files, key = [], contract.lake.key[0]
+    files: list[LandedFile] = []
+    key = contract.lake.key[0]
     with duckdb.connect() as engine:
         engine.execute("SET TimeZone = 'UTC'")
         engine.execute(f"CREATE TEMP TABLE landed AS SELECT *, {columns} FROM ({rows})")
@@ -330,12 +333,22 @@ def _land(lake: Lake, contract: Contract, number: int, rows: str) -> None:
             engine.execute(f"COPY (SELECT * {mine} ORDER BY {key}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
             counted = engine.execute(f"SELECT count(*), min({key}), max({key}) {mine}").fetchone()
             assert counted is not None
-            files.append({"kind": "rows", "path": f"data/{number}/{path.name}", "rows": counted[0], "bytes": path.stat().st_size,
-                          "min": {key: counted[1]}, "max": {key: counted[2]}})  # fmt: skip
+            files.append(
+                LandedFile(
+                    kind="rows", path=f"data/{number}/{path.name}", rows=counted[0], bytes=path.stat().st_size,
+                    min={key: counted[1]}, max={key: counted[2]},
+                )
+            )  # fmt: skip
     log.remember(contract)
-    log.append({"format": 1, "feed": contract.name, "commit": number, "attempt": str(number), "files": files,
-                "contract": contract.hash, "now": int(time.time() * 1e6), "fates": {"landed": sum(f["rows"] for f in files)},
-                "watermark": None, "partitions": []})  # fmt: skip
+    landed = sum(file.rows for file in files)
+    log.append(
+        Commit(
+            format=FORMAT, feed=contract.name, number=number, attempt=str(number), created_at=utc_now(),
+            now=int(time.time() * 1e6), contract=contract.hash, source="bench", runner="none", shards=4, plan=(),
+            partitions=(), fates=Fates(read=landed, landed=landed), rejected_by={}, warned_by={}, delay_bounds_s=(),
+            delays=(), watermark=None, files=tuple(files), problems=(),
+        )
+    )  # fmt: skip
 
 
 def _copied(source: Path, target: Path) -> Path:

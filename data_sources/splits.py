@@ -80,8 +80,11 @@ class KafkaSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     bootstrap: str
     """Servers, as the source names them."""
     partition: int
+    """Its number in the topic."""
     start: int
+    """First offset."""
     end: int
+    """First offset behind."""
     number: int = field(name="part", default=0)
     """Its place among the splits of the slice."""
 
@@ -108,6 +111,7 @@ class LateSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
     commit: int
     """The commit that kept it."""
     rows: int
+    """How many it holds."""
     number: int = field(name="part", default=0)
     """Its place among the splits of the slice."""
 
@@ -162,8 +166,9 @@ class KafkaEnd(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
 
     topic: str
     partition: int
+    """Its number in the topic."""
     offset: int
-    """To go on at."""
+    """Offset to go on at."""
 
     @property
     def key(self) -> str:
@@ -182,7 +187,9 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     key: str
     """TOPIC/NUMBER, a file's path, `files` for those that form one log, `late` for late rows taken in again."""
     max_event_time: int | None = field(name="greatest", default=None)
-    """M before the slice, microseconds since the epoch."""
+    """M before the slice, microseconds since the epoch; null before the first record, and for files that are whole in
+    themselves."""
     newest_arrival: int | None = None
     """Newest arrival before the slice, microseconds since the epoch; null for files."""
     splits: tuple[Split, ...] = field(name="parts")
+    """What to read of it, in this order."""

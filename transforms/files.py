@@ -1,4 +1,4 @@
-"""Writing landing files: attempt-unique names, synced, never overwritten; each write returns its manifest entry."""
+"""Writing landing files: attempt-unique names, synced, never overwritten; each write returns what the manifest says of it."""
 
 from __future__ import annotations
 

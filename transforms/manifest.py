@@ -46,7 +46,9 @@ class LandedFile(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     path: str
     """Relative to LAKE/landing/FEED."""
     rows: int
+    """How many it holds."""
     bytes: int
+    """Its size."""
     shard: int | None = None
     """Of landed rows."""
     keys: str | None = None
@@ -78,6 +80,7 @@ class PartitionCounts(Struct, frozen=True, kw_only=True):
     late: int
     """Rows; less than 0 where late rows are taken in again: as many are late no more."""
     rejected: int
+    """Records that cannot be decoded, break a rule, or come from the future."""
     extra: int = 0
     """Rows on time with a field that the contract does not know."""
     rejected_by: dict[str, int] = {}
@@ -87,12 +90,11 @@ class PartitionCounts(Struct, frozen=True, kw_only=True):
     delays: tuple[int, ...] = ()
     """Rows by how far behind M they were, one count a bin; see `delay_bounds_s` of the commit."""
     max_event_time: int | None = field(name="greatest", default=None)
-    """M: greatest event time so far, rejects not counted, microseconds since the epoch; null for files that are whole in
-    themselves."""
+    """M after the slice, microseconds since the epoch; null for files that are whole in themselves."""
     newest_arrival: int | None = None
-    """Microseconds since the epoch; null for files."""
+    """After the slice, microseconds since the epoch; null for files."""
     ends: tuple[End, ...] = ()
-    """Where reading stopped, one a split."""
+    """Where reading stopped, one for each split."""
 
 
 class PartitionRead(PartitionCounts, frozen=True, kw_only=True):

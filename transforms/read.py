@@ -1,4 +1,4 @@
-"""Reading and judging: one element a partition in, shards of on-time rows, late rows, rejects and facts out.
+"""Reading and judging: one element a partition in, shards of on-time rows, late rows, rejects and manifests out.
 
 A partition is read by one worker, in order, and never split within a slice: only M is sequential, so coming
 blocks are decoded and ruled in threads while this one is judged (see transforms/read_ahead.py).

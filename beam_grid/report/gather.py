@@ -277,8 +277,8 @@ def _checks(
     notes: list[str],
 ) -> list[Check]:
     """The equation in each commit, files against commits, tables against the commits they hold."""
-    equal = sum(commit.fates.balance for commit in commits)
-    listed = sum(commit.is_filed for commit in commits)
+    equal = sum(commit.fates.balanced for commit in commits)
+    listed = sum(commit.matches_files for commit in commits)
     said = "in the one commit" if len(commits) == 1 else f"in each of {len(commits):,} commits"
     checks = [
         Check(f"read = landed + duplicates + late + rejected {said}", equal == len(commits)),

@@ -291,7 +291,7 @@ def test_only_what_reads_a_changed_table_is_made_anew(lake: Lake, source: Path, 
     equal(rows(copy, "SELECT * FROM gold.hourly_patterns"), rows(lake, "SELECT * FROM gold.hourly_patterns"))
     equal(rows(copy, "SELECT * FROM gold.grid_status"), rows(lake, "SELECT * FROM gold.grid_status"))
     file.with_name("smart_meter_readings_0003.json").write_text("no reading\n")
-    assert land(copy, built_in()["smart_meter_readings"], Options(source=str(file.parent))).fates["rejected"] == 1
+    assert land(copy, built_in()["smart_meter_readings"], Options(source=str(file.parent))).fates.rejected == 1
     before_it = versions(copy)
     assert "gold.anomalies" not in refine(copy).analyses, "made anew though no row came"
     assert versions(copy)["tables"]["gold.anomalies"]["version"] == before_it["tables"]["gold.anomalies"]["version"]

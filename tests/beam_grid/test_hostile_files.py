@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_grid.commit import Fates
 from beam_grid.feeds import built_in
 from data_sources.maintenance_logs.generate import generate as generate_logs
 from data_sources.transformers.generate import generate as generate_transformers
@@ -38,18 +39,18 @@ def export(path: Path, rows: list[list[str]], encoding: str = "utf-8", delimiter
         csv.writer(out, delimiter=delimiter).writerows(rows)
 
 
-def landed(tmp: Path, feed: Any) -> tuple[dict[str, int], Counter[str], list[str]]:
+def landed(tmp: Path, feed: Any) -> tuple[Fates, Counter[str], list[str]]:
     done = run(tmp / "lake", feed, tmp / "in", slice_rows=40)
     rejects = Counter(f"{r['cause']}/{r['rule']}" for r in written(tmp / "lake", feed, "rejected"))
-    assert done.fates["read"] == sum(done.fates[f] for f in ("landed", "duplicates", "late", "rejected"))
-    assert sum(rejects.values()) == done.fates["rejected"]
+    assert done.fates.balanced
+    assert sum(rejects.values()) == done.fates.rejected
     return done.fates, rejects, done.problems
 
 
 def test_a_good_export_for_comparison(tmp_path: Path, april: list[list[str]]) -> None:
     export(tmp_path / "in" / "a.csv", april)
     fates, rejects, problems = landed(tmp_path, LOGS)
-    assert fates["landed"] == len(april) - 1 and not rejects and not problems
+    assert fates.landed == len(april) - 1 and not rejects and not problems
 
 
 def test_rows_with_a_shifted_column_are_rejected_alone(tmp_path: Path, april: list[list[str]]) -> None:
@@ -59,7 +60,7 @@ def test_rows_with_a_shifted_column_are_rejected_alone(tmp_path: Path, april: li
     rows[9] = [rows[9][-1], *rows[9][:-1]]  # all there, each one place further
     export(tmp_path / "in" / "a.csv", rows)
     fates, _, problems = landed(tmp_path, LOGS)
-    assert fates["rejected"] == 3 and fates["landed"] == len(april) - 4 and not problems
+    assert fates.rejected == 3 and fates.landed == len(april) - 4 and not problems
     raws = b"\n".join(r["raw"] for r in written(tmp_path / "lake", LOGS, "rejected"))
     assert b"shifted" in raws
 
@@ -68,14 +69,14 @@ def test_a_changed_delimiter_is_a_named_problem_and_the_rest_lands(tmp_path: Pat
     export(tmp_path / "in" / "a.csv", april[:20], delimiter=";")
     export(tmp_path / "in" / "b.csv", april)
     fates, _, problems = landed(tmp_path, LOGS)
-    assert fates["landed"] == len(april) - 1 and fates["rejected"] == 0
+    assert fates.landed == len(april) - 1 and fates.rejected == 0
     assert len(problems) == 1 and "a.csv" in problems[0]
 
 
 def test_a_byte_order_mark_changes_nothing(tmp_path: Path, april: list[list[str]]) -> None:
     export(tmp_path / "in" / "a.csv", april, encoding="utf-8-sig")
     fates, rejects, problems = landed(tmp_path, LOGS)
-    assert fates["landed"] == len(april) - 1 and not rejects and not problems
+    assert fates.landed == len(april) - 1 and not rejects and not problems
 
 
 def test_a_latin_1_file_loses_only_the_rows_that_are_no_utf_8(tmp_path: Path, april: list[list[str]]) -> None:
@@ -87,10 +88,10 @@ def test_a_latin_1_file_loses_only_the_rows_that_are_no_utf_8(tmp_path: Path, ap
         rows[n][name] = "Ramón Müller"
     export(tmp_path / "in" / "a.csv", rows, encoding="latin-1")
     fates, rejects, _ = landed(tmp_path, LOGS)
-    assert rejects == {"undecodable/utf-8": 2} and fates["landed"] == len(april) - 3
+    assert rejects == {"undecodable/utf-8": 2} and fates.landed == len(april) - 3
     told = LOGS.model_copy(update={"csv": LOGS.csv.model_copy(update={"encoding": "latin-1"}), "name": "logs_latin"})
     export(tmp_path / "two" / "in" / "a.csv", rows, encoding="latin-1")
-    assert landed(tmp_path / "two", told)[0]["landed"] == len(april) - 1
+    assert landed(tmp_path / "two", told)[0].landed == len(april) - 1
     assert "Ramón Müller" in {r["technician_name"] for r in written(tmp_path / "two" / "lake", told, "rows")}
 
 
@@ -110,7 +111,7 @@ def test_a_renamed_key_column_rejects_each_row_with_all_it_held(tmp_path: Path, 
     names = ["asset" if n == "transformer_id" else n for n in masters.column_names]
     write(tmp_path / "in" / "transformer_master.parquet", masters.rename_columns(names))
     fates, rejects, _ = landed(tmp_path, ASSETS)
-    assert rejects == {"undecodable/null:transformer_id": masters.num_rows} and fates["landed"] == 0
+    assert rejects == {"undecodable/null:transformer_id": masters.num_rows} and fates.landed == 0
     assert b'"asset": "TRF-' in written(tmp_path / "lake", ASSETS, "rejected")[0]["raw"]
 
 
@@ -118,7 +119,7 @@ def test_a_renamed_other_column_is_kept_as_unknown(tmp_path: Path, masters: pa.T
     names = ["maker" if n == "manufacturer" else n for n in masters.column_names]
     write(tmp_path / "in" / "transformer_master.parquet", masters.rename_columns(names))
     fates, rejects, _ = landed(tmp_path, ASSETS)
-    assert fates["landed"] == masters.num_rows and not rejects
+    assert fates.landed == masters.num_rows and not rejects
     assert all('"maker"' in r["_extra"] for r in written(tmp_path / "lake", ASSETS, "rows"))
 
 
@@ -128,7 +129,7 @@ def test_a_cut_parquet_file_is_a_named_problem_and_the_rest_lands(tmp_path: Path
     cut = tmp_path / "in" / "transformer_master_delta_1.parquet"
     cut.write_bytes(cut.read_bytes()[:-6])
     fates, _, problems = landed(tmp_path, ASSETS)
-    assert fates["landed"] == masters.num_rows and len(problems) == 1 and "delta_1" in problems[0]
+    assert fates.landed == masters.num_rows and len(problems) == 1 and "delta_1" in problems[0]
 
 
 def test_int96_timestamps_are_read(tmp_path: Path) -> None:
@@ -140,5 +141,5 @@ def test_int96_timestamps_are_read(tmp_path: Path) -> None:
     as_parquet = feed.model_copy(update={"format": "parquet", "name": "readings_parquet"})
     write(tmp_path / "in" / "a.parquet", pa.Table.from_pylist([row], schema=pa.schema([f.with_nullable(True) for f in feed.schema])), use_deprecated_int96_timestamps=True)  # fmt: skip
     fates, rejects, _ = landed(tmp_path, as_parquet)
-    assert fates["landed"] == 1 and not rejects
+    assert fates.landed == 1 and not rejects
     assert written(tmp_path / "lake", as_parquet, "rows")[0]["timestamp"] == at

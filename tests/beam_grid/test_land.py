@@ -114,7 +114,7 @@ class TestKilled:
         lake = tmp_path / "lake"
         command(source, lake, "--now", "2025-06-15T11:40:00Z", env={crash.VARIABLE: "land:committed"})
         write(source / "b.json", [{"id": "z", "at": minute(40).isoformat(), "kwh": 1.0}])
-        assert run(lake, FEED, source, now=None).fates["landed"] == 1
+        assert run(lake, FEED, source, now=None).fates.landed == 1
 
     def test_killed_after_every_commit_it_still_arrives(self, tmp_path: Path, source: Path) -> None:
         lake = tmp_path / "lake"
@@ -217,7 +217,7 @@ class TestFullDisk:
         )  # fmt: skip
         assert done.returncode == 1 and "cannot be written (File too large)" in done.stderr, done.stderr
         assert Lake.open(lake).feeds == []
-        assert run(lake, FEED, source).fates["landed"] == 20_000
+        assert run(lake, FEED, source).fates.landed == 20_000
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str | None]] = {
@@ -308,7 +308,7 @@ class TestSources:
         assert run(tmp_path / "lake", FEED, source).commits == 0, "the unfinished line waits"
         with (source / "a.json").open("a") as file:
             file.write('shed", "at": "2025-06-15T12:29:00Z"}\n')
-        assert run(tmp_path / "lake", FEED, source).fates["landed"] == 1
+        assert run(tmp_path / "lake", FEED, source).fates.landed == 1
         assert_equal(landed(Lake.open(tmp_path / "lake"), FEED), oracle([source / "a.json"], FEED))
 
     def test_a_missing_source_is_a_matter_of_usage(self, tmp_path: Path) -> None:
@@ -420,3 +420,26 @@ def test_meter_ordered_slices_open_only_files_that_hold_their_keys(
     land(lake, whole, Options(str(source), slice_rows=-(-len(unique) // 10), shards=2, now=NEVER))
     assert 1 <= len(set(opened)) <= 2
     assert_equal(landed(lake, whole), oracle([source / "a.json"], whole))
+
+
+def test_a_lake_of_format_1_is_read_on(tmp_path: Path, source: Path) -> None:
+    """As the first version wrote it: splits and ends without their kinds, delays without their bounds, no default left out."""
+    run(tmp_path / "lake", FEED, source, slice_rows=250)
+    log = Lake.open(tmp_path / "lake").feed("readings")
+    for path in log.path.glob("commits/*.json"):
+        said = json.loads(path.read_text()) | {"format": 1}
+        del said["delay_bounds_s"]
+        for split in (split for planned in said["plan"] for split in planned["parts"]):
+            del split["kind"]
+            split |= {"digest": None, "open_line": False, "segments": [], "part": 0} | split
+        for partition in said["partitions"]:
+            partition["kind"] = "partition"
+            for end in partition["ends"]:
+                del end["kind"]
+        path.write_text(json.dumps(said, indent=1))
+    assert log.last == 3 and run(tmp_path / "lake", FEED, source).commits == 0, "nothing is read again"
+    with (source / "a.json").open("a") as more:
+        more.write(as_lines(readings(100, seed=9)))
+    assert run(tmp_path / "lake", FEED, source).commits == 1
+    assert [commit.format for commit in log.commits()] == [1, 1, 1, 2]
+    assert_equal(landed(Lake.open(tmp_path / "lake"), FEED), oracle([source / "a.json"], FEED))

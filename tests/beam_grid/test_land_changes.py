@@ -70,8 +70,8 @@ def test_changes_land_once_in_any_order_and_slicing(changes: list[Any], seed: in
         if c is None or (c["id"] is not None and c["__$operation"] in (1, 2, 3, 4) and c["__$start_lsn"] != "0xZZ")
     ]  # fmt: skip
     values = {json.dumps(c and {**c, "amount": c["amount"] and float(c["amount"])}) for c in good}
-    assert done.fates["read"] == len(changes) and done.fates["rejected"] == len(changes) - len(good)
-    assert done.fates["landed"] == len(values) and done.fates["late"] == 0 and done.fates["conflicts"] == 0
+    assert done.fates.read == len(changes) and done.fates.rejected == len(changes) - len(good)
+    assert done.fates.landed == len(values) and done.fates.late == 0 and done.fates.conflicts == 0
     assert len(written(tmp / "lake", feed, "rows")) == len(values)
 
 
@@ -79,7 +79,7 @@ def test_snapshot_reads_that_share_one_lsn_are_no_copies(tmp_path: Path) -> None
     reads = [{"op": "r", "after": {"id": f"k{n}", "amount": 1}, "source": {"commit_lsn": "0x01", "ts_ms": 1}} for n in range(20)]  # fmt: skip
     (tmp_path / "a.json").write_text("".join(json.dumps(r) + "\n" for r in [*reads, *reads]))
     done = run(tmp_path / "lake", bills(), tmp_path / "a.json", slice_rows=11)
-    assert (done.fates["landed"], done.fates["duplicates"]) == (20, 20)
+    assert (done.fates.landed, done.fates.duplicates) == (20, 20)
 
 
 def test_a_snapshot_says_which_keys_and_rows_it_held_also_where_all_were_copies(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_snapshot_says_which_keys_and_rows_it_held_also_where_all_were_copies(
     run(tmp_path / "lake", feed, source, slice_rows=2)
     (source / "full_2.csv").write_text(head + "a,2025-01-01,A\n")
     done = run(tmp_path / "lake", feed, source)
-    assert (done.fates["landed"], done.fates["duplicates"]) == (0, 1)
+    assert (done.fates.landed, done.fates.duplicates) == (0, 1)
     held = written(tmp_path / "lake", feed, "snapshot")
     assert sorted((h["_source"], h["id"]) for h in held) == [
         ("full_1.csv", "a"), ("full_1.csv", "b"), ("full_1.csv", "b"), ("full_2.csv", "a"),
@@ -114,7 +114,7 @@ def test_a_snapshot_in_a_table_of_a_database_is_known_by_the_name_its_records_ha
     with closing(sqlite3.connect(source / "full_1.db")) as database, database:
         database.execute("CREATE TABLE assets (id, day, status)")
         database.execute("INSERT INTO assets VALUES ('a', '2025-01-01', 'A')")
-    assert run(tmp_path / "lake", feed, source).fates["landed"] == 1
+    assert run(tmp_path / "lake", feed, source).fates.landed == 1
     log = Lake.open(tmp_path / "lake").feed("assets")
     (part,) = Snapshots.of(Batch(log, feed, list(log.commits()), 0)).parts
     assert (
@@ -132,7 +132,7 @@ def test_a_snapshot_of_changes_says_where_in_the_log_each_record_stood(tmp_path:
         (source / name).write_text("".join(json.dumps(r) + "\n" for r in reads))
     (source / "full_2.json").write_text("")
     done = run(tmp_path / "lake", feed, source)
-    assert (done.fates["landed"], done.fates["duplicates"]) == (2, 4)
+    assert (done.fates.landed, done.fates.duplicates) == (2, 4)
     assert len(done.problems) == 1 and "full_2.json" in done.problems[0] and "holds no record" in done.problems[0]
     held = written(tmp_path / "lake", feed, "snapshot")
     assert [(h["_source"], h["id"], h["__$operation"], h["__$start_lsn"]) for h in held] == [
@@ -171,7 +171,7 @@ def test_a_file_of_no_role_is_named_and_the_rest_lands(tmp_path: Path) -> None:
     (source / "odd.csv").write_text("id,day,status\na,2025-01-01,A\n")
     (source / "full_1.csv").write_text("id,day,status\na,2025-01-01,A\n")
     done = run(tmp_path / "lake", feed, source)
-    assert done.fates["landed"] == 1 and ["odd.csv" in p and "snapshot_files" in p for p in done.problems] == [True]
+    assert done.fates.landed == 1 and ["odd.csv" in p and "snapshot_files" in p for p in done.problems] == [True]
 
 
 def test_a_field_that_comes_later_makes_no_old_row_new(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_field_that_comes_later_makes_no_old_row_new(tmp_path: Path) -> None:
     grown = parse_contract({**MASTERS, "fields": [*MASTERS["fields"], {"name": "owner", "type": "string", "since": "2"}]}, "tests")  # fmt: skip
     (source / "full_2.csv").write_text("id,day,status,owner\na,2025-01-01,A,\nb,2025-01-01,A,me\n")
     done = run(tmp_path / "lake", grown, source)
-    assert (done.fates["landed"], done.fates["duplicates"]) == (1, 1)
+    assert (done.fates.landed, done.fates.duplicates) == (1, 1)
 
 
 def test_what_names_a_row_may_not_change(tmp_path: Path) -> None:

@@ -589,7 +589,10 @@ def test_a_feed_of_ones_own(tmp_path: Path, name: str, sliced: bool) -> None:
     feed = FEEDS[name]
     lake, contract, done, ask = landed_in(tmp_path, feed, feed.slice_rows if sliced else 10**6)
     assert not done.problems and (done.commits > 2 if sliced else done.commits == 1)
-    f, count = done.fates, lambda sql: ask.execute(sql.replace("{folder}", str(tmp_path / "in"))).fetchall()[0][0]
+    f, count = (
+        done.fates.by_name(),
+        lambda sql: ask.execute(sql.replace("{folder}", str(tmp_path / "in"))).fetchall()[0][0],
+    )
     assert f["read"] == f["landed"] + f["duplicates"] + f["late"] + f["rejected"]
     assert f["rejected"] == count(feed.rejected) > 0 and f["late"] == count(feed.late)
 
@@ -616,16 +619,11 @@ def test_these_feeds_meet_what_they_are_for(tmp_path: Path) -> None:
     for name in ("charging", "alarms"):
         (tmp_path / name).mkdir()
     lake, contract, done, _ = landed_in(tmp_path / "charging", CHARGING, 70)
-    assert (
-        done.fates["late"] > 5
-        and done.fates["superseded"] > 5
-        and done.fates["duplicates"] > 5
-        and done.fates["conflicts"] > 5
-    )
+    assert done.fates.late > 5 and done.fates.superseded > 5 and done.fates.duplicates > 5 and done.fates.conflicts > 5
     rows, _ = landed_rows(lake, contract)
     assert {r["_warnings"] for r in rows} == {None, "CH-2"}
     assert all((r["_warnings"] == "CH-2") == (r["kwh"] is not None and r["kwh"] >= 10) for r in rows)
     lake, contract, done, _ = landed_in(tmp_path / "alarms", ALARMS, 30)
     rows, _ = landed_rows(lake, contract)
-    assert {r["_extra"] is None for r in rows} == {True, False} and done.fates["duplicates"] > 30
+    assert {r["_extra"] is None for r in rows} == {True, False} and done.fates.duplicates > 30
     assert all(r["_extra"] == (json.dumps({"drift": {"x": [r["id"]]}}) if r["id"] % 4 else None) for r in rows)

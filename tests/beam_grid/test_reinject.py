@@ -85,7 +85,7 @@ def test_with_its_late_rows_taken_in_a_lake_is_that_of_input_on_time(
             for file, lines in sorted(drop.files.items()):
                 (folder / "in" / file).write_text(as_lines(lines))
                 log.append(folder / "in" / file)
-            late += run(folder / "lake", feed, folder / "in", slice_rows=rows).fates["late"]
+            late += run(folder / "lake", feed, folder / "in", slice_rows=rows).fates.late
             if between and Lake.open(folder / "lake").feeds:
                 again(folder / "lake", feed, slice_rows=2)
         if Lake.open(folder / "lake").feeds:
@@ -112,7 +112,7 @@ def test_each_late_row_is_taken_in_once_with_the_place_it_came_from(tmp_path: Pa
     }  # fmt: skip
     before = Lake.open(lake).feed("readings").read(2).watermark
     done = again(lake, feed)
-    assert (done.commits, done.fates["landed"], done.fates["duplicates"], done.fates["late"]) == (1, 2, 1, -3)
+    assert (done.commits, done.fates.landed, done.fates.duplicates, done.fates.late) == (1, 2, 1, -3)
     assert book(lake) == {
         "feed": "readings", "read": 5, "landed": 4, "duplicates": 1, "late": 0, "rejected": 0, "superseded": 0, "conflicts": 1, "balanced": True,
     }  # fmt: skip
@@ -181,7 +181,7 @@ def test_rows_kept_before_a_field_was_there_come_in_without_it(tmp_path: Path) -
     grown = parse_contract(said, "tests")
     (tmp_path / "2.json").write_text(json.dumps(reading("c", 101, phase=3)) + "\n")
     run(tmp_path / "lake", grown, tmp_path / "2.json")
-    assert again(tmp_path / "lake", grown).fates["landed"] == 1
+    assert again(tmp_path / "lake", grown).fates.landed == 1
     found = rows_of(Lake.open(tmp_path / "lake"), 3)
     assert [(row["id"], row["phase"]) for row in found] == [("b", None)]
     assert book(tmp_path / "lake")["balanced"]

@@ -47,7 +47,7 @@ def test_types_counts_and_first_files(tmp_path: Path) -> None:
     assert {f.get("source", f["name"]) for f in added["fields"]} == set(found) - {"deep", "mix"}
     grown = parse_contract({**FEED, "version": added["version"], "fields": [*FEED["fields"], *added["fields"]]}, "tests")  # fmt: skip
     write(source / "d.json", {"n": 9.5, "odd name": 4, "MW": 5, "day": "2025-01-01"})
-    assert run(tmp_path / "lake", grown, source).fates["landed"] == 1
+    assert run(tmp_path / "lake", grown, source).fates.landed == 1
     assert {u.name for u in unknown_fields(lake, "plants")} == set(found)  # what landed before stays where it is
 
 

@@ -239,7 +239,7 @@ def test_a_broken_database_is_named_and_the_rest_lands(tmp_path: Path) -> None:
     (tmp_path / "in" / "case_study_2.db").write_text("SQL dump\n")
     done = run(tmp_path / "lake", built_in()["agreements"], tmp_path / "in", now=NOW, own_globs=True)
     assert [p.split(":")[0] for p in done.problems] == ["case_study_0.db", "case_study_2.db"]
-    assert done.fates["landed"] == 1
+    assert done.fates.landed == 1
     done = run(tmp_path / "lake", built_in()["products"], tmp_path / "in", now=NOW, own_globs=True)
     assert "case_study_1.db: has no table 'products'; its tables: 'agreements'" in done.problems
     assert done.commits == 0

@@ -113,7 +113,7 @@ def landed(lake: Lake, feed: Contract) -> dict[str, Any]:
     for commit in log.commits():
         fates = commit.fates.by_name()
         assert fates["read"] == fates["landed"] + fates["duplicates"] + fates["late"] + fates["rejected"], commit
-        assert commit.fates.balance and commit.is_filed
+        assert commit.fates.balanced and commit.matches_files
         for fate in FATES:
             totals[fate] += fates[fate]
         held: dict[str, int] = dict.fromkeys(("rows", "late", "rejected", "superseded"), 0)

@@ -1,4 +1,4 @@
-"""Landing files: what is written, its manifest entry, and what is never done."""
+"""Landing files: what is written, what the manifest says of it, and what is never done."""
 
 from __future__ import annotations
 

@@ -492,7 +492,7 @@ def test_a_truncate_deletes_what_stands_before_it_whatever_comes_first(tmp_path:
         source = tmp_path / f"{number}.json"
         source.write_text("".join(json.dumps(one) + "\n" for one in envelopes))
         with lake.lock("land"):
-            assert land(lake, feed, Options(source=str(source), now=micros(START), shards=2)).fates["landed"] == 2
+            assert land(lake, feed, Options(source=str(source), now=micros(START), shards=2)).fates.landed == 2
         refine(lake)
 
     def rows(sql: str) -> list[tuple[Any, ...]]:

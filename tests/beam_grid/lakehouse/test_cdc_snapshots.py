@@ -362,7 +362,7 @@ def test_a_billing_snapshot_file_in_either_order(tmp_path: Path) -> None:
             shutil.copy(file, folder)
             with lake.lock("land"):
                 found = land(lake, contract, Options(source=str(folder.parent), own_globs=True, shards=2))
-            assert found.problems == [] and found.fates["landed"] == (len(records) if file == feed else len(held))
+            assert found.problems == [] and found.fates.landed == (len(records) if file == feed else len(held))
             if number in stops:
                 refine(lake)
         shown = query(lake, 'SELECT transaction_id, "__$start_lsn" AS lsn FROM silver.billing_transactions').to_pylist()

@@ -221,12 +221,12 @@ def test_what_is_found_later_corrects_the_tables_it_belongs_to(world: World, tmp
     run(world.lake.path, whole, files[0].parent)
     refine(world.lake, ["whole"])
     files[1].write_text(as_lines({"id": "b", "at": minute(n).isoformat(), "kwh": n / 7} for n in (-1500, 15, 16, 29)))
-    assert run(world.lake.path, whole, files[0].parent).fates["late"] == 0
+    assert run(world.lake.path, whole, files[0].parent).fates.late == 0
     (world.source / "assets" / "delta_old.csv").write_text("id,day,status,level\nx,2026-01-10,found,1\n")
     run(world.lake.path, FEEDS["assets"], world.source / "assets")
     with world.lake.lock("land"):
         again = reinject(world.lake, "readings")
-    assert (again.fates["landed"], again.fates["duplicates"], again.fates["late"]) == (1, DROPS - 1, -DROPS)
+    assert (again.fates.landed, again.fates.duplicates, again.fates.late) == (1, DROPS - 1, -DROPS)
     refine(world.lake)
     windows = query(world.lake, 'SELECT meter, window_start, n, kwh, "top", mean, spread, closed FROM gold.quarters')
     found = {tuple(r.values())[:2]: tuple(r.values())[2:] for r in windows.to_pylist()}
