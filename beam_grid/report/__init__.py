@@ -96,6 +96,7 @@ def _engine() -> Any:
     from markupsafe import Markup
 
     from beam_grid.report import charts, words
+    from beam_grid.report.prose import prose
     from beam_grid.report.suspects import KINDS
 
     files = resources.files(__name__)
@@ -106,8 +107,9 @@ def _engine() -> Any:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
     )
-    for name in ("count", "plural", "share", "number", "moment", "duration", "step"):
+    for name in ("count", "plural", "share", "number", "signed", "moment", "duration", "step"):
         engine.filters[name] = getattr(words, name)
+    engine.filters["prose"] = prose
     engine.filters["zip"] = lambda one, other: list(zip(one, other, strict=True))
     engine.globals |= {
         "charts": charts,

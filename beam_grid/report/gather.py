@@ -26,6 +26,9 @@ from beam_grid.report import examples
 from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
 from beam_grid.report.panels import Panel, Panels, panels
 from beam_grid.report.sample import Expected, Sample, analysed, expected, sample
+from beam_grid.report.scores import FEED as SCORED_FEED
+from beam_grid.report.scores import TABLE as SCORES_TABLE
+from beam_grid.report.scores import Scores, scores
 from beam_grid.report.suspects import Suspects, applies, suspects
 from beam_grid.report.words import as_time, plural, printable, without_secrets
 from data_sources.splits import FileEnd
@@ -102,6 +105,7 @@ class FeedReport:
     panels: list[Panels]
     sample: Sample | None
     analyses: list[Sample]
+    scores: Scores | None
     suspects: list[Suspects]
     newest_commits: list[dict[str, Any]]
     has_meters: bool
@@ -203,6 +207,10 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
     )
     drawn = _try(notes, "load over time", None, lambda: load(lake, contract, windows)) if windows else None
     meters = applies(contract)
+    scored: Scores | None = (
+        _try(notes, "anomalies found", None, lambda: scores(lake, found)) if refined and name == SCORED_FEED else None
+    )
+    apart = () if scored is None else (SCORES_TABLE,)
     return FeedReport(
         name=name,
         contract=contract,
@@ -227,7 +235,8 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         load=drawn,
         panels=_panels(lake, contract, windows, drawn, notes),
         sample=_sample(lake, contract, found, notes) if refined and not contract.windows else None,
-        analyses=_try(notes, "analyses", [], lambda: analysed(lake, name, found)) if refined else [],
+        analyses=_try(notes, "analyses", [], lambda: analysed(lake, name, found, apart)) if refined else [],
+        scores=scored,
         suspects=_try(notes, "suspects", [], lambda: suspects(lake, contract)) if refined and meters else [],
         newest_commits=[_commit_row(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
         has_meters=meters,
