@@ -18,7 +18,7 @@ from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
 from beam_grid.report import write_report
-from beam_grid.report.scores import scores
+from beam_grid.report.scores import planted_beside, scores
 from beam_grid.show import show
 from data_sources.smart_meter_readings.planted import HISTORY_DAYS, LAST_DAYS
 
@@ -54,7 +54,7 @@ def demo(out: Path, days: int, land: Callable[[str, str], int], refine: Callable
         if not row["balanced"] or differences(row, truth[row["feed"]]):
             raise RunFailed(f"the ledger of {row['feed']} is not the truth: {differences(row, truth[row['feed']])}")
     click.echo(f"Every record is accounted for, and the counts are those of {data / 'truth.json'}.")
-    if (found := scores(lake, newest(lake))) is not None:
+    if (found := scores(lake, newest(lake), planted_beside(lake.feed(FEED)))) is not None:
         click.echo(f"Anomalies: {found.summary}")
     click.echo(f"Report: {out / 'report.html'}   ({time.monotonic() - started:.0f} s)")
     click.echo(

@@ -11,9 +11,11 @@ works before refine has run, with what landed. Not guaranteed: that pages of fee
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import secrets
+import threading
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,8 @@ def write_report(lake: Lake, out: Path, *, command: str = "") -> list[Path]:
     """
     from beam_grid.report.gather import gather
 
+    # Matplotlib takes as long to import as the tables to ask; the engine that answers leaves Python free meanwhile.
+    threading.Thread(target=importlib.import_module, args=(f"{__name__}.charts",)).start()
     out = Path(out)
     if out.is_dir():
         raise GridError(f"report {out}: is a folder; give a file, such as {out / 'report.html'}")

@@ -28,7 +28,7 @@ from beam_grid.report.panels import Panel, Panels, panels
 from beam_grid.report.sample import Expected, Sample, analysed, expected, sample
 from beam_grid.report.scores import FEED as SCORED_FEED
 from beam_grid.report.scores import TABLE as SCORES_TABLE
-from beam_grid.report.scores import Scores, scores
+from beam_grid.report.scores import Scores, planted_beside, scores
 from beam_grid.report.suspects import Suspects, applies, suspects
 from beam_grid.report.words import as_time, plural, printable, without_secrets
 from data_sources.splits import FileEnd
@@ -207,8 +207,12 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
     )
     drawn = _try(notes, "load over time", None, lambda: load(lake, contract, windows)) if windows else None
     meters = applies(contract)
+    none: list[dict[str, str]] = []
+    planted = _try(notes, "what was planted", none, lambda: planted_beside(feed)) if name == SCORED_FEED else none
     scored: Scores | None = (
-        _try(notes, "anomalies found", None, lambda: scores(lake, found)) if refined and name == SCORED_FEED else None
+        _try(notes, "anomalies found", None, lambda: scores(lake, found, planted))
+        if refined and name == SCORED_FEED
+        else None
     )
     apart = () if scored is None else (SCORES_TABLE,)
     return FeedReport(

@@ -9,6 +9,7 @@ is bounded by `SHOWN`, `DRAWN` and `MOST_PLANTED`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ TABLE, FEED = "gold.anomalies", "smart_meter_readings"
 RECENT = timedelta(days=2)
 SHOWN, DRAWN, MOST_PLANTED = 6, 1000, 2000
 THIN = 8
-"""Earlier readings below which a score is rough: an ordinary reading passes 3 more often than once in fifty."""
+"""Earlier readings below which a score is rough: an ordinary reading passes 3 more often than once in forty."""
 
 _WEEK = timedelta(days=7)
 _COLUMNS = "event_id, meter_id, timestamp, reading_kwh, history_readings, history_mean_kwh, history_stddev_kwh, z_score, status"
@@ -146,9 +147,11 @@ class Scores:
         )
 
 
-def scores(lake: Lake, found: dict[str, Any] | None) -> Scores | None:
-    """None where the version set has no scores, or the table no rows. Raises GridError where it cannot be read, and
-    ValueError for a planted.json that is none."""
+def scores(lake: Lake, found: dict[str, Any] | None, known: Sequence[dict[str, str]] = ()) -> Scores | None:
+    """None where the version set has no scores, or the table no rows. Raises GridError where it cannot be read.
+
+    known: the anomalies that `planted_beside` names.
+    """
     if TABLE not in (found or {"tables": {}})["tables"]:
         return None
     whole = query(
@@ -160,7 +163,6 @@ def scores(lake: Lake, found: dict[str, Any] | None) -> Scores | None:
     if first is None or last is None:
         return None
     since = last.replace(hour=0, minute=0, second=0, microsecond=0) - RECENT
-    known = planted_beside(lake.feed(FEED))
     told = {row["event_id"]: row["kind"] for row in known}
     recent = f"timestamp >= TIMESTAMP '{since:%Y-%m-%dT%H:%M:%S}Z'"
     here = query(lake, f"SELECT {_counts(recent)} FROM {TABLE}").to_pylist()[0]
@@ -188,7 +190,10 @@ def scores(lake: Lake, found: dict[str, Any] | None) -> Scores | None:
 
 
 def planted_beside(log: FeedLog) -> list[dict[str, str]]:
-    """The anomalies planted in the folder that was landed last: event_id, meter_id, timestamp and kind, as text."""
+    """The anomalies planted in the folder that was landed last: event_id, meter_id, timestamp and kind, as text.
+
+    Empty where no planted.json stands there; raises ValueError for one that cannot be used.
+    """
     source = next((commit["source"] for commit in reversed(list(log.commits()))), "")
     folder = Path(source) if source and "://" not in source else None
     if folder is None or not folder.is_dir():
@@ -204,7 +209,9 @@ def planted_beside(log: FeedLog) -> list[dict[str, str]]:
     return [{name: str(row.get(name, "")) for name in names} for row in listed]
 
 
-def _with_truth(lake: Lake, result: Scores, known: list[dict[str, str]], told: dict[str, str], recent: str) -> Scores:
+def _with_truth(
+    lake: Lake, result: Scores, known: Sequence[dict[str, str]], told: dict[str, str], recent: str
+) -> Scores:
     ids = f"event_id IN ({', '.join(map(literal, told))})"
     rows = query(lake, f"SELECT {_COLUMNS} FROM {TABLE} WHERE {ids}").to_pylist()
     ordinary = query(lake, f"SELECT {_counts(f'{recent} AND NOT {ids}')} FROM {TABLE}").to_pylist()[0]
