@@ -136,14 +136,14 @@ class Scores:
         if self.nothing_scored:
             return self.nothing_scored
         since = f"{self.since:%Y-%m-%d}"
-        flags = "{0.critical:,} CRITICAL and {0.warning:,} WARNING".format
+        flags = "{0.critical:,} flagged CRITICAL and {0.warning:,} WARNING".format
         if self.ordinary is None:
-            return f"Since {since} {flags(self.recent)} of {plural(self.recent.all, 'reading')}."
+            return f"Of {plural(self.recent.all, 'reading')} since {since}: {flags(self.recent)}."
         kinds = ", ".join(f"{sum(one.found for one in of):,} of {plural(len(of), k)}" for k, of in self.by_kind.items())
         found = sum(one.found for one in self.planted)
         return (
-            f"{found:,} of {plural(len(self.planted), 'planted anomaly', 'planted anomalies')} found ({kinds}); "
-            f"of {plural(self.ordinary.all, 'ordinary reading')} since {since} {flags(self.ordinary)} too."
+            f"{found:,} of {plural(len(self.planted), 'planted anomaly', 'planted anomalies')} found ({kinds}). "
+            f"Of {plural(self.ordinary.all, 'ordinary reading')} since {since}: {flags(self.ordinary)} too."
         )
 
 

@@ -91,7 +91,7 @@ def generate(
         raise ValueError(f"seed is {seed}: give 0 or more")
     chosen = _chosen(meters)
     plan = None if anomalies is None else Plan.of(anomalies, seed, days, per_day, len(chosen))
-    order = _Order.of(chosen, seed, per_day, 0 if interval is None else _DAY_MS // per_day - _WINDOW_MS)
+    order = _Order.of(chosen, seed, per_day, 0 if interval is None else max(0, _DAY_MS // per_day - _WINDOW_MS))
     out.mkdir(parents=True, exist_ok=True)
     withdraw(out, FEED)
 
@@ -123,7 +123,7 @@ def generate(
             here, _ = _arrived([waiting], (days + 1) * _DAY_MS)
             _write_damaged(file, here, np.random.default_rng([seed, 3, days]))
             tally.add(here)
-    stream = _stream(seed, days, chosen, plan is None)
+    stream = _stream(seed, days, order, plan is None)
     for name, rows in ((STREAM, stream), (SAMPLE, stream.head(1))):
         with whole_file(folder / name) as file:
             as_records(rows).write_ndjson(file)
@@ -307,17 +307,21 @@ def _load_shape(hour: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Order:
-    """The meters by the moment within each interval at which they read, in milliseconds from its start."""
+    """The meters by the moment within each interval at which they read, in milliseconds from its start.
+
+    None reads before `earliest_ms`.
+    """
 
     meters: Ints
     moments_ms: Ints
+    earliest_ms: int
 
     @classmethod
     def of(cls, chosen: Ints, seed: int, per_day: int, earliest_ms: int) -> _Order:
-        moments = np.random.default_rng([seed, 4]).integers(max(0, earliest_ms), _DAY_MS // per_day, _METERS)
+        moments = np.random.default_rng([seed, 4]).integers(earliest_ms, _DAY_MS // per_day, _METERS)
         order = np.argsort(moments, kind="stable")
         order = order[np.isin(order, chosen)]
-        return cls(order, moments[order])
+        return cls(order, moments[order], earliest_ms)
 
 
 def _base(
@@ -339,15 +343,16 @@ def _base(
     )
 
 
-def _stream(seed: int, days: int, chosen: Ints, with_anomalies: bool) -> pl.DataFrame:
-    """Readings of up to 500 meters, evenly spaced over the quarter hour after the last midnight.
+def _stream(seed: int, days: int, order: _Order, with_anomalies: bool) -> pl.DataFrame:
+    """Readings of up to 500 meters, evenly spaced over the next quarter hour in which meters read.
 
     None is late, and none is a copy: all that was read before and not rejected was measured before that midnight.
     """
     rng = np.random.default_rng([seed, 5, days])
-    meter = rng.permutation(chosen)[:STREAM_RECORDS]
+    meter = rng.permutation(np.sort(order.meters))[:STREAM_RECORDS]
     n = len(meter)
-    event_ms = int(FIRST_DAY.timestamp()) * 1000 + days * _DAY_MS + np.arange(n) * (_WINDOW_MS // n)
+    start_ms = int(FIRST_DAY.timestamp()) * 1000 + days * _DAY_MS + order.earliest_ms
+    event_ms = start_ms + np.arange(n) * (_WINDOW_MS // n)
     rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter], None if with_anomalies else np.zeros(n, np.uint8))
     return _undisturbed(rows, np.arange(n))
 

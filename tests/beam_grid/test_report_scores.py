@@ -87,7 +87,7 @@ def test_suspects_stand_beside_the_truth(tmp_path: Path) -> None:
     assert result.ordinary is not None
     assert (result.ordinary.critical, result.ordinary.warning, result.ordinary.normal, result.ordinary.unscored) == (0, 1, 1, 1)  # fmt: skip
     assert result.summary.startswith("2 of 4 planted anomalies found (1 of 3 spikes, 1 of 1 ")
-    assert result.summary.endswith("of 3 ordinary readings since 2026-03-06 0 CRITICAL and 1 WARNING too.")
+    assert result.summary.endswith("Of 3 ordinary readings since 2026-03-06: 0 flagged CRITICAL and 1 WARNING too.")
     page = report(lake, tmp_path / "r.html")
     assert "<script>" not in page.source
     for text in (result.summary, "z-score +1.5", "did not land", "0.01", "−5.5", "+88"):
@@ -98,7 +98,7 @@ def test_without_truth_the_suspects_alone(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, ROWS)
     result = found(lake)
     assert result.planted == [] and result.ordinary is None
-    assert result.summary == "Since 2026-03-06 2 CRITICAL and 1 WARNING of 6 readings."
+    assert result.summary == "Of 6 readings since 2026-03-06: 2 flagged CRITICAL and 1 WARNING."
     page = report(lake, tmp_path / "r.html")
     assert result.summary in page.text
     assert "lanted" not in page.text
@@ -127,7 +127,7 @@ def test_equal_readings_are_another_reason(tmp_path: Path) -> None:
 def test_a_list_that_cannot_be_used_leaves_a_sentence(tmp_path: Path, listed: Any) -> None:
     page: Page = report(lake_of(tmp_path, ROWS, listed), tmp_path / "r.html")
     assert "Left out: what was planted" in page.text
-    assert "Since 2026-03-06 2 CRITICAL" in page.text
+    assert "Of 6 readings since 2026-03-06: 2 flagged CRITICAL" in page.text
 
 
 def test_code_in_prose_is_code_and_all_else_is_text() -> None:

@@ -60,7 +60,7 @@ def scored(name: str, found: Scores) -> Chart:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+,.0f}".replace("-", "−") if v else "0"))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(axis="y")
-        axes.annotate("within 3", (1, 3), (-4, -3), ("axes fraction", "data"), "offset points", ha="right", va="top", fontsize=10, color=MUTED)  # fmt: skip
+        axes.annotate("less than 2: ordinary, not drawn", (1, 0), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", va="bottom", fontsize=10, color=MUTED)  # fmt: skip
         time_axis(axes, 4 if phone else 9)
         return figure
 
