@@ -194,7 +194,7 @@ def planted_beside(log: FeedLog) -> list[dict[str, str]]:
 
     Empty where no planted.json stands there; raises ValueError for one that cannot be used.
     """
-    source = next((commit["source"] for commit in reversed(list(log.commits()))), "")
+    source = log.read(log.last).source if log.last else ""
     folder = Path(source) if source and "://" not in source else None
     if folder is None or not folder.is_dir():
         return []
