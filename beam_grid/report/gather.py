@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from beam_grid.commit import Commit, Fates, total
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import FeedLog, Lake, utc_now
 from beam_grid.report import examples
 from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
@@ -168,9 +169,7 @@ class LakeReport:
 
 def gather(lake: Lake, command: str = "") -> LakeReport:
     """Everything the report shows. Raises GridError for a commit or version set that cannot be read."""
-    from beam_grid.refine import versions
-
-    found = versions(lake)
+    found = newest(lake)
     feeds = [gather_feed(lake, name, found) for name in lake.feeds]
     starts, ends = [f.first for f in feeds if f.first], [f.last for f in feeds if f.last]
     return LakeReport(
