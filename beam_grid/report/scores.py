@@ -131,6 +131,13 @@ class Scores:
         )
 
     @property
+    def short(self) -> str:
+        """What was found, in a few words."""
+        if self.planted:
+            return f"{sum(one.found for one in self.planted):,} of {len(self.planted):,} planted found"
+        return f"{self.recent.critical:,} CRITICAL since {self.since:%Y-%m-%d}"
+
+    @property
     def summary(self) -> str:
         """What was found, in one or two sentences."""
         if self.nothing_scored:

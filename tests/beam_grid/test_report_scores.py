@@ -90,7 +90,7 @@ def test_suspects_stand_beside_the_truth(tmp_path: Path) -> None:
     assert result.summary.endswith("Of 3 ordinary readings since 2026-03-06: 0 flagged CRITICAL and 1 WARNING too.")
     page = report(lake, tmp_path / "r.html")
     assert "<script>" not in page.source
-    for text in (result.summary, "z-score +1.5", "did not land", "0.01", "−5.5", "+88"):
+    for text in (result.summary, "2 of 4 planted found", "z-score +1.5", "did not land", "0.01", "−5.5", "+88"):
         assert text in page.text, text
 
 
@@ -102,6 +102,9 @@ def test_without_truth_the_suspects_alone(tmp_path: Path) -> None:
     page = report(lake, tmp_path / "r.html")
     assert result.summary in page.text
     assert "lanted" not in page.text
+    assert "2 CRITICAL since 2026-03-06" in page.text
+    link = next(a["href"] for tag, a in page.tags if tag == "a" and str(a.get("href")).endswith("-scores"))
+    assert link is not None and link.removeprefix("#") in page.ids
 
 
 @pytest.mark.parametrize(
