@@ -186,7 +186,7 @@ def test_numbers_are_those_of_the_commits(refined: Lake, tmp_path: Path) -> None
     )
     assert [sum(feed.load.provisional), len(feed.load.provisional)] == [2, 15]
     page = report(refined, tmp_path / "report.html")
-    assert f"{totals['read']} records read, every one accounted for." in page.text
+    assert f"{totals.read} records read, every one accounted for." in page.text
     assert f"silver.{METERS.name} holds {silver['n']} rows: landed − superseded" in page.text
     assert "reading_kwh2.03.25" in re.sub(r"\s", "", page.text)  # the conflict: the field, what stays, what came
 

@@ -185,7 +185,7 @@ def test_many_feeds_have_a_page_each(many: Lake, tmp_path: Path) -> None:
     assert "Rejected records, by cause and rule" not in found["report.html"].text
     assert all(len(page.source) < 1_000_000 for page in found.values())
     totals = total(c.fates for n in names for c in many.feed(n).commits())
-    assert f"{totals['read']:,} records read, every one accounted for." in found["report.html"].text
+    assert f"{totals.read:,} records read, every one accounted for." in found["report.html"].text
 
 
 def test_links_hold_for_any_file_name(many: Lake, tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_master_data_shows_rows_of_its_history(tmp_path: Path) -> None:
     publish(lake, Content(known["commits"], {"silver.notes": written(lake, "silver.history", history)}))
     feed = gather(lake).feeds[0]
     assert feed.balanced and not any("silver" in check.text for check in feed.checks)
-    assert feed.sample is not None and feed.sample.count == 3 and feed.fates["landed"] == 8
+    assert feed.sample is not None and feed.sample.count == 3 and feed.fates.landed == 8
     assert feed.sample.columns == ["id", "at", "text", "is_current"]
     assert [row[0] for row in feed.sample.rows] == ["0", "1", "2"]
     (tmp_path / "out").mkdir()
