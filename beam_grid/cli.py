@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -386,6 +386,11 @@ def inspect(what: str, lake: str, feed: str | None, table: str | None, where: st
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Times the readings of a day.")
 @click.option("--days", type=int, default=1, show_default=True)
 @click.option("--messy", is_flag=True, help="Add duplicates, disorder, late, future and broken records.")
+@click.option("--interval", type=_Duration(), metavar="1h", help="Meters: from one reading to the next, not --scale.")
+@click.option("--meters", type=int, metavar="N", help="Meters: how many; 1000 unless given.")
+@click.option(
+    "--anomalies", type=int, metavar="N", help="Meters: plant N in the last two days, listed in planted.json."
+)
 @click.option("--spec", metavar="FILE", help="Generate a stream by this spec (TOML).")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Stream: records a second.")
 @click.option("--for", "seconds", type=_Duration(), metavar="20s", help="Stream: how long.")
@@ -394,20 +399,42 @@ def inspect(what: str, lake: str, feed: str | None, table: str | None, where: st
 @click.option("--records-per-file", type=click.IntRange(1), metavar="N", help="Stream: instead of the spec's.")
 @click.option("--kafka", metavar="HOST:PORT", help="Stream: send to the spec's topic instead of files.")
 def generate(
-    sources: tuple[str, ...], out: str | None, seed: int, scale: float, days: int, messy: bool, **streaming: Any
+    sources: tuple[str, ...],
+    out: str | None,
+    seed: int,
+    scale: float,
+    days: int,
+    messy: bool,
+    interval: float | None,
+    meters: int | None,
+    anomalies: int | None,
+    **streaming: Any,
 ) -> None:
     """Make sample data and the truth a run should count, or a stream of it by a spec."""
     from beam_grid.generate import generate as make
     from beam_grid.generate import stream
+    from beam_grid.report.words import plural
 
+    given = {
+        "interval": None if interval is None else timedelta(seconds=interval),
+        "meters": meters,
+        "anomalies": anomalies,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
     if any(value is not None for value in streaming.values()):
+        if options:
+            raise GridError(
+                f"generate: --{next(iter(options))} is not for a stream; its spec and --rate say what comes"
+            )
         for line in stream(sources, out, seed=seed, scale=scale, days=days, messy=messy, **streaming):
             say(line)
         return
     if out is None:
         raise GridError("generate: give --out DIR, the folder for the data")
-    for name, counts in make(sources, Path(out), seed=seed, scale=scale, days=days, messy=messy).items():
-        say(f"{name}: {counts['read']:,} records in {out}, truth in {Path(out) / 'truth.json'}")
+    done = make(sources, Path(out), seed=seed, scale=scale, days=days, messy=messy, options=options)
+    for name, counts in done.items():
+        planted = f", the {plural(anomalies, 'anomaly', 'anomalies')} in planted.json" if anomalies else ""
+        say(f"{name}: {counts['read']:,} records in {out}, truth in {Path(out) / 'truth.json'}{planted}")
 
 
 @cli.command()
@@ -453,7 +480,7 @@ def report(lake: str, out: str, open_it: bool) -> None:
 
 @cli.command()
 @click.option("--out", default="demo", show_default=True, metavar="DIR", help="Folder for data, lake and report.")
-@click.option("--days", type=int, default=2, show_default=True)
+@click.option("--days", type=int, default=112, show_default=True, help="Of hourly readings; scores need 23 or more.")
 def demo(out: str, days: int) -> None:
     """Everything on sample data: generate, land, refine, report."""
     from beam_grid.demo import demo as show_all

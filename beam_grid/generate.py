@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ def sources() -> list[str]:
     return sorted(p.parent.name for p in BUILT_IN.glob("*/generate.py"))
 
 
-def generate(names: tuple[str, ...], out: Path, **given: Any) -> dict[str, dict[str, int]]:
-    """Write the named sources' data (all without names) below `out`; returns the counts of truth.json by feed."""
+def generate(
+    names: tuple[str, ...], out: Path, *, options: dict[str, Any] | None = None, **given: Any
+) -> dict[str, dict[str, int]]:
+    """Write the named sources' data (all without names) below `out`; returns the counts of truth.json by feed.
+
+    given: what every source takes; options: what only some do (`interval`, `meters`, `anomalies`), for which the
+    sources must be named. Raises GridError for a source or argument that cannot be, before anything is written.
+    """
     known = sources()
     for name in names:
         if name not in known and (BUILT_IN / name / "contract.toml").is_file():
@@ -26,15 +33,24 @@ def generate(names: tuple[str, ...], out: Path, **given: Any) -> dict[str, dict[
             raise GridError(f"source {name!r}: has no generator of its own; {notes} says which one writes it")
         if name not in known:
             raise GridError(f"source {name!r}: is not known; {_hint(name, known)}")
+    options = options or {}
+    for option in options:
+        able = [name for name in known if option in inspect.signature(_generator(name)).parameters]
+        if unable := [name for name in names or known if name not in able]:
+            raise GridError(
+                f"generate: --{option} is not for {unable[0]}; name the source it is for: {', '.join(able)}"
+            )
     try:
-        return {
-            name: importlib.import_module(f"data_sources.{name}.generate").generate(out, **given)
-            for name in names or known
-        }
+        return {name: _generator(name)(out, **given, **options) for name in names or known}
     except ValueError as cause:
         raise GridError(f"generate: {cause}") from cause
     except OSError as cause:
         raise GridError(f"generate: {out} cannot be written ({cause.strerror or cause})") from cause
+
+
+def _generator(name: str) -> Callable[..., dict[str, int]]:
+    generator: Callable[..., dict[str, int]] = importlib.import_module(f"data_sources.{name}.generate").generate
+    return generator
 
 
 def stream(

@@ -418,13 +418,8 @@ class Contract(_Part):
                 [c.lower() for c in [*window.by, *window.measures, "window_start", "window_end", "final", "revision"]],
             )
             for measure in window.parsed:
-<<<<<<< HEAD
                 self._check_measure(where, measure, are_new)
-                parts = {f"{measure.name}__{part}" for part in ("n", "sum", "mean", "m2", "time", "key")}
-=======
-                self._check_measure(where, measure)
                 parts = {f"{measure.name}__{part}" for part in MEASURE_PARTS}
->>>>>>> measures
                 if taken := parts.intersection([*window.by, *window.measures]):
                     raise ValueError(f"{where}: {min(taken)!r} is needed for {measure.name!r}; choose another name")
         for rule in self.rules if are_new else []:

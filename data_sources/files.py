@@ -45,7 +45,13 @@ ENDINGS = {
     "sqlite": (".db", ".sqlite", ".sqlite3"),
 }
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
-NOT_DATA = {"truth.json", "sample_message.json", "sample_telemetry.json", "cdc_update_pair_example.json"}
+NOT_DATA = {
+    "truth.json",
+    "planted.json",
+    "sample_message.json",
+    "sample_telemetry.json",
+    "cdc_update_pair_example.json",
+}
 """Files beside generated data that hold what a run should count, or show one record of a file beside them."""
 
 

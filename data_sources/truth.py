@@ -1,4 +1,8 @@
-"""`truth.json` beside generated data: per feed the counts a run should come to, those that no slicing changes."""
+"""What generated data holds, in files beside it.
+
+`truth.json`: per feed the counts a run should come to, those that no slicing changes. `planted.json`: per feed the
+anomalies planted in it, where a generator was asked for some: event_id, meter_id, timestamp, kind and reading_kwh.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,40 @@ import json
 from pathlib import Path
 from typing import Any
 
+TRUTH, PLANTED = "truth.json", "planted.json"
 COUNTS = ("read", "rejected", "late", "landed - superseded", "duplicates + superseded", "conflicts")
 
 
 def withdraw(out: Path, feed: str) -> None:
-    """Take the feed's entry out before its files are written: an interrupted run must not leave old counts.
+    """Take the feed's entries out before its files are written: an interrupted run must not leave old ones.
 
-    Raises ValueError for a truth.json that is no JSON object.
+    Raises ValueError for a truth.json or planted.json that is no JSON object.
     """
-    truth = read(out)
-    if truth.pop(feed, None) is not None:
-        _write(out, truth)
+    for name in (TRUTH, PLANTED):
+        entries = read(out, name)
+        if entries.pop(feed, None) is None:
+            continue
+        if entries or name == TRUTH:
+            _write(out, entries, name)
+        else:
+            (out / name).unlink()
 
 
 def record(out: Path, feed: str, counts: dict[str, Any]) -> None:
     """Put the feed's counts beside those of other feeds."""
     if missing := [c for c in COUNTS if c not in counts]:
         raise ValueError(f"truth of {feed}: {missing[0]!r} is missing")
-    _write(out, {**read(out), feed: counts})
+    _write(out, {**read(out), feed: counts}, TRUTH)
 
 
-def read(out: Path) -> dict[str, Any]:
-    """All feeds' counts; empty where there is no file. Raises ValueError for one that is no JSON object."""
-    path = out / "truth.json"
+def record_planted(out: Path, feed: str, anomalies: list[dict[str, Any]]) -> None:
+    """Put the feed's planted anomalies beside those of other feeds."""
+    _write(out, {**read(out, PLANTED), feed: anomalies}, PLANTED)
+
+
+def read(out: Path, name: str = TRUTH) -> dict[str, Any]:
+    """All feeds' entries; empty where there is no file. Raises ValueError for one that is no JSON object."""
+    path = out / name
     if not path.exists():
         return {}
     try:
@@ -40,5 +55,5 @@ def read(out: Path) -> dict[str, Any]:
     return truth
 
 
-def _write(out: Path, truth: dict[str, Any]) -> None:
-    (out / "truth.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+def _write(out: Path, entries: dict[str, Any], name: str) -> None:
+    (out / name).write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")

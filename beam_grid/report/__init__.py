@@ -11,9 +11,11 @@ works before refine has run, with what landed. Not guaranteed: that pages of fee
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import secrets
+import threading
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,8 @@ def write_report(lake: Lake, out: Path, *, command: str = "") -> list[Path]:
     """
     from beam_grid.report.gather import gather
 
+    # Matplotlib takes as long to import as the tables to ask; the engine that answers leaves Python free meanwhile.
+    threading.Thread(target=importlib.import_module, args=(f"{__name__}.charts",)).start()
     out = Path(out)
     if out.is_dir():
         raise GridError(f"report {out}: is a folder; give a file, such as {out / 'report.html'}")
@@ -96,6 +100,7 @@ def _engine() -> Any:
     from markupsafe import Markup
 
     from beam_grid.report import charts, words
+    from beam_grid.report.prose import prose
     from beam_grid.report.suspects import KINDS
 
     files = resources.files(__name__)
@@ -106,8 +111,9 @@ def _engine() -> Any:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
     )
-    for name in ("count", "plural", "share", "number", "moment", "duration", "step"):
+    for name in ("count", "plural", "share", "number", "signed", "moment", "duration", "step"):
         engine.filters[name] = getattr(words, name)
+    engine.filters["prose"] = prose
     engine.filters["zip"] = lambda one, other: list(zip(one, other, strict=True))
     engine.globals |= {
         "charts": charts,

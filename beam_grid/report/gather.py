@@ -21,11 +21,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from beam_grid.commit import Commit, Fates, total
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import FeedLog, Lake, utc_now
 from beam_grid.report import examples
 from beam_grid.report.load import Load, WindowTable, load, quoted, window_tables
 from beam_grid.report.panels import Panel, Panels, panels
 from beam_grid.report.sample import Expected, Sample, analysed, expected, sample
+from beam_grid.report.scores import FEED as SCORED_FEED
+from beam_grid.report.scores import TABLE as SCORES_TABLE
+from beam_grid.report.scores import Scores, planted_beside, scores
 from beam_grid.report.suspects import Suspects, applies, suspects
 from beam_grid.report.words import as_time, plural, printable, without_secrets
 from data_sources.splits import FileEnd
@@ -102,6 +106,7 @@ class FeedReport:
     panels: list[Panels]
     sample: Sample | None
     analyses: list[Sample]
+    scores: Scores | None
     suspects: list[Suspects]
     newest_commits: list[dict[str, Any]]
     has_meters: bool
@@ -164,9 +169,7 @@ class LakeReport:
 
 def gather(lake: Lake, command: str = "") -> LakeReport:
     """Everything the report shows. Raises GridError for a commit or version set that cannot be read."""
-    from beam_grid.refine import versions
-
-    found = versions(lake)
+    found = newest(lake)
     feeds = [gather_feed(lake, name, found) for name in lake.feeds]
     starts, ends = [f.first for f in feeds if f.first], [f.last for f in feeds if f.last]
     return LakeReport(
@@ -203,6 +206,14 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
     )
     drawn = _try(notes, "load over time", None, lambda: load(lake, contract, windows)) if windows else None
     meters = applies(contract)
+    none: list[dict[str, str]] = []
+    planted = _try(notes, "what was planted", none, lambda: planted_beside(feed)) if name == SCORED_FEED else none
+    scored: Scores | None = (
+        _try(notes, "anomalies found", None, lambda: scores(lake, found, planted))
+        if refined and name == SCORED_FEED
+        else None
+    )
+    apart = () if scored is None else (SCORES_TABLE,)
     return FeedReport(
         name=name,
         contract=contract,
@@ -227,7 +238,8 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         load=drawn,
         panels=_panels(lake, contract, windows, drawn, notes),
         sample=_sample(lake, contract, found, notes) if refined and not contract.windows else None,
-        analyses=_try(notes, "analyses", [], lambda: analysed(lake, name, found)) if refined else [],
+        analyses=_try(notes, "analyses", [], lambda: analysed(lake, name, found, apart)) if refined else [],
+        scores=scored,
         suspects=_try(notes, "suspects", [], lambda: suspects(lake, contract)) if refined and meters else [],
         newest_commits=[_commit_row(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
         has_meters=meters,

@@ -43,9 +43,10 @@ class Expected:
     example: str
 
 
-def analysed(lake: Lake, feed: str, found: dict[str, Any] | None) -> list[Sample]:
-    """The analyses of a feed that the version set holds, the rows that matter first."""
-    there = [a for a in analyses() if a.name in (found or {"tables": {}})["tables"] and feed_of(a) == feed]
+def analysed(lake: Lake, feed: str, found: dict[str, Any] | None, but: tuple[str, ...] = ()) -> list[Sample]:
+    """The analyses of a feed that the version set holds, the rows that matter first; not those named in `but`."""
+    held = set((found or {"tables": {}})["tables"]).difference(but)
+    there = [a for a in analyses() if a.name in held and feed_of(a) == feed]
     shown = []
     for analysis in there:
         count = int(query(lake, f"SELECT count(*) AS n FROM {analysis.name}")["n"][0].as_py())

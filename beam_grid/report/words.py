@@ -53,6 +53,12 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{max(digits, 4)}g}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
+def signed(value: float | None) -> str:
+    """A score: +3.42, −12.1."""
+    text = number(None if value is None else abs(value))
+    return text if value is None else f"{'−' if value < 0 else '+'}{text}"
+
+
 def as_time(value: Any) -> datetime | None:
     """Microseconds since the epoch, ISO text, a date or a datetime to an aware one; None if it is none of these."""
     try:

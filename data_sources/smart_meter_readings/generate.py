@@ -1,8 +1,9 @@
 """Synthetic smart-meter readings: 1,000 meters in five regions, as JSON lines in order of arrival.
 
-Guaranteed: the same arguments give byte-identical files; a day is the same whatever `days` is; with `messy`
-the undisturbed readings are those of the clean stream; `truth.json` is counted from the generator's own
-arrays, never by reading the files back. Memory is bounded by the chunk, not by the days.
+Guaranteed: the same arguments give byte-identical files; a day is the same whatever `days` is, but for the days
+in which anomalies are planted; with `messy` the undisturbed readings are those of the clean stream; `truth.json`
+is counted from the generator's own arrays, never by reading the files back. Memory is bounded by the chunk, not by
+the days.
 
 Not guaranteed: the same bytes from another version of numpy or Polars.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -20,10 +22,12 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from data_sources.durations import format_duration
 from data_sources.output import emptied, whole_file
-from data_sources.registry import meters
+from data_sources.registry import METERS_PER_REGION, STATES, meters
 from data_sources.smart_meter_readings.messy import damage, disturb
-from data_sources.truth import record, withdraw
+from data_sources.smart_meter_readings.planted import NOTHING, SPIKE, THEFT, Plan, kwh_of
+from data_sources.truth import record, record_planted, withdraw
 
 FEED = "smart_meter_readings"
 FOLDER = "smart_meter_kafka"
@@ -47,9 +51,20 @@ _INT64_MIN = np.iinfo(np.int64).min
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Kinds = npt.NDArray[np.uint8]
 
 
-def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, messy: bool = False) -> dict[str, int]:
+def generate(
+    out: Path,
+    *,
+    seed: int = 42,
+    scale: float = 1.0,
+    days: int = 1,
+    messy: bool = False,
+    interval: timedelta | None = None,
+    meters: int | None = None,
+    anomalies: int | None = None,
+) -> dict[str, int]:
     """Write `out/smart_meter_kafka/smart_meter_readings_YYYY-MM-DD.json`, the stream after them and `out/truth.json`.
 
     One file per day of arrival from 2025-06-15 (UTC); sorted by name they are one log. Every meter has
@@ -59,33 +74,45 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
     `sample_message.json` is its first line, outside the log. Earlier files of this feed in the folder are
     replaced, other feeds' entries in `truth.json` are kept.
 
+    `interval` is the time from one reading of a meter to its next, instead of `scale`; a whole number of them makes a
+    day, and all meters read in its last quarter hour, as those do that read by the hour. `meters` takes only so many of the 1,000, from all regions alike, and the stream after the days holds at most
+    one reading of each. With `anomalies` all readings are ordinary but so many, half of them thefts and half spikes,
+    in the last two days: see planted.py, and `out/planted.json`, which lists them. With either of these two, `messy`
+    makes no corrections: they go from any of the 1,000 meters to any other, and are the greatest readings of all.
+
     Returns read, rejected, late, `landed - superseded`, `duplicates + superseded` and conflicts, in
     records (conflicts: in keys), as an out-of-orderness of 10 minutes, an allowed lateness of 1 hour and rule
     SM-001 judge them. Raises ValueError for an argument out of range or a `truth.json` that is no object.
     """
-    per_day = _readings_per_day(scale)
+    per_day = _readings_per_day(scale) if interval is None else _intervals_per_day(scale, interval)
     if days < 1:
         raise ValueError(f"days is {days}: give at least 1")
     if seed < 0:
         raise ValueError(f"seed is {seed}: give 0 or more")
+    chosen = _chosen(meters)
+    plan = None if anomalies is None else Plan.of(anomalies, seed, days, per_day, len(chosen))
+    order = _Order.of(chosen, seed, per_day, 0 if interval is None else max(0, _DAY_MS // per_day - _WINDOW_MS))
     out.mkdir(parents=True, exist_ok=True)
     withdraw(out, FEED)
 
     folder = emptied(out / FOLDER, f"{FEED}_????-??-??.json", STREAM, SAMPLE)
 
     tally = Tally()
+    planted: list[pl.DataFrame] = []
     waiting: pl.DataFrame | None = None
     for day in range(days):
         with whole_file(folder / _day_name(day)) as file:
             for first in range(0, per_day, _CHUNK_INTERVALS):
                 last = min(first + _CHUNK_INTERVALS, per_day)
                 rng = np.random.default_rng([seed, 1, day, first])
-                base = _base(seed, rng, day, np.arange(first, last), per_day)
+                kinds = None if plan is None else plan.kinds(day, first, last)
+                base = _base(seed, rng, day, np.arange(first, last), per_day, order, kinds)
+                if kinds is not None and kinds.any():
+                    planted.append(_as_planted(base, kinds))
                 if messy:
                     messy_rng = np.random.default_rng([seed, 2, day, first])
-                    here, waiting = _arrived(
-                        [waiting, *disturb(base, messy_rng)], day * _DAY_MS + last * _DAY_MS // per_day
-                    )
+                    disturbed = disturb(base, messy_rng, corrections=meters is None and plan is None)
+                    here, waiting = _arrived([waiting, *disturbed], day * _DAY_MS + last * _DAY_MS // per_day)
                     _write_damaged(file, here, messy_rng)
                 else:
                     here = base
@@ -96,7 +123,7 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
             here, _ = _arrived([waiting], (days + 1) * _DAY_MS)
             _write_damaged(file, here, np.random.default_rng([seed, 3, days]))
             tally.add(here)
-    stream = _stream(seed, days)
+    stream = _stream(seed, days, order, plan is None)
     for name, rows in ((STREAM, stream), (SAMPLE, stream.head(1))):
         with whole_file(folder / name) as file:
             as_records(rows).write_ndjson(file)
@@ -104,6 +131,8 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
 
     counts = tally.counts()
     record(out, FEED, {**counts, "rejected_by_cause": tally.causes})
+    if plan is not None:
+        record_planted(out, FEED, pl.concat(planted).to_dicts())
     return counts
 
 
@@ -161,24 +190,27 @@ class Tally:
         }
 
 
-def readings(rng: np.random.Generator, meter: Ints, event_ms: Ints, size: Floats) -> pl.DataFrame:
+def readings(
+    rng: np.random.Generator, meter: Ints, event_ms: Ints, size: Floats, kinds: Kinds | None = None
+) -> pl.DataFrame:
     """One reading for each `meter` (row of `meters()`) and `event_ms` (milliseconds since the epoch, UTC).
 
     `size` is each meter's typical kWh. Columns: event_id (UUID 4), reading_kwh, voltage_v (V), current_a (A a
     phase, as if the reading were a quarter hour's), power_factor, frequency_hz (Hz), meter_status,
     is_anomaly_flag; and `_meter`, `_event_ms`, the arguments. `as_records` makes the feed's columns of it.
 
-    Theft (5 %) reads 0.001-0.05 kWh, a spike (3 %) 50-119.9 kWh; everything else lies between the two.
+    Theft (5 %) reads 0.001-0.05 kWh, a spike (3 %) 50-119.9 kWh; everything else lies between the two. `kinds` says
+    instead which readings are which (NOTHING, THEFT, SPIKE of planted.py).
     """
     n = len(meter)
     hour = (event_ms + _INDIA_OFFSET_MS) % _DAY_MS / 3_600_000
     kwh = np.clip(size * _load_shape(hour) * rng.lognormal(0, 0.18, n), 0.06, 45)
-    fate = rng.random(n)
-    theft = fate < THEFT_SHARE
-    spike = ~theft & (fate < THEFT_SHARE + SPIKE_SHARE)
-    kwh[theft] = rng.uniform(0.001, 0.05, int(theft.sum()))
-    # 119.9 to 120 is left to messy corrections, which need a value nothing else in the window exceeds.
-    kwh[spike] = rng.uniform(50, 119.9, int(spike.sum()))
+    if kinds is None:
+        kinds = np.searchsorted([THEFT_SHARE, THEFT_SHARE + SPIKE_SHARE], rng.random(n), "right").astype(np.uint8)
+        kinds = np.array([THEFT, SPIKE, NOTHING], np.uint8)[kinds]
+    theft, spike = kinds == THEFT, kinds == SPIKE
+    for kind, hit in ((THEFT, theft), (SPIKE, spike)):
+        kwh[hit] = kwh_of(kind, rng, int(hit.sum()))
     kwh = kwh.round(3)
     anomaly = theft | spike
     status = np.where(anomaly, np.searchsorted([0.10, 0.65], rng.random(n)), 0)
@@ -273,36 +305,56 @@ def _load_shape(hour: Floats) -> Floats:
     return 0.55 + 0.85 * morning + 1.3 * evening + 0.15 * np.exp(-(((hour - 13) / 3) ** 2))
 
 
-def _base(seed: int, rng: np.random.Generator, day: int, interval: Ints, per_day: int) -> pl.DataFrame:
+@dataclass(frozen=True)
+class _Order:
+    """The meters by the moment within each interval at which they read, in milliseconds from its start.
+
+    None reads before `earliest_ms`.
+    """
+
+    meters: Ints
+    moments_ms: Ints
+    earliest_ms: int
+
+    @classmethod
+    def of(cls, chosen: Ints, seed: int, per_day: int, earliest_ms: int) -> _Order:
+        moments = np.random.default_rng([seed, 4]).integers(earliest_ms, _DAY_MS // per_day, _METERS)
+        order = np.argsort(moments, kind="stable")
+        order = order[np.isin(order, chosen)]
+        return cls(order, moments[order], earliest_ms)
+
+
+def _base(
+    seed: int, rng: np.random.Generator, day: int, interval: Ints, per_day: int, order: _Order, kinds: Kinds | None
+) -> pl.DataFrame:
     """The undisturbed readings of some intervals of a day, in order of time.
 
     interval 0                    interval 1
     |--m3-----m1--------m2-------|--m3-----m1--------m2-------|   each meter at its own moment
     """
-    phase = np.random.default_rng([seed, 4]).integers(0, _DAY_MS // per_day, _METERS)
-    order = np.argsort(phase, kind="stable")
     start = _start_ms(day, interval, per_day)
-    event_ms = (start[:, None] + phase[order]).ravel()
-    meter = np.tile(order, len(interval))
-    rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter])
-    previous_ms = event_ms - np.repeat(start - _start_ms(day, interval - 1, per_day), _METERS)
-    record = (day * per_day + interval[0]) * _METERS + np.arange(len(meter))
+    event_ms = (start[:, None] + order.moments_ms).ravel()
+    meter = np.tile(order.meters, len(interval))
+    rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter], kinds)
+    previous_ms = event_ms - np.repeat(start - _start_ms(day, interval - 1, per_day), len(order.meters))
+    record = (day * per_day + interval[0]) * len(order.meters) + np.arange(len(meter))
     return _undisturbed(rows, record).with_columns(
         pl.Series("_opens_window", event_ms // _WINDOW_MS > previous_ms // _WINDOW_MS),
     )
 
 
-def _stream(seed: int, days: int) -> pl.DataFrame:
-    """Readings of 500 meters, evenly spaced over the quarter hour after the last midnight.
+def _stream(seed: int, days: int, order: _Order, with_anomalies: bool) -> pl.DataFrame:
+    """Readings of up to 500 meters, evenly spaced over the next quarter hour in which meters read.
 
     None is late, and none is a copy: all that was read before and not rejected was measured before that midnight.
     """
     rng = np.random.default_rng([seed, 5, days])
-    meter = rng.permutation(_METERS)[:STREAM_RECORDS]
-    step_ms = _WINDOW_MS // STREAM_RECORDS
-    event_ms = int(FIRST_DAY.timestamp()) * 1000 + days * _DAY_MS + np.arange(STREAM_RECORDS) * step_ms
-    rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter])
-    return _undisturbed(rows, np.arange(STREAM_RECORDS))
+    meter = rng.permutation(np.sort(order.meters))[:STREAM_RECORDS]
+    n = len(meter)
+    start_ms = int(FIRST_DAY.timestamp()) * 1000 + days * _DAY_MS + order.earliest_ms
+    event_ms = start_ms + np.arange(n) * (_WINDOW_MS // n)
+    rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter], None if with_anomalies else np.zeros(n, np.uint8))
+    return _undisturbed(rows, np.arange(n))
 
 
 def _undisturbed(rows: pl.DataFrame, record: Ints) -> pl.DataFrame:
@@ -338,8 +390,34 @@ def _write_damaged(file: BinaryIO, rows: pl.DataFrame, rng: np.random.Generator)
     file.writelines(damage(lines.getvalue(), rows["_damage"].to_numpy(), rng))
 
 
+def _as_planted(base: pl.DataFrame, kinds: Kinds) -> pl.DataFrame:
+    """What planted.json says of the anomalies among `base`."""
+    rows = base.with_columns(pl.Series("kind", kinds)).filter(pl.col("kind") != NOTHING)
+    names = pl.Series([{THEFT: "theft", SPIKE: "spike"}[kind] for kind in rows["kind"]], dtype=pl.String)
+    return as_records(rows).select("event_id", "meter_id", "timestamp", names.alias("kind"), "reading_kwh")
+
+
 def _day_name(day: int) -> str:
     return f"{FEED}_{(FIRST_DAY + timedelta(days=day)).date().isoformat()}.json"
+
+
+def _chosen(count: int | None) -> Ints:
+    """Rows of `meters()`: all of them, or `count`, taken from the regions in turn."""
+    if count is None:
+        return np.arange(_METERS)
+    if not 1 <= count <= _METERS:
+        raise ValueError(f"meters is {count}: give 1 to {_METERS:,}")
+    n = np.arange(count)
+    return np.sort(n % len(STATES) * METERS_PER_REGION + n // len(STATES))
+
+
+def _intervals_per_day(scale: float, interval: timedelta) -> int:
+    if scale != 1:
+        raise ValueError(f"scale is {scale} and interval {format_duration(interval)}: give one of them")
+    day = timedelta(days=1)
+    if not timedelta(0) < interval <= day or day % interval:
+        raise ValueError(f"interval is {format_duration(interval)}: give one that divides a day, such as 15m or 1h")
+    return day // interval
 
 
 def _readings_per_day(scale: float) -> int:

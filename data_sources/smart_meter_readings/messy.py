@@ -64,7 +64,7 @@ _DAY_MS = 86_400_000
 _TO_2099_MS = int((np.datetime64("2099-01-01", "ms") - np.datetime64("2025-01-01", "ms")).astype(np.int64))
 
 
-def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
+def disturb(base: pl.DataFrame, rng: np.random.Generator, *, corrections: bool = True) -> list[pl.DataFrame]:
     """Records that run ahead, the readings with their faults, copies; ties of arrival keep this order.
 
     Takes and gives the columns of `readings` and: _opens_window (the meter's first reading in its 15-minute
@@ -86,7 +86,7 @@ def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
     copy = _draw({name: share for name, share in COPY_SHARES.items() if name != "correction"}, rng.random(n))
     copy["midnight"] &= event_ms % _DAY_MS >= _DAY_MS - 30 * _MINUTE
     correctable = base["_opens_window"].to_numpy() & ~_any(fault, n) & ~_any(copy, n)
-    share = COPY_SHARES["correction"] * n / max(1, int(correctable.sum()))
+    share = COPY_SHARES["correction"] * n / max(1, int(correctable.sum())) if corrections else 0.0
     corrected = correctable & (rng.random(n) < share)
     copy["correction"] = corrected
     # What a correction takes back is the window's greatest: above every spike, and one a meter and window.
@@ -164,6 +164,8 @@ def _copies(rows: pl.DataFrame, masks: dict[str, Mask], rng: np.random.Generator
     }
     copies = []
     for name, (low, high) in COPY_DELAYS_MS.items():
+        if not masks[name].any():
+            continue
         again = rows.filter(pl.Series(masks[name]))
         again = again.with_columns(
             pl.col("_arrival_ms") + pl.Series(rng.integers(low, high, again.height)),

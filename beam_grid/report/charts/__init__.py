@@ -6,5 +6,6 @@ from beam_grid.report.charts.fates import fates
 from beam_grid.report.charts.load import load_over_time
 from beam_grid.report.charts.meter import meter
 from beam_grid.report.charts.panel import colours, panel
+from beam_grid.report.charts.scores import scored
 
-__all__ = ["Chart", "colours", "delays", "fates", "load_over_time", "meter", "panel"]
+__all__ = ["Chart", "colours", "delays", "fates", "load_over_time", "meter", "panel", "scored"]
