@@ -48,6 +48,8 @@ def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         ),
         ("CAST(from_utc_timestamp(TIMESTAMP '2021-06-30 23:30:00Z', 'Europe/London') AS DATE)", date(2021, 7, 1), pa.date32()),
         ("CAST(from_utc_timestamp(TIMESTAMP '2021-12-31 23:30:00Z', 'Europe/London') AS DATE)", date(2021, 12, 31), pa.date32()),
+        ("CAST(-7 DIV 2 AS BIGINT)", -3, pa.int64()),
+        ("-7 % 3", -1, pa.int32()),
         ("try_divide(CAST(1 AS DOUBLE), CAST(0 AS DOUBLE))", None, pa.float64()),
         ("CAST(1.0015 AS DECIMAL(10, 3))", Decimal("1.002"), pa.decimal128(10, 3)),
         ("CAST(-1.0015 AS DECIMAL(10, 3))", Decimal("-1.002"), pa.decimal128(10, 3)),
