@@ -15,9 +15,9 @@ it is a view. The lines of comment before it say what it is:
 
 What it reads is found in the SQL by a parser: every silver., gold. or bronze. name where a table stands. An analysis
 exists in a lake when all it reads does. A table is made by Spark or in process by DuckDB, and is the same (sql.py says
-how). One with `touched` reads its first table `WHERE :touched`: true when all is made anew, else whether the
-row's group (the values of these expressions) is one that new, changed or removed rows belong to. Rows of one group
-must not depend on those of another, nor lose their key while the row it came from is there.
+how). One with `touched` reads its first table `WHERE :touched`: true when all is made anew, else whether the row's
+group (the values of these expressions) is one that new, changed or removed rows belong to. Rows of one group must not
+depend on those of another, and the expressions mean the same on the table itself, where the group's rows are replaced.
 """
 
 from __future__ import annotations

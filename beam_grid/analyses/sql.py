@@ -85,13 +85,14 @@ def _cast(node: exp.TryCast) -> exp.Expr:
     return exp.Cast(this=node.this, to=node.to)
 
 
-def _weekday(node: exp.Anonymous) -> exp.Expr:
-    """Spark counts from Monday, DuckDB's function of this name from Sunday."""
-    if node.name.lower() == "unix_micros":
+def _named(node: exp.Anonymous) -> exp.Expr:
+    """Functions that sqlglot does not know: Spark's week begins with Monday, DuckDB's weekday with Sunday."""
+    name = node.name.lower()
+    if name == "unix_micros":
         return exp.Anonymous(this="epoch_us", expressions=node.expressions)
-    if node.name.lower() != "weekday":
-        return node
-    return _int(exp.paren(exp.Anonymous(this="isodow", expressions=node.expressions) - 1))
+    if name == "weekday":
+        return _int(exp.paren(exp.Anonymous(this="isodow", expressions=node.expressions) - 1))
+    return node
 
 
 def _int(node: exp.Expr) -> exp.Expr:
@@ -135,7 +136,7 @@ def _mean(node: exp.Avg) -> exp.Expr:
 
 _TRANSFORMS: tuple[tuple[type[exp.Expr], Callable], ...] = (
     (exp.TryCast, _cast),
-    (exp.Anonymous, _weekday),
+    (exp.Anonymous, _named),
     (exp.FromTimeZone, _from_clock),
     (exp.AtTimeZone, _to_clock),
     (exp.Hour, _int),

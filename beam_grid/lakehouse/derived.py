@@ -167,14 +167,15 @@ def _make(
     try:
         groups = _touched_groups(engine, lake, content, analysis, recipe)
         engine.define(_candidate(analysis), _select(engine, lake, content, analysis, recipe["parameters"], groups))
-    except DoesNotFit as cause:
-        return str(cause)
-    try:
         rows = _without_dropped(engine, lake, content, analysis)
         if groups is None:
             engine.write(table, rows, order, _weight(lake, content, analysis) if analysis.cluster_by else 0)
         else:
             engine.replace(table, rows, put(tree(_is_touched(analysis, groups)), engine.dialect), analysis.key, order)
+    except DoesNotFit as cause:
+        return str(cause)
+    except GridError:
+        raise
     except Exception as cause:
         raise RunFailed(
             f"refine: {analysis.name} could not be made ({type(cause).__name__}: {engine.reason(cause)}); "
@@ -205,12 +206,14 @@ def _touched_groups(
 ) -> str | None:
     """A view of the groups whose rows changed since the table was made; None where all of it has to be."""
     said = content.tables.get(analysis.name, {})
-    source = analysis.reads[0]
-    seen = said.get("read_at", {}).get(source)
-    id, now = _read_at(content, analysis)[source]
-    if not analysis.touched or not _as_before(said, recipe) or seen is None or seen[0] != id or seen[1] >= now:
+    source, *others = analysis.inputs
+    before, now = said.get("read_at", {}), _read_at(content, analysis)
+    if not analysis.touched or not _as_before(said, recipe) or any(before.get(o) != now[o] for o in others):
         return None
-    changed = engine.changes(Table(lake, source), seen[1], now)
+    (id, version), (seen_id, seen) = now[source], before.get(source, (None, 0))
+    if seen_id != id or seen >= version:
+        return None
+    changed = engine.changes(Table(lake, source), seen, version)
     if changed is None:
         return None
     view = f"{_candidate(analysis)}_touched"

@@ -60,8 +60,26 @@ def changes(engine: duckdb.DuckDBPyConnection, table_path: Path, after: int, upt
 
     None where the log or a file that tells it is no longer there: then all rows may have changed.
     """
+    if (found := _changed(table_path, after, upto)) is None:
+        return None
+    whole, parts = found
+    rows = [*_rows_of(engine, list(whole.items())), *_rows_at(engine, parts, "SEMI")]
+    return _in_columns(live(table_path, upto), rows)
+
+
+def is_told(table_path: Path, after: int, upto: int) -> bool:
+    """Whether `changes`, or Spark's change data feed, can still say what changed."""
+    return _changed(table_path, after, upto) is not None
+
+
+_Places = list[tuple[Path, np.ndarray]]
+"""Files, each with positions of rows in it."""
+
+
+def _changed(table_path: Path, after: int, upto: int) -> tuple[dict[Path, np.ndarray], _Places] | None:
+    """Files whose rows changed, but for those at the positions; and files of which only those at the positions did."""
     whole: dict[Path, np.ndarray] = {}
-    parts: list[tuple[Path, np.ndarray]] = []
+    parts: _Places = []
     for version in range(after + 1, upto + 1):
         if not (table_path / "_delta_log" / f"{version:020d}.json").exists():
             return None
@@ -71,7 +89,10 @@ def changes(engine: duckdb.DuckDBPyConnection, table_path: Path, after: int, upt
             continue
         gone, came = (_changing(actions, kind) for kind in ("remove", "add"))
         for path in gone.keys() | came.keys():
-            vectors = [deleted(table_path, side[path].vector) for side in (gone, came) if path in side]
+            try:
+                vectors = [deleted(table_path, side[path].vector) for side in (gone, came) if path in side]
+            except GridError:  # a VACUUM took the vector; one that is damaged shows where the table is read
+                return None
             if len(vectors) == 2:
                 parts.append((table_path / path, np.setxor1d(vectors[0], vectors[1])))
             else:  # a file that came and went: what either commit changed
@@ -79,8 +100,7 @@ def changes(engine: duckdb.DuckDBPyConnection, table_path: Path, after: int, upt
                 whole[table_path / path] = np.intersect1d(before, vectors[0])
     if not all(path.exists() for path in [*whole, *(path for path, _ in parts)]):
         return None
-    rows = [*_rows_of(engine, list(whole.items())), *_rows_at(engine, parts, "SEMI")]
-    return _in_columns(live(table_path, upto), rows)
+    return whole, parts
 
 
 def _changing(actions: list[dict[str, Any]], kind: str) -> dict[str, LiveFile]:
@@ -118,14 +138,14 @@ def _in_columns(table: Live, rows: list[str]) -> str:
     return f"(SELECT {told} FROM (" + " UNION ALL BY NAME ".join([f"SELECT {empty} WHERE false", *rows]) + "))"
 
 
-def _rows_of(engine: duckdb.DuckDBPyConnection, files: list[tuple[Path, np.ndarray]]) -> list[str]:
+def _rows_of(engine: duckdb.DuckDBPyConnection, files: _Places) -> list[str]:
     """SQL for the rows of files, each without those at the positions beside it."""
     plain = [path for path, rows in files if not len(rows)]
     whole = [f"SELECT * FROM {parquet(dict.fromkeys(map(str, plain)))}"] if plain else []
     return whole + _rows_at(engine, [(path, rows) for path, rows in files if len(rows)], "ANTI")
 
 
-def _rows_at(engine: duckdb.DuckDBPyConnection, places: list[tuple[Path, np.ndarray]], how: str) -> list[str]:
+def _rows_at(engine: duckdb.DuckDBPyConnection, places: _Places, how: str) -> list[str]:
     """SQL for the files' rows at these positions (SEMI) or at all others (ANTI)."""
     if not places:
         return []

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse import data_files, delta_log, scan
 from beam_grid.lakehouse.engines import DoesNotFit
+from beam_grid.lakehouse.tables import STATISTICS_COLUMNS
 from data_sources.identifiers import double_quoted
 
 if TYPE_CHECKING:
@@ -93,11 +94,7 @@ class Embedded:
         by = f" ORDER BY {', '.join(map(double_quoted, order))}" if order else ""
         batches = self._engine.sql(rows + by).to_arrow_reader(data_files.ROW_GROUP)
         columns = delta_log.with_columns(at, batches.schema, table.name)
-        measured = (
-            batches.schema.names[: len(delta_log.statistics_columns(at))]
-            if columns
-            else delta_log.statistics_columns(at)
-        )
+        measured = batches.schema.names[:STATISTICS_COLUMNS]
         added = data_files.write(table.path, batches, batches.schema, FILE_ROWS, measured)
         count = sum(json.loads(action["add"]["stats"])["numRecords"] for action in added)
         delta_log.put(table.path, at, [*columns, *map(delta_log.removed, files), *added], operation, rows=count)

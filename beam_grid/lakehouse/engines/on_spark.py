@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from beam_grid.lakehouse import scan
 from beam_grid.lakehouse.engines import DoesNotFit
 from beam_grid.lakehouse.tables import arranged
 from data_sources.identifiers import backticked
@@ -30,6 +31,8 @@ class OnSpark:
         return f"delta.{backticked(f'{table.path}@v{version}')}"
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
+        if not scan.is_told(table.path, after, upto):
+            return None
         changed = (
             self._spark.read.format("delta")
             .option("readChangeFeed", "true")

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
+from beam_grid.analyses import parse
 from beam_grid.lakehouse import data_files, delta_log, derived, duck, scan, vectors
 from beam_grid.lakehouse.engines import Engine, embedded, engine_for
 from beam_grid.lakehouse.tables import Table, properties
@@ -163,6 +165,43 @@ def test_where_the_change_cannot_be_told_all_is_made_anew(tmp_path: Path) -> Non
             file.unlink()  # as a VACUUM does
     assert silver.make("embedded") == ["gold.anomalies"]
     assert len(silver.anomalies()) == 20
+
+
+def test_a_change_of_another_table_that_is_read_makes_all_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which groups it changes cannot be told from the first table."""
+    both = parse(
+        "named",
+        "-- Readings with their meters.\n-- cluster_by: event_id\n-- key: event_id\n-- touched: meter_id\n"
+        "SELECT r.event_id, r.meter_id, m.name FROM silver.smart_meter_readings r "
+        "JOIN silver.meters m ON m.id = r.meter_id WHERE :touched\n",
+    )
+    monkeypatch.setattr(derived, "analyses", lambda: (both,))
+    monkeypatch.setattr(derived, "by_name", lambda: {both.name: both})
+    silver = Readings(tmp_path)
+    meters = Table(silver.lake, "silver.meters")
+    for number, name in enumerate(("old", "new")):
+        names = pa.table({"id": ["m1", "m2"], "name": [name, name]})
+        write_deltalake(str(meters.path), names, mode="overwrite")
+        silver.add([{"event_id": f"e{number}", "meter_id": f"m{number + 1}", "timestamp": START, "reading_kwh": 1.0}])
+        state = meters.state()
+        silver.content.tables[meters.name] = {
+            "path": meters.relative, "version": state.version, "id": state.id, "feeds": {"m": state.version},
+        }  # fmt: skip
+        assert silver.make("embedded") == ["gold.named"]
+        found = DeltaTable(str(Table(silver.lake, "gold.named").path)).to_pyarrow_table().sort_by("event_id")
+    assert found["name"].to_pylist() == ["new", "new"]
+
+
+def test_a_table_that_an_older_version_left_clustered_is_written_as_it_is(tmp_path: Path) -> None:
+    silver = Readings(tmp_path)
+    old, keys = pa.schema([("meter_id", pa.string()), ("timestamp", pa.timestamp("us", "UTC"))]), ["meter_id"]
+    table = Table(silver.lake, "gold.anomalies")
+    delta_log.create(table.path, old, name=table.name, cluster_by=keys, properties=properties(old, keys, {}))
+    silver.add(drawn(random.Random(2), 0, 20))
+    silver.make("embedded")
+    at = delta_log.read(table.path)
+    assert at is not None and at.cluster_by == keys
+    assert len(silver.anomalies()) == 20 and "z_score" in silver.anomalies()[0]
 
 
 @pytest.mark.spark
