@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from beam_grid.console import set_up_logs
 from beam_grid.lakehouse.query import query
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
@@ -32,6 +33,7 @@ _COMMITS = 8
 
 def main() -> None:
     """Measure and print."""
+    set_up_logs("text", debug=False)
     folder = Path("bench-data")
     folder.mkdir(exist_ok=True)
     measure(folder, 3)
@@ -91,7 +93,7 @@ def warm(folder: Path) -> list[float]:
     for n in range(_COMMITS):
         (source / f"readings-{n:03d}.json").write_bytes(b"".join(itertools.islice(lines, _ROWS)))
         with opened.lock("land"):
-            landed += land(opened, contract, Options(source=str(source.absolute()))).fates["landed"]
+            landed += land(opened, contract, Options(source=str(source.absolute()))).fates.landed
         started = time.perf_counter()
         refine(opened, [FEED])
         seconds.append(time.perf_counter() - started)

@@ -27,16 +27,19 @@ from typing import Any
 
 import duckdb
 
+from beam_grid.commit import FORMAT, Commit, Fates
 from beam_grid.lakehouse import cdc_history
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.maintain import maintain, optimize
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.steps import Step, silver_tables
+from beam_grid.lakehouse.steps import maker as maker_of
 from beam_grid.lakehouse.tables import Batch, Table
 from beam_grid.landing import Lake
-from beam_grid.refine import silver_tables
 from benchmarks import data
 from benchmarks.measure import run
 from data_sources.contract import LINEAGE, Contract, parse_contract
+from transforms.manifest import LandedFile
 
 Found = dict[str, float]
 
@@ -110,7 +113,7 @@ def queries(folder: Path) -> dict[str, Found]:
     """Files, bytes and milliseconds a question, as refine left the table (sorted by meter) and after `maintain`."""
     copied = _copied(Path(readings_lake(folder)[0]), folder / "lake-clustered")
     lake = Lake.open(copied, create=False)
-    table, found = Table(lake, "silver.smart_meter_readings"), {}
+    table, found = Table(lake, "silver.smart_meter_readings"), dict[str, Found]()
     found["before clustering"] = _ask(lake, table)
     for line in maintain(lake):
         print(line, flush=True)
@@ -271,9 +274,10 @@ def _take_in(lake: Lake, contract: Contract, applied: int) -> None:
 
     log, spark = lake.feed(contract.name), delta.session()
     batch = Batch(log, contract, list(log.commits()), applied)
-    for name, maker in silver_tables(contract).items():
+    for name in silver_tables(contract):
+        table = Table(lake, name)
+        maker = maker_of(Step(table, table.state(), batch))
         if maker is not cdc_history:
-            table = Table(lake, name)
             delta.suit_to(spark, batch.bytes("rows"))
             maker.prepare(spark, table, table.state(), batch)
             maker.apply(spark, table, batch)
@@ -321,7 +325,8 @@ def _land(lake: Lake, contract: Contract, number: int, rows: str) -> None:
     lineage = {name: kinds.get(str(kind), "TIMESTAMPTZ") for name, kind in LINEAGE.items()}
     known = {"_source": "'bench'", "_position": "row_number() OVER ()", "_commit": str(number), "_ingested_at": "now()"}
     columns = ", ".join(f"CAST({known.get(name, 'NULL')} AS {kind}) AS {name}" for name, kind in lineage.items())
-    files, key = [], contract.lake.key[0]
+    files: list[LandedFile] = []
+    key = contract.lake.key[0]
     with duckdb.connect() as engine:
         engine.execute("SET TimeZone = 'UTC'")
         engine.execute(f"CREATE TEMP TABLE landed AS SELECT *, {columns} FROM ({rows})")
@@ -330,12 +335,22 @@ def _land(lake: Lake, contract: Contract, number: int, rows: str) -> None:
             engine.execute(f"COPY (SELECT * {mine} ORDER BY {key}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
             counted = engine.execute(f"SELECT count(*), min({key}), max({key}) {mine}").fetchone()
             assert counted is not None
-            files.append({"kind": "rows", "path": f"data/{number}/{path.name}", "rows": counted[0], "bytes": path.stat().st_size,
-                          "min": {key: counted[1]}, "max": {key: counted[2]}})  # fmt: skip
+            files.append(
+                LandedFile(
+                    kind="rows", path=f"data/{number}/{path.name}", rows=counted[0], bytes=path.stat().st_size,
+                    min={key: counted[1]}, max={key: counted[2]},
+                )
+            )  # fmt: skip
     log.remember(contract)
-    log.append({"format": 1, "feed": contract.name, "commit": number, "attempt": str(number), "files": files,
-                "contract": contract.hash, "now": int(time.time() * 1e6), "fates": {"landed": sum(f["rows"] for f in files)},
-                "watermark": None, "partitions": []})  # fmt: skip
+    count = sum(file.rows for file in files)
+    log.append(
+        Commit(
+            format=FORMAT, feed=contract.name, number=number, attempt=str(number), created_at=datetime.now(UTC),
+            now=int(time.time() * 1e6), contract=contract.hash, source="bench", runner="direct", shards=4, plan=(),
+            partitions=(), fates=Fates(read=count, landed=count), rejected_by={}, warned_by={}, delay_bounds_s=(),
+            delays=(0,), watermark=None, files=tuple(files), problems=(),
+        )
+    )  # fmt: skip
 
 
 def _copied(source: Path, target: Path) -> Path:

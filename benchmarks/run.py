@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from beam_grid.console import set_up_logs
 from benchmarks import commit, fixed, freshness, lake
 from benchmarks.measure import Run, median, run
 from benchmarks.variants import Variant, variants
@@ -26,7 +27,7 @@ Results = dict[str, dict[str, Any]]
 FOLDER = Path("bench-data")
 VARIANTS = ("run", "duckdb-delta", "run-analyses", "spark-batch", "spark-stream", "land", "duckdb", "beam-dicts")
 COMPARED = {
-    "run": ("duckdb-delta", "spark-batch", "spark-stream", "run-analyses"),
+    "run": ("duckdb-delta", "spark-batch", "spark-stream"),
     "land": ("duckdb", "beam-dicts"),
 }
 """Each of ours with the variants it is put beside."""
@@ -49,6 +50,7 @@ def main() -> None:
     }
     parser.add_argument("--only", nargs="*", default=[], choices=[*VARIANTS, *parts], metavar="PART", help=" ".join([*VARIANTS, *parts]))  # fmt: skip
     given = parser.parse_args()
+    set_up_logs("text", debug=False)
     FOLDER.mkdir(exist_ok=True)
     results: Results = {}
     wanted = [name for name in VARIANTS if not given.only or name in given.only]
