@@ -122,7 +122,7 @@ def queries(folder: Path) -> dict[str, Found]:
 
 
 def _ask(lake: Lake, table: Table) -> Found:
-    seen, found = live(table.path), {}
+    seen, found = live(table.path), dict[str, float]()
     print(f"{len(seen.files)} files, {seen.bytes:,} bytes")
     for question, ranges in QUESTIONS.items():
         opened = [one for one in seen.files if all(one.may_hold(name, *ends) for name, ends in ranges.items())]
