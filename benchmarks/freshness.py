@@ -101,6 +101,33 @@ class Watched:
     sent: int = 0
 
 
+@dataclass
+class Live:
+    """The reader, and the processes that must not end meanwhile, each with its log."""
+
+    reader: Reader
+    usage: Usage
+    logs: dict[subprocess.Popen[bytes], Path]
+
+    def look(self) -> None:
+        for process, log in self.logs.items():
+            if process.poll() is not None:
+                raise NotFresh(f"{log} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+        self.usage.look()
+        self.reader.look()
+
+    def until(self, reached: Any, within_s: float) -> float:
+        """Look until something is reached, or the time is over; the seconds it took."""
+        started = time.monotonic()
+        while not reached() and time.monotonic() - started < within_s:
+            time.sleep(_POLL_S)
+            self.look()
+        if not self.reader.rows:
+            log = next(iter(self.logs.values()))
+            raise NotFresh(f"no row was queryable in {within_s:.0f} s; {log} ends:\n{log.read_text()[-2000:]}")
+        return time.monotonic() - started
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.freshness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -139,7 +166,7 @@ def watch(folder: Path, rate: int, seconds: float) -> Watched:
         command = ["-m", "beam_grid", "run", CONTRACT.name, "--source", source, "--lake", str(folder / "lake"), "--follow", "--every", "1s"]  # fmt: skip
         run = start(command, folder / "run.log")
         stack.callback(_end, run)
-        live = _Live(Reader(folder / "lake"), Usage(run.pid), {run: folder / "run.log", producer: folder / "producer.log"})  # fmt: skip
+        live = Live(Reader(folder / "lake"), Usage(run.pid), {run: folder / "run.log", producer: folder / "producer.log"})  # fmt: skip
         watched = Watched(live.until(lambda: live.reader.rows > 0, _FIRST_ROW_WITHIN_S))
         live.until(lambda: False, _WARM_UP_S)
         started = time.monotonic()
@@ -156,33 +183,6 @@ def watch(folder: Path, rate: int, seconds: float) -> Watched:
         if live.reader.rows != watched.sent:
             raise NotFresh(f"{live.reader.rows:,} rows are queryable of {watched.sent:,} messages")
     return watched
-
-
-@dataclass
-class _Live:
-    """The reader, and the processes that must not end meanwhile, each with its log."""
-
-    reader: Reader
-    usage: Usage
-    logs: dict[subprocess.Popen[bytes], Path]
-
-    def look(self) -> None:
-        for process, log in self.logs.items():
-            if process.poll() is not None:
-                raise NotFresh(f"{log} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
-        self.usage.look()
-        self.reader.look()
-
-    def until(self, reached: Any, within_s: float) -> float:
-        """Look until something is reached, or the time is over; the seconds it took."""
-        started = time.monotonic()
-        while not reached() and time.monotonic() - started < within_s:
-            time.sleep(_POLL_S)
-            self.look()
-        if not self.reader.rows:
-            log = next(iter(self.logs.values()))
-            raise NotFresh(f"no row was queryable in {within_s:.0f} s; {log} ends:\n{log.read_text()[-2000:]}")
-        return time.monotonic() - started
 
 
 def figures(watched: Watched, rate: int) -> dict[str, float]:

@@ -81,7 +81,8 @@ def beside(folder: Path, found: list[Variant], wanted: list[str], runs: int) -> 
             done = run(variant.command(out), folder / f"{variant.name}-{n}.log")
             verdicts[variant.name] = variant.check(out)
             taken[variant.name].append(done)
-            print(f"  {variant.name}, run {n + 1}: {done.wall_s:.2f} s", flush=True)
+            told = f"{done.wall_s:.2f} s, {done.cpu_s:.2f} s CPU, {done.peak_mib:.0f} MiB"
+            print(f"  {variant.name}, run {n + 1}: {told}", flush=True)
     print(f"\n{'variant':<14}{'wall s':>9}{'cpu s':>9}{'peak MiB':>10}{'records/s':>12}   output")
     results: Results = {}
     for variant in chosen:
