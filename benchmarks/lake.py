@@ -32,9 +32,10 @@ from beam_grid.lakehouse import cdc_history
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.maintain import maintain, optimize
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.steps import Step, silver_tables
+from beam_grid.lakehouse.steps import maker as maker_of
 from beam_grid.lakehouse.tables import Batch, Table
-from beam_grid.landing import Lake, utc_now
-from beam_grid.refine import silver_tables
+from beam_grid.landing import Lake
 from benchmarks import data
 from benchmarks.measure import run
 from data_sources.contract import LINEAGE, Contract, parse_contract
@@ -112,7 +113,7 @@ def queries(folder: Path) -> dict[str, Found]:
     """Files, bytes and milliseconds a question, as refine left the table (sorted by meter) and after `maintain`."""
     copied = _copied(Path(readings_lake(folder)[0]), folder / "lake-clustered")
     lake = Lake.open(copied, create=False)
-    table, found = Table(lake, "silver.smart_meter_readings"), {}
+    table, found = Table(lake, "silver.smart_meter_readings"), dict[str, Found]()
     found["before clustering"] = _ask(lake, table)
     for line in maintain(lake):
         print(line, flush=True)
@@ -121,7 +122,7 @@ def queries(folder: Path) -> dict[str, Found]:
 
 
 def _ask(lake: Lake, table: Table) -> Found:
-    seen, found = live(table.path), {}
+    seen, found = live(table.path), dict[str, float]()
     print(f"{len(seen.files)} files, {seen.bytes:,} bytes")
     for question, ranges in QUESTIONS.items():
         opened = [one for one in seen.files if all(one.may_hold(name, *ends) for name, ends in ranges.items())]
@@ -273,9 +274,10 @@ def _take_in(lake: Lake, contract: Contract, applied: int) -> None:
 
     log, spark = lake.feed(contract.name), delta.session()
     batch = Batch(log, contract, list(log.commits()), applied)
-    for name, maker in silver_tables(contract).items():
+    for name in silver_tables(contract):
+        table = Table(lake, name)
+        maker = maker_of(Step(table, table.state(), batch))
         if maker is not cdc_history:
-            table = Table(lake, name)
             delta.suit_to(spark, batch.bytes("rows"))
             maker.prepare(spark, table, table.state(), batch)
             maker.apply(spark, table, batch)
@@ -340,13 +342,13 @@ def _land(lake: Lake, contract: Contract, number: int, rows: str) -> None:
                 )
             )  # fmt: skip
     log.remember(contract)
-    landed = sum(file.rows for file in files)
+    count = sum(file.rows for file in files)
     log.append(
         Commit(
-            format=FORMAT, feed=contract.name, number=number, attempt=str(number), created_at=utc_now(),
-            now=int(time.time() * 1e6), contract=contract.hash, source="bench", runner="none", shards=4, plan=(),
-            partitions=(), fates=Fates(read=landed, landed=landed), rejected_by={}, warned_by={}, delay_bounds_s=(),
-            delays=(), watermark=None, files=tuple(files), problems=(),
+            format=FORMAT, feed=contract.name, number=number, attempt=str(number), created_at=datetime.now(UTC),
+            now=int(time.time() * 1e6), contract=contract.hash, source="bench", runner="direct", shards=4, plan=(),
+            partitions=(), fates=Fates(read=count, landed=count), rejected_by={}, warned_by={}, delay_bounds_s=(),
+            delays=(0,), watermark=None, files=tuple(files), problems=(),
         )
     )  # fmt: skip
 

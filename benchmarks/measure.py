@@ -1,4 +1,4 @@
-"""Running a command as a whole process: wall seconds, CPU seconds and the peak memory of it and its children."""
+"""Running a command as a whole process: wall seconds, CPU seconds and the peak memory of it and all it starts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -23,42 +26,72 @@ class Run:
     peak_mib: float
 
 
+@dataclass
+class Usage:
+    """What a process and its descendants use, by looking now and then.
+
+    CPU is kept per process as last seen, because a JVM whose parent does not wait for it is in nobody's children's
+    time. Memory that processes share counts in each.
+    """
+
+    pid: int
+    peak_mib: float = 0.0
+    rss_mib: float = 0.0
+    _cpu: dict[tuple[int, float], float] = field(default_factory=dict)
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(self._cpu.values())
+
+    def look(self) -> bool:
+        """Take a sample; False when the process has ended."""
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            family = [process, *process.children(recursive=True)]
+        except psutil.Error:
+            return False
+        total = 0
+        for member in family:
+            try:
+                times = member.cpu_times()
+                self._cpu[member.pid, member.create_time()] = times.user + times.system
+                total += member.memory_info().rss
+            except psutil.Error:
+                continue
+        self.rss_mib = total / 2**20
+        self.peak_mib = max(self.peak_mib, self.rss_mib)
+        return True
+
+
+def start(arguments: list[str], log: Path, stdout: int | None = None) -> subprocess.Popen[bytes]:
+    """Start a Python module or script of this checkout; what it prints goes to the log."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
+    with log.open("w") as out:
+        return subprocess.Popen([sys.executable, *arguments], stdout=stdout or out, stderr=out, env=env)
+
+
 def run(arguments: list[str], log: Path) -> Run:
     """Run a Python module or script of this checkout to its end; raises RuntimeError with the log's tail if it fails."""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYSPARK_PYTHON": sys.executable}
-    with log.open("w") as out:
-        before = os.times()
-        started = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *arguments], stdout=out, stderr=out, env=env)
-        peak = [0.0]
-        watcher = threading.Thread(target=_watch, args=(process.pid, peak), daemon=True)
-        watcher.start()
-        code = process.wait()
-        wall, after = time.perf_counter() - started, os.times()
-        watcher.join()
+    before = os.times()
+    started = time.perf_counter()
+    process = start(arguments, log)
+    usage = Usage(process.pid)
+    watcher = threading.Thread(target=_watch, args=(usage,), daemon=True)
+    watcher.start()
+    code = process.wait()
+    wall, after = time.perf_counter() - started, os.times()
+    watcher.join()
     if code:
         raise RuntimeError(f"{' '.join(arguments)} ended with {code}:\n{log.read_text()[-2000:]}")
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Run(wall, cpu, peak[0])
+    waited = after.children_user + after.children_system - before.children_user - before.children_system
+    return Run(wall, max(waited, usage.cpu_s), usage.peak_mib)
 
 
-def _watch(pid: int, peak: list[float]) -> None:
-    while True:
-        try:
-            process = psutil.Process(pid)
-            family = [process, *process.children(recursive=True)]
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return
-            total = 0
-            for member in family:
-                try:
-                    total += member.memory_info().rss
-                except psutil.Error:
-                    continue
-            peak[0] = max(peak[0], total / 2**20)
-        except psutil.Error:
-            return
-        time.sleep(0.03)
+def _watch(usage: Usage) -> None:
+    while usage.look():
+        time.sleep(_EVERY_S)
 
 
 def median(runs: list[Run]) -> Run:

@@ -11,19 +11,14 @@ import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
-source, out, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+source, out = sys.argv[1], Path(sys.argv[2])
 out.mkdir(parents=True)
 
 
 def lines(path):
-    left = limit
     for file in sorted(Path(path).glob("*.json")):
         with file.open() as text:
-            for line in text:
-                if not left:
-                    return
-                left -= 1
-                yield line
+            yield from text
 
 
 class Stats(beam.CombineFn):
@@ -48,7 +43,7 @@ class WithCell(beam.DoFn):
 
 
 def write(rows):
-    pq.write_table(pa.Table.from_pylist(list(rows)), out / "windows.parquet", compression="zstd")
+    pq.write_table(pa.Table.from_pylist(list(rows)), out / "meter_15min.parquet", compression="zstd")
 
 
 with beam.Pipeline(runner=FnApiRunner()) as pipeline:

@@ -37,7 +37,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from runners import spark
-from tests.component.conftest import KafkaBroker
+from tests.component.broker import KafkaBroker
 
 pytestmark = pytest.mark.component
 

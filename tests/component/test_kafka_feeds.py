@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from beam_grid.landing import Lake
-from tests.component.conftest import KafkaBroker
+from tests.component.broker import KafkaBroker
 
 pytestmark = [pytest.mark.component]
 START = datetime(2025, 6, 15, 10, tzinfo=UTC)

@@ -22,7 +22,7 @@ from beam_grid.land import Landed
 from beam_grid.landing import Lake
 from data_sources.contract import Contract
 from tests.beam_grid.test_land import toml_of
-from tests.component.conftest import KafkaBroker
+from tests.component.broker import KafkaBroker
 from tests.properties.oracle import run
 from tests.transforms.making import contract, minute, plain_contract
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer
 from beam_grid.feeds import BUILT_IN
 from data_sources.streams.feed import emit_feed
 from data_sources.streams.load import load_spec
-from tests.component.conftest import KafkaBroker
+from tests.component.broker import KafkaBroker
 
 pytestmark = [pytest.mark.component]
 

@@ -16,7 +16,7 @@ import pytest
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
 from tests.beam_grid.three_kinds import assert_equal_tables, land_drop, tables
-from tests.component.conftest import free_ports
+from tests.component.broker import free_ports
 from tests.component.spark_cluster import SparkCluster
 
 pytestmark = [pytest.mark.component, pytest.mark.spark]
