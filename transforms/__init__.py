@@ -3,10 +3,10 @@
 A batch is a `pyarrow.RecordBatch`; "rows" have the contract's columns (`contract.schema`), landed rows the lineage
 besides (`contract.landed_schema`), tiles those of `tile_schema`.
 
-    ReadAndJudge     partitions as JSON text (beam_grid/plan.py)         -> Read(on_time, aside, facts)
-    JudgeStream      (partition number, batch of RECORDS: raw bytes,     -> Read(on_time, aside, facts)
+    ReadAndJudge     partitions as JSON text (PartitionPlan)            -> Read(on_time, aside, manifests)
+    JudgeStream      (partition number, batch of RECORDS: raw bytes,     -> Read(on_time, aside, manifests)
                      `_position`, `_arrival`)
-    DropDuplicates   (shard, batch) of rows on time, with the lineage    -> Unique(rows, aside, facts)
+    DropDuplicates   (shard, batch) of rows on time, with the lineage    -> Unique(rows, aside, manifests)
                      and `_order`, as Read.on_time has them
     Windows          batches of rows, or (key, batch)                    -> batches of window rows
     WindowedTiles    (shard, batch) of landed rows                       -> (cell, batch of tiles)
