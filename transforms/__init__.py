@@ -3,7 +3,7 @@
 A batch is a `pyarrow.RecordBatch`; "rows" have the contract's columns (`contract.schema`), landed rows the lineage
 besides (`contract.landed_schema`), tiles those of `tile_schema`.
 
-    ReadAndJudge     partitions as JSON text (PartitionPlan)            -> Read(on_time, aside, manifests)
+    ReadAndJudge     partitions as JSON text (PartitionPlan)             -> Read(on_time, aside, manifests)
     JudgeStream      (partition number, batch of RECORDS: raw bytes,     -> Read(on_time, aside, manifests)
                      `_position`, `_arrival`)
     DropDuplicates   (shard, batch) of rows on time, with the lineage    -> Unique(rows, aside, manifests)
