@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import pyarrow as pa
 
 
@@ -41,3 +43,15 @@ def plain_table(table: pa.Table) -> pa.Table:
     if not any(pa.types.is_dictionary(f.type) for f in table.schema):
         return table
     return pa.table({name: plain(table[name]) for name in table.column_names})
+
+
+def split_by_instant(table: pa.Table, column: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of each instant of a timestamp column (as its number), as slices of one batch sorted by it."""
+    if not table.num_rows:
+        return
+    instants = table[column].cast(pa.int64()).to_numpy()
+    order = np.argsort(instants, kind="stable")
+    batch, instants = as_batch(table.take(pa.array(order))), instants[order]
+    edges = [0, *(np.flatnonzero(instants[1:] != instants[:-1]) + 1).tolist(), len(instants)]
+    for start, end in itertools.pairwise(edges):
+        yield int(instants[start]), batch.slice(start, end - start)

@@ -10,7 +10,6 @@ of each measure, which `transforms.measures` lists.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,7 +20,7 @@ from data_sources.contract import Contract, WindowSpec
 from data_sources.durations import micros
 from data_sources.expressions import sandbox
 from data_sources.identifiers import double_quoted
-from transforms.arrow import as_batch, plain_table
+from transforms.arrow import plain_table, split_by_instant
 from transforms.measures import TIME, aggregates, merged_sql
 
 
@@ -63,14 +62,7 @@ def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.T
 
 def split_by_cell(tiles: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The tiles of each cell (start in microseconds since the epoch), as slices of one batch sorted by cell."""
-    if not tiles.num_rows:
-        return
-    cells = tiles["_cell"].cast(pa.int64()).to_numpy()
-    order = np.argsort(cells, kind="stable")
-    batch, cells = as_batch(tiles.take(pa.array(order))), cells[order]
-    edges = [0, *(np.flatnonzero(cells[1:] != cells[:-1]) + 1).tolist(), len(cells)]
-    for start, end in itertools.pairwise(edges):
-        yield int(cells[start]), batch.slice(start, end - start)
+    return split_by_instant(tiles, "_cell")
 
 
 def _query(table: pa.Table, sql: str, schema: pa.Schema) -> pa.Table:

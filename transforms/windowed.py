@@ -44,7 +44,7 @@ class WindowedTiles(beam.PTransform):
         return (
             rows
             | "TileRows"
-            >> beam.ParDo(_TileRows(self.contract, self.window)).with_output_types(tuple[int, pa.RecordBatch])
+            >> beam.ParDo(TileRows(self.contract, self.window)).with_output_types(tuple[int, pa.RecordBatch])
             | "IntoCells"
             >> beam.WindowInto(
                 FixedWindows(Duration(micros=cell), Timestamp(micros=offset)),
@@ -52,12 +52,12 @@ class WindowedTiles(beam.PTransform):
                 accumulation_mode=AccumulationMode.DISCARDING,
                 allowed_lateness=LONGEST_LATENESS.total_seconds(),
             )
-            | "CombineCell" >> beam.CombinePerKey(_Gather()).with_output_types(tuple[int, pa.RecordBatch])
-            | "DropEmptyPanes" >> beam.Filter(_has_rows).with_output_types(tuple[int, pa.RecordBatch])
+            | "CombineCell" >> beam.CombinePerKey(Gather()).with_output_types(tuple[int, pa.RecordBatch])
+            | "DropEmptyPanes" >> beam.Filter(has_rows).with_output_types(tuple[int, pa.RecordBatch])
         )
 
 
-class _TileRows(Step):
+class TileRows(Step):
     """Tiles of each batch, made in a thread while the next shard is judged; one element a cell and bundle."""
 
     def __init__(self, contract: Contract, window: WindowSpec):
@@ -81,7 +81,7 @@ class _TileRows(Step):
 
 @beam.typehints.with_input_types(pa.RecordBatch)
 @beam.typehints.with_output_types(pa.RecordBatch)
-class _Gather(beam.CombineFn):
+class Gather(beam.CombineFn):
     """Brings a cell's tiles together; associative, and merged later (see above).
 
     Its type hints are its own: those of CombinePerKey do not reach the step's output, which would be pickled.
@@ -106,5 +106,5 @@ class _Gather(beam.CombineFn):
         return beam.coders.IterableCoder(RecordBatchCoder())
 
 
-def _has_rows(element: tuple[int, pa.RecordBatch]) -> bool:
+def has_rows(element: tuple[int, pa.RecordBatch]) -> bool:
     return element[1].num_rows > 0

@@ -29,11 +29,16 @@ def window_schema(contract: Contract, window: WindowSpec) -> pa.Schema:
 def windows_sql(tiles: str, contract: Contract, window: WindowSpec) -> str:
     """One row per (`by`, window) of `tiles`: a relation's name, or a subquery in brackets.
 
-    The relation has the columns of `tile_schema`; `_commit` and `_rows` may be NULL, and may be many per group and
-    cell. Columns: `window_start`, `window_end` (TIMESTAMPTZ), `by`, the
-    measures' values in the types of `window_schema`, `__rows` (BIGINT, 0 of NULLs), `__newest` (BIGINT, the greatest
-    commit, 0 of none), `revision` (BIGINT, how many commits).
+    The relation has the columns of `tile_schema`; `_commit` and `_rows` may be NULL, and tiles of one group, cell and
+    commit may be many. Columns: `window_start`, `window_end` (TIMESTAMPTZ), `by`, the measures' values in the types
+    of `window_schema`, `__rows` (BIGINT, 0 of NULLs), `__newest` (BIGINT, the greatest commit, 0 of none),
+    `revision` (BIGINT, how many commits).
     """
+    return values_sql(f"(SELECT *, {_starts_sql(window)} AS __start FROM {tiles})", contract, window)
+
+
+def values_sql(tiles: str, contract: Contract, window: WindowSpec) -> str:
+    """The same of tiles that say which window they are counted in: `__start`, microseconds since the epoch."""
     measures = aggregates(contract, window)
     by = [double_quoted(name) for name in window.by]
     beside = [
@@ -41,7 +46,7 @@ def windows_sql(tiles: str, contract: Contract, window: WindowSpec) -> str:
         "CAST(coalesce(max(_commit), 0) AS BIGINT) AS __newest",
         "CAST(list_unique(list(_commit)) AS BIGINT) AS revision",
     ]
-    merged = merged_sql(_in_windows(tiles, window), [*by, "__start"], measures, beside)
+    merged = merged_sql(tiles, [*by, "__start"], measures, beside)
     values = [f"{m.end} AS {double_quoted(m.measure.name)}" for m in measures]
     bounds = [
         "make_timestamptz(__start) AS window_start",
@@ -50,13 +55,17 @@ def windows_sql(tiles: str, contract: Contract, window: WindowSpec) -> str:
     return f"SELECT {', '.join([*bounds, *by, *values, '__rows', '__newest', 'revision'])} FROM ({merged})"
 
 
-def _in_windows(tiles: str, window: WindowSpec) -> str:
-    """The tiles once for each window they belong to, whose start is `__start`, in microseconds since the epoch."""
+def starts(cell: int, window: WindowSpec) -> range:
+    """The starts of the windows that a cell lies in, the last one first; all in microseconds since the epoch."""
+    size, step, offset = micros(window.size), micros(window.step), micros(window.offset)
+    return range(cell - (cell - offset) % step, cell - size, -step)
+
+
+def _starts_sql(window: WindowSpec) -> str:
+    """`starts` of a tile's cell, a row for each."""
     size, step, offset = micros(window.size), micros(window.step), micros(window.offset)
     cell = "epoch_us(_cell)"
     if size == step == micros(window.cell):
-        return f"(SELECT *, {cell} AS __start FROM {tiles})"
+        return cell
     last = f"({cell} - ((({cell} - {offset}) % {step}) + {step}) % {step})"
-    if size == step:
-        return f"(SELECT *, {last} AS __start FROM {tiles})"
-    return f"(SELECT *, unnest(range({last}, {cell} - {size}, -{step})) AS __start FROM {tiles})"
+    return last if size == step else f"unnest(range({last}, {cell} - {size}, -{step}))"

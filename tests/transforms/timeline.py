@@ -32,6 +32,7 @@ from transforms.drop_duplicates import DropDuplicates
 from transforms.judge_stream import RECORDS, JudgeStream
 from transforms.manifest import Manifest, merged, read_manifest
 from transforms.windowed import WindowedTiles
+from transforms.windows_stream import Windows
 
 EACH_BATCH = Repeatedly(AfterCount(1))
 TOPIC = "readings"
@@ -73,6 +74,7 @@ class Outcome:
     aside: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
     tiles: list[tuple[int, pa.Table]] = field(default_factory=list)
     manifests: list[Manifest] = field(default_factory=list)
+    windows: list[list[dict[str, Any]]] = field(default_factory=list)
 
     @property
     def rows(self) -> pa.Table:
@@ -91,8 +93,9 @@ class Outcome:
 _found: dict[str, Outcome] = {}
 
 
-def run(feed: Contract, timeline: list[Any], trigger: Any = EACH_BATCH, tile_trigger: Any = None, shards: int = 2) -> Outcome:  # fmt: skip
-    """Judge, drop duplicates and tile the timeline; a first window of the feed is tiled."""
+def run(feed: Contract, timeline: list[Any], trigger: Any = EACH_BATCH, tile_trigger: Any = None, shards: int = 2, windows: dict[str, Any] | None = None) -> Outcome:  # fmt: skip
+    """Judge, drop duplicates and tile the timeline; a first window of the feed is tiled. windows: options of Windows,
+    which then makes that window's rows."""
     stream = TestStream(coder=TupleCoder([VarIntCoder(), RecordBatchCoder()]))
     stream = stream.advance_watermark_to(minute(-10_000_000).timestamp())
     offset = 0
@@ -119,6 +122,9 @@ def run(feed: Contract, timeline: list[Any], trigger: Any = EACH_BATCH, tile_tri
         if feed.windows:
             tiles = unique.rows | "Tile" >> WindowedTiles(feed, feed.windows[0], **extra)
             tiles | "KeepTiles" >> beam.ParDo(_Keep("tiles"))
+        if windows is not None:
+            made = unique.rows | "Window" >> Windows(feed, feed.windows[0], **windows)
+            made | "KeepWindows" >> beam.ParDo(_Keep("windows"))
     return outcome
 
 
@@ -132,6 +138,9 @@ class _Keep(beam.DoFn):
         outcome = _found["now"]
         if self.what == "manifests":
             outcome.manifests.append(read_manifest(element))
+            return
+        if self.what == "windows":
+            outcome.windows.append(element.to_pylist())
             return
         key, batch = element
         table = pa.Table.from_batches([batch])
