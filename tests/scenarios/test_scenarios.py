@@ -6,27 +6,27 @@
     then/fates.csv                       the counts over all runs
     contract.toml                        the feed; options.json: options of the runs, where they matter
 
-A file under then/ that is missing claims nothing, but a story claims at least two things. Windows are those of the
-first window of the contract, sliding ones put together from their tiles.
+A file under then/ that is missing claims nothing, but a story claims at least two things. After each run the tables
+are brought up to date, in process; rows and windows are those of the tables (of the contract's first window).
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from beam_grid.commit import FATES
+from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
+from beam_grid.refine import refine
 from data_sources.contract import Contract, load_contract
 from tests.properties.oracle import run
-from transforms.tiles import merge_tiles, tile_rows
 
 HERE = Path(__file__).parent
 STORIES = sorted(p.name for p in HERE.iterdir() if (p / "given").is_dir())
@@ -47,6 +47,7 @@ def test_story(story: str, tmp_path: Path) -> None:
         (tmp_path / "in" / f"{arriving.stem}.json").write_text("".join(line + "\n" for line in lines))
         done = run(tmp_path / "lake", feed, tmp_path / "in", **options)
         assert done.fates["read"] == len(lines), "the story was told"
+        refine(Lake.open(tmp_path / "lake"), engine="embedded")
         for fate in FATES:
             fates[fate] += done.fates[fate]
     held = _held(Lake.open(tmp_path / "lake"), feed)
@@ -93,43 +94,14 @@ def _line(row: dict[str, str], feed: Contract) -> str:
 
 def _held(lake: Lake, feed: Contract) -> dict[str, list[dict[str, Any]]]:
     log = lake.feed(feed.name)
-    tables: dict[str, list[pa.Table]] = {k: [] for k in ("rows", "late", "rejected", "superseded", "conflicts")}
+    held: dict[str, list[dict[str, Any]]] = {k: [] for k in ("late", "rejected", "superseded", "conflicts")}
     for commit in log.commits():
         for entry in commit.files:
-            if entry.kind in tables:
-                tables[entry.kind].append(pq.read_table(log.path / entry.path))
-    held = {k: [row for t in found for row in t.to_pylist()] for k, found in tables.items()}
-    gone = {(r["_commit"], r["_source"], r["_position"]) for r in held["superseded"]}
-    everything = pa.concat_tables(tables["rows"])
-    stays = [(r["_commit"], r["_source"], r["_position"]) not in gone for r in everything.to_pylist()]
-    current = everything.filter(pa.array(stays))
-    held["rows"] = current.to_pylist()
-    held["windows"] = _windows(current, feed)
+            if entry.kind in held:
+                held[entry.kind] += pq.read_table(log.path / entry.path).to_pylist()
+    held["rows"] = query(lake, f"SELECT * FROM silver.{feed.name}").to_pylist()
+    held["windows"] = query(lake, f"SELECT * FROM gold.{feed.windows[0].name}").to_pylist()
     return held
-
-
-def _windows(current: pa.Table, feed: Contract) -> list[dict[str, Any]]:
-    """Windows from tiles of cells: each is the merge of the cells it covers."""
-    window = feed.windows[0]
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    at = current.column_names.index("_commit")
-    tiles = tile_rows(current.set_column(at, "_commit", pa.array([0] * current.num_rows, pa.int64())), feed, window)
-    cell_column = tiles.column_names.index("_cell")
-    out = []
-    starts = set()
-    for cell in set(tiles["_cell"].to_pylist()):
-        first = epoch + window.offset + (cell - window.size - epoch - window.offset) // window.step * window.step
-        while first <= cell:
-            if first + window.size > cell:
-                starts.add(first)
-            first += window.step
-    for start in sorted(starts):
-        inside = tiles.filter(pa.array([start <= c < start + window.size for c in tiles["_cell"].to_pylist()]))
-        whole = inside.set_column(cell_column, "_cell", pa.array([start] * inside.num_rows, pa.timestamp("us", "UTC")))
-        for tile in merge_tiles(whole, feed, window).to_pylist():
-            out.append({**tile, "window_start": start, "window_end": start + window.size})
-    assert all(w["window_end"] - w["window_start"] == window.size > timedelta(0) for w in out)
-    return out
 
 
 def _set(rows: list[dict[str, Any]], columns: list[str]) -> list[tuple[str, ...]]:
