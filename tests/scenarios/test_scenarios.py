@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from beam_grid.commit import FATES
+from beam_grid.commit import Fates
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
@@ -40,22 +40,21 @@ def test_story(story: str, tmp_path: Path) -> None:
     options = json.loads((folder / "options.json").read_text()) if (folder / "options.json").exists() else {}
     if "now" in options:
         options["now"] = int(datetime.fromisoformat(options["now"]).timestamp() * 1e6)
-    fates = dict.fromkeys(FATES, 0)
+    fates = Fates()
     for arriving in sorted((folder / "given").glob("*.csv")):
         lines = [_line(row, feed) for row in _rows(arriving)]
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / f"{arriving.stem}.json").write_text("".join(line + "\n" for line in lines))
         done = run(tmp_path / "lake", feed, tmp_path / "in", **options)
-        assert done.fates["read"] == len(lines), "the story was told"
+        assert done.fates.read == len(lines), "the story was told"
         refine(Lake.open(tmp_path / "lake"), engine="embedded")
-        for fate in FATES:
-            fates[fate] += done.fates[fate]
+        fates += done.fates
     held = _held(Lake.open(tmp_path / "lake"), feed)
     claims = 0
     for then in sorted((folder / "then").glob("*.csv")):
         claims += 1
         wanted = _rows(then)
-        found = [{k: str(v) for k, v in fates.items()}] if then.stem == "fates" else held[then.stem]
+        found = [{k: str(v) for k, v in fates.by_name().items()}] if then.stem == "fates" else held[then.stem]
         columns = list(wanted[0]) if wanted else _columns(then)
         assert _set(found, columns) == _set(wanted, columns), then.name
     assert claims >= 2
