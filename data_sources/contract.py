@@ -52,6 +52,11 @@ it landed, what it held beyond the contract (JSON), and the ids of the rules tha
 
 TYPES = ("string", "int64", "float64", "decimal(p,s)", "bool", "date", "timestamp")
 MEASURES = ("count", "count_if", "sum", "min", "max", "avg", "stddev", "first", "last")
+"""Functions of a measure; what each does is said in transforms/measures.py."""
+
+MEASURE_PARTS = ("n", "sum", "mean", "m2", "time", "key")
+"""What a measure m may need tile columns m__PART for; no column beside it may be called so."""
+
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
@@ -414,7 +419,7 @@ class Contract(_Part):
             )
             for measure in window.parsed:
                 self._check_measure(where, measure, are_new)
-                parts = {f"{measure.name}__{part}" for part in ("n", "sum", "mean", "m2", "time", "key")}
+                parts = {f"{measure.name}__{part}" for part in MEASURE_PARTS}
                 if taken := parts.intersection([*window.by, *window.measures]):
                     raise ValueError(f"{where}: {min(taken)!r} is needed for {measure.name!r}; choose another name")
         for rule in self.rules if are_new else []:

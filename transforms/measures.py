@@ -15,8 +15,8 @@ Guaranteed: merging is associative and commutative, up to rounding of floats (1e
 aggregates of no values are NULL (counts are 0), stddev is the sample's and NULL of fewer than two values, ties of
 first and last go by the dedup key. Not guaranteed: that values can be taken out of a tile again.
 
-A new measure is a class here, a line in FUNCTIONS, and its name in `data_sources.contract.MEASURES`, whose parser
-refuses what it does not know.
+A new measure is a class here, a line in FUNCTIONS, and its name in `data_sources.contract.MEASURES` (and in
+MEASURE_PARTS those of its tile columns), whose parser refuses what it does not know.
 """
 
 from __future__ import annotations

@@ -22,8 +22,10 @@ from beam_grid.land import Landed, Options, land
 from beam_grid.landing import Lake
 from data_sources.contract import Contract
 from data_sources.durations import micros
+from data_sources.expressions import sandbox
 from data_sources.splits import LateSplit
-from transforms.tiles import merge_tiles, tile_rows
+from transforms.tiles import tile_rows
+from transforms.windows import windows_sql
 
 Row = tuple[Any, ...]
 NEVER = 4_102_444_800_000_000
@@ -147,8 +149,7 @@ def landed(lake: Lake, feed: Contract) -> dict[str, Any]:
     current = everything.filter(pa.array([i not in gone for i in identities], pa.bool_()))
     windows: dict[Row, Row] = {}
     if feed.windows:
-        whole = tile_rows(current.set_column(current.column_names.index("_commit"), "_commit", pa.array([0] * current.num_rows, pa.int64())), feed, feed.windows[0])  # fmt: skip
-        windows = _windows(whole, feed)
+        windows = _windows(tile_rows(current, feed, feed.windows[0]), feed)
         if not gone and tiles:
             assert_same_windows(_windows(pa.concat_tables(tiles), feed), windows)
     return {
@@ -198,23 +199,14 @@ def run(lake: Path, feed: Contract, source: Path | str, **options: Any) -> Lande
 
 
 def _windows(tiles: pa.Table, feed: Contract) -> dict[Row, Row]:
-    """Windows of tiles: (by, start) to measures in the contract's order."""
+    """The product's windows of tiles: (by, start) to measures in the contract's order."""
     window = feed.windows[0]
-    names = tiles.column_names
-    tiles = tiles.set_column(names.index("_commit"), "_commit", pa.array([0] * tiles.num_rows, pa.int64()))
-    out: dict[Row, Row] = {}
-    for tile in merge_tiles(tiles, feed, window).to_pylist():
-        values: list[Any] = []
-        for m in window.parsed:
-            if m.function == "avg":
-                values.append(tile[f"{m.name}__sum"] / tile[f"{m.name}__n"] if tile[f"{m.name}__n"] else None)
-            elif m.function == "stddev":
-                n = tile[f"{m.name}__n"]
-                values.append(math.sqrt(max(tile[f"{m.name}__m2"], 0.0) / (n - 1)) if n > 1 else None)
-            else:
-                values.append(tile[m.name])
-        out[(*(tile[b] for b in window.by), tile["_cell"])] = tuple(values)
-    return out
+    names = ", ".join(f'"{name}"' for name in [*window.by, "window_start", *window.measures])
+    with sandbox().cursor() as cursor:
+        cursor.register("landed_tiles", tiles)
+        found = cursor.execute(f"SELECT {names} FROM ({windows_sql('landed_tiles', feed, window)})").fetchall()
+    keys = len(window.by) + 1
+    return {tuple(row[:keys]): tuple(row[keys:]) for row in found}
 
 
 def _tuples(table: pa.Table, names: list[str]) -> list[Row]:

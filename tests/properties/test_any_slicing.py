@@ -84,7 +84,7 @@ def land_all(folder: Path, feed: Contract, given_drops: list[Drop], slices: int,
         run(folder / "lake", feed, source, **options)
     before = sorted((folder / "lake").rglob("*.json"))
     again = run(folder / "lake", feed, source, **options)
-    assert again.commits == 0 and again.fates["read"] == 0 and not again.problems, "a rerun changes nothing"
+    assert again.commits == 0 and again.fates.read == 0 and not again.problems, "a rerun changes nothing"
     assert sorted((folder / "lake").rglob("*.json")) == before
     return log
 

@@ -39,9 +39,9 @@ EDGES = {"__rows": "count(*)", "__newest": "max(_commit)", "revision": "count(DI
 
 def windows_of(tiles: pa.Table, of: Contract, window: WindowSpec) -> dict[Any, dict[str, Any]]:
     """The product's windows: (by, start, end) to values."""
-    cursor = sandbox().cursor()
-    cursor.register("landed_tiles", tiles)
-    found = cursor.sql(windows_sql("landed_tiles", of, window)).to_arrow_table()
+    with sandbox().cursor() as cursor:
+        cursor.register("landed_tiles", tiles)
+        found = cursor.sql(windows_sql("landed_tiles", of, window)).to_arrow_table()
     wanted = window_schema(of, window)
     assert found.column_names == [*(n for n in wanted.names if n not in ("final", "revision")), *EDGES]
     for name in found.column_names:
@@ -209,3 +209,5 @@ def test_what_a_measure_starts_and_merges_are_its_tile_columns() -> None:
     of, window = feed({"size": "1h", "measures": MEASURES})
     for aggregate in aggregates(of, window):
         assert list(aggregate.start) == list(aggregate.merge) == list(aggregate.columns), aggregate.measure
+        parts = {name.removeprefix(aggregate.measure.name) for name in aggregate.columns} - {""}
+        assert parts <= {f"__{part}" for part in contracts.MEASURE_PARTS}, "names that a contract keeps free"
