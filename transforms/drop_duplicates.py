@@ -46,6 +46,8 @@ class Unique(NamedTuple):
 class DropDuplicates(beam.PTransform):
     """(shard, batch) of on-time rows to Unique.
 
+    In: the contract's columns, the lineage (`contract.landed_schema`) and `_order` (int64), the arrival of a row: part
+    number << 40 | running number. All copies of a key are to come under one shard (`transforms.shard`).
     index: JSON file of a manifest.Committed, root: the folder its paths are relative to; without one nothing is
     committed yet.
     trigger: when a shard's batches are judged together; the default is once, at the end.

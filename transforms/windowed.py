@@ -107,4 +107,5 @@ class Gather(beam.CombineFn):
 
 
 def has_rows(element: tuple[int, pa.RecordBatch]) -> bool:
+    """Whether a pane brought something; runners fire empty ones too."""
     return element[1].num_rows > 0
