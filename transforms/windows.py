@@ -26,25 +26,29 @@ def window_schema(contract: Contract, window: WindowSpec) -> pa.Schema:
     return pa.schema([*columns, ("final", pa.bool_()), ("revision", pa.int64())])
 
 
-def windows_sql(tiles: str, contract: Contract, window: WindowSpec) -> str:
+def windows_sql(tiles: str, contract: Contract, window: WindowSpec, *, one_per_commit: bool = False) -> str:
     """One row per (`by`, window) of `tiles`: a relation's name, or a subquery in brackets.
 
     The relation has the columns of `tile_schema`; `_commit` and `_rows` may be NULL, and tiles of one group, cell and
     commit may be many. Columns: `window_start`, `window_end` (TIMESTAMPTZ), `by`, the measures' values in the types
     of `window_schema`, `__rows` (BIGINT, 0 of NULLs), `__newest` (BIGINT, the greatest commit, 0 of none),
-    `revision` (BIGINT, how many commits).
+    `revision` (BIGINT, how many commits). one_per_commit: whether each commit has one tile at most per (`by`, window);
+    then they need only be counted, which halves the time of the whole.
     """
-    return values_sql(f"(SELECT *, {_starts_sql(window)} AS __start FROM {tiles})", contract, window)
+    return values_sql(
+        f"(SELECT *, {_starts_sql(window)} AS __start FROM {tiles})", contract, window, one_per_commit=one_per_commit
+    )
 
 
-def values_sql(tiles: str, contract: Contract, window: WindowSpec) -> str:
+def values_sql(tiles: str, contract: Contract, window: WindowSpec, *, one_per_commit: bool = False) -> str:
     """The same of tiles that say which window they are counted in: `__start`, microseconds since the epoch."""
+    commits = "count(_commit)" if one_per_commit else "CAST(list_unique(list(_commit)) AS BIGINT)"
     measures = aggregates(contract, window)
     by = [double_quoted(name) for name in window.by]
     beside = [
         "CAST(coalesce(sum(_rows), 0) AS BIGINT) AS __rows",
         "CAST(coalesce(max(_commit), 0) AS BIGINT) AS __newest",
-        "CAST(list_unique(list(_commit)) AS BIGINT) AS revision",
+        f"{commits} AS revision",
     ]
     merged = merged_sql(tiles, [*by, "__start"], measures, beside)
     values = [f"{m.end} AS {double_quoted(m.measure.name)}" for m in measures]

@@ -159,6 +159,11 @@ def added(
     return {"add": action}
 
 
+def rows_of(action: Action) -> int:
+    """How many rows the file of an add action holds."""
+    return int(json.loads(action["add"]["stats"])["numRecords"])
+
+
 def removed(file: LiveFile, *, changes_rows: bool = True) -> Action:
     """A remove action for a live file."""
     action: Action = {

@@ -100,17 +100,22 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     schema = window_schema(contract, window)
     with connect(scratch) as engine:
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
-        engine.execute(f"CREATE TEMP TABLE merged AS {_merged(batch, window, scratch)}")
+        kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
+        engine.execute(f"CREATE {kind} merged AS {_merged(batch, window, scratch)}")
         rewritten = at.files if not batch.applied else _rewritten(engine, table, at, batch)
         rows = _rows(table, rewritten if batch.applied else [], batch, window)
         measured = delta_log.statistics_columns(at)
-        put = int(engine.sql("SELECT count(*) FROM merged WHERE __rows > 0").fetchall()[0][0])
         added = data_files.write(table.path, engine.sql(rows).to_arrow_reader(FILE_ROWS), schema, FILE_ROWS, measured)
+        put = sum(map(delta_log.rows_of, added))
+        if batch.applied:  # others are in the rewritten files, and were there before
+            put = int(engine.sql("SELECT count(*) FROM merged WHERE __rows > 0").fetchall()[0][0])
     columns = delta_log.with_columns(at, schema, table.name)
     if not (columns or added or rewritten):
         return
     actions = [*columns, *map(delta_log.removed, rewritten), *added]
-    delta_log.put(table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=put)
+    delta_log.put(
+        table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=sum(map(delta_log.rows_of, added))
+    )
     delta_log.checkpoint(table.path, at)
 
 
@@ -127,22 +132,25 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
         new += tiles + voids if fresh else []
     names = tile_schema(contract, window).names
     parts = _tiles(marks, batch, window, names, new)
-    if any(commit.fates.superseded for commit in batch.commits):
+    was_superseded = any(commit.fates.superseded for commit in batch.commits)
+    if was_superseded:
         current = recompute.current(batch, window, scratch, span, new)
         kept = {*window.by, "_cell", "_commit"}
         bare = ", ".join(double_quoted(name) if name in kept else f"NULL AS {double_quoted(name)}" for name in names)
         parts = f"SELECT {bare} FROM ({parts})"
         if current:
             parts += f" UNION ALL SELECT {', '.join(map(double_quoted, names))} FROM {parquet(current)}"
-    return f"SELECT * FROM ({windows_sql(f'({parts})', contract, window)}) WHERE __newest > {batch.applied}"
+    is_plain = window.cell == window.size and not was_superseded and not any(str(scratch) in file for file in marks)
+    windows = windows_sql(f"({parts})", contract, window, one_per_commit=is_plain)
+    return f"SELECT * FROM ({windows}) WHERE __newest > {batch.applied}"
 
 
 def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[str], new: list[str]) -> str:
     """SQL of the tiles in the files; after the first batch those alone that the touched windows are made of."""
     columns = ", ".join(f"t.{double_quoted(name)}" for name in names)
-    if not files:
+    if not files or (batch.applied and not new):
         return "SELECT * FROM no_tiles"
-    if not batch.applied or not new:
+    if not batch.applied:
         return f"SELECT {columns} FROM {parquet(files)} t"
     same = "".join(f" AND t.{double_quoted(by)} IS NOT DISTINCT FROM c.{double_quoted(by)}" for by in window.by)
     return (
