@@ -46,7 +46,7 @@ def plain_table(table: pa.Table) -> pa.Table:
 
 
 def split_by_instant(table: pa.Table, column: str) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of each instant of a timestamp column (as its number), as slices of one batch sorted by it."""
+    """The rows of each instant of a column of timestamps or their numbers, as slices of one batch sorted by it."""
     if not table.num_rows:
         return
     instants = table[column].cast(pa.int64()).to_numpy()

@@ -11,6 +11,7 @@ Nothing here commits: the driver does, when the graph has ended and the manifest
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import apache_beam as beam
@@ -33,6 +34,9 @@ from transforms.windowed import WindowedTiles
 
 MANIFEST = "manifest.json"
 
+SPAN = timedelta(days=1)
+"""Event time that shares a Beam window of tiles in a slice."""
+
 
 @dataclass
 class LandSlice(beam.PTransform):
@@ -50,7 +54,7 @@ class LandSlice(beam.PTransform):
         unique = read.on_time | "Unique" >> DropDuplicates(contract, self.index, root)
         written = [unique.rows | "WriteRows" >> beam.ParDo(_WriteRows(self.slice)).with_output_types(str)]
         for window in contract.windows:
-            tiles = unique.rows | f"Tile_{window.name}" >> WindowedTiles(contract, window)
+            tiles = unique.rows | f"Tile_{window.name}" >> WindowedTiles(contract, window, span=SPAN)
             written.append(
                 tiles
                 | f"Gather_{window.name}" >> beam.WindowInto(GlobalWindows())

@@ -60,9 +60,16 @@ def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.T
     return _query(tiles, f"{merged} ORDER BY _cell", tile_schema(contract, window))
 
 
-def split_by_cell(tiles: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The tiles of each cell (start in microseconds since the epoch), as slices of one batch sorted by cell."""
-    return split_by_instant(tiles, "_cell")
+def split_by_cell(tiles: pa.Table, width: int = 1, offset: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The tiles of each cell, or of each `width` of cells from `offset` on (microseconds), as slices of one batch sorted by
+    it; its start in microseconds since the epoch stands before them."""
+    if width == 1:
+        yield from split_by_instant(tiles, "_cell")
+        return
+    cells = tiles["_cell"].cast(pa.int64()).to_numpy()
+    starts = pa.array(cells - (cells - offset) % width)
+    for start, batch in split_by_instant(tiles.append_column("__start", starts), "__start"):
+        yield start, batch.drop_columns(["__start"])
 
 
 def _query(table: pa.Table, sql: str, schema: pa.Schema) -> pa.Table:

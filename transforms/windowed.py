@@ -32,22 +32,27 @@ class WindowedTiles(beam.PTransform):
     """(shard, batch) of landed rows to (cell, batch of tiles), one element a cell and pane; cell is its start,
     microseconds since the epoch. The key keeps one window a key: runners pay for many windows under one.
 
-    trigger: when a cell's pane fires; the default is once, when the watermark passes its end.
+    trigger: when a cell's pane fires; the default is once, when the watermark passes its end. span: so much event time,
+    in whole cells, shares an element and a Beam window instead of one cell: for bounded slices, which fire once anyway,
+    because runners pay by the window, and a year has 35,000 quarter hours.
     """
 
     contract: Contract
     window: WindowSpec
     trigger: Any = field(default_factory=DefaultTrigger)
+    span: timedelta | None = None
 
     def expand(self, rows):
-        cell, offset = micros(self.window.cell), micros(self.window.offset) % micros(self.window.cell)
+        cell = micros(self.window.cell)
+        width = -(-micros(self.span) // cell) * cell if self.span is not None else cell
+        offset = micros(self.window.offset) % cell
         return (
             rows
             | "TileRows"
-            >> beam.ParDo(TileRows(self.contract, self.window)).with_output_types(tuple[int, pa.RecordBatch])
+            >> beam.ParDo(TileRows(self.contract, self.window, width)).with_output_types(tuple[int, pa.RecordBatch])
             | "IntoCells"
             >> beam.WindowInto(
-                FixedWindows(Duration(micros=cell), Timestamp(micros=offset)),
+                FixedWindows(Duration(micros=width), Timestamp(micros=offset)),
                 trigger=self.trigger,
                 accumulation_mode=AccumulationMode.DISCARDING,
                 allowed_lateness=LONGEST_LATENESS.total_seconds(),
@@ -58,10 +63,12 @@ class WindowedTiles(beam.PTransform):
 
 
 class TileRows(Step):
-    """Tiles of each batch, made in a thread while the next shard is judged; one element a cell and bundle."""
+    """Tiles of each batch, made in a thread while the next shard is judged; one element a cell, or a `width` of cells
+    (microseconds), and bundle."""
 
-    def __init__(self, contract: Contract, window: WindowSpec):
+    def __init__(self, contract: Contract, window: WindowSpec, width: int | None = None):
         self.contract, self.window = contract, window
+        self.width = width or micros(window.cell)
 
     def start_bundle(self):
         self.thread, self.tiles = ThreadPoolExecutor(1), []
@@ -75,8 +82,8 @@ class TileRows(Step):
         made = [tiles.result() for tiles in self.tiles]
         self.thread.shutdown()
         if made:
-            for cell, rows in split_by_cell(pa.concat_tables(made)):
-                yield GlobalWindows.windowed_value((cell, rows), Timestamp(micros=cell))
+            for start, rows in split_by_cell(pa.concat_tables(made), self.width, micros(self.window.offset)):
+                yield GlobalWindows.windowed_value((start, rows), Timestamp(micros=start))
 
 
 @beam.typehints.with_input_types(pa.RecordBatch)

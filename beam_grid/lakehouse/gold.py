@@ -113,9 +113,7 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     if not (columns or added or rewritten):
         return
     actions = [*columns, *map(delta_log.removed, rewritten), *added]
-    delta_log.put(
-        table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=sum(map(delta_log.rows_of, added))
-    )
+    delta_log.put(table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=put)
     delta_log.checkpoint(table.path, at)
 
 
