@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import data_files, delta_log, recompute
+from beam_grid.lakehouse import data_files, delta_log, recompute, scan
 from beam_grid.lakehouse.delta_log import Conflict
-from beam_grid.lakehouse.duck import connect, live_rows, parquet
+from beam_grid.lakehouse.duck import connect, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.spans import Span, event_span, instant_of, may_meet
 from beam_grid.lakehouse.tables import Batch, State, Table
@@ -103,7 +103,7 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
         engine.execute(f"CREATE {kind} merged AS {_merged(batch, window, scratch)}")
         rewritten = at.files if not batch.applied else _rewritten(engine, table, at, batch)
-        rows = _rows(table, rewritten if batch.applied else [], batch, window)
+        rows = _rows(engine, table, at, rewritten if batch.applied else [], batch, window)
         measured = delta_log.statistics_columns(at)
         added = data_files.write(table.path, engine.sql(rows).to_arrow_reader(FILE_ROWS), schema, FILE_ROWS, measured)
         put = sum(map(delta_log.rows_of, added))
@@ -166,7 +166,7 @@ def _rewritten(engine: duckdb.DuckDBPyConnection, table: Table, at: Live, batch:
         low, high = _span_of(file)
         is_touched = np.searchsorted(starts, low) < np.searchsorted(starts, high, side="right")
         (chosen if is_touched else rest).append(file)
-    flipped = _flipped(engine, table, rest, batch)
+    flipped = _flipped(engine, table, at, rest, batch)
     chosen += flipped
     rest = [file for file in rest if file not in flipped]
     if rest and len(starts):
@@ -176,7 +176,9 @@ def _rewritten(engine: duckdb.DuckDBPyConnection, table: Table, at: Live, batch:
     return chosen
 
 
-def _flipped(engine: duckdb.DuckDBPyConnection, table: Table, files: list[LiveFile], batch: Batch) -> list[LiveFile]:
+def _flipped(
+    engine: duckdb.DuckDBPyConnection, table: Table, at: Live, files: list[LiveFile], batch: Batch
+) -> list[LiveFile]:
     """The files with a window whose `final` the watermark, or the contract, changed.
 
     After every batch `final` is right for that batch's watermark, so only windows between the two can change.
@@ -194,7 +196,7 @@ def _flipped(engine: duckdb.DuckDBPyConnection, table: Table, files: list[LiveFi
     wanted = final_sql(contract, now, "epoch_us(window_end)")
     found = []
     for file in files:
-        rows = live_rows(table.path, [file])
+        rows = scan.selected(engine, table.path, at, [file])
         if engine.sql(f"SELECT 1 FROM {rows} WHERE final <> {wanted} LIMIT 1").fetchall():
             found.append(file)
     return found
@@ -208,7 +210,9 @@ def _span_of(file: LiveFile) -> Span:
     return instant_of(low), instant_of(high)
 
 
-def _rows(table: Table, files: list[LiveFile], batch: Batch, window: WindowSpec) -> str:
+def _rows(
+    engine: duckdb.DuckDBPyConnection, table: Table, at: Live, files: list[LiveFile], batch: Batch, window: WindowSpec
+) -> str:
     """SQL of the files' rows, the touched windows in place of what they were, in order of time."""
     contract = batch.contract
     names = window_schema(contract, window).names
@@ -218,7 +222,7 @@ def _rows(table: Table, files: list[LiveFile], batch: Batch, window: WindowSpec)
     if files:
         same = "".join(f" AND g.{double_quoted(by)} IS NOT DISTINCT FROM m.{double_quoted(by)}" for by in window.by)
         rows += (
-            f" UNION ALL SELECT {columns} FROM (SELECT g.* FROM {live_rows(table.path, files)} g "
+            f" UNION ALL SELECT {columns} FROM (SELECT g.* FROM {scan.selected(engine, table.path, at, files)} g "
             f"ANTI JOIN merged m ON g.window_start = m.window_start{same})"
         )
     return f"SELECT * FROM ({rows}) ORDER BY {', '.join(['window_start', *map(double_quoted, window.by)])}"
