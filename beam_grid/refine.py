@@ -310,7 +310,7 @@ class Refinement:
         tables = [Table(self.lake, name) for name in names]
         optimized: list[Any] = []
         if cluster and self._spark is None and self._no_spark is None:
-            tables = [table for table in tables if maintain.worth(live(table.path))[0]]
+            tables = [table for table in tables if maintain.has_gathered(live(table.path))]
             if tables:
                 self._started(0)
         if self._spark is not None:

@@ -1,6 +1,6 @@
 """Small files of a table put together, in process: what a topic that is followed for hours leaves behind.
 
-    silver.FEED   [c1 s0][c1 s1][c1 s2][c1 s3][c2 s0] ... 64 small files ──► one, sorted by the cluster columns
+    silver.FEED   [c1 s0][c1 s1][c1 s2][c1 s3][c2 s0] ... 32 small files ──► one, sorted by the cluster columns
 
 Changes no row: Delta takes it as an OPTIMIZE, and so do we. Appends and OPTIMIZE of others may meet it; where another
 writer took rows out of one of the files first, nothing is done and the next round tries again. Clustering by space-
@@ -18,7 +18,7 @@ from beam_grid.lakehouse.live import LiveFile
 from beam_grid.lakehouse.tables import Table
 from data_sources.identifiers import double_quoted
 
-AT_LEAST = 64
+AT_LEAST = 32
 """So many small files cost every query more than putting them together costs once."""
 
 SMALL_BYTES = 1 << 20

@@ -42,6 +42,10 @@ while a query by the cluster columns never reads much more than this share in va
 CLUSTER_FROM_BYTES = 16 << 20
 """A table below this is read whole about as fast as by parts."""
 
+GATHERED_BYTES = 256 << 20
+"""Below this much, what a run that follows leaves unclustered is not worth a JVM beside it: its files are put together, and
+sorted by the cluster columns, in process."""
+
 REWRITE_SHARE = 0.08
 """Cubes are rewritten with what is new as long as they come to less than this share of the table. With 1 % new, an
 OPTIMIZE so rewrites less than a tenth; and a table keeps about as many cubes as this share goes into it."""
@@ -133,6 +137,12 @@ def worth(table: Live, *, loose_too: bool = True) -> tuple[bool, str]:
     said += f", {share:.0%} of {_size(table.bytes)} not clustered"
     much = loose_too and share >= LOOSE_SHARE and table.bytes >= CLUSTER_FROM_BYTES
     return small >= MANY_SMALL or much, said
+
+
+def has_gathered(table: Live) -> bool:
+    """Whether so much is not clustered that a run that follows starts Spark for it alone."""
+    loose = sum(one.bytes for one in table.files if one.cube is None) if table.cluster_by else 0
+    return loose >= GATHERED_BYTES and loose >= LOOSE_SHARE * table.bytes
 
 
 def maintain(
