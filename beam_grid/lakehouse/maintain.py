@@ -25,7 +25,7 @@ from beam_grid.errors import GridError
 from beam_grid.lakehouse import guard
 from beam_grid.lakehouse.live import Live, live
 from beam_grid.lakehouse.versions import content_of, newest, publish
-from beam_grid.landing import Lake
+from beam_grid.landing import TABLES_WAIT_S, Lake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -148,7 +148,7 @@ def maintain(
     a table's files lack the statistics of a column it is clustered by.
     """
     say = progress or (lambda line: None)
-    with lake.lock("tables"):
+    with lake.lock("tables", wait_s=TABLES_WAIT_S):
         found = newest(lake)
         if found is None:
             raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")
