@@ -320,8 +320,7 @@ class Refinement:
         tables = [Table(self.lake, name) for name in names]
         optimized: list[Any] = []
         if cluster and self._spark is None and self._no_spark is None:
-            tables = [table for table in tables if maintain.worth(live(table.path))[0]]
-            if tables:
+            if any(maintain.is_loose(live(table.path)) for table in tables):  # small files alone are `compact`'s
                 self._started(0)
         if self._spark is not None:
             optimized = maintain.optimize(self._spark, tables, self.say, loose_too=cluster)

@@ -131,8 +131,14 @@ def worth(table: Live, *, loose_too: bool = True) -> tuple[bool, str]:
     if not table.cluster_by:
         return small >= MANY_SMALL, said
     said += f", {share:.0%} of {_size(table.bytes)} not clustered"
-    much = loose_too and share >= LOOSE_SHARE and table.bytes >= CLUSTER_FROM_BYTES
-    return small >= MANY_SMALL or much, said
+    return small >= MANY_SMALL or (loose_too and is_loose(table)), said
+
+
+def is_loose(table: Live) -> bool:
+    """Whether so much of a large table is not clustered that it is worth starting Spark for."""
+    if not table.cluster_by or table.bytes < CLUSTER_FROM_BYTES:
+        return False
+    return sum(one.bytes for one in table.files if one.cube is None) >= LOOSE_SHARE * table.bytes
 
 
 def maintain(

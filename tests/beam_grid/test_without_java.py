@@ -40,7 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("no-java")
     feeds = ("smart_meter_readings", "billing_transactions", "transformers")
     grid("generate", *feeds, "--out", base / "data", "--scale", "0.005", "--messy")
-    done = grid("run", "--source", base / "data" / "smart_meter_kafka", "--lake", base / "lake")
+    done = grid("run", "smart_meter_readings", "--source", base / "data" / "smart_meter_kafka", "--lake", base / "lake")
     assert "left out" not in done.stderr
     return base
 
