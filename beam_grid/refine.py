@@ -319,9 +319,9 @@ class Refinement:
             names += own
         tables = [Table(self.lake, name) for name in names]
         optimized: list[Any] = []
-        if cluster and self._spark is None and self._no_spark is None:
-            if any(maintain.is_loose(live(table.path)) for table in tables):  # small files alone are `compact`'s
-                self._started(0)
+        is_loose = cluster and any(maintain.is_loose(live(table.path)) for table in tables)
+        if is_loose and self._spark is None and self._no_spark is None:  # small files alone are `compact`'s
+            self._started(0)
         if self._spark is not None:
             optimized = maintain.optimize(self._spark, tables, self.say, loose_too=cluster)
         for name in names:
