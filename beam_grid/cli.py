@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beam_grid.console import Progress, say, set_up_logs
-from beam_grid.errors import GridError
+from beam_grid.errors import GridError, LakeBusy
 
 if TYPE_CHECKING:
     from beam_grid.follow import Tables
@@ -38,9 +38,15 @@ ENGINE = click.option(
     type=click.Choice(["auto", "embedded", "spark"]),
     default="auto",
     show_default=True,
-    help="Where windows and analyses are computed; auto is in this process unless a Spark master is named.",
+    help="Where windows and analyses are computed; auto is in this process unless a Spark master is named. Changes "
+    "(cdc) and master data (scd2) are Spark's in any case, with embedded too.",
 )
-MASTER = click.option("--spark-master", metavar="URL", default=None, help="Spark master; the default is this machine.")
+MASTER = click.option(
+    "--spark-master",
+    metavar="URL",
+    default=None,
+    help="Where Spark runs, whatever needs it; the default is this machine. With --runner spark it is landing's.",
+)
 
 
 @click.group(context_settings=CONTEXT)
@@ -74,15 +80,21 @@ class _Time(click.ParamType):
 class _Duration(click.ParamType):
     name = "duration"
 
+    def __init__(self, least_s: float = 0) -> None:
+        self._least_s = least_s
+
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         from data_sources.durations import parse_duration
 
         if isinstance(value, float):
             return value
         try:
-            return parse_duration(value).total_seconds()
+            seconds = parse_duration(value).total_seconds()
         except ValueError as cause:
             self.fail(str(cause), param, ctx)
+        if seconds < self._least_s:
+            self.fail(f"{value!r} is too short; the shortest is {self._least_s:g}s", param, ctx)
+        return seconds
 
 
 def _land_options(command: Any) -> Any:
@@ -112,11 +124,11 @@ def _land_options(command: Any) -> Any:
             click.option("--follow", is_flag=True, help="Go on until interrupted, looking for new records."),
             click.option(
                 "--every",
-                type=_Duration(),
+                type=_Duration(least_s=1),
                 default="10s",
                 show_default=True,
                 metavar="10s",
-                help="How often --follow looks.",
+                help="How often --follow looks; at once where it is behind.",
             ),
         ]
     ):
@@ -168,7 +180,7 @@ def refine(
 @PARAMETERS
 @click.option(
     "--refine-every",
-    type=_Duration(),
+    type=_Duration(least_s=1),
     default="60s",
     show_default=True,
     metavar="60s",
@@ -185,6 +197,9 @@ def run(
     **given: Any,
 ) -> None:
     """land, then refine; with --follow, publish after each commit."""
+    from beam_grid.refine import check_engine
+
+    check_engine(engine, None if given["runner"] == "spark" else spark_master)
     of_land, of_refine = (spark_master, None) if given["runner"] == "spark" else (None, spark_master)
     if not follow:
         code = _land(lake, spark_master=of_land, **given)
@@ -450,10 +465,15 @@ def maintain(lake: str, spark_master: str | None) -> None:
     done = keep(opened, spark_master=spark_master, progress=say)
     for line in done:
         click.echo(str(line))
-    with opened.lock("land"):
-        logs = [opened.feed(name) for name in opened.feeds]
-        gone = sum(log.collect_garbage(FeedState.of(log).attempts) for log in logs)
-    click.echo(f"landing: {gone} abandoned attempt{'s' if gone != 1 else ''} removed")
+    try:
+        with opened.lock("land"):
+            logs = [opened.feed(name) for name in opened.feeds]
+            gone = sum(log.collect_garbage(FeedState.of(log).attempts) for log in logs)
+        click.echo(f"landing: {gone} abandoned attempt{'s' if gone != 1 else ''} removed")
+    except LakeBusy:
+        click.echo(
+            "landing: skipped, a land or run is at work on it; abandoned attempts can be removed when it has ended"
+        )
     _exit(1 if any(entry.action == "left out" for entry in done) else 0)
 
 

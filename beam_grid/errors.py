@@ -9,6 +9,10 @@ class GridError(Exception):
     exit_code = 2
 
 
+class LakeBusy(GridError):
+    """Another process holds the lock that this one needs."""
+
+
 class RunFailed(GridError):
     """Something ran and failed; what was committed before stays."""
 

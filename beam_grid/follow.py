@@ -49,7 +49,7 @@ class Tables:
     say: Say = lambda line: None
 
     def __post_init__(self) -> None:
-        self._lock = _Shared(self.lake)
+        self._lock, self._said = _Shared(self.lake), set[str]()
         self._first, self._beside = self._refinement(lambda line: None), self._refinement(self.say)
         self.failed = False
 
@@ -65,12 +65,14 @@ class Tables:
         self._beside.contracts = contracts_of(self.lake, feeds)
         with self._lock.held():
             for line in self._beside.refine(feeds).left_out:
-                self.say(f"  left out: {line}")
                 self.failed = True
+                if line not in self._said:
+                    self._said.add(line)
+                    self.say(f"  left out: {line}")
 
     def _learn(self, to: Refinement, feed: str, contract: Contract) -> None:
         if to.contracts.get(feed) is not contract:
-            to.contracts = {**contracts_of(self.lake, self.lake.feeds), feed: contract}
+            to.contracts = {**contracts_of(self.lake, self.lake.feeds), **to.contracts, feed: contract}
 
     def _refinement(self, say: Say) -> Refinement:
         return Refinement(self.lake, {}, self.engine, self.spark_master, self.parameters, say)
@@ -94,6 +96,7 @@ def follow(
                 began = time.monotonic()
                 is_behind = False
                 for lander in landers:
+                    lander.go_on()
                     commit = lander.step()
                     if commit is not None and tables is not None:
                         tables.publish(lander.contract.name, lander.contract)

@@ -45,6 +45,10 @@ SLICE_ROWS = 500_000
 """Default rows of a slice: bounds memory whatever the backlog; one big slice would save 8 % of the CPU."""
 
 
+_CLOCK_HOLDS_US = 60_000_000
+"""Where a run that follows is behind all the time, its clock moves on after so long."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What a user may say about a run. now: microseconds since the epoch."""
@@ -162,6 +166,11 @@ class Lander:
         """Whether the last slice was as large as a slice may be: there is likely to be more."""
         return self.plan.rows >= self.options.slice_rows
 
+    def go_on(self) -> None:
+        """Let the clock move on where no blocks were read ahead by it: a run that follows has one clock per round."""
+        if not self.is_behind or clock() - (self._now or 0) > _CLOCK_HOLDS_US:
+            self._now = None
+
     def step(self) -> Commit | None:
         """Land the next slice; None where nothing is new. Raises GridError or RunFailed, as `land`."""
         with written_to(self.lake):
@@ -177,7 +186,7 @@ class Lander:
         if not plan.partitions:
             self._now = None
             return None
-        if self._now is None or is_kafka(options.source):  # blocks of files may be read ahead, by this clock
+        if self._now is None or is_kafka(options.source):  # blocks of a file may be read ahead, by this clock
             self._now = _clock(self.feed, state, options)
         under_way = _UnderWay(commit=state.last + 1, now=self._now, partitions=tuple(plan.partitions))
         write_atomically(self.feed.plan_file, encode(under_way, indent=1))

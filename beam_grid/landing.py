@@ -30,10 +30,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.commit import FORMAT, Commit, from_json, to_json
-from beam_grid.errors import GridError
+from beam_grid.errors import GridError, LakeBusy
 
 if TYPE_CHECKING:  # at run time only where a contract is read: its libraries would double the time of a query
     from data_sources.contract import Contract
+
+
+TABLES_WAIT_S = 60.0
+"""A run that follows holds the lock on tables for moments, again and again: so long others wait for a turn."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Lake:
     @contextmanager
     def lock(self, what: str, wait_s: float = 0) -> Iterator[None]:
         """Hold `land` or `tables`, after waiting for it so long. The operating system frees it when the process ends,
-        however it ends."""
+        however it ends. Raises LakeBusy."""
         import filelock
 
         folder = self.path / "locks"
@@ -105,7 +109,7 @@ class Lake:
             lock.acquire()
         except filelock.Timeout:
             stage = {"land": "another land or run", "tables": "another refine, run or maintain"}.get(what, what)
-            raise GridError(f"lake {self.path}: {stage} is at work on it; wait for it to end and try again") from None
+            raise LakeBusy(f"lake {self.path}: {stage} is at work on it; wait for it to end and try again") from None
         try:
             yield
         finally:

@@ -29,7 +29,10 @@ class LookAhead:
         self._first = True
 
     def watch(self, slice: Slice, plan: Plan) -> None:
-        """Go on as soon as each partition of this slice has been read; begin to read it now, if it is the first."""
+        """Begin to read this slice now, if it is the first; once each partition has been read go on to the next one.
+
+        After a slice that is not full there is little to gain, and what comes meanwhile would be found a slice late.
+        """
         from transforms import read_ahead
 
         if is_kafka(self._source):
@@ -37,6 +40,8 @@ class LookAhead:
         if self._first:
             _begin([partition.splits for partition in plan.partitions], slice)
         self._first = False
+        if plan.rows < self._rows:
+            return
         files, unread = dict(self._state.files), len(plan.partitions)
 
         def read(ends: Iterable[End]) -> None:

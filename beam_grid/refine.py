@@ -30,7 +30,7 @@ from beam_grid.lakehouse.steps import BRONZE, Step
 from beam_grid.lakehouse.tables import Table
 from beam_grid.lakehouse.versions import Content, content_of, newest, stands
 from beam_grid.lakehouse.versions import publish as publish_set
-from beam_grid.landing import Lake
+from beam_grid.landing import TABLES_WAIT_S, Lake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -97,7 +97,7 @@ def refine(
             raise GridError(
                 f"feed {name!r}: nothing of it has landed in {lake.path} (landed: {seen}); run `beam-grid land {name}` first"
             )
-    with lake.lock("tables"):
+    with lake.lock("tables", wait_s=TABLES_WAIT_S):
         known = newest(lake)
         if (
             known is not None
@@ -111,6 +111,17 @@ def refine(
         contracts = contracts_of(lake, landed)
         run = Refinement(lake, contracts, engine, spark_master, chosen, progress or (lambda line: None))
         return run.all(steps.with_unfinished(lake, feeds or landed, landed, known), started)
+
+
+def check_engine(engine: Engine, spark_master: str | None) -> None:
+    """Raise GridError where Spark was asked for and cannot run here."""
+    if engine == "spark" or (engine == "auto" and spark_master is not None):
+        from runners import delta
+
+        try:
+            delta.check_java()
+        except delta.SparkUnavailable as cause:
+            raise GridError(f"--engine spark: {cause}; `beam-grid doctor` looks at this machine") from cause
 
 
 def contracts_of(lake: Lake, landed: Iterable[str]) -> dict[str, Contract]:
@@ -135,6 +146,7 @@ class Refinement:
     def all(self, feeds: list[str], started: float) -> RefineResult:
         """Every part, for these feeds."""
         point("refine:start")
+        check_engine(self.engine, self.spark_master)
         base = content_of(newest(self.lake))
         planned = self._steps(feeds, base)
         due = [step for step in planned if step.is_due]
@@ -176,9 +188,9 @@ class Refinement:
     def refine(self, feeds: list[str]) -> RefineResult:
         """What publish leaves: changes and master data, clustering where it pays, analyses and expectations."""
         started = time.monotonic()
-        base = content_of(newest(self.lake))
-        planned = self._steps(feeds, base)
-        content = content_of(newest(self.lake))
+        planned = self._steps(feeds, content_of(newest(self.lake)))
+        base = content_of(newest(self.lake))  # after the steps: what was published meanwhile is in both
+        content = _copy(base)
         due = [step for step in planned if step.is_due and self._waits(step)]
         with self._scratch() as scratch:
             left_out = self._merged([step for step in planned if self._waits(step)], content, scratch)
@@ -216,14 +228,12 @@ class Refinement:
 
     @cached_property
     def _no_spark(self) -> str | None:
-        """Why Spark cannot run here; None where it can. Raises GridError where it was asked for."""
+        """Why Spark cannot run here; None where it can."""
         from runners import delta
 
         try:
             delta.check_java()
         except delta.SparkUnavailable as cause:
-            if self._is_on_spark:
-                raise GridError(f"refine: {cause}; `beam-grid doctor` looks at this machine") from cause
             return str(cause)
         return None
 
@@ -309,10 +319,9 @@ class Refinement:
             names += own
         tables = [Table(self.lake, name) for name in names]
         optimized: list[Any] = []
-        if cluster and self._spark is None and self._no_spark is None:
-            tables = [table for table in tables if maintain.has_gathered(live(table.path))]
-            if tables:
-                self._started(0)
+        has_gathered = cluster and any(maintain.has_gathered(live(table.path)) for table in tables)
+        if has_gathered and self._spark is None and self._no_spark is None:  # small files alone are `compact`'s
+            self._started(0)
         if self._spark is not None:
             optimized = maintain.optimize(self._spark, tables, self.say, loose_too=cluster)
         for name in names:

@@ -25,7 +25,7 @@ from beam_grid.errors import GridError
 from beam_grid.lakehouse import guard
 from beam_grid.lakehouse.live import Live, live
 from beam_grid.lakehouse.versions import content_of, newest, publish
-from beam_grid.landing import Lake
+from beam_grid.landing import TABLES_WAIT_S, Lake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -135,14 +135,19 @@ def worth(table: Live, *, loose_too: bool = True) -> tuple[bool, str]:
     if not table.cluster_by:
         return small >= MANY_SMALL, said
     said += f", {share:.0%} of {_size(table.bytes)} not clustered"
-    much = loose_too and share >= LOOSE_SHARE and table.bytes >= CLUSTER_FROM_BYTES
-    return small >= MANY_SMALL or much, said
+    return small >= MANY_SMALL or (loose_too and is_loose(table)), said
+
+
+def is_loose(table: Live) -> bool:
+    """Whether so much of a large table is not clustered that it is worth starting Spark for."""
+    if not table.cluster_by or table.bytes < CLUSTER_FROM_BYTES:
+        return False
+    return sum(one.bytes for one in table.files if one.cube is None) >= LOOSE_SHARE * table.bytes
 
 
 def has_gathered(table: Live) -> bool:
     """Whether so much is not clustered that a run that follows starts Spark for it alone."""
-    loose = sum(one.bytes for one in table.files if one.cube is None) if table.cluster_by else 0
-    return loose >= GATHERED_BYTES and loose >= LOOSE_SHARE * table.bytes
+    return is_loose(table) and sum(one.bytes for one in table.files if one.cube is None) >= GATHERED_BYTES
 
 
 def maintain(
@@ -158,7 +163,7 @@ def maintain(
     a table's files lack the statistics of a column it is clustered by.
     """
     say = progress or (lambda line: None)
-    with lake.lock("tables"):
+    with lake.lock("tables", wait_s=TABLES_WAIT_S):
         found = newest(lake)
         if found is None:
             raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")

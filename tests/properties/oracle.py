@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ def oracle(files: Iterable[Path], feed: Contract, now: int = NEVER) -> dict[str,
     version, rule `kwh >= 0` and windows of a quarter of an hour by meter."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    raw = [(rank, n, line) for rank, path in enumerate(files) for n, line in enumerate(path.read_text().split("\n")) if line.strip()]  # fmt: skip
-    raw_table = pa.table({"rank": pa.array([r[0] for r in raw], pa.int64()), "n": pa.array([r[1] for r in raw], pa.int64()), "line": pa.array([r[2] for r in raw], pa.string())})  # fmt: skip
+    raw = [(rank, n, line, path.name) for rank, path in enumerate(files) for n, line in enumerate(path.read_text().split("\n"), 1) if line.strip()]  # fmt: skip
+    kinds = {"rank": pa.int64(), "n": pa.int64(), "line": pa.string(), "file": pa.string()}
+    raw_table = pa.table({name: pa.array([r[at] for r in raw], kind) for at, (name, kind) in enumerate(kinds.items())})
     connection.register("raw", raw_table)
     lateness, future = micros(feed.lateness), micros(feed.max_future) if feed.max_future is not None else 1 << 60
     partition = "rank" if feed.file_order == "none" else "1"
@@ -51,9 +52,9 @@ def oracle(files: Iterable[Path], feed: Contract, now: int = NEVER) -> dict[str,
         order = ", ".join(f'"{name}" DESC NULLS LAST' for name in total) + ", rank, n"
     connection.execute(f"""
         CREATE TABLE judged AS
-        WITH whole AS (SELECT rank, n, CASE WHEN json_valid(line) THEN line END AS doc FROM raw),
+        WITH whole AS (SELECT *, CASE WHEN json_valid(line) THEN line END AS doc FROM raw),
         parsed AS (
-            SELECT rank, n,
+            SELECT rank, n, file, line,
                 CASE WHEN json_type(doc, '$.id') = 'VARCHAR' THEN doc ->> '$.id' END AS id,
                 try_cast(doc ->> '$.at' AS TIMESTAMPTZ) AS "at",
                 try_cast(doc ->> '$.kwh' AS DOUBLE) AS kwh,
@@ -96,8 +97,12 @@ def oracle(files: Iterable[Path], feed: Contract, now: int = NEVER) -> dict[str,
         FROM kept GROUP BY ALL""").fetchall()
     return {
         "counts": counts,
-        "rows": _sorted(connection.execute(f"SELECT {names} FROM kept").fetchall()),
-        "late": _sorted(connection.execute(f"SELECT {names} FROM judged WHERE late").fetchall()),
+        "rows": as_sorted(connection.execute(f"SELECT {names} FROM kept").fetchall()),
+        "late": as_sorted(connection.execute(f"SELECT {names} FROM judged WHERE late").fetchall()),
+        "late_at": as_sorted(connection.execute("SELECT file, n, id FROM judged WHERE late").fetchall()),
+        "rejected": as_sorted(
+            connection.execute("SELECT file, n, cause, line FROM judged WHERE cause IS NOT NULL").fetchall()
+        ),
         "windows": {tuple(w[:2]): tuple(w[2:]) for w in windows},
     }
 
@@ -155,8 +160,8 @@ def landed(lake: Lake, feed: Contract) -> dict[str, Any]:
     return {
         "counts": slice_independent(totals),
         "fates": totals,
-        "rows": _sorted(_tuples(current, names)),
-        "late": _sorted(late),
+        "rows": as_sorted(_tuples(current, names)),
+        "late": as_sorted(late),
         "windows": windows,
     }
 
@@ -191,11 +196,12 @@ def assert_same_windows(found: dict[Row, Row], wanted: dict[Row, Row]) -> None:
                 assert seen == want, (key, found[key], values)
 
 
-def run(lake: Path, feed: Contract, source: Path | str, **options: Any) -> Landed:
+def run(lake: Path, feed: Contract, source: Path | str, at_commit: Callable[[], object] | None = None, **options: Any) -> Landed:  # fmt: skip
     """One `land` of all that is new, under the lock, as the command line does it."""
     opened = Lake.open(lake)
     with opened.lock("land"):
-        return land(opened, feed, Options(str(source), **{"now": NEVER, **options}))
+        options = {"now": NEVER, **options}
+        return land(opened, feed, Options(str(source), **options), lambda done, plan: at_commit and at_commit())
 
 
 def _windows(tiles: pa.Table, feed: Contract) -> dict[Row, Row]:
@@ -213,7 +219,7 @@ def _tuples(table: pa.Table, names: list[str]) -> list[Row]:
     return list(zip(*(table[n].to_pylist() for n in names), strict=True)) if table.num_rows else []
 
 
-def _sorted(rows: Iterable[Row]) -> list[Row]:
+def as_sorted(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: [(v is not None, v.astimezone(UTC) if isinstance(v, datetime) else v) if v is not None else (False, 0) for v in row])  # fmt: skip
 
 
