@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from beam_grid.crash import point
 from beam_grid.lakehouse import data_files, delta_log
 from beam_grid.lakehouse.delta_log import Conflict
-from beam_grid.lakehouse.duck import connect, live_rows
+from beam_grid.lakehouse.duck import connect
 from beam_grid.lakehouse.live import LiveFile
+from beam_grid.lakehouse.scan import selected
 from beam_grid.lakehouse.tables import Table
 from data_sources.identifiers import double_quoted
 
@@ -39,17 +41,14 @@ def compact(table: Table, scratch: Path) -> int:
     if len(small) < AT_LEAST:
         return 0
     schema = delta_log.arrow_schema(at)
-    names = ", ".join(double_quoted(name) for name in schema.names)
     order = ", ".join(double_quoted(name) for name in at.cluster_by)
     with connect(scratch) as engine:
-        engine.register("shape", schema.empty_table())
-        sql = (
-            f"SELECT {names} FROM (SELECT * FROM shape UNION ALL BY NAME SELECT * FROM {live_rows(table.path, small)})"
-        )
+        sql = f"SELECT * FROM {selected(engine, table.path, at, small)}"
         reader = engine.sql(sql + (f" ORDER BY {order}" if order else "")).to_arrow_reader(100_000)
         added = data_files.write(
             table.path, reader, schema, _MOST_ROWS, delta_log.statistics_columns(at), changes_rows=False
         )
+    point(f"publish:written-{table.name}")
     actions = [*(delta_log.removed(file, changes_rows=False) for file in small), *added]
     try:
         delta_log.put(table.path, at, actions, "OPTIMIZE")
