@@ -135,8 +135,11 @@ def _cut(text: str, *, up: bool) -> str | None:
 
 
 def instant(micros: int, *, up: bool = False) -> str:
-    """An instant as a bound. The last millisecond of the year 9999 has none after it: it stands with its digits."""
-    if micros > _LAST_MILLISECOND and up:
+    """An instant as a bound. The last millisecond of the year 9999 has none after it: it stands with its digits.
+
+    Raises OverflowError for an instant before the year 1 or after 9999.
+    """
+    if up and _LAST_MILLISECOND < micros < _LAST_MILLISECOND + 1000:
         return "9999-12-31T23:59:59.999999Z"
     whole = -(-micros // 1000) * 1000 if up else micros // 1000 * 1000
     moment = _EPOCH + timedelta(microseconds=whole)
