@@ -18,6 +18,7 @@ _CANNOT_LINK = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EOPN
 """What link() answers where the file system, or the place of the two files, is the reason."""
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_NO_NAME = "the file system can neither link nor rename without replacing"
 
 
 def create_once(path: Path, content: bytes) -> None:
@@ -89,7 +90,9 @@ def _give_name(draft: Path, path: Path) -> None:
     except OSError as cause:
         if cause.errno not in _CANNOT_LINK:
             raise
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, _NO_NAME, str(path))
+    if rename(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(path))
+        raise OSError(number, _NO_NAME if number == errno.EINVAL else os.strerror(number), str(path))

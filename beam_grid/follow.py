@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from beam_grid.errors import GridError
 from beam_grid.land import Lander, Options
 from beam_grid.landing import Lake
-from beam_grid.refine import Engine, Refinement, contracts_of
+from beam_grid.refine import Engine, Refinement, contracts_of, forget_scratch
 from data_sources.contract import Contract
 
 _WAIT_S = 3600.0
@@ -162,6 +162,7 @@ class _Shared:
         with self._guard:
             if not self._count:
                 self._open.enter_context(self._lake.lock("tables", wait_s=_WAIT_S))
+                forget_scratch(self._lake)
             self._count += 1
         try:
             yield

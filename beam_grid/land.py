@@ -23,8 +23,9 @@ import msgspec
 
 from beam_grid import crash, openlineage
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
+from beam_grid.durable import sync_folder
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.landing import FeedLog, Lake, sync_folder, utc_now, write_atomically
+from beam_grid.landing import FeedLog, Lake, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState

@@ -18,7 +18,6 @@ What a commit holds is typed in beam_grid/commit.py, and told word by word in do
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import time
@@ -29,6 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beam_grid import durable
 from beam_grid.commit import FORMAT, Commit, from_json, to_json
 from beam_grid.errors import GridError, LakeBusy
 
@@ -211,38 +211,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def create_once(path: Path, content: dict[str, Any] | bytes) -> None:
     """Create `path`, JSON, whole or not at all; FileExistsError if it is there already."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        _write_synced(draft, content)
-        os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    durable.create_once(path, _encoded(content))
 
 
 def write_atomically(path: Path, content: dict[str, Any] | bytes) -> None:
     """Replace `path`, JSON, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        _write_synced(draft, content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    durable.replace(path, _encoded(content))
 
 
-def _write_synced(path: Path, content: dict[str, Any] | bytes) -> None:
-    with path.open("wb") as out:
-        out.write(content if isinstance(content, bytes) else json.dumps(content, indent=1, default=str).encode())
-        out.flush()
-        os.fsync(out.fileno())
+def _encoded(content: dict[str, Any] | bytes) -> bytes:
+    return content if isinstance(content, bytes) else json.dumps(content, indent=1, default=str).encode()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from beam_grid import openlineage
 from beam_grid.crash import point
-from beam_grid.errors import GridError
+from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import guard, publish, steps
 from beam_grid.lakehouse.steps import BRONZE, Step
 from beam_grid.lakehouse.tables import Table
@@ -108,6 +108,7 @@ def refine(
             return RefineResult(tables=_numbers(known), set=known["set"], seconds=time.monotonic() - started)
         if not landed:
             return RefineResult(seconds=time.monotonic() - started)
+        forget_scratch(lake)
         contracts = contracts_of(lake, landed)
         run = Refinement(lake, contracts, engine, spark_master, chosen, progress or (lambda line: None))
         return run.all(steps.with_unfinished(lake, feeds or landed, landed, known), started)
@@ -307,7 +308,6 @@ class Refinement:
         Returns what was clustered. The set goes on to the new version only where nothing but files changed since.
         """
         from beam_grid.lakehouse import maintain
-        from beam_grid.lakehouse.compact import compact
         from beam_grid.lakehouse.live import live
 
         names: list[str] = []
@@ -315,7 +315,7 @@ class Refinement:
             own = [name for name in steps.silver_tables(self.contracts[feed]) if name in content.tables]
             if self.contracts[feed].lake.load == "append":
                 for name in own:
-                    compact(Table(self.lake, name), scratch)
+                    publish.compacted(Table(self.lake, name), scratch)
             names += own
         tables = [Table(self.lake, name) for name in names]
         optimized: list[Any] = []
@@ -333,10 +333,12 @@ class Refinement:
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
-        """A folder for what a run writes beside the tables; gone when it ends, and that of one that was killed."""
-        above = self.lake.path.resolve() / "tables" / ".scratch"
-        own = above / secrets.token_hex(4)
-        own.mkdir(parents=True, exist_ok=True)
+        """A folder for what a run writes beside the tables; gone when it ends."""
+        own = _scratch_of(self.lake) / secrets.token_hex(4)
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise RunFailed(f"{own} cannot be made ({cause.strerror}); make room and run it again") from cause
         try:
             yield own
         finally:
@@ -427,6 +429,15 @@ def _make_set(lake: Lake, content: Content, base: Content) -> dict[str, Any]:
     done = publish_set(lake, content, base)
     point("refine:after-set")
     return done
+
+
+def forget_scratch(lake: Lake) -> None:
+    """Remove what runs that were killed left beside the tables; the caller holds the tables' lock."""
+    shutil.rmtree(_scratch_of(lake), ignore_errors=True)
+
+
+def _scratch_of(lake: Lake) -> Path:
+    return lake.path.resolve() / "tables" / ".scratch"
 
 
 def _copy(content: Content) -> Content:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from beam_grid.lakehouse import data_files, delta_log
 from beam_grid.lakehouse.duck import literal, parquet
+from beam_grid.lakehouse.live import Live
 from beam_grid.lakehouse.tables import Batch, Table
 from data_sources.contract import LINEAGE
 from data_sources.identifiers import double_quoted
@@ -60,14 +61,15 @@ def prepare(table: Table) -> None:
 def publish(table: Table, batch: Batch) -> None:
     """Append what the batch's commits list of this kind, in one Delta commit."""
     prepare(table)
+    delta_log.again_on_conflict(table.path, lambda at: _publish(table, at, batch))
+
+
+def _publish(table: Table, at: Live, batch: Batch) -> None:
     kind = table.name.removeprefix("bronze.")
+    application = (table.application(batch.contract.name), batch.target)
+    batch = batch.at(at, application[0])
     files = batch.files(KINDS[kind])
     if not files:
-        return
-    at = delta_log.read(table.path)
-    assert at is not None
-    application = (table.application(batch.contract.name), batch.target)
-    if at.transactions.get(application[0], 0) >= batch.target:
         return
     rows = _rejected(files, batch.contract) if kind == "rejected" else _records(files, kind, batch.contract)
     actions = data_files.write(table.path, rows, SCHEMAS[kind], FILE_ROWS, delta_log.statistics_columns(at))
@@ -82,9 +84,18 @@ def _rejected(files: list[str], contract: Contract) -> Iterator[pa.RecordBatch]:
         for batch in pq.ParquetFile(file).iter_batches():
             columns = {name: batch.column(name) for name in batch.schema.names}
             columns["feed"] = pa.repeat(contract.name, batch.num_rows)
-            texts = [None if raw is None else raw.decode("utf-8", "replace") for raw in columns["raw"].to_pylist()]
-            columns["raw_text"] = pa.array(texts, pa.string())
+            columns["raw_text"] = _text(columns["raw"])
             yield pa.record_batch([columns[f.name].cast(f.type) for f in schema], schema=schema)
+
+
+def _text(raw: pa.Array) -> pa.Array:
+    """The bytes as text, what is none replaced; one by one only where one of the batch is not UTF-8."""
+    try:
+        return raw.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array(
+            [None if one is None else one.decode("utf-8", "replace") for one in raw.to_pylist()], pa.string()
+        )
 
 
 def _records(files: list[str], kind: str, contract: Contract) -> Iterator[pa.RecordBatch]:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beam_grid.lakehouse import data_files, delta_log, scan
+from beam_grid.crash import point
+from beam_grid.lakehouse import data_files, delta_log
 from beam_grid.lakehouse.delta_log import Conflict
 from beam_grid.lakehouse.duck import connect
 from beam_grid.lakehouse.live import LiveFile
+from beam_grid.lakehouse.scan import selected
 from beam_grid.lakehouse.tables import Table
 from data_sources.identifiers import double_quoted
 
@@ -41,11 +43,12 @@ def compact(table: Table, scratch: Path) -> int:
     schema = delta_log.arrow_schema(at)
     order = ", ".join(double_quoted(name) for name in at.cluster_by)
     with connect(scratch) as engine:
-        sql = f"FROM {scan.selected(engine, table.path, at, small)}" + (f" ORDER BY {order}" if order else "")
-        reader = engine.sql(sql).to_arrow_reader(100_000)
+        sql = f"SELECT * FROM {selected(engine, table.path, at, small)}"
+        reader = engine.sql(sql + (f" ORDER BY {order}" if order else "")).to_arrow_reader(100_000)
         added = data_files.write(
             table.path, reader, schema, _MOST_ROWS, delta_log.statistics_columns(at), changes_rows=False
         )
+    point(f"publish:written-{table.name}")
     actions = [*(delta_log.removed(file, changes_rows=False) for file in small), *added]
     try:
         delta_log.put(table.path, at, actions, "OPTIMIZE")

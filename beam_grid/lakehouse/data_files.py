@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_grid import durable
@@ -28,18 +29,33 @@ def write(
     actions: list[Action] = []
     for chunk in _chunks(rows, file_rows):
         path = table / f"part-{secrets.token_hex(12)}.parquet"
-        with path.open("xb") as out:
-            pq.write_table(
-                pa.Table.from_batches(chunk).cast(schema), out, row_group_size=ROW_GROUP, compression="zstd",
-                compression_level=1, store_schema=False,
-            )  # fmt: skip
-            out.flush()
-            os.fsync(out.fileno())
-            size = out.tell()
-        actions.append(added(path.name, size, statistics(path, measured), changes_rows=changes_rows))
+        table_rows = pa.Table.from_batches(chunk).cast(schema)
+        try:
+            size = _write_synced(path, table_rows)
+        except BaseException:
+            path.unlink(missing_ok=True)  # on a full disk the next run needs the room
+            raise
+        stats = statistics(path, measured, unbounded=_with_nan(table_rows, measured))
+        actions.append(added(path.name, size, stats, changes_rows=changes_rows))
     if actions:
         durable.sync_folder(table)
     return actions
+
+
+def _write_synced(path: Path, rows: pa.Table) -> int:
+    with path.open("xb") as out:
+        pq.write_table(
+            rows, out, row_group_size=ROW_GROUP, compression="zstd", compression_level=1, store_schema=False,
+        )  # fmt: skip
+        out.flush()
+        os.fsync(out.fileno())
+        return out.tell()
+
+
+def _with_nan(rows: pa.Table, names: Iterable[str]) -> set[str]:
+    """The columns with a NaN, which a Parquet footer passes over and every reader sorts behind all numbers."""
+    doubles = [name for name in names if name in rows.column_names and pa.types.is_floating(rows[name].type)]
+    return {name for name in doubles if pc.any(pc.is_nan(rows[name])).as_py()}
 
 
 def _chunks(rows: Iterable[pa.RecordBatch], most: int) -> Iterable[list[pa.RecordBatch]]:

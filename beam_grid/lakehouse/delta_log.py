@@ -1,7 +1,8 @@
 """Commits to a Delta table without Spark, by Delta's published protocol: a new version is one file, put if absent.
 
     read ─► Live (version 12) ─► actions ─► 13.json is there already? ─► what is in it? ─► 14.json
-                                                                   its columns or ours changed: Conflict, read again
+                                                                   its columns, or what ours is made of, changed:
+                                                                   Conflict, read again
                                                                    our own transaction: done before
                                                                    other files added, OPTIMIZE: commutes, go on
 
@@ -16,14 +17,16 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from beam_grid import durable
+from beam_grid.crash import point
 from beam_grid.errors import GridError
+from beam_grid.lakehouse import statistics
 from beam_grid.lakehouse.live import Live, LiveFile, commit, live, newest_version
 from beam_grid.lakehouse.vectors import Vector
 
@@ -36,8 +39,22 @@ _KNOWN = frozenset(CLUSTERED)
 _ENGINE = "beam-grid"
 
 
+_ATTEMPTS = 5
+
+
 class Conflict(Exception):
     """Another writer's commit came first and changed what this one was computed from: read again."""
+
+
+def again_on_conflict(table: Path, work: Callable[[Live], None]) -> None:
+    """Do the work on the table as it is now; anew, on what it is then, when another writer's commit came first."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            work(live(table))
+            return
+        except Conflict:
+            if attempt == _ATTEMPTS - 1:
+                raise
 
 
 def delta_type(kind: pa.DataType) -> Any:
@@ -127,11 +144,12 @@ def put(
     while True:
         try:
             durable.create_once(_entry(table, number), content)
+            point(f"publish:entry-{table.parent.name}.{table.name}")
             return number
         except FileExistsError:
             if _brings(table, number, application):
                 return number
-            _check_commutes(table, number, chosen)
+            _check_commutes(table, number, chosen, application)
             number += 1
 
 
@@ -139,6 +157,8 @@ def check_features(table: Path, at: Live) -> None:
     """Raise GridError for a table that only a writer with other features may write to."""
     foreign = sorted(at.features - _KNOWN)
     foreign += [name for name in at.properties if name.startswith("delta.constraints.")]
+    foreign += ["delta.appendOnly"] if at.properties.get("delta.appendOnly", "").lower() == "true" else []
+    foreign += ["delta.invariants"] if '"delta.invariants"' in at.schema else []
     if foreign:
         raise GridError(
             f"table {table.parent.name}.{table.name}: somebody set the feature {foreign[0]!r}, which Beam Grid does not; "
@@ -177,11 +197,11 @@ def removed(file: LiveFile, *, changes_rows: bool = True) -> Action:
 
 def revectored(file: LiveFile, vector: Vector) -> list[Action]:
     """The actions that take more rows out of a live file: the same file, with another vector."""
-    stats = json.loads(file.action.get("stats") or "{}")
+    stats = statistics.loads(file.action.get("stats") or "{}")
     again = {
         **{k: v for k, v in file.action.items() if v is not None and k in ("path", "size", "modificationTime", "tags")},
         "partitionValues": {}, "dataChange": True, "deletionVector": vector,
-        "stats": json.dumps({**stats, "tightBounds": False}),
+        "stats": statistics.dumps({**stats, "tightBounds": False}),
     }  # fmt: skip
     if again.get("tags"):
         again["clusteringProvider"] = "liquid"
@@ -213,7 +233,9 @@ def checkpoint(table: Path, at: Live) -> None:
         return
     from deltalake import DeltaTable
 
+    point("publish:before-checkpoint")
     DeltaTable(str(table)).create_checkpoint()
+    point("publish:after-checkpoint")
 
 
 def _split_names(listed: str) -> list[str]:
@@ -236,10 +258,17 @@ def _brings(table: Path, version: int, application: tuple[str, int] | None) -> b
     )
 
 
-def _check_commutes(table: Path, version: int, ours: list[Action]) -> None:
-    """Raise Conflict unless what came between and our actions give the same table in either order."""
-    mine = {action["remove"]["path"] for action in ours if "remove" in action}
+def _check_commutes(table: Path, version: int, ours: list[Action], application: tuple[str, int] | None) -> None:
+    """Raise Conflict unless what came between and our actions give the same table in either order.
+
+    A commit that changes rows was computed from all that were there: rows that came between might have changed it.
+    """
+    mine = {action["remove"]["path"]: action["remove"]["dataChange"] for action in ours if "remove" in action}
     for action in commit(table, version):
+        if application is not None and "txn" in action and action["txn"]["appId"] == application[0]:
+            raise Conflict(f"{table}: version {version} brought a part of the same commits")
+        if any(mine.values()) and "add" in action and action["add"]["dataChange"]:
+            raise Conflict(f"{table}: version {version} brought rows")
         if "metaData" in action or "protocol" in action or "domainMetadata" in action:
             raise Conflict(f"{table}: version {version} changed the table's columns or features")
         if "remove" in action and action["remove"]["path"] in mine:

@@ -20,17 +20,20 @@ superseded; a window left empty goes. The same commit brings `final` up to date 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
+from beam_grid.crash import point
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import data_files, delta_log, recompute, scan
-from beam_grid.lakehouse.delta_log import Conflict
+from beam_grid.lakehouse import data_files, delta_log, recompute
 from beam_grid.lakehouse.duck import connect, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
+from beam_grid.lakehouse.scan import selected
 from beam_grid.lakehouse.spans import Span, event_span, instant_of, may_meet
 from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.windows import definition
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 FILE_ROWS = 200_000
 """Windows a file holds: so many are rewritten where one of them changes, in about a tenth of a second."""
 
-_ATTEMPTS = 5
+_SMALL = FILE_ROWS // 4
 
 
 def application(table: Table, contract: Contract, window: WindowSpec) -> str:
@@ -68,12 +71,15 @@ def prepare(table: Table, state: State, contract: Contract, window: WindowSpec) 
 
 
 def has_work(batch: Batch) -> bool:
-    """Whether the new commits can change the table: the first time; rows, superseded rows, or a watermark that moved."""
+    """Whether the new commits can change the table: the first time; rows, superseded rows, a watermark that moved, a
+    contract whose lateness may be another."""
     if not batch.applied:
         return True
+    last, newest = batch.commits[batch.applied - 1], batch.commits[-1]
     return (
         bool(batch.files("rows") or batch.files("superseded"))
-        or batch.commits[batch.applied - 1].watermark != batch.watermark
+        or last.watermark != newest.watermark
+        or last.contract != newest.contract
     )
 
 
@@ -81,21 +87,14 @@ def publish(table: Table, batch: Batch, window: WindowSpec, scratch: Path) -> No
     """Take in the batch's commits in one Delta commit."""
     if not has_work(batch):
         return
-    for attempt in range(_ATTEMPTS):
-        at = delta_log.read(table.path)
-        assert at is not None
-        try:
-            _publish(table, at, batch, window, scratch)
-            return
-        except Conflict:
-            if attempt == _ATTEMPTS - 1:
-                raise
+    delta_log.again_on_conflict(table.path, lambda at: _publish(table, at, batch, window, scratch))
 
 
 def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: Path) -> None:
     contract = batch.contract
     marked = (application(table, contract, window), batch.target)
-    if at.transactions.get(marked[0], 0) >= batch.target:
+    batch = batch.at(at, marked[0])
+    if batch.applied >= batch.target:
         return
     schema = window_schema(contract, window)
     with connect(scratch) as engine:
@@ -103,12 +102,19 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
         engine.execute(f"CREATE {kind} merged AS {_merged(batch, window, scratch)}")
         rewritten = at.files if not batch.applied else _rewritten(engine, table, at, batch)
+        replaced = {file.path for file in rewritten}
+        kept = [file for file in at.files if file.path not in replaced]
         rows = _rows(engine, table, at, rewritten if batch.applied else [], batch, window)
         measured = delta_log.statistics_columns(at)
-        added = data_files.write(table.path, engine.sql(rows).to_arrow_reader(FILE_ROWS), schema, FILE_ROWS, measured)
+        added = [
+            action
+            for part in _between(engine.sql(rows).to_arrow_reader(FILE_ROWS), kept)
+            for action in data_files.write(table.path, part, schema, FILE_ROWS, measured)
+        ]
         put = sum(map(delta_log.rows_of, added))
         if batch.applied:  # others are in the rewritten files, and were there before
             put = int(engine.sql("SELECT count(*) FROM merged WHERE __rows > 0").fetchall()[0][0])
+        point(f"publish:written-{table.name}")
     columns = delta_log.with_columns(at, schema, table.name)
     if not (columns or added or rewritten):
         return
@@ -158,7 +164,7 @@ def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[s
 
 
 def _rewritten(engine: duckdb.DuckDBPyConnection, table: Table, at: Live, batch: Batch) -> list[LiveFile]:
-    """The files that hold a touched window, or one whose `final` changes; and the newest, if it is small."""
+    """The files that hold a touched window, or one whose `final` changes; and small ones before windows in no file."""
     starts = engine.sql("SELECT DISTINCT epoch_us(window_start) AS s FROM merged ORDER BY s").fetchnumpy()["s"]
     chosen: list[LiveFile] = []
     rest: list[LiveFile] = []
@@ -167,13 +173,33 @@ def _rewritten(engine: duckdb.DuckDBPyConnection, table: Table, at: Live, batch:
         is_touched = np.searchsorted(starts, low) < np.searchsorted(starts, high, side="right")
         (chosen if is_touched else rest).append(file)
     flipped = _flipped(engine, table, at, rest, batch)
-    chosen += flipped
-    rest = [file for file in rest if file not in flipped]
-    if rest and len(starts):
-        newest = max(rest, key=_span_of)
-        if newest.rows is not None and newest.rows < FILE_ROWS // 4 and _span_of(newest)[1] <= starts[-1]:
-            chosen.append(newest)
-    return chosen
+    in_order = sorted(at.files, key=_span_of)
+    before = np.searchsorted([_span_of(file)[0] for file in in_order], starts, side="right") - 1
+    small = [
+        file for file in (in_order[n] for n in np.unique(before[before >= 0])) if (file.rows or FILE_ROWS) < _SMALL
+    ]
+    return chosen + flipped + [file for file in small if file in rest and file not in flipped]
+
+
+def _between(rows: Iterable[pa.RecordBatch], kept: list[LiveFile]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows, in order of time, in parts: a part has no file that is kept in its midst.
+
+    kept             |─ 2 ─|      |──── 4 ────|
+    rows       ··· ··       · ···              · ·        three parts
+    """
+    lows = np.sort(np.array([_span_of(file)[0] for file in kept], np.int64))
+
+    def pieces() -> Iterator[tuple[int, pa.RecordBatch]]:
+        for batch in rows:
+            starts = batch.column("window_start").cast(pa.int64()).to_numpy()
+            parts = np.searchsorted(lows, starts, side="left")
+            edges = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]
+            for first, end in itertools.pairwise(edges):
+                if end > first:
+                    yield int(parts[first]), batch.slice(first, end - first)
+
+    for _, part in itertools.groupby(pieces(), key=lambda piece: piece[0]):
+        yield (batch for _, batch in part)
 
 
 def _flipped(
@@ -196,7 +222,7 @@ def _flipped(
     wanted = final_sql(contract, now, "epoch_us(window_end)")
     found = []
     for file in files:
-        rows = scan.selected(engine, table.path, at, [file])
+        rows = selected(engine, table.path, at, [file])
         if engine.sql(f"SELECT 1 FROM {rows} WHERE final <> {wanted} LIMIT 1").fetchall():
             found.append(file)
     return found
@@ -222,7 +248,7 @@ def _rows(
     if files:
         same = "".join(f" AND g.{double_quoted(by)} IS NOT DISTINCT FROM m.{double_quoted(by)}" for by in window.by)
         rows += (
-            f" UNION ALL SELECT {columns} FROM (SELECT g.* FROM {scan.selected(engine, table.path, at, files)} g "
+            f" UNION ALL SELECT {columns} FROM (SELECT g.* FROM {selected(engine, table.path, at, files)} g "
             f"ANTI JOIN merged m ON g.window_start = m.window_start{same})"
         )
     return f"SELECT * FROM ({rows}) ORDER BY {', '.join(['window_start', *map(double_quoted, window.by)])}"

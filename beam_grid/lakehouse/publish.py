@@ -15,8 +15,9 @@ from pathlib import Path
 
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.lakehouse import bronze, gold, silver
+from beam_grid.lakehouse import bronze, compact, delta_log, gold, silver
 from beam_grid.lakehouse.steps import BRONZE, Step
+from beam_grid.lakehouse.tables import Batch, Table
 
 
 def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) -> None:
@@ -29,15 +30,12 @@ def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) ->
         point(f"refine:before-{step.table.name}")
         try:
             _publish(step, scratch / step.batch.contract.name / step.table.name)
-        except (GridError, RunFailed):
+        except GridError:
             raise
-        except OSError as cause:
-            raise RunFailed(
-                f"table {step.table.name}: {step.table.path} cannot be written ({cause.strerror or cause}); what was "
-                "done before stays: make room and run it again"
-            ) from cause
         except Exception as cause:
-            raise failed(step, cause, str(cause)) from cause
+            is_system = isinstance(cause, OSError)
+            why = _unwritten(step.table, cause) if is_system else failed(step, cause, str(cause))
+            raise (_lost(step.table) or _unlanded(step.batch) or why) from cause
         point(f"refine:after-{step.table.name}")
         tell(step, began, say)
 
@@ -56,6 +54,47 @@ def _publish(step: Step, scratch: Path) -> None:
         silver.prepare(table, batch.contract)
         point(f"refine:made-{table.name}")
         silver.publish(table, batch)
+
+
+def compacted(table: Table, scratch: Path) -> int:
+    """Put the table's small files together where there are many; returns how many went. Raises as `publish` does."""
+    try:
+        return compact.compact(table, scratch)
+    except GridError:
+        raise
+    except Exception as cause:
+        raise (_lost(table) or _unwritten(table, cause)) from cause
+
+
+def _unwritten(table: Table, cause: Exception) -> RunFailed:
+    reason = cause.strerror or str(cause) if isinstance(cause, OSError) else f"{type(cause).__name__}: {cause}"
+    return RunFailed(
+        f"table {table.name}: {table.path} cannot be written ({reason}); what was done before stays: make room and run it "
+        "again"
+    )
+
+
+def _lost(table: Table) -> GridError | None:
+    """What to say where a data file of the table is gone; asked when something failed."""
+    at = delta_log.read(table.path)
+    for file in at.files if at is not None else []:
+        if not (table.path / file.path).exists():
+            return GridError(
+                f"table {table.name}: its data file {file.path} is gone; move {table.path} away and run refine, which "
+                "makes the table anew from the commits"
+            )
+    return None
+
+
+def _unlanded(batch: Batch) -> GridError | None:
+    """The same where a landed file is gone."""
+    for landed in batch.landed("rows", "tiles", "superseded", "rejected", "late", "conflicts", new_only=False):
+        if not Path(batch.path(landed)).exists():
+            return GridError(
+                f"{batch.path(landed)}, which a commit of {batch.contract.name} lists, is gone: put the file back, from a "
+                "copy of the lake, or land the sources into a new lake"
+            )
+    return None
 
 
 def failed(step: Step, cause: BaseException, reason: str) -> RunFailed:

@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_grid import durable
+from beam_grid.crash import point
 from beam_grid.lakehouse import delta_log, vectors
-from beam_grid.lakehouse.delta_log import Action, Conflict
+from beam_grid.lakehouse.delta_log import Action
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.spans import Span, event_span, instant_of
 from beam_grid.lakehouse.statistics import statistics
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 IDENTITY = ("_commit", "_source", "_partition", "_position")
 """What tells a landed row from every other."""
 
-_ATTEMPTS = 5
+_NO_ROWS = np.array([], np.uint32)
 
 
 def columns(contract: Contract) -> pa.Schema:
@@ -55,37 +56,40 @@ def prepare(table: Table, contract: Contract) -> None:
 def publish(table: Table, batch: Batch) -> None:
     """Take in the batch's commits in one Delta commit, with its columns brought up to the contract."""
     prepare(table, batch.contract)
-    for attempt in range(_ATTEMPTS):
-        at = delta_log.read(table.path)
-        assert at is not None
-        try:
-            _publish(table, at, batch)
-            return
-        except Conflict:
-            if attempt == _ATTEMPTS - 1:
-                raise
+    delta_log.again_on_conflict(table.path, lambda at: _publish(table, at, batch))
 
 
 def _publish(table: Table, at: Live, batch: Batch) -> None:
     application = (table.application(batch.contract.name), batch.target)
-    if at.transactions.get(application[0], 0) >= batch.target:
+    batch = batch.at(at, application[0])
+    if batch.applied >= batch.target:
         return
     schema = delta_log.with_columns(at, columns(batch.contract), table.name)
     gone = _superseded(batch)
     actions: list[Action] = []
+    found = 0
     measured = delta_log.statistics_columns(at)
     for commit in batch.new:
+        names = _distinct(gone[commit.number]) if commit.number in gone else None
         for file in commit.listed("rows"):
             source = Path(batch.path(file))
             name = f"{commit.number:010d}-{source.name}"
             durable.place(source, table.path / name)
-            vector = _vector(table.path, name, gone.get(commit.number))
+            positions = positions_of(table.path / name, names) if names is not None else _NO_ROWS
+            vector = vectors.write(table.path, positions) if len(positions) else None
             stats = statistics(source, measured, tight=vector is None)
             actions.append(delta_log.added(name, file.bytes, stats, vector=vector))
-    actions += _taken_out(table.path, at, batch, gone)
+            found += len(positions)
+    point(f"publish:linked-{table.name}")
+    taken_out, more = _taken_out(table.path, at, batch, gone)
+    actions += taken_out
+    wanted = sum(_distinct(rows).height for rows in gone.values())
+    if found + more != wanted:
+        raise ValueError(f"{found + more} of {wanted} superseded rows are in the table")
     if not actions and not schema:
         return
     durable.sync_folder(table.path)
+    point(f"publish:written-{table.name}")
     rows = sum(file.rows for file in batch.landed("rows"))
     delta_log.put(table.path, at, [*schema, *actions], "WRITE" if not gone else "MERGE", application, rows=rows)
     delta_log.checkpoint(table.path, at)
@@ -101,11 +105,11 @@ def _superseded(batch: Batch) -> dict[int, pa.Table]:
     return {int(n): names.filter(pa.array(commits == n)) for n in np.unique(commits)}
 
 
-def _taken_out(table: Path, at: Live, batch: Batch, gone: dict[int, pa.Table]) -> list[Action]:
-    """New vectors for the table's files that hold rows landed before this batch and superseded by it."""
+def _taken_out(table: Path, at: Live, batch: Batch, gone: dict[int, pa.Table]) -> tuple[list[Action], int]:
+    """New vectors for the table's files that hold rows landed before this batch and superseded by it; how many rows."""
     old = [number for number in gone if number <= batch.applied]
     if not old:
-        return []
+        return [], 0
     span = event_span(batch.landed("superseded"), batch.contract)
     names = _distinct(pa.concat_tables([gone[number] for number in old]))
     actions: list[Action] = []
@@ -118,9 +122,7 @@ def _taken_out(table: Path, at: Live, batch: Batch, gone: dict[int, pa.Table]) -
             found += len(positions)
             gone_now = np.union1d(vectors.deleted(table, file.vector), positions)
             actions += delta_log.revectored(file, vectors.write(table, gone_now))
-    if found != names.height:
-        raise ValueError(f"{found} of {names.height} superseded rows are in the table")
-    return actions
+    return actions, found
 
 
 def _may_hold(file: LiveFile, commits: Iterable[int], span: Span | None, event_time: str) -> bool:
@@ -132,11 +134,6 @@ def _may_hold(file: LiveFile, commits: Iterable[int], span: Span | None, event_t
     if span is None or least is None or greatest is None:
         return True
     return instant_of(least) <= span[1] and span[0] - 1000 <= instant_of(greatest)
-
-
-def _vector(table: Path, name: str, gone: pa.Table | None) -> vectors.Vector | None:
-    positions = positions_of(table / name, _distinct(gone)) if gone is not None else np.array([])
-    return vectors.write(table, positions) if len(positions) else None
 
 
 def positions_of(file: Path, names: pl.DataFrame) -> np.ndarray:

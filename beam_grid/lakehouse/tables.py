@@ -7,6 +7,7 @@ skips a write that was done before. Names are quoted everywhere; a user's field 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,6 +108,10 @@ class Batch:
     @property
     def target(self) -> int:
         return len(self.commits)
+
+    def at(self, table: Live, application: str) -> Batch:
+        """What is left of it where the table holds more, by its transaction, than it did when the batch was made."""
+        return dataclasses.replace(self, applied=max(self.applied, table.transactions.get(application, 0)))
 
     @property
     def new(self) -> list[Commit]:

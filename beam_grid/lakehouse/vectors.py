@@ -16,6 +16,7 @@ import os
 import struct
 import uuid
 import zlib
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,14 @@ def deleted(table: Path, vector: Vector | None) -> np.ndarray:
     data = _bitmap(table, vector)
     if len(data) < 4 or struct.unpack("<i", data[:4])[0] != _MAGIC:
         raise GridError(f"{table}: a deletion vector ({vector['pathOrInlineDv'][:40]}) is not one; {_WAY_OUT}")
-    return np.fromiter(BitMap64.deserialize(data[4:]), np.uint64)
+    return np.frombuffer(BitMap64.deserialize(data[4:]).to_array(), np.uint64)
 
 
 def write(table: Path, positions: np.ndarray) -> Vector:
     """A vector of these row positions; a large one is written, and synced, as a file of its own."""
     from pyroaring import BitMap64
 
-    bitmap = BitMap64(positions.astype(np.uint64).tolist())
+    bitmap = BitMap64(array("Q", positions.astype(np.uint64).tobytes()))
     data = struct.pack("<i", _MAGIC) + bitmap.serialize()
     facts = {"sizeInBytes": len(data), "cardinality": len(bitmap)}
     if len(data) <= _INLINE_BYTES:

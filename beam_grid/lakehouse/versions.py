@@ -18,7 +18,7 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from beam_grid.errors import GridError
+from beam_grid.errors import GridError, RunFailed
 from beam_grid.landing import FORMAT, Lake, create_once, read_json, utc_now
 
 _PUBLISHING = threading.Lock()
@@ -76,11 +76,16 @@ def publish(lake: Lake, chosen: Content, base: Content | None = None) -> dict[st
             number = before["set"] + 1 if before else 1
             found = {"format": FORMAT, "set": number, "created_at": utc_now().isoformat(), **asdict(content)}
             where = lake.path / "versions" / f"{number:010d}.json"
-            where.parent.mkdir(parents=True, exist_ok=True)
             try:
+                where.parent.mkdir(parents=True, exist_ok=True)
                 create_once(where, found)
             except FileExistsError:
                 continue
+            except OSError as cause:
+                raise RunFailed(
+                    f"lake {lake.path}: version set {number} cannot be written ({cause.strerror or cause}); the tables "
+                    "stay as they are: make room and run it again"
+                ) from cause
             return found
 
 
