@@ -10,6 +10,7 @@ said and tried again, and makes the exit code 1.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from beam_grid.land import Lander, Options
 from beam_grid.landing import Lake
 from beam_grid.refine import Engine, Refinement, contracts_of, forget_scratch
 from data_sources.contract import Contract
+
+log = logging.getLogger(__name__)
 
 _WAIT_S = 3600.0
 """How long publishing waits for a `maintain` or `refine` of somebody else."""
@@ -92,6 +95,9 @@ def follow(
         told: dict[str, float] = {}
         said: set[str] = set()
         try:
+            for lander in landers:
+                if tables is not None and lander.feed.last:
+                    tables.publish(lander.contract.name, lander.feed.contract())  # what an earlier run landed and left
             while True:
                 began = time.monotonic()
                 is_behind = False
@@ -139,9 +145,11 @@ def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
         while not ended.wait(pace.refine_every):
             try:
                 tables.refine()
-            except GridError as cause:
+            except Exception as cause:  # said, and tried again: it must not end the thread, nor the run
                 state.failed = True
-                say(f"error: {cause}; landing and publishing go on")
+                what = str(cause) if isinstance(cause, GridError) else f"{type(cause).__name__}: {cause}"
+                log.debug("refine failed", exc_info=True)
+                say(f"error: {what}; landing and publishing go on")
 
     thread = threading.Thread(target=work, name="refine", daemon=True)
     thread.start()
