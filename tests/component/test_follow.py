@@ -27,7 +27,7 @@ from tests.component.conftest import KafkaBroker
 pytestmark = [pytest.mark.component]
 
 START = datetime(2025, 6, 15, 10, tzinfo=UTC)
-RATE = 400  # messages a second
+RATE = 200  # messages a second
 
 
 def toml(feed: str) -> str:
@@ -141,24 +141,24 @@ def place(kafka_broker: KafkaBroker, tmp_path: Path) -> Any:
 def test_rows_of_a_topic_that_never_pauses_are_queryable_while_it_goes_on(place: Any) -> None:
     """Beside it, a topic with a backlog of many slices does not hold it up, `maintain` gets its turn; SIGINT ends it."""
     here = place("readings", "gauges")
-    here.send("gauges", 30_000)
-    with here.sending("readings"), here.following("--slice-rows", "2000") as running:
+    here.send("gauges", 8_000)
+    with here.sending("readings"), here.following("--slice-rows", "1000") as running:
         here.until(lambda: here.count("silver.readings") > 0, running)
-        assert here.count("silver.gauges") < 30_000, "the backlog is not through when the other's rows are there"
+        assert here.count("silver.gauges") < 8_000, "the backlog is not through when the other's rows are there"
         seen = here.count("silver.readings")
         here.until(lambda: here.count("silver.readings") > seen + RATE, running)
         assert here.count("gold.minutes") > 0
         done = here.grid("maintain")
         assert done.returncode == 0, done.stderr
         assert "landing: skipped" in done.stdout
-        here.until(lambda: here.count("silver.gauges") == 30_000, running)
+        here.until(lambda: here.count("silver.gauges") == 8_000, running)
         lag = here.sent["readings"]
         here.until(lambda: here.count("silver.readings") >= lag, running, seconds=30)
         running.send_signal(signal.SIGINT)
         began = time.monotonic()
         assert running.wait(30) == 130, here.log
         assert time.monotonic() - began < 10
-    assert "interrupted" in here.log and "Traceback" not in here.log
+    assert "interrupted" in here.log and "Traceback" not in here.log and "nanobind" not in here.log
     stays = here.count("silver.readings")
     assert stays > 0 and here.grid("ledger").returncode == 0
     done = subprocess.run(here.command(), capture_output=True, text=True, timeout=120)
