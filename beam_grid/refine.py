@@ -115,14 +115,16 @@ def refine(
 
 
 def check_engine(engine: Engine, spark_master: str | None) -> None:
-    """Raise GridError where Spark was asked for and cannot run here."""
-    if engine == "spark" or (engine == "auto" and spark_master is not None):
+    """Raise GridError where Spark was asked for and cannot run here, or its master is none."""
+    if engine == "spark" or spark_master is not None:
         from runners import delta
 
         try:
-            delta.check_java()
+            delta.check_master(spark_master)
+            if engine != "embedded":
+                delta.check_java()
         except delta.SparkUnavailable as cause:
-            raise GridError(f"--engine spark: {cause}; `beam-grid doctor` looks at this machine") from cause
+            raise GridError(f"{cause}; `beam-grid doctor` looks at this machine") from cause
 
 
 def contracts_of(lake: Lake, landed: Iterable[str]) -> dict[str, Contract]:

@@ -61,8 +61,7 @@ def session(master: str | None = None, *, brief: bool = False, java: Sequence[st
 
     Raises SparkUnavailable when Java is missing or too old, the jars cannot be had, or the JVM does not come up.
     """
-    if master is not None and not _MASTER.fullmatch(master):
-        raise SparkUnavailable(f"Spark master {master!r}: not one that Spark knows; try local[*] or spark://HOST:7077")
+    check_master(master)
     master = master or _running.get("master") or "local[*]"
     if "session" in _running:
         if _running["master"] != master:
@@ -92,6 +91,12 @@ def suit_to(spark: SparkSession, input_bytes: int) -> None:
     cores = spark.sparkContext.defaultParallelism
     spark.conf.set("spark.sql.adaptive.enabled", "true" if input_bytes > _BIG_BYTES else "false")
     spark.conf.set("spark.sql.shuffle.partitions", str(max(cores, input_bytes // (64 * _MEGABYTE))))
+
+
+def check_master(master: str | None) -> None:
+    """Raises SparkUnavailable for a master that is none."""
+    if master is not None and not _MASTER.fullmatch(master):
+        raise SparkUnavailable(f"Spark master {master!r}: not one that Spark knows; try local[*] or spark://HOST:7077")
 
 
 def check_java() -> str:

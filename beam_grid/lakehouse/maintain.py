@@ -163,11 +163,12 @@ def maintain(
     a table's files lack the statistics of a column it is clustered by.
     """
     say = progress or (lambda line: None)
+    done: list[Maintained] = []
     with lake.lock("tables", wait_s=TABLES_WAIT_S):
         found = newest(lake)
         if found is None:
             raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")
-        done, sound = [], []
+        sound: list[tuple[Table, Live]] = []
         for table, said in _tables(lake, found):
             state = table.state()
             is_ahead = guard.check(table, state, said)
@@ -178,13 +179,14 @@ def maintain(
                 done.append(_skipped(table, live(table.path), why))
             else:
                 sound.append((table, live(table.path)))
-        due = [table for table, seen in sound if worth(seen)[0]]
-        missing = _no_spark(spark_master) if due else None
-        if missing is not None:
-            done += [_left_out(table, f"OPTIMIZE would pay and needs Spark ({missing})") for table in due]
-        elif due:
-            done += optimize(_spark(spark_master), due, say, loose_too=True)
-            _republish(lake, found, due)
+    due = [table for table, seen in sound if worth(seen)[0]]
+    missing = _no_spark(spark_master) if due else None
+    if missing is not None:
+        done += [_left_out(table, f"OPTIMIZE would pay and needs Spark ({missing})") for table in due]
+    elif due:  # it takes long and meets what others publish meanwhile, so nobody is kept waiting
+        done += optimize(_spark(spark_master), due, say, loose_too=True)
+    with lake.lock("tables", wait_s=TABLES_WAIT_S):
+        _republish(lake, due)
         for table, seen in sound:
             pays, figures = worth(seen)
             if not pays:
@@ -304,12 +306,16 @@ def _tables(lake: Lake, found: dict[str, Any]) -> list[tuple[Table, dict[str, An
     return [(Table(lake, name), said) for name, said in sorted(found["tables"].items())]
 
 
-def _republish(lake: Lake, found: dict[str, Any], changed: list[Table]) -> None:
-    content = content_of(found)
-    for table in changed:
-        content.tables[table.name]["version"] = table.state().version
-    if content.tables != found["tables"]:
-        publish(lake, content)
+def _republish(lake: Lake, optimized: list[Table]) -> None:
+    """Let the set go on to versions of which nothing but files changed."""
+    found = newest(lake)
+    base, content = content_of(found), content_of(found)
+    for table in optimized:
+        said, now = content.tables[table.name], table.state().version or 0
+        if now > said["version"] and not guard.changed_since(table, said["version"], now):
+            content.tables[table.name] = {**said, "version": now}
+    if content != base:
+        publish(lake, content, base)
 
 
 def _skipped(table: Table, seen: Live | None, reason: str) -> Maintained:

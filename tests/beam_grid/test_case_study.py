@@ -18,8 +18,6 @@ from data_sources.half_hourly_readings.generate import generate
 from tests import s1_oracle
 from tests.beam_grid.both_engines import assert_both_engines_agree
 
-pytestmark = pytest.mark.spark
-
 NOW = datetime(2021, 2, 1, tzinfo=UTC)
 
 
@@ -73,6 +71,7 @@ def test_of_conflicting_half_hours_one_counts_and_both_are_listed(lake: Lake) ->
     assert query(lake, twice).num_rows == 0
 
 
+@pytest.mark.spark
 def test_spark_makes_the_same_tables(lake: Lake, tmp_path: Path) -> None:
     assert_both_engines_agree(lake, tmp_path)
 

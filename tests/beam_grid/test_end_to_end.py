@@ -12,8 +12,6 @@ import pytest
 
 from tests.meter_oracle import judge, log_of
 
-pytestmark = pytest.mark.spark
-
 HOURLY = """
     SELECT region, grid_zone, epoch_us(t) // 3600000000 * 3600000000 AS start, count(*) AS readings, sum(reading_kwh) AS kwh,
            avg(reading_kwh) AS mean_kwh, stddev_samp(reading_kwh) AS stddev_kwh, max(reading_kwh) AS peak_kwh,

@@ -98,8 +98,9 @@ def _alternatives(line: str) -> list[str]:
 
 
 def _follow(line: str, folder: Path) -> None:
-    """Start a command that follows, wait until its tables are there, interrupt it."""
-    log = folder / "follow.log"
+    """Start a command that follows, wait until another process sees its rows, interrupt it."""
+    log, rows = folder / "follow.log", f"SELECT count(*) FROM silver.smart_meter_readings WHERE _source = '{TOPIC}'"
+    (lake,) = re.findall(r"--lake (\S+)", line)
     with log.open("w") as out:
         running = subprocess.Popen(
             [sys.executable, "-m", "beam_grid", *shlex.split(line)[1:]],
@@ -107,9 +108,11 @@ def _follow(line: str, folder: Path) -> None:
             stderr=out,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        until = time.monotonic() + 240
-        while "tables:" not in log.read_text() and running.poll() is None and time.monotonic() < until:
+        until = time.monotonic() + 120
+        while running.poll() is None and time.monotonic() < until:
+            if "500" in run(f'beam-grid query "{rows}" --lake {lake} --format csv', folder).stdout.split():
+                break
             time.sleep(0.5)
         running.send_signal(signal.SIGINT)
         assert running.wait(60) == 130, log.read_text()
-    assert "read 500" in log.read_text()
+    assert "500 read = landed 500" in log.read_text()
