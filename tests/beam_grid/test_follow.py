@@ -34,9 +34,12 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def following(lake: Lake, feeds: list[tuple[Contract, Options]], *rounds: Callable[[], Any], every: float = 0) -> int:
+def following(
+    lake: Lake, feeds: list[tuple[Contract, Options]], *rounds: Callable[[], Any], makes_tables: bool = True
+) -> int:
     """Follow: after each round of all feeds the next function is called; ends with the last."""
-    waiting, seen, said = list(rounds), 0, []
+    waiting, seen = list(rounds), 0
+    said: list[str] = []
 
     def at(lander: Lander) -> None:
         nonlocal seen
@@ -46,9 +49,21 @@ def following(lake: Lake, feeds: list[tuple[Contract, Options]], *rounds: Callab
                 raise StopIteration
             waiting.pop(0)()
 
+    tables = Tables(lake, say=said.append) if makes_tables else None
     with lake.lock("land"):
-        code = follow(lake, feeds, Pace(every, 3600), Tables(lake, say=said.append), said.append, at)
-    return code
+        return follow(lake, feeds, Pace(0, 3600), tables, said.append, at)
+
+
+def test_land_that_follows_makes_no_tables(tmp_path: Path, source: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    (source / "a.json").write_text(as_lines([reading("a", 0)]))
+
+    def more() -> None:
+        (source / "b.json").write_text(as_lines([reading("b", 1)]))
+
+    assert following(lake, [(READINGS, Options(str(source)))], more, makes_tables=False) == 0
+    assert lake.feed("readings").last == 2
+    assert not (lake.path / "tables").exists() and not (lake.path / "versions").exists()
 
 
 def ids(lake: Lake, feed: str = "readings") -> list[str]:
