@@ -527,7 +527,10 @@ def sums(landing: Landing) -> None:
 def test_any_history_of_superseded_rows_leaves_the_current_ones(
     seed: int, new: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows superseded again and again, within a batch and within a commit, before and after their files are rewritten."""
+    """Rows superseded again and again, within a batch and within a commit, before and after their files are rewritten;
+    of a feed with a field that DuckDB would call a file's path."""
+    fields = [*ONE_WINDOW["fields"], {"name": "filename", "type": "string"}]
+    new.contract = parse_contract({**ONE_WINDOW, "fields": fields}, "test")
     rng = random.Random(seed)
     pool = readings(25, seed)
     monkeypatch.setattr(delta_log, "CHECKPOINT_EVERY", 4)
