@@ -38,6 +38,8 @@ from beam_grid.refine import refine, versions
 from data_sources.contract import parse_contract
 from tests.beam_grid.test_durable import CANNOT, forbid_links
 from tests.beam_grid.test_refine import CONTRACT, START, Landing, _contents, check, readings, superseding
+from tests.properties.oracle import as_lines, run
+from tests.transforms.making import contract, minute
 
 ROOT = Path(__file__).resolve().parents[3]
 ONE_WINDOW = {**CONTRACT, "windows": CONTRACT["windows"][:1]}
@@ -281,6 +283,19 @@ def test_where_nothing_can_be_linked_files_are_copied(
     assert all(
         (path_of(new, "silver.meters") / f.path).stat().st_nlink == 1 for f in live(path_of(new, "silver.meters")).files
     )
+
+
+def test_where_nothing_can_be_linked_a_run_lands_and_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = forbid_links(monkeypatch, errno.EPERM)
+    records = [
+        {"id": f"k{n}", "at": minute(n).isoformat(), "kwh": n / 10, "meter": "m1", "version": 1} for n in range(9)
+    ]
+    (tmp_path / "in.jsonl").write_text(as_lines(records))
+    assert run(tmp_path / "lake", contract(), tmp_path / "in.jsonl").commits
+    lake = Lake.open(tmp_path / "lake")
+    refine(lake)
+    rows = query(lake, f"SELECT count(*) AS n, sum(kwh) AS kwh FROM silver.{contract().name}").to_pylist()
+    assert rows == [{"n": 9, "kwh": pytest.approx(3.6)}] and asked
 
 
 def full(*_: Any, **__: Any) -> Any:
