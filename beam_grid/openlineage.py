@@ -22,6 +22,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,7 @@ def _producer() -> str:
     return f"urn:beam-grid:{_version('beam-grid')}"
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -98,6 +98,7 @@ def refine(
                 f"feed {name!r}: nothing of it has landed in {lake.path} (landed: {seen}); run `beam-grid land {name}` first"
             )
     with lake.lock("tables", wait_s=TABLES_WAIT_S):
+        forget_scratch(lake)
         known = newest(lake)
         if (
             known is not None
@@ -108,7 +109,6 @@ def refine(
             return RefineResult(tables=_numbers(known), set=known["set"], seconds=time.monotonic() - started)
         if not landed:
             return RefineResult(seconds=time.monotonic() - started)
-        forget_scratch(lake)
         contracts = contracts_of(lake, landed)
         run = Refinement(lake, contracts, engine, spark_master, chosen, progress or (lambda line: None))
         return run.all(steps.with_unfinished(lake, feeds or landed, landed, known), started)

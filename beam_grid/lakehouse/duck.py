@@ -13,6 +13,10 @@ MEMORY = "512MB"
 """What one statement keeps in memory before it spills: beside Beam's stage, a run stays under a gigabyte."""
 
 
+FILE = "__file"
+"""What a column with a file's path is called: `filename` may be a user's field."""
+
+
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     """An engine in UTC that spills to `scratch`, which is made."""
     import duckdb

@@ -131,9 +131,11 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
     for commit in batch.commits:
         fresh = commit.number > batch.applied
         tiles = tiles_of(commit, batch, window, scratch, span, fresh)
-        voids = recompute.superseded(commit, batch, window, scratch, None if fresh else span)
-        marks += tiles + voids
-        new += tiles + voids if fresh else []
+        marks += tiles
+        new += tiles if fresh else []
+    voids = recompute.superseded(batch.new, batch, window, scratch, None)
+    marks += voids + recompute.superseded(batch.commits[: batch.applied], batch, window, scratch, span)
+    new += voids
     names = tile_schema(contract, window).names
     parts = _tiles(marks, batch, window, names, new)
     was_superseded = any(commit.fates.superseded for commit in batch.commits)

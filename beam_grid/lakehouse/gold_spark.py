@@ -89,9 +89,11 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
     for commit in batch.commits:
         fresh = commit.number > batch.applied
         tiles = tiles_of(commit, batch, window, scratch, span, fresh)
-        voids = recompute.superseded(commit, batch, window, scratch, None if fresh else span)
-        marks += tiles + voids
-        new += tiles + voids if fresh else []
+        marks += tiles
+        new += tiles if fresh else []
+    voids = recompute.superseded(batch.new, batch, window, scratch, None)
+    marks += voids + recompute.superseded(batch.commits[: batch.applied], batch, window, scratch, span)
+    new += voids
     _view(spark, marks, schema, "gold_tiles", span)
     parts = "gold_tiles"
     if any(commit.fates.superseded for commit in batch.commits):

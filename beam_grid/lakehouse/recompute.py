@@ -1,7 +1,7 @@
 """Tiles made from landed rows after the fact, with DuckDB, batch by batch, in bounded memory.
 
 Three uses: the rows now current (landed, not superseded) of touched windows; a commit's rows, for a window its
-contract did not have yet; a commit's superseded rows, which mark the windows they were taken from. The tiles are the
+contract did not have yet; the rows commits superseded, which mark the windows they were taken from. The tiles are the
 ones the Beam stage makes (`transforms.tiles.tile_rows`): one meaning of a measure, conditions of `count_if` included.
 They are written beside the lake's tables, where Spark reads them, and removed when the run ends.
 """
@@ -9,13 +9,14 @@ They are written beside the lake's tables, where Spark reads them, and removed w
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_grid.lakehouse.duck import connect, parquet
+from beam_grid.lakehouse.duck import FILE, connect, literal, parquet
 from beam_grid.lakehouse.silver import IDENTITY
 from beam_grid.lakehouse.spans import Span, may_meet
 from beam_grid.lakehouse.tables import Batch
@@ -36,10 +37,39 @@ def landed(commit: Commit, batch: Batch, window: WindowSpec, scratch: Path, span
     return _tiled(_rows_sql(files, batch), batch, window, scratch, commit.number) if files else []
 
 
-def superseded(commit: Commit, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
-    """Tiles of the rows one commit superseded, under that commit's number."""
-    files = [batch.path(file) for file in commit.listed("superseded") if may_meet(file, batch.contract, span)]
-    return _tiled(_rows_sql(files, batch), batch, window, scratch, commit.number) if files else []
+def superseded(
+    commits: Sequence[Commit], batch: Batch, window: WindowSpec, scratch: Path, span: Span | None
+) -> list[str]:
+    """Tiles without values: the groups and cells of the rows that each of the commits superseded, under its number."""
+    numbers = {
+        batch.path(file): commit.number
+        for commit in commits
+        for file in commit.listed("superseded")
+        if may_meet(file, batch.contract, span)
+    }
+    if not numbers:
+        return []
+    schema = tile_schema(batch.contract, window)
+    names = {*window.by, batch.contract.event_time}
+    shape = pa.schema([f for f in batch.contract.landed_schema if f.name in names])
+    told = ", ".join(f"r.{double_quoted(name)}" for name in window.by)
+    cell = f"make_timestamptz({_cell('r', batch, window)}) AS _cell"
+    with connect(scratch) as engine:
+        engine.register("shape", shape.empty_table())
+        engine.register("numbers", pa.table({"file": list(numbers), "number": list(numbers.values())}))
+        rows = (
+            f"SELECT * FROM shape UNION ALL BY NAME SELECT * FROM {parquet(numbers, f', filename = {literal(FILE)}')}"
+        )
+        marks = engine.sql(
+            f"SELECT DISTINCT {told + ', ' if told else ''}{cell}, n.number AS _commit FROM ({rows}) r "
+            f"JOIN numbers n ON r.{FILE} = n.file WHERE r.{double_quoted(batch.contract.event_time)} IS NOT NULL"
+        ).to_arrow_table()
+    columns = [
+        marks[f.name].cast(f.type) if f.name in marks.column_names else pa.nulls(marks.num_rows, f.type) for f in schema
+    ]
+    where = scratch / f"{secrets.token_hex(8)}.parquet"
+    pq.write_table(pa.table(columns, schema.names), where, compression="zstd", compression_level=1)
+    return [str(where)]
 
 
 def current(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, touched: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ from uuid import uuid4
 import numpy as np
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse.duck import parquet
+from beam_grid.lakehouse.duck import FILE, literal, parquet
 from beam_grid.lakehouse.live import Live, LiveFile, commit, live
 from beam_grid.lakehouse.vectors import deleted
 from data_sources.identifiers import double_quoted
@@ -154,13 +154,16 @@ def _rows_at(engine: duckdb.DuckDBPyConnection, places: _Places, how: str) -> li
     paths = [str(path) for path, _ in places]
     listed = pa.table(
         {
-            "path": pa.array(np.repeat(paths, [len(rows) for _, rows in places]), pa.string()),
+            "path": pa.DictionaryArray.from_arrays(
+                np.repeat(np.arange(len(paths), dtype=np.int32), [len(rows) for _, rows in places]), paths
+            ),
             "row": pa.array(np.concatenate([rows for _, rows in places]).astype(np.int64)),
         }
     )
     view = f"rows_{uuid4().hex}"
     engine.register(view, listed)
+    options = f", filename = {literal(FILE)}, file_row_number = true"
     return [
-        f"SELECT f.* FROM {parquet(dict.fromkeys(paths), ', filename = true, file_row_number = true')} f "
-        f"{how} JOIN {view} v ON f.filename = v.path AND f.file_row_number = v.row"
+        f"SELECT f.* FROM {parquet(dict.fromkeys(paths), options)} f "
+        f"{how} JOIN {view} v ON f.{FILE} = v.path AND f.file_row_number = v.row"
     ]

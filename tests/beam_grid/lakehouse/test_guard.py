@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import silver
+from beam_grid.lakehouse import delta_log
 from beam_grid.lakehouse.maintain import maintain
 from beam_grid.landing import Lake
 from beam_grid.refine import refine, versions
@@ -111,39 +109,23 @@ def test_an_optimize_of_somebody_elses_changes_nothing(landing: Landing) -> None
     check(landing)
 
 
-def test_an_optimize_that_comes_first_makes_refine_merge_anew(
+def test_an_optimize_that_comes_first_makes_refine_take_rows_out_anew(
     landing: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    refine      MERGE begins ── reads its source ─────────────────── commits: conflict ── MERGE again ── commits
-    another                                       OPTIMIZE commits
+    refine      reads silver's log ─────────────────── entry: conflict ── reads it again ── entry
+    another                          OPTIMIZE commits
     """
-    from pyspark.sql.functions import lit, udf
+    put, came = delta_log.put, []
 
-    from runners import delta
+    def after_optimize(*given: Any, **named: Any) -> int:
+        if not came:
+            came.append(sql("OPTIMIZE {}")(path_of(landing)))
+        return put(*given, **named)
 
-    begun, done = str(landing.lake.path / "begun"), str(landing.lake.path / "done")
-
-    def wait(_: int) -> bool:
-        Path(begun).touch()
-        end = time.monotonic() + 60
-        while not Path(done).exists() and time.monotonic() < end:
-            time.sleep(0.05)
-        return True
-
-    def tidy_up() -> None:
-        while not Path(begun).exists():
-            time.sleep(0.05)
-        delta.session().newSession().sql(f"OPTIMIZE delta.`{path_of(landing)}`").collect()
-        Path(done).touch()
-
-    slow, read = udf(wait, "boolean", useArrow=False).asNondeterministic(), silver.read
-    monkeypatch.setattr(silver, "read", lambda *given: read(*given).where(slow(lit(1))))
+    monkeypatch.setattr(delta_log, "put", after_optimize)
     landing.land(superseding(landing, 5))
-    other = threading.Thread(target=tidy_up)
-    other.start()
     refine(landing.lake)
-    other.join()
     assert operations(landing)[-2:] == ["OPTIMIZE", "MERGE"]
     check(landing)
 
