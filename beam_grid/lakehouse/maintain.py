@@ -19,7 +19,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import guard
@@ -30,6 +32,7 @@ from beam_grid.landing import TABLES_WAIT_S, Lake
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from beam_grid.lakehouse.table_set import PublishedTable, TableSet
     from beam_grid.lakehouse.tables import Table
 
 MANY_SMALL = 16
@@ -171,7 +174,7 @@ def maintain(
         for table, said in _tables(lake, found):
             state = table.state()
             is_ahead = guard.check(table, state, said)
-            if state.version is None or state.id != said["id"] or state.version < said["version"]:
+            if state.version is None or state.id != said.id or state.version < said.version:
                 done.append(_skipped(table, None, "the table is not as the newest set has it; refine makes it so"))
             elif is_ahead:
                 why = "an interrupted refine left it ahead of the newest set; run refine first"
@@ -298,17 +301,18 @@ def _vacuum(table: Table, retention_hours: int) -> Maintained | None:
     )
 
 
-def _tables(lake: Lake, found: dict[str, Any]) -> list[tuple[Table, dict[str, Any]]]:
+def _tables(lake: Lake, found: TableSet) -> list[tuple[Table, PublishedTable]]:
     from beam_grid.lakehouse.tables import Table
 
-    return [(Table(lake, name), said) for name, said in sorted(found["tables"].items())]
+    return [(Table(lake, name), said) for name, said in sorted(found.tables.items())]
 
 
-def _republish(lake: Lake, found: dict[str, Any], changed: list[Table]) -> None:
+def _republish(lake: Lake, found: TableSet, changed: list[Table]) -> None:
     content = content_of(found)
     for table in changed:
-        content.tables[table.name]["version"] = table.state().version
-    if content.tables != found["tables"]:
+        said = content.tables[table.name]
+        content.tables[table.name] = structs.replace(said, version=table.state().version or said.version)
+    if content.tables != found.tables:
         publish(lake, content)
 
 

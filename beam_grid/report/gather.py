@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from beam_grid.commit import Commit, Fates, total
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import FeedLog, Lake, utc_now
 from beam_grid.report import examples
@@ -149,7 +150,7 @@ class LakeReport:
     lake_id: str
     created_at: datetime
     feeds: list[FeedReport]
-    set: dict[str, Any] | None
+    set: TableSet | None
     software: dict[str, str]
     command: str
     first: datetime | None = None
@@ -187,11 +188,11 @@ def gather(lake: Lake, command: str = "") -> LakeReport:
     )
 
 
-def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedReport:
+def gather_feed(lake: Lake, name: str, found: TableSet | None) -> FeedReport:
     """One feed; `found` is the version set, None before the first refine."""
     feed = lake.feed(name)
     contract, commits = feed.contract(), list(feed.commits())
-    refined = min(int((found or {"commits": {}})["commits"].get(name, 0)), len(commits))
+    refined = min(found.commits.get(name, 0) if found else 0, len(commits))
     notes: list[str] = []
     first, last = _event_times(commits, contract)
     rejected = _total(commit.rejected_by for commit in commits)
@@ -264,8 +265,8 @@ def _panels(
     return found
 
 
-def _sample(lake: Lake, contract: Contract, found: dict[str, Any] | None, notes: list[str]) -> Sample | None:
-    if f"silver.{contract.name}" not in (found or {"tables": {}})["tables"]:
+def _sample(lake: Lake, contract: Contract, found: TableSet | None, notes: list[str]) -> Sample | None:
+    if found is None or f"silver.{contract.name}" not in found.tables:
         return None
     return _try(notes, f"rows of silver.{contract.name}", None, lambda: sample(lake, contract))
 
@@ -284,7 +285,7 @@ def _checks(
     feed: FeedLog,
     contract: Contract,
     commits: list[Commit],
-    found: dict[str, Any] | None,
+    found: TableSet | None,
     refined: int,
     notes: list[str],
 ) -> list[Check]:
@@ -307,7 +308,7 @@ def _checks(
         ("bronze.rejected", held.rejected, "rejected", f" WHERE feed = '{name}'"),
         ("bronze.late", once, "late when read" if once > held.late else "late", f" WHERE feed = '{name}'"),
     ):
-        if table in (found or {"tables": {}})["tables"]:
+        if found is not None and table in found.tables:
             schema, _, plain = table.partition(".")
             n = _try(notes, f"the count of {table}", None, lambda: _count(lake, f"{schema}.{quoted(plain)}{where}"))  # noqa: B023
             if n is not None:
