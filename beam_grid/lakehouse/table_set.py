@@ -51,7 +51,8 @@ class PublishedTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     """Delta's table id: another one is another table, made anew."""
     feeds: dict[str, int] = {}
-    """By LAKE/FEED/TABLE, the id of Delta's transactions, the last commit looked at, written or not."""
+    """By id of Delta's transactions, LAKE/FEED/TABLE and of a window its definition's hash: the last commit looked at,
+    written or not."""
     definition: str | None = None
     """Of an analysis: hash of its SQL, order, key and expectations."""
     inputs: dict[str, str | tuple[str, ...]] | None = None
