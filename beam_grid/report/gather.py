@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from beam_grid.commit import Commit, Fates, total
 from beam_grid.errors import GridError
@@ -83,6 +83,18 @@ class Delays:
 
 
 @dataclass(frozen=True)
+class CommitLine:
+    """A commit as the report lists it; watermark None where what was read is final at once."""
+
+    number: int
+    created_at: datetime
+    source: str
+    fates: Fates
+    watermark: datetime | None
+    command: str
+
+
+@dataclass(frozen=True)
 class FeedReport:
     """One feed's part of the report."""
 
@@ -109,7 +121,7 @@ class FeedReport:
     analyses: list[Sample]
     scores: Scores | None
     suspects: list[Suspects]
-    newest_commits: list[dict[str, Any]]
+    newest_commits: list[CommitLine]
     has_meters: bool
     watermark: datetime | None
     extra: int
@@ -242,7 +254,7 @@ def gather_feed(lake: Lake, name: str, found: TableSet | None) -> FeedReport:
         analyses=_try(notes, "analyses", [], lambda: analysed(lake, name, found, apart)) if refined else [],
         scores=scored,
         suspects=_try(notes, "suspects", [], lambda: suspects(lake, contract)) if refined and meters else [],
-        newest_commits=[_commit_row(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
+        newest_commits=[_commit_line(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
         has_meters=meters,
         watermark=as_time(commits[-1].watermark) if commits else None,
         extra=sum(commit.extra for commit in commits),
@@ -389,17 +401,15 @@ def _rule(name: str, n: int, contract: Contract, example: examples.Reject | None
     return Rule(cause.replace("_", " "), printable(rule, 80), n, printable(explained, 300), example)
 
 
-def _commit_row(commit: Commit) -> dict[str, Any]:
-    return {
-        "commit": commit.number,
-        "created_at": commit.created_at,
-        "now": as_time(commit.now),
-        "source": without_secrets(printable(commit.source, 120)),
-        "runner": printable(commit.runner, 20),
-        "fates": commit.fates,
-        "watermark": as_time(commit.watermark),
-        "command": without_secrets(printable(commit.command, 2000)),
-    }
+def _commit_line(commit: Commit) -> CommitLine:
+    return CommitLine(
+        commit.number,
+        commit.created_at,
+        without_secrets(printable(commit.source, 120)),
+        commit.fates,
+        as_time(commit.watermark),
+        without_secrets(printable(commit.command, 2000)),
+    )
 
 
 def software() -> dict[str, str]:
