@@ -25,7 +25,7 @@ from beam_grid import crash, openlineage
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
 from beam_grid.durable import sync_folder
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.landing import FeedLog, Lake, utc_now, write_atomically
+from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
@@ -40,7 +40,10 @@ log = logging.getLogger(__name__)
 K = TypeVar("K")
 
 if TYPE_CHECKING:
-    from transforms.blocks import Slice
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from runners.direct import Graph
+    from transforms.blocks import Current, Slice
 
 SLICE_ROWS = 500_000
 """Default rows of a slice: bounds memory whatever the backlog; one big slice would save 8 % of the CPU."""
@@ -251,7 +254,7 @@ def _abandon(feed: FeedLog, number: int, attempt: str) -> None:
 def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable[..., Manifest]]:
     """A function that runs one slice's graph; the graph, or the engine, is made with the first slice and serves all."""
     opened = ExitStack()
-    made: dict[str, Any] = {}
+    made = _Made()
 
     def run(
         plan: Plan, feed: FeedLog, contract: Contract, attempt: str, commit: int, now: int, shards: int, index: str
@@ -276,31 +279,41 @@ def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable
         yield run
 
 
-def _run_here(made: dict[str, Any], slice: Slice, elements: list[str], index: str) -> None:
+@dataclass
+class _Made:
+    """What the first slice makes and all slices use: in process the graph, elsewhere the engine's options."""
+
+    graph: tuple[Graph, Current] | None = None
+    options: PipelineOptions | None = None
+
+
+def _run_here(made: _Made, slice: Slice, elements: list[str], index: str) -> None:
     from runners import direct
     from transforms.blocks import Current
     from transforms.land import LandSlice, Partitions
 
-    if "graph" not in made:
-        current = made["current"] = Current()
-        graph = LandSlice(cast("Slice", current), index)
+    if made.graph is None:
+        current = Current()
+        landing = LandSlice(cast("Slice", current), index)
         current.slice = slice
-        made["graph"] = direct.Graph(lambda pipeline: pipeline | "Partitions" >> Partitions(current) | "Land" >> graph)
-    made["current"].slice, made["current"].partitions = slice, elements
-    made["graph"].run()
+        graph = direct.Graph(lambda pipeline: pipeline | "Partitions" >> Partitions(current) | "Land" >> landing)
+        made.graph = graph, current
+    graph, current = made.graph
+    current.slice, current.partitions = slice, elements
+    graph.run()
 
 
 def _run_on_spark(
-    made: dict[str, Any], opened: ExitStack, options: Options, slice: Slice, elements: list[str], index: str
+    made: _Made, opened: ExitStack, options: Options, slice: Slice, elements: list[str], index: str
 ) -> None:
     import apache_beam as beam
 
     from runners import spark
     from transforms.land import LandSlice
 
-    if "options" not in made:
-        made["options"] = opened.enter_context(spark.options(options.spark_master))
-    with beam.Pipeline(options=made["options"]) as pipeline:
+    if made.options is None:
+        made.options = opened.enter_context(spark.options(options.spark_master))
+    with beam.Pipeline(options=made.options) as pipeline:
         pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> LandSlice(slice, index)
 
 
@@ -442,20 +455,23 @@ def settle_shards(feed: FeedLog, wanted: int | None) -> int:
     """The shard count of the lake for this feed, fixed by its first commit; raises GridError for another."""
     from transforms.shard import DEFAULT_SHARDS, HASH
 
-    settings = feed.settings
-    if settings and feed.last:
-        if settings["hash"] != HASH:
+    known = feed.sharding
+    if feed.last:
+        if known is None:  # somebody removed it
+            known = Sharding(feed.read(feed.last).shards, HASH)
+            feed.settle(known)
+        if known.hash != HASH:
             raise GridError(
-                f"lake {feed.lake.path}: feed {feed.name} is sharded by {settings['hash']!r}, unknown here; update beam-grid"
+                f"lake {feed.lake.path}: feed {feed.name} is sharded by {known.hash!r}, unknown here; update beam-grid"
             )
-        if wanted not in (None, settings["shards"]):
+        if wanted not in (None, known.shards):
             raise GridError(
-                f"--shards {wanted}: feed {feed.name} has {settings['shards']} shards since its first commit and a "
+                f"--shards {wanted}: feed {feed.name} has {known.shards} shards since its first commit and a "
                 "key's shard never changes; leave --shards out"
             )
-        return int(settings["shards"])
+        return known.shards
     count = wanted or DEFAULT_SHARDS
-    feed.settle({"shards": count, "hash": HASH})
+    feed.settle(Sharding(count, HASH))
     return count
 
 

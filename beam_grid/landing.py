@@ -28,9 +28,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from beam_grid import durable
 from beam_grid.commit import FORMAT, Commit, from_json, to_json
 from beam_grid.errors import GridError, LakeBusy
+from data_sources.typed_json import decoder, encode
 
 if TYPE_CHECKING:  # at run time only where a contract is read: its libraries would double the time of a query
     from data_sources.contract import Contract
@@ -38,6 +41,18 @@ if TYPE_CHECKING:  # at run time only where a contract is read: its libraries wo
 
 TABLES_WAIT_S = 60.0
 """A run that follows holds the lock on tables for moments, again and again: so long others wait for a turn."""
+
+
+class Sharding(Struct, frozen=True):
+    """How a feed's rows are spread, LAKE/landing/FEED/feed.json."""
+
+    shards: int
+    """How many."""
+    hash: str
+    """Names the function that gives a key its shard."""
+
+
+_sharding = decoder(Sharding)
 
 
 @dataclass(frozen=True)
@@ -176,14 +191,22 @@ class FeedLog:
         return known if known.hash == digest else parse_contract(raw, str(where))  # as it was when it landed, or not
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Shard count and hash, fixed before the first commit; empty before that."""
+    def sharding(self) -> Sharding | None:
+        """Fixed before the first commit; None before that. Raises GridError where it cannot be read."""
         where = self.path / "feed.json"
-        return dict(read_json(where)) if where.exists() else {}
+        if not where.exists():
+            return None
+        try:
+            return _sharding(where.read_bytes())
+        except (OSError, ValueError) as cause:
+            raise GridError(
+                f"lake {self.lake.path}: {where} cannot be read ({cause}); remove it: the commits of {self.name} know their "
+                "shards too"
+            ) from cause
 
-    def settle(self, settings: dict[str, Any]) -> None:
+    def settle(self, sharding: Sharding) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / "feed.json", settings)
+        write_atomically(self.path / "feed.json", encode(sharding, indent=1))
 
     @property
     def plan_file(self) -> Path:

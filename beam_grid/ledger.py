@@ -19,7 +19,8 @@ def ledger(lake: Lake) -> pa.Table:
     """One row a feed: SCHEMA."""
     from beam_grid.refine import versions
 
-    published = versions(lake) or {"commits": {}}
+    known = versions(lake)
+    published = known.commits if known else {}
     rows = []
     for name in lake.feeds:
         feed = lake.feed(name)
@@ -27,7 +28,7 @@ def ledger(lake: Lake) -> pa.Table:
         for commit in feed.commits():
             balanced &= commit.fates.balanced and commit.matches_files
             totals += commit.fates
-        if published["commits"].get(name) == feed.last and feed.contract().lake.load == "append":
+        if published.get(name) == feed.last and feed.contract().lake.load == "append":
             balanced &= _in_silver(lake, name) == totals.landed - totals.superseded
         rows.append({"feed": name, **totals.by_name(), "balanced": balanced})
     return pa.Table.from_pylist(rows, schema=SCHEMA)

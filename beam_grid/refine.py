@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec.structs import replace
 
 from beam_grid import openlineage
 from beam_grid.crash import point
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from beam_grid.commit import Commit
+    from beam_grid.lakehouse.table_set import TableSet
     from data_sources.contract import Contract
 
 Progress = Callable[[str], None]
@@ -65,7 +68,7 @@ class RefineResult:
     seconds: float = 0.0
 
 
-def versions(lake: Lake) -> dict[str, Any] | None:
+def versions(lake: Lake) -> TableSet | None:
     """The newest set of table versions that belong together; None before the first refine."""
     return newest(lake)
 
@@ -103,10 +106,10 @@ def refine(
         if (
             known is not None
             and stands(lake, known)
-            and all(known["commits"].get(f) == lake.feed(f).last for f in feeds or landed)
+            and all(known.commits.get(f) == lake.feed(f).last for f in feeds or landed)
             and not derived.is_due(content_of(known), {}, chosen)  # what contracts expect changes with a commit only
         ):
-            return RefineResult(tables=_numbers(known), set=known["set"], seconds=time.monotonic() - started)
+            return RefineResult(tables=_numbers(known), set=known.number, seconds=time.monotonic() - started)
         if not landed:
             return RefineResult(seconds=time.monotonic() - started)
         contracts = contracts_of(lake, landed)
@@ -172,7 +175,7 @@ class Refinement:
             told.outputs += [openlineage.table(Table(self.lake, name)) for name in made]
         brought = steps.feeds_of(step for step in due if not self._misses(step))
         seconds = time.monotonic() - started
-        return RefineResult(brought, made, _numbers(done), done["set"], optimized, left_out, seconds)
+        return RefineResult(brought, made, _numbers(done), done.number, optimized, left_out, seconds)
 
     def publish(self, feeds: list[str]) -> dict[str, int]:
         """The part in process, for these feeds, as soon as a commit stands; returns the commits each brought."""
@@ -202,14 +205,13 @@ class Refinement:
             done = _make_set(self.lake, content, base)
         brought = steps.feeds_of(step for step in due if not self._misses(step))
         seconds = time.monotonic() - started
-        return RefineResult(brought, made, _numbers(done), done["set"], optimized, left_out, seconds)
+        return RefineResult(brought, made, _numbers(done), done.number, optimized, left_out, seconds)
 
     def _steps(self, feeds: list[str], base: Content) -> list[Step]:
-        known = {"tables": base.tables, "commits": base.commits}
         return [
             step
             for name in feeds
-            for step in steps.steps_of(self.lake, self.contracts[name], self._commits(name), known)
+            for step in steps.steps_of(self.lake, self.contracts[name], self._commits(name), base)
         ]
 
     def _commits(self, feed: str) -> list[Commit]:
@@ -267,8 +269,8 @@ class Refinement:
         """Say in the content what the steps' tables are now."""
         for step in done:
             name = step.table.name
-            state, before = step.table.state(), content.tables.get(name, {})
-            guard.check(step.table, state, content.tables.get(name))
+            state, before = step.table.state(), content.tables.get(name)
+            guard.check(step.table, state, before)
             content.tables[name] = steps.entry(step, before, state)
         for step in done:
             feed, target = step.batch.contract.name, step.batch.target
@@ -279,8 +281,8 @@ class Refinement:
         """Whether every table of the feed has looked at its commits up to this one."""
         names = [*steps.silver_tables(contract), *(f"gold.{w.name}" for w in contract.windows), *BRONZE]
         return all(
-            target in (said := content.tables.get(name, {}).get("feeds", {})).values()
-            and any(n == target and f"/{contract.name}/" in f"{a}/" for a, n in said.items())
+            name in content.tables
+            and any(n == target and f"/{contract.name}/" in f"{a}/" for a, n in content.tables[name].feeds.items())
             for name in names
         )
 
@@ -329,8 +331,8 @@ class Refinement:
         for name in names:
             said, table = content.tables[name], Table(self.lake, name)
             now = table.state().version or 0
-            if now > said["version"] and not guard.changed_since(table, said["version"], now):
-                content.tables[name] = {**said, "version": now}
+            if now > said.version and not guard.changed_since(table, said.version, now):
+                content.tables[name] = replace(said, version=now)
         return optimized
 
     @contextmanager
@@ -426,7 +428,7 @@ def _sources(lake: Lake, due: list[Step]) -> list[openlineage.Dataset]:
     return [openlineage.landing(lake, feed, "input", rows=rows) for feed, rows in feeds.items()]
 
 
-def _make_set(lake: Lake, content: Content, base: Content) -> dict[str, Any]:
+def _make_set(lake: Lake, content: Content, base: Content) -> TableSet:
     point("refine:before-set")
     done = publish_set(lake, content, base)
     point("refine:after-set")
@@ -443,8 +445,8 @@ def _scratch_of(lake: Lake) -> Path:
 
 
 def _copy(content: Content) -> Content:
-    return content_of(asdict(content))
+    return content.copy()
 
 
-def _numbers(found: dict[str, Any]) -> dict[str, int]:
-    return {name: table["version"] for name, table in found["tables"].items()}
+def _numbers(found: TableSet) -> dict[str, int]:
+    return {name: table.version for name, table in found.tables.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from beam_grid.errors import GridError
@@ -39,12 +39,12 @@ def unknown_fields(lake: Lake, feed: str) -> list[Unknown]:
             f"feed {feed!r}: nothing of it has landed in {lake.path} (landed: {', '.join(lake.feeds) or 'none yet'})"
         )
     log = lake.feed(feed)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, _Seen] = {}
     for commit in log.commits():
         for file in commit.listed("rows") if commit.extra else ():
             table = pq.read_table(log.path / file.path, columns=["_extra", "_source", "_position"])
             _merge(found, table, commit.number)
-    return [_unknown(name, seen) for name, seen in sorted(found.items(), key=lambda f: f[1]["first"])]
+    return [_unknown(name, seen) for name, seen in sorted(found.items(), key=lambda f: f[1].first)]
 
 
 _SQL = """
@@ -57,26 +57,37 @@ FROM t, json_each(t._extra) e WHERE t._extra IS NOT NULL GROUP BY e.key
 """
 
 
-def _merge(found: dict[str, dict[str, Any]], table: Any, commit: int) -> None:
+@dataclass
+class _Seen:
+    """An unknown field so far. types: DuckDB's JSON types; dates, times: whether every value is one; first: the commit,
+    and the source and position there, where it was met first, in `file`."""
+
+    first: tuple[int, tuple[str, int]]
+    file: str
+    types: set[str] = field(default_factory=set)
+    rows: int = 0
+    dates: bool = True
+    times: bool = True
+
+
+def _merge(found: dict[str, _Seen], table: Any, commit: int) -> None:
     cursor = sandbox().cursor()
     try:
         cursor.register("t", table)
         for name, types, rows, dates, times, file, first in cursor.sql(_SQL).fetchall():
-            seen = found.setdefault(
-                name, {"types": set(), "rows": 0, "dates": True, "times": True, "first": (commit, first), "file": file}
-            )
-            seen["types"] |= set(types)
-            seen["rows"] += rows
-            seen["dates"] &= bool(dates)
-            seen["times"] &= bool(times)
-            if (commit, first) < seen["first"]:
-                seen["first"], seen["file"] = (commit, first), file
+            seen = found.setdefault(name, _Seen((commit, first), file))
+            seen.types |= set(types)
+            seen.rows += rows
+            seen.dates &= bool(dates)
+            seen.times &= bool(times)
+            if (commit, first) < seen.first:
+                seen.first, seen.file = (commit, first), file
     finally:
         cursor.close()
 
 
-def _unknown(name: str, seen: dict[str, Any]) -> Unknown:
-    types = seen["types"] - {"NULL"}
+def _unknown(name: str, seen: _Seen) -> Unknown:
+    types = seen.types - {"NULL"}
     if types & {"OBJECT", "ARRAY"}:
         kind = "nested"
     elif types == {"BOOLEAN"}:
@@ -85,13 +96,13 @@ def _unknown(name: str, seen: dict[str, Any]) -> Unknown:
         kind = "int64"
     elif types <= {*_WHOLE, "DOUBLE"}:
         kind = "float64"
-    elif types == {"VARCHAR"} and seen["dates"]:
+    elif types == {"VARCHAR"} and seen.dates:
         kind = "date"
-    elif types == {"VARCHAR"} and seen["times"]:
+    elif types == {"VARCHAR"} and seen.times:
         kind = "timestamp"
     else:
         kind = "string" if types == {"VARCHAR"} else "mixed"
-    return Unknown(name, kind, seen["rows"], seen["file"], seen["first"][0])
+    return Unknown(name, kind, seen.rows, seen.file, seen.first[0])
 
 
 def lines(contract: Contract, fields: list[Unknown]) -> str:
@@ -101,21 +112,21 @@ def lines(contract: Contract, fields: list[Unknown]) -> str:
     version = _next(contract.version)
     out = [f"version = {json.dumps(version)}  # instead of {json.dumps(contract.version)}", ""]
     taken = {f.name.lower() for f in contract.fields}
-    for field in fields:
-        shown = json.dumps(field.name, ensure_ascii=False)
+    for unknown in fields:
+        shown = json.dumps(unknown.name, ensure_ascii=False)
         out.append(
-            f"# {shown}: {field.rows:,} row{'s' if field.rows != 1 else ''}, first in {json.dumps(field.file, ensure_ascii=False)}, "
-            f"commit {field.commit}"
+            f"# {shown}: {unknown.rows:,} row{'s' if unknown.rows != 1 else ''}, first in {json.dumps(unknown.file, ensure_ascii=False)}, "
+            f"commit {unknown.commit}"
         )
-        if field.kind in ("nested", "mixed"):
-            what = "objects or lists" if field.kind == "nested" else "values of several kinds"
+        if unknown.kind in ("nested", "mixed"):
+            what = "objects or lists" if unknown.kind == "nested" else "values of several kinds"
             out += [f"# holds {what}, which no field type takes: it stays in _extra", ""]
             continue
-        name = _column(field.name, taken)
+        name = _column(unknown.name, taken)
         taken.add(name.lower())
         out += ["[[fields]]", f"name = {json.dumps(name)}"]
-        out += [f"source = {shown}"] if name != field.name else []
-        out += [f'type = "{field.kind}"', f"since = {json.dumps(version)}", ""]
+        out += [f"source = {shown}"] if name != unknown.name else []
+        out += [f'type = "{unknown.kind}"', f"since = {json.dumps(version)}", ""]
     return "\n".join(out).rstrip() + "\n"
 
 

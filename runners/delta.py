@@ -31,7 +31,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,7 +46,15 @@ _MASTER = re.compile(r"local(\[(\d+|\*)(,\s*\d+)?\])?|(spark|k8s)://.+|yarn")
 _MEGABYTE = 1 << 20
 _BIG_BYTES = 256 * _MEGABYTE
 _UTC = "-Duser.timezone=UTC"
-_running: dict[str, Any] = {}
+
+
+class _Running(NamedTuple):
+    session: SparkSession
+    master: str
+
+
+_running: list[_Running] = []
+"""That of this process, if there is one."""
 
 
 class SparkUnavailable(RuntimeError):
@@ -62,25 +70,24 @@ def session(master: str | None = None, *, brief: bool = False, java: Sequence[st
     Raises SparkUnavailable when Java is missing or too old, the jars cannot be had, or the JVM does not come up.
     """
     check_master(master)
-    master = master or _running.get("master") or "local[*]"
-    if "session" in _running:
-        if _running["master"] != master:
-            raise SparkUnavailable(f"Spark runs on {_running['master']} in this process and cannot move to {master}")
-        return _running["session"]
+    for known in _running:
+        if master not in (None, known.master):
+            raise SparkUnavailable(f"Spark runs on {known.master} in this process and cannot move to {master}")
+        return known.session
+    master = master or "local[*]"
     check_java()
     jars = delta_jars()
     scratch = Path(tempfile.mkdtemp(prefix="beam-grid-delta-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    _running["session"] = _start(master, jars, scratch, brief, java)
-    _running["master"] = master
-    return _running["session"]
+    started = _start(master, jars, scratch, brief, java)
+    _running.append(_Running(started, master))
+    return started
 
 
 def stop() -> None:
     """End the session of this process, if there is one."""
-    if "session" in _running:
-        _running.pop("session").stop()
-        _running.clear()
+    while _running:
+        _running.pop().session.stop()
 
 
 def suit_to(spark: SparkSession, input_bytes: int) -> None:

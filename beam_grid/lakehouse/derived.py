@@ -11,12 +11,12 @@ here, and makes no difference to the rows.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict, replace
 
 from beam_grid.analyses import Analysis, analyses, by_name
 from beam_grid.analyses.sql import parts, put, tree
@@ -25,8 +25,9 @@ from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import expected, guard
 from beam_grid.lakehouse.engines import DoesNotFit, Engine
 from beam_grid.lakehouse.live import live
+from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, Recipe, TableVersion, View
 from beam_grid.lakehouse.tables import Table, literal
-from beam_grid.lakehouse.versions import Content
+from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def forget_lost(lake: Lake, content: Content) -> None:
     defined."""
     known = {expected.NAME, *by_name()}
     for name, said in list(content.tables.items()):
-        if "inputs" in said:
+        if said.is_derived:
             table = Table(lake, name)
             state = table.state()
-            is_ours = state.version is not None and state.id == said["id"]
+            is_ours = state.version is not None and state.id == said.id
             if name not in known or not is_ours or guard.check(table, state, said):
                 del content.tables[name]
 
@@ -55,7 +56,7 @@ def is_due(content: Content, contracts: dict[str, Contract], parameters: dict[st
 def bytes_read(lake: Lake, content: Content, parameters: dict[str, str]) -> int:
     """Parquet that the tables to be made will be read from, each once."""
     there = {name for analysis in _due(content, parameters) for name in analysis.reads if name in content.tables}
-    return sum(live(Table(lake, name).path, content.tables[name]["version"]).bytes for name in there)
+    return sum(live(Table(lake, name).path, content.tables[name].version).bytes for name in there)
 
 
 def make(
@@ -81,11 +82,13 @@ def make(
             point(f"refine:made-{analysis.name}")
             if isinstance(outcome, str):
                 content.tables.pop(analysis.name, None)
-                content.left_out[analysis.name] = {**_recipe(content, analysis, parameters), "reason": outcome}
+                recipe = _recipe(content, analysis, parameters)
+                content.left_out[analysis.name] = LeftOut(**asdict(recipe), reason=outcome)
                 say(f"{analysis.name}: left out, its SQL does not fit this lake's tables ({outcome})")
             else:
                 content.left_out.pop(analysis.name, None)
-                if outcome["version"] != content.tables.get(analysis.name, {}).get("version"):
+                before = content.tables.get(analysis.name)
+                if before is None or outcome.version != before.version:
                     made.append(analysis.name)
                 content.tables[analysis.name] = outcome
         left = [a for a in left if _is_there(a, content, {other.name for other in left})]
@@ -119,7 +122,7 @@ def _due(content: Content, parameters: dict[str, str]) -> list[Analysis]:
             continue
         said = content.tables.get(analysis.name) or content.left_out.get(analysis.name)
         above = any(analysis.reads_from(a.name) for a in due)
-        if above or said is None or not _recipe(content, analysis, parameters).items() <= said.items():
+        if above or said is None or not said.is_of(_recipe(content, analysis, parameters)):
             due.append(analysis)
     return due
 
@@ -128,27 +131,19 @@ def _is_there(analysis: Analysis, content: Content, coming: set[str]) -> bool:
     return all(name in content.tables or name in coming for name in analysis.inputs)
 
 
-def _recipe(content: Content, analysis: Analysis, parameters: dict[str, str]) -> dict[str, Any]:
+def _recipe(content: Content, analysis: Analysis, parameters: dict[str, str]) -> Recipe:
     """What the table is made from and how; the same recipe makes an equal table."""
-    before = (content.tables.get(analysis.name) or {}).get("parameters", {})
+    said = content.tables.get(analysis.name)
+    before = said.parameters if said else {}
     short = analysis.name.removeprefix("gold.")
     chosen = {p.name: parameters.get(f"{short}.{p.name}", before.get(p.name, p.default)) for p in analysis.parameters}
+    inputs = {name: content.tables[name].signature for name in analysis.inputs if name in content.tables}
+    return Recipe(definition=analysis.hash, inputs=inputs, parameters=chosen)
+
+
+def _views(content: Content) -> dict[str, View]:
     return {
-        "definition": analysis.hash,
-        "inputs": {name: _signature(content.tables[name]) for name in analysis.inputs if name in content.tables},
-        "parameters": chosen,
-    }
-
-
-def _signature(said: dict[str, Any]) -> str:
-    """Identifies a table's rows by what made them; an OPTIMIZE does not change it."""
-    parts = [said["id"], *(said.get(word) for word in ("feeds", "definition", "inputs", "parameters"))]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _views(content: Content) -> dict[str, dict[str, Any]]:
-    return {
-        a.name: {"sql": a.sql, "reads": list(a.reads), "description": a.description}
+        a.name: View(sql=a.sql, reads=a.reads, description=a.description)
         for a in analyses()
         if a.is_view and _is_there(a, content, set())
     }
@@ -156,17 +151,17 @@ def _views(content: Content) -> dict[str, dict[str, Any]]:
 
 def _make(
     engine: Engine, lake: Lake, content: Content, analysis: Analysis, parameters: dict[str, str]
-) -> dict[str, Any] | str:
+) -> PublishedTable | str:
     """The table's entry in the set; text that says why, where the lake's tables lack what the SQL asks for."""
     recipe = _recipe(content, analysis, parameters)
     said = content.tables.get(analysis.name)
-    if said and _as_before(said, recipe) and said.get("read_at") == _read_at(content, analysis):
-        return {**said, **recipe}  # commits came, but none that changed what it reads
+    if said and said.is_by(recipe) and said.read_at == _read_at(content, analysis):
+        return replace(said, **asdict(recipe))  # commits came, but none that changed what it reads
     table = Table(lake, analysis.name)
     order = analysis.cluster_by or analysis.order_by
     try:
         groups = _touched_groups(engine, lake, content, analysis, recipe)
-        engine.define(_candidate(analysis), _select(engine, lake, content, analysis, recipe["parameters"], groups))
+        engine.define(_candidate(analysis), _select(engine, lake, content, analysis, recipe.parameters, groups))
         rows = _without_dropped(engine, lake, content, analysis)
         if groups is None:
             engine.write(table, rows, order, _weight(lake, content, analysis) if analysis.cluster_by else 0)
@@ -181,39 +176,31 @@ def _make(
             f"refine: {analysis.name} could not be made ({type(cause).__name__}: {engine.reason(cause)}); "
             "what was done before stays, run it again"
         ) from cause
-    state = table.state()
-    place: dict[str, Any] = {"path": table.relative, "version": state.version, "id": state.id, "feeds": {}}
-    return {**place, **recipe, "read_at": _read_at(content, analysis)}
+    return published(table, table.state(), **asdict(recipe), read_at=_read_at(content, analysis))
 
 
 def _weight(lake: Lake, content: Content, analysis: Analysis) -> int:
     """Bytes of what it reads."""
-    return sum(live(Table(lake, name).path, content.tables[name]["version"]).bytes for name in analysis.reads)
+    return sum(live(Table(lake, name).path, content.tables[name].version).bytes for name in analysis.reads)
 
 
-def _read_at(content: Content, analysis: Analysis) -> dict[str, list[Any]]:
-    """Table to id and version, as the analysis has seen it."""
-    return {name: [content.tables[name]["id"], content.tables[name]["version"]] for name in analysis.inputs}
+def _read_at(content: Content, analysis: Analysis) -> dict[str, TableVersion]:
+    """Tables as the analysis has seen them."""
+    return {name: content.tables[name].at for name in analysis.inputs}
 
 
-def _as_before(said: dict[str, Any], recipe: dict[str, Any]) -> bool:
-    """Whether the table was made by the recipe's SQL and parameters."""
-    return all(said.get(word) == recipe[word] for word in ("definition", "parameters"))
-
-
-def _touched_groups(
-    engine: Engine, lake: Lake, content: Content, analysis: Analysis, recipe: dict[str, Any]
-) -> str | None:
+def _touched_groups(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recipe: Recipe) -> str | None:
     """A view of the groups whose rows changed since the table was made; None where all of it has to be."""
-    said = content.tables.get(analysis.name, {})
+    said = content.tables.get(analysis.name)
     source, *others = analysis.inputs
-    before, now = said.get("read_at", {}), _read_at(content, analysis)
-    if not analysis.touched or not _as_before(said, recipe) or any(before.get(o) != now[o] for o in others):
+    if said is None or not analysis.touched or not said.is_by(recipe):
         return None
-    (id, version), (seen_id, seen) = now[source], before.get(source, (None, 0))
-    if seen_id != id or seen >= version:
+    seen, now = said.read_at, _read_at(content, analysis)
+    if source not in seen or any(seen.get(other) != now[other] for other in others):
         return None
-    changed = engine.changes(Table(lake, source), seen, version)
+    if seen[source].id != now[source].id or seen[source].version >= now[source].version:
+        return None
+    changed = engine.changes(Table(lake, source), seen[source].version, now[source].version)
     if changed is None:
         return None
     view = f"{_candidate(analysis)}_touched"
@@ -249,7 +236,7 @@ def _select(
 
 def _rows(engine: Engine, lake: Lake, content: Content, name: str) -> str:
     """A table of the set, as the engine has it."""
-    return engine.rows(Table(lake, name), content.tables[name]["version"])
+    return engine.rows(Table(lake, name), content.tables[name].version)
 
 
 def _literal(kind: str, text: str) -> str:
@@ -283,17 +270,23 @@ def _expectations(contracts: dict[str, Contract]) -> list[tuple[str, Expectation
 
 def _to_ask(
     content: Content, expectations: list[tuple[str, Expectation]], made: set[str]
-) -> dict[tuple[str, Expectation], list[str]]:
+) -> dict[tuple[str, Expectation], tuple[str, ...]]:
     """Those whose answer is not the one in gold.quality, with the signature of the tables they look at."""
-    said = content.tables.get(expected.NAME, {}).get("inputs", {})
+    said = _asked(content)
     found = {}
     for table, expectation in expectations:
         tables = [table, *([f"silver.{expectation.feed}"] if expectation.feed else [])]
         if all(name in content.tables for name in tables):
-            seen = [repr(expectation), *(_signature(content.tables[name]) for name in tables)]
+            seen = (repr(expectation), *(content.tables[name].signature for name in tables))
             if said.get(f"{table}/{expectation.id}") != seen or table in made:
                 found[table, expectation] = seen
     return found
+
+
+def _asked(content: Content) -> dict[str, str | tuple[str, ...]]:
+    """By TABLE/EXPECTATION what was asked when gold.quality got its answer."""
+    said = content.tables.get(expected.NAME)
+    return (said.inputs if said else None) or {}
 
 
 def _ask(engine: Engine, lake: Lake, content: Content, contracts: dict[str, Contract], made: set[str]) -> bool:
@@ -339,13 +332,10 @@ def _ask(engine: Engine, lake: Lake, content: Content, contracts: dict[str, Cont
     write_deltalake(str(table.path), pa.Table.from_pylist(kept, schema=expected.SCHEMA), mode="overwrite")
     point("refine:made-gold.quality")
     inputs = {
-        **{k: v for k, v in (said or {"inputs": {}})["inputs"].items() if tuple(k.split("/", 1)) in known},
+        **{k: v for k, v in _asked(content).items() if tuple(k.split("/", 1)) in known},
         **{f"{name}/{e.id}": seen for (name, e), seen in asked.items()},
     }
-    state = table.state()
-    content.tables[expected.NAME] = {
-        "path": table.relative, "version": state.version, "id": state.id, "feeds": {}, "inputs": inputs,
-    }  # fmt: skip
+    content.tables[expected.NAME] = published(table, table.state(), inputs=inputs)
     return True
 
 
@@ -357,7 +347,7 @@ def _question(
         analysis = by_name()[name]
         rows = _candidate(analysis)
         if name not in made:
-            engine.define(rows, _select(engine, lake, content, analysis, content.tables[name]["parameters"]))
+            engine.define(rows, _select(engine, lake, content, analysis, content.tables[name].parameters))
     else:
         rows = _rows(engine, lake, content, name)
     parent = _rows(engine, lake, content, f"silver.{expectation.feed}") if expectation.feed else None

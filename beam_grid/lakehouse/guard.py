@@ -19,6 +19,7 @@ from beam_grid.errors import GridError
 from beam_grid.lakehouse.live import commit
 
 if TYPE_CHECKING:
+    from beam_grid.lakehouse.table_set import PublishedTable
     from beam_grid.lakehouse.tables import State, Table
 
 _OF_TABLES = ("CREATE TABLE", "ADD COLUMNS", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CLUSTER BY")
@@ -30,7 +31,7 @@ _CONFLICT = re.compile(r"DELTA_CONCURRENT_|Concurrent\w+Exception")
 T = TypeVar("T")
 
 
-def check(table: Table, state: State, said: dict[str, Any] | None) -> bool:
+def check(table: Table, state: State, said: PublishedTable | None) -> bool:
     """Whether refine itself wrote the table after the newest set, which says `said` of it.
 
     Raises GridError where the folder holds no Delta table of ours, or somebody else changed its rows or columns.
@@ -39,14 +40,13 @@ def check(table: Table, state: State, said: dict[str, Any] | None) -> bool:
         if table.path.exists() and not (table.path / "_delta_log").is_dir() and _has_content(table):
             raise GridError(f"table {table.name}: {table.path} holds no Delta table; {_way_out(table)}")
         return False
-    if said is not None and "inputs" in said:  # derived: whoever changed it, refine makes it anew
-        return said["id"] == state.id and changed_since(table, said["version"], state.version)
+    if said is not None and said.is_derived:  # whoever changed it, refine makes it anew
+        return said.id == state.id and changed_since(table, said.version, state.version)
     if not table.name.startswith("bronze.") and "beam_grid.feed" not in state.properties:
         raise GridError(
             f"table {table.name}: {table.path} holds a Delta table that refine did not make; {_way_out(table)}"
         )
-    known = said is not None and said["id"] == state.id
-    first = said["version"] + 1 if said is not None and known else 0
+    first = said.version + 1 if said is not None and said.id == state.id else 0
     is_ours = False
     for version in range(first, state.version + 1):
         if not _log(table, version).exists():

@@ -14,31 +14,52 @@ Not guaranteed: that a snapshot without records is noticed. Such files do not la
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from msgspec import Struct
+from msgspec import field as column
 
 from beam_grid.lakehouse.tables import Batch, literal, quoted, read
 from data_sources.splits import FileEnd
+from data_sources.typed_json import encode
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _PART = "array<struct<__commit: bigint, __files: array<string>, __name: string, __snapshot: int>>"
-_SPAN = "array<struct<__snapshot: int, __from: bigint, __to: bigint, __name: string>>"
+_PERIOD = "array<struct<__snapshot: int, __from: bigint, __to: bigint, __name: string>>"
+
+
+class Part(Struct, kw_only=True, frozen=True):
+    """What one commit read of a snapshot."""
+
+    commit: int = column(name="__commit")
+    files: tuple[str, ...] = column(name="__files")
+    """Those of the commit that say what its snapshots held."""
+    name: str = column(name="__name")
+    """Of the snapshot, as its records have it."""
+    snapshot: int = column(name="__snapshot")
+
+
+class Period(Struct, kw_only=True):
+    """When a snapshot was complete: from commit `begin` on, before commit `end` read more of it; None where none did."""
+
+    snapshot: int = column(name="__snapshot")
+    begin: int = column(name="__from")
+    end: int | None = column(name="__to", default=None)
+    name: str = column(name="__name")
 
 
 @dataclass(frozen=True)
 class Snapshots:
     """The snapshots that a feed's commits read from; each has a number."""
 
-    parts: list[dict[str, Any]] = field(default_factory=list)
-    """Which commit read from which snapshot: __commit, __name, __snapshot, and __files, what the commit says they held."""
+    parts: list[Part] = field(default_factory=list)
     complete: set[int] = field(default_factory=set)
-    spans: list[dict[str, Any]] = field(default_factory=list)
-    """When each was complete: from commit __from on, before commit __to read more of it; null where none did."""
+    periods: list[Period] = field(default_factory=list)
     moved: bool = False
     """Whether the batch read from any."""
     reopened: bool = False
@@ -48,10 +69,10 @@ class Snapshots:
     def of(cls, batch: Batch) -> Snapshots:
         numbers: dict[str, int] = {}
         parts, done, before, moved = [], {}, set(), set()
-        spans: list[dict[str, Any]] = []
-        last: dict[int, dict[str, Any]] = {}
+        periods: list[Period] = []
+        last: dict[int, Period] = {}
         for commit in batch.commits:
-            files = [file.name for file in commit.listed("snapshot")]
+            files = tuple(file.name for file in commit.listed("snapshot"))
             ends = [end for p in commit.partitions for end in p.ends if isinstance(end, FileEnd)]
             for end in (end for end in ends if end.role == "snapshot"):
                 number, name = numbers.setdefault(end.path, len(numbers)), end.lineage
@@ -60,33 +81,28 @@ class Snapshots:
                 else:
                     moved.add(number)
                 done[number] = end.done
-                parts.append({"__commit": commit.number, "__files": files, "__name": name, "__snapshot": number})
+                parts.append(Part(commit=commit.number, files=files, name=name, snapshot=number))
                 if number in last:
-                    last.pop(number)["__to"] = commit.number
+                    last.pop(number).end = commit.number
                 if end.done:
-                    last[number] = {
-                        "__snapshot": number,
-                        "__from": commit.number,
-                        "__to": None,
-                        "__name": name,
-                    }
-                    spans.append(last[number])
+                    last[number] = Period(snapshot=number, begin=commit.number, name=name)
+                    periods.append(last[number])
         complete = {number for number, is_done in done.items() if is_done}
-        return cls(parts, complete, spans, bool(moved), bool(moved & before))
+        return cls(parts, complete, periods, bool(moved), bool(moved & before))
 
     def frame(self, spark: SparkSession) -> DataFrame:
         """The parts as a small table."""
         return _small(spark, self.parts, _PART)
 
-    def span_frame(self, spark: SparkSession) -> DataFrame:
-        """The spans as a small table."""
-        return _small(spark, self.spans, _SPAN)
+    def period_frame(self, spark: SparkSession) -> DataFrame:
+        """The periods as a small table."""
+        return _small(spark, self.periods, _PERIOD)
 
 
-def _small(spark: SparkSession, rows: list[dict[str, Any]], kind: str) -> DataFrame:
+def _small(spark: SparkSession, rows: Sequence[Struct], kind: str) -> DataFrame:
     from pyspark.sql.functions import broadcast
 
-    return broadcast(spark.sql(f"SELECT inline(from_json({literal(json.dumps(rows))}, '{kind}'))"))
+    return broadcast(spark.sql(f"SELECT inline(from_json({literal(encode(rows).decode())}, '{kind}'))"))
 
 
 def entries(spark: SparkSession, batch: Batch, snapshots: Snapshots) -> DataFrame | None:

@@ -19,7 +19,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import guard
@@ -30,6 +32,7 @@ from beam_grid.landing import TABLES_WAIT_S, Lake
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from beam_grid.lakehouse.table_set import PublishedTable, TableSet
     from beam_grid.lakehouse.tables import Table
 
 MANY_SMALL = 16
@@ -172,7 +175,7 @@ def maintain(
         for table, said in _tables(lake, found):
             state = table.state()
             is_ahead = guard.check(table, state, said)
-            if state.version is None or state.id != said["id"] or state.version < said["version"]:
+            if state.version is None or state.id != said.id or state.version < said.version:
                 done.append(_skipped(table, None, "the table is not as the newest set has it; refine makes it so"))
             elif is_ahead:
                 why = "an interrupted refine left it ahead of the newest set; run refine first"
@@ -300,10 +303,10 @@ def _vacuum(table: Table, retention_hours: int) -> Maintained | None:
     )
 
 
-def _tables(lake: Lake, found: dict[str, Any]) -> list[tuple[Table, dict[str, Any]]]:
+def _tables(lake: Lake, found: TableSet) -> list[tuple[Table, PublishedTable]]:
     from beam_grid.lakehouse.tables import Table
 
-    return [(Table(lake, name), said) for name, said in sorted(found["tables"].items())]
+    return [(Table(lake, name), said) for name, said in sorted(found.tables.items())]
 
 
 def _republish(lake: Lake, optimized: list[Table]) -> None:
@@ -312,8 +315,8 @@ def _republish(lake: Lake, optimized: list[Table]) -> None:
     base, content = content_of(found), content_of(found)
     for table in optimized:
         said, now = content.tables[table.name], table.state().version or 0
-        if now > said["version"] and not guard.changed_since(table, said["version"], now):
-            content.tables[table.name] = {**said, "version": now}
+        if now > said.version and not guard.changed_since(table, said.version, now):
+            content.tables[table.name] = structs.replace(said, version=now)
     if content != base:
         publish(lake, content, base)
 

@@ -19,6 +19,8 @@ from beam_grid.landing import Lake
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from beam_grid.lakehouse.table_set import TableSet
+
 _TOKEN = re.compile(
     r"""(?P<space>\s+|--[^\n]*)
       | (?P<comment>/\*)
@@ -80,9 +82,9 @@ def query(lake: Lake, sql: str) -> pa.Table:
     return _run(lake, found, used, sql)
 
 
-def _names(found: dict[str, Any]) -> list[str]:
+def _names(found: TableSet) -> list[str]:
     """Tables and views."""
-    return sorted([*found["tables"], *found.get("views", {})])
+    return sorted([*found.tables, *found.views])
 
 
 def condition(text: str) -> str:
@@ -103,37 +105,35 @@ def condition(text: str) -> str:
     )
 
 
-def _show(found: dict[str, Any]) -> pa.Table:
+def _show(found: TableSet) -> pa.Table:
     import pyarrow as pa
 
     names = _names(found)
-    versions = [found["tables"].get(name, {}).get("version") for name in names]
+    versions = [found.tables[name].version if name in found.tables else None for name in names]
     return pa.table({"table": names, "version": pa.array(versions, pa.int64())})
 
 
-def _run(lake: Lake, found: dict[str, Any], used: list[str], sql: str) -> pa.Table:
+def _run(lake: Lake, found: TableSet, used: list[str], sql: str) -> pa.Table:
     import pyarrow as pa
     from deltalake import DeltaTable, QueryBuilder
 
     engine = QueryBuilder()
-    for schema in sorted({name.split(".")[0] for name in found["tables"]}):
+    for schema in sorted({name.split(".")[0] for name in found.tables}):
         engine.execute(f"CREATE SCHEMA {schema}").read_all()
-    views = found.get("views", {})
-    tables = {name for name in used if name in found["tables"]}
-    for name in used:
-        tables.update(views.get(name, {}).get("reads", ()))
+    tables = {name for name in used if name in found.tables}
+    tables.update(name for view in used if view in found.views for name in found.views[view].reads)
     for name in sorted(tables):
-        table = found["tables"][name]
+        table = found.tables[name]
         try:
-            engine.register(name, DeltaTable(str(lake.path / table["path"]), version=table["version"]))
+            engine.register(name, DeltaTable(str(lake.path / table.path), version=table.version))
         except Exception as cause:
             raise GridError(
-                f"table {name}: version {table['version']} cannot be opened ({_short(cause)}); "
+                f"table {name}: version {table.version} cannot be opened ({_short(cause)}); "
                 f"`beam-grid refine --lake {lake.path}` makes deleted tables again"
             ) from cause
     for name in used:
-        if name in views:
-            _look_through(engine, name, views[name]["sql"])
+        if name in found.views:
+            _look_through(engine, name, found.views[name].sql)
     try:
         answer = pa.table(engine.execute(sql).read_all())
     except Exception as cause:
@@ -235,7 +235,7 @@ def _check_query(tokens: list[_Token]) -> None:
             raise GridError(f"query: 'INTO' is not allowed; {_HINT}")
 
 
-def _tables_used(tokens: list[_Token], found: dict[str, Any]) -> list[str]:
+def _tables_used(tokens: list[_Token], found: TableSet) -> list[str]:
     """Tables and views of the set that the statement may name; raises for a `schema.table` that is not in the set."""
     plain = [t.text[1:-1] if t.kind == "name" else t.text for t in tokens]
     used = {
@@ -258,7 +258,7 @@ def _tables_used(tokens: list[_Token], found: dict[str, Any]) -> list[str]:
     return sorted(used)
 
 
-def _explain(cause: Exception, found: dict[str, Any]) -> str:
+def _explain(cause: Exception, found: TableSet) -> str:
     text = _short(cause)
     missing = re.search(r"table '?([\w.\-\"]+?)'? not found", text)
     if missing is None:
@@ -267,7 +267,7 @@ def _explain(cause: Exception, found: dict[str, Any]) -> str:
     return f"there is no table {name}; {_known(name, found)}"
 
 
-def _known(name: str, found: dict[str, Any]) -> str:
+def _known(name: str, found: TableSet) -> str:
     tables = _names(found)
     close = difflib.get_close_matches(name.lower(), tables, n=1, cutoff=0.6) or [
         t for t in tables if t.split(".")[1] == name

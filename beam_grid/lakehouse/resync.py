@@ -169,7 +169,7 @@ def _telling(spark: SparkSession, batch: Batch, snapshots: held.Snapshots, recor
     """One row: `__telling`, per snapshot and span in which it tells (snapshot, name, begin, gone, sequence, time)."""
     from pyspark.sql.functions import broadcast, expr
 
-    spans = snapshots.span_frame(spark)
+    spans = snapshots.period_frame(spark)
     if (bad := held.rejects(spark, batch, snapshots)) is not None:
         spans = spans.join(bad, "__snapshot", "left").where("__bad IS NULL OR __bad > __from").drop("__bad")
     placed = (

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import gold, guard
+from beam_grid.lakehouse.table_set import PublishedTable, TableSet
 from beam_grid.lakehouse.tables import Batch, State, Table
+from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
 
 if TYPE_CHECKING:
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from data_sources.contract import Contract, WindowSpec
 
 BRONZE = ("bronze.rejected", "bronze.late", "bronze.conflicts")
-
-TableSet = dict[str, Any]
-"""A version set as it was read, see versions.py."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Step:
         return self.table.application(self.batch.contract.name)
 
 
-def steps_of(lake: Lake, contract: Contract, commits: list[Commit], known: TableSet | None) -> list[Step]:
+def steps_of(lake: Lake, contract: Contract, commits: list[Commit], known: Content) -> list[Step]:
     """The feed's tables with what each has still to take in of its commits, in the order they are written.
 
     Raises GridError for a table that somebody else changed.
@@ -63,9 +62,9 @@ def steps_of(lake: Lake, contract: Contract, commits: list[Commit], known: Table
     for name in [*silver_tables(contract), *windows, *BRONZE]:
         table = Table(lake, name)
         state = table.state()
-        guard.check(table, state, (known or {"tables": {}})["tables"].get(name))
+        guard.check(table, state, known.tables.get(name))
         blank = Step(table, state, Batch(log, contract, commits, 0), windows.get(name))
-        applied = max(state.applied(blank.application), recorded(known, table, state, blank.application))
+        applied = max(state.applied(blank.application), recorded(known.tables, table, state, blank.application))
         steps.append(Step(table, state, Batch(log, contract, commits, min(applied, len(commits))), windows.get(name)))
     return steps
 
@@ -91,22 +90,22 @@ def maker(step: Step) -> Any:
     return places[step.table.name]
 
 
-def recorded(known: TableSet | None, table: Table, state: State, application: str) -> int:
+def recorded(known: dict[str, PublishedTable], table: Table, state: State, application: str) -> int:
     """The last commit the newest set says the table looked at, written or not; 0 if that was another table."""
-    said = (known or {"tables": {}})["tables"].get(table.name)
-    if said is None or said["id"] != state.id or said["version"] > (state.version or 0):
+    said = known.get(table.name)
+    if said is None or said.id != state.id or said.version > (state.version or 0):
         return 0
-    return int(said["feeds"].get(application, 0))
+    return said.feeds.get(application, 0)
 
 
 def with_unfinished(lake: Lake, wanted: list[str], landed: list[str], known: TableSet | None) -> list[str]:
     """The feeds asked for and those whose last run ended between a shared table and the set, or lost such a table."""
     shared = [(table, table.state()) for table in (Table(lake, name) for name in BRONZE)]
-    chosen = list(wanted)
+    chosen, tables = list(wanted), known.tables if known else {}
     for feed in landed:
-        done = (known or {"commits": {}})["commits"].get(feed, 0)
+        done = known.commits.get(feed, 0) if known else 0
         ahead = any(state.applied(table.application(feed)) > done for table, state in shared)
-        lost = done and any(recorded(known, table, state, table.application(feed)) < done for table, state in shared)
+        lost = done and any(recorded(tables, table, state, table.application(feed)) < done for table, state in shared)
         if feed not in chosen and (ahead or lost):
             chosen.append(feed)
     return chosen
@@ -134,11 +133,10 @@ def check_owners(contracts: dict[str, Contract]) -> None:
             owner[window.name] = feed
 
 
-def entry(step: Step, before: dict[str, Any], state: State) -> dict[str, Any]:
+def entry(step: Step, before: PublishedTable | None, state: State) -> PublishedTable:
     """What a version set says of the step's table once the step is done; `before` is what it said."""
-    looked_at = before.get("feeds", {}) if before.get("id") == state.id else {}
-    looked_at = {**looked_at, step.application: step.batch.target}
-    return {"path": step.table.relative, "version": state.version, "id": state.id, "feeds": looked_at}
+    looked_at = before.feeds if before is not None and before.id == state.id else {}
+    return published(step.table, state, feeds={**looked_at, step.application: step.batch.target})
 
 
 def feeds_of(steps: Iterable[Step]) -> dict[str, int]:

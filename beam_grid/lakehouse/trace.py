@@ -51,7 +51,7 @@ def trace(lake: Lake, table: str, where: str = "true") -> pa.Table:
         raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")
     contracts = {name: lake.feed(name).contract() for name in lake.feeds}
     windows = {f"gold.{w.name}": (contract, w) for contract in contracts.values() for w in contract.windows}
-    known = [name for name in sorted(found["tables"]) if not name.startswith("gold.") or name in windows]
+    known = [name for name in sorted(found.tables) if not name.startswith("gold.") or name in windows]
     if table in by_name():
         made_of = ", ".join(by_name()[table].reads)
         raise GridError(

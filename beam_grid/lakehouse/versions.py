@@ -1,12 +1,6 @@
 """The sets of table versions that belong together, one JSON each, created atomically, never changed.
 
-    LAKE/versions/0000000001.json
-        set, created_at
-        commits  {feed: last commit in the tables}
-        tables   {"silver.x": {path relative to the lake, version, id, feeds: {feed: last commit looked at}}}
-                 a derived one also has its definition, inputs and parameters (derived.py)
-        views    {"gold.x": {sql, reads, description}}
-        left_out {"gold.x": {reason, ...}}: analyses whose SQL does not fit the lake's tables
+    LAKE/versions/0000000001.json    a TableSet, see table_set.py
 
 What is read (`query`, `report`, `ledger`) is read at the newest set: a refine under way, or one that was killed
 between two tables, is not seen. Kept free of heavy imports, because `query` pays for them.
@@ -15,53 +9,62 @@ between two tables, is not seen. Kept free of heavy imports, because `query` pay
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.landing import FORMAT, Lake, create_once, read_json, utc_now
+from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, TableSet, View, from_json, to_json
+from beam_grid.landing import FORMAT, Lake, create_once, utc_now
+
+if TYPE_CHECKING:
+    from beam_grid.lakehouse.tables import State, Table
 
 _PUBLISHING = threading.Lock()
 
 
 @dataclass
 class Content:
-    """What a set of versions will say: `commits`, `tables` and `views`, as versions.py has them."""
+    """What a set will say, to be changed: entries are put in and taken out, never changed themselves."""
 
     commits: dict[str, int] = field(default_factory=dict)
-    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
-    views: dict[str, dict[str, Any]] = field(default_factory=dict)
-    left_out: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: dict[str, PublishedTable] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+
+    def copy(self) -> Content:
+        return Content(dict(self.commits), dict(self.tables), dict(self.views), dict(self.left_out))
 
 
-def content_of(known: dict[str, Any] | None) -> Content:
+def content_of(known: TableSet | None) -> Content:
     """A set's content, to be changed."""
-    known = known or {}
-    return Content(
-        dict(known.get("commits", {})),
-        {name: dict(said) for name, said in known.get("tables", {}).items()},
-        dict(known.get("views", {})),
-        dict(known.get("left_out", {})),
-    )
+    return Content(known.commits, known.tables, known.views, known.left_out).copy() if known else Content()
 
 
-def newest(lake: Lake) -> dict[str, Any] | None:
+def published(table: Table, state: State, **more: Any) -> PublishedTable:
+    """What a set says of a table that was written; `more` as PublishedTable has it. Raises RunFailed where it is gone."""
+    if state.version is None or state.id is None:
+        raise RunFailed(f"table {table.name}: {table.path} went while it was written; run refine, which makes it anew")
+    return PublishedTable(path=table.relative, version=state.version, id=state.id, **more)
+
+
+def newest(lake: Lake) -> TableSet | None:
     """The newest version set, None before the first; raises GridError for one that cannot be read."""
     where = max((lake.path / "versions").glob("[0-9]*.json"), default=None)
     if where is None:
         return None
     try:
-        found = dict(read_json(where))
+        return from_json(where.read_bytes())
+    except GridError as cause:
+        raise GridError(f"lake {lake.path}: version set {where.name} {cause}") from cause
     except (OSError, ValueError) as cause:
         raise GridError(
             f"lake {lake.path}: version set {where.name} cannot be read ({cause}); remove it and run refine"
         ) from cause
-    if found.get("format", 0) > FORMAT:
-        raise GridError(f"lake {lake.path}: version set {where.name} was written by a newer version; update beam-grid")
-    return found
 
 
-def publish(lake: Lake, chosen: Content, base: Content | None = None) -> dict[str, Any]:
+def publish(lake: Lake, chosen: Content, base: Content | None = None) -> TableSet:
     """Make a new set visible, all or nothing, and return it; the newest one where it says the same.
 
     base: the content that `chosen` was made from. What others have published since then stays, but for the entries
@@ -73,12 +76,12 @@ def publish(lake: Lake, chosen: Content, base: Content | None = None) -> dict[st
             content = chosen if base is None else _merged(content_of(before), base, chosen)
             if before is not None and content == content_of(before):
                 return before
-            number = before["set"] + 1 if before else 1
-            found = {"format": FORMAT, "set": number, "created_at": utc_now().isoformat(), **asdict(content)}
+            number = before.number + 1 if before else 1
+            found = TableSet(format=FORMAT, number=number, created_at=utc_now(), **vars(content.copy()))
             where = lake.path / "versions" / f"{number:010d}.json"
             try:
                 where.parent.mkdir(parents=True, exist_ok=True)
-                create_once(where, found)
+                create_once(where, to_json(found))
             except FileExistsError:
                 continue
             except OSError as cause:
@@ -103,19 +106,19 @@ def _merged(now: Content, base: Content, chosen: Content) -> Content:
     return now
 
 
-def _newer(theirs: dict[str, Any] | None, before: dict[str, Any] | None, ours: dict[str, Any]) -> dict[str, Any]:
+def _newer(theirs: PublishedTable | None, before: PublishedTable | None, ours: PublishedTable) -> PublishedTable:
     """What to say of a table: where others moved it on too, the later of the two versions."""
-    if theirs is None or theirs == before or theirs["id"] != ours["id"]:
+    if theirs is None or theirs == before or theirs.id != ours.id:
         return ours
-    late, early = (ours, theirs) if ours["version"] >= theirs["version"] else (theirs, ours)
-    feeds = {a: max(late["feeds"].get(a, 0), early["feeds"].get(a, 0)) for a in {**early["feeds"], **late["feeds"]}}
-    return {**late, "feeds": feeds}
+    late, early = (ours, theirs) if ours.version >= theirs.version else (theirs, ours)
+    feeds = {a: max(late.feeds.get(a, 0), early.feeds.get(a, 0)) for a in {**early.feeds, **late.feeds}}
+    return replace(late, feeds=feeds)
 
 
-def stands(lake: Lake, found: dict[str, Any]) -> bool:
+def stands(lake: Lake, found: TableSet) -> bool:
     """Whether every table of the set exists and is at just the version the set names, judged by file names alone."""
-    for table in found["tables"].values():
-        log = lake.path / table["path"] / "_delta_log"
-        if not (log / f"{table['version']:020d}.json").exists() or (log / f"{table['version'] + 1:020d}.json").exists():
+    for table in found.tables.values():
+        log = lake.path / table.path / "_delta_log"
+        if not (log / f"{table.version:020d}.json").exists() or (log / f"{table.version + 1:020d}.json").exists():
             return False
     return True

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from beam_grid.commit import Commit, Fates, total
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import FeedLog, Lake, utc_now
 from beam_grid.report import examples
@@ -82,6 +83,18 @@ class Delays:
 
 
 @dataclass(frozen=True)
+class CommitLine:
+    """A commit as the report lists it; watermark None where what was read is final at once."""
+
+    number: int
+    created_at: datetime
+    source: str
+    fates: Fates
+    watermark: datetime | None
+    command: str
+
+
+@dataclass(frozen=True)
 class FeedReport:
     """One feed's part of the report."""
 
@@ -108,7 +121,7 @@ class FeedReport:
     analyses: list[Sample]
     scores: Scores | None
     suspects: list[Suspects]
-    newest_commits: list[dict[str, Any]]
+    newest_commits: list[CommitLine]
     has_meters: bool
     watermark: datetime | None
     extra: int
@@ -149,7 +162,7 @@ class LakeReport:
     lake_id: str
     created_at: datetime
     feeds: list[FeedReport]
-    set: dict[str, Any] | None
+    set: TableSet | None
     software: dict[str, str]
     command: str
     first: datetime | None = None
@@ -187,11 +200,11 @@ def gather(lake: Lake, command: str = "") -> LakeReport:
     )
 
 
-def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedReport:
+def gather_feed(lake: Lake, name: str, found: TableSet | None) -> FeedReport:
     """One feed; `found` is the version set, None before the first refine."""
     feed = lake.feed(name)
     contract, commits = feed.contract(), list(feed.commits())
-    refined = min(int((found or {"commits": {}})["commits"].get(name, 0)), len(commits))
+    refined = min(found.commits.get(name, 0) if found else 0, len(commits))
     notes: list[str] = []
     first, last = _event_times(commits, contract)
     rejected = _total(commit.rejected_by for commit in commits)
@@ -241,7 +254,7 @@ def gather_feed(lake: Lake, name: str, found: dict[str, Any] | None) -> FeedRepo
         analyses=_try(notes, "analyses", [], lambda: analysed(lake, name, found, apart)) if refined else [],
         scores=scored,
         suspects=_try(notes, "suspects", [], lambda: suspects(lake, contract)) if refined and meters else [],
-        newest_commits=[_commit_row(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
+        newest_commits=[_commit_line(commit) for commit in reversed(commits[-SHOWN_COMMITS:])],
         has_meters=meters,
         watermark=as_time(commits[-1].watermark) if commits else None,
         extra=sum(commit.extra for commit in commits),
@@ -264,8 +277,8 @@ def _panels(
     return found
 
 
-def _sample(lake: Lake, contract: Contract, found: dict[str, Any] | None, notes: list[str]) -> Sample | None:
-    if f"silver.{contract.name}" not in (found or {"tables": {}})["tables"]:
+def _sample(lake: Lake, contract: Contract, found: TableSet | None, notes: list[str]) -> Sample | None:
+    if found is None or f"silver.{contract.name}" not in found.tables:
         return None
     return _try(notes, f"rows of silver.{contract.name}", None, lambda: sample(lake, contract))
 
@@ -284,7 +297,7 @@ def _checks(
     feed: FeedLog,
     contract: Contract,
     commits: list[Commit],
-    found: dict[str, Any] | None,
+    found: TableSet | None,
     refined: int,
     notes: list[str],
 ) -> list[Check]:
@@ -307,7 +320,7 @@ def _checks(
         ("bronze.rejected", held.rejected, "rejected", f" WHERE feed = '{name}'"),
         ("bronze.late", once, "late when read" if once > held.late else "late", f" WHERE feed = '{name}'"),
     ):
-        if table in (found or {"tables": {}})["tables"]:
+        if found is not None and table in found.tables:
             schema, _, plain = table.partition(".")
             n = _try(notes, f"the count of {table}", None, lambda: _count(lake, f"{schema}.{quoted(plain)}{where}"))  # noqa: B023
             if n is not None:
@@ -388,17 +401,15 @@ def _rule(name: str, n: int, contract: Contract, example: examples.Reject | None
     return Rule(cause.replace("_", " "), printable(rule, 80), n, printable(explained, 300), example)
 
 
-def _commit_row(commit: Commit) -> dict[str, Any]:
-    return {
-        "commit": commit.number,
-        "created_at": commit.created_at,
-        "now": as_time(commit.now),
-        "source": without_secrets(printable(commit.source, 120)),
-        "runner": printable(commit.runner, 20),
-        "fates": commit.fates,
-        "watermark": as_time(commit.watermark),
-        "command": without_secrets(printable(commit.command, 2000)),
-    }
+def _commit_line(commit: Commit) -> CommitLine:
+    return CommitLine(
+        commit.number,
+        commit.created_at,
+        without_secrets(printable(commit.source, 120)),
+        commit.fates,
+        as_time(commit.watermark),
+        without_secrets(printable(commit.command, 2000)),
+    )
 
 
 def software() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.analyses import analyses, feed_of
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.landing import Lake
 from beam_grid.report.load import quoted
 from beam_grid.report.words import moment, number, printable
@@ -43,9 +44,9 @@ class Expected:
     example: str
 
 
-def analysed(lake: Lake, feed: str, found: dict[str, Any] | None, but: tuple[str, ...] = ()) -> list[Sample]:
+def analysed(lake: Lake, feed: str, found: TableSet | None, but: tuple[str, ...] = ()) -> list[Sample]:
     """The analyses of a feed that the version set holds, the rows that matter first; not those named in `but`."""
-    held = set((found or {"tables": {}})["tables"]).difference(but)
+    held = set(found.tables if found else ()).difference(but)
     there = [a for a in analyses() if a.name in held and feed_of(a) == feed]
     shown = []
     for analysis in there:
@@ -60,9 +61,9 @@ def analysed(lake: Lake, feed: str, found: dict[str, Any] | None, but: tuple[str
     return shown
 
 
-def expected(lake: Lake, found: dict[str, Any] | None) -> list[Expected]:
+def expected(lake: Lake, found: TableSet | None) -> list[Expected]:
     """What gold.quality says, what was not met first."""
-    if "gold.quality" not in (found or {"tables": {}})["tables"]:
+    if found is None or "gold.quality" not in found.tables:
         return []
     rows = query(lake, "SELECT * FROM gold.quality").to_pylist()
     rows.sort(key=lambda row: (row["status"] == "passed", row["table_name"], row["expectation"]))

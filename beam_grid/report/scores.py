@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.analyses import by_name
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.report.panels import literal
 from beam_grid.report.words import as_time, plural, printable
 from data_sources import truth
@@ -154,12 +155,12 @@ class Scores:
         )
 
 
-def scores(lake: Lake, found: dict[str, Any] | None, known: Sequence[dict[str, str]] = ()) -> Scores | None:
+def scores(lake: Lake, found: TableSet | None, known: Sequence[dict[str, str]] = ()) -> Scores | None:
     """None where the version set has no scores, or the table no rows. Raises GridError where it cannot be read.
 
     known: the anomalies that `planted_beside` names.
     """
-    if TABLE not in (found or {"tables": {}})["tables"]:
+    if found is None or TABLE not in found.tables:
         return None
     whole = query(
         lake,

@@ -15,11 +15,13 @@ from beam_grid.refine import refine, versions
 
 def assert_both_engines_agree(lake: Lake, scratch: Path) -> None:
     """lake: refined in process. Floats may differ by 1e-9 of themselves."""
-    tables = (versions(lake) or {})["tables"]
-    names = sorted(name for name, said in tables.items() if "inputs" in said)
+    known = versions(lake)
+    assert known is not None
+    tables = known.tables
+    names = sorted(name for name, said in tables.items() if said.is_derived)
     copy = Lake.open(shutil.copytree(lake.path, scratch / "copy"))
     for name in names:
-        shutil.rmtree(copy.path / tables[name]["path"])
+        shutil.rmtree(copy.path / tables[name].path)
     assert sorted(refine(copy, engine="spark").analyses) == names
     for name in names:
         ours, theirs = (query(where, f"SELECT * FROM {name}") for where in (lake, copy))

@@ -294,7 +294,7 @@ def test_only_what_reads_a_changed_table_is_made_anew(lake: Lake, source: Path, 
     assert land(copy, built_in()["smart_meter_readings"], Options(source=str(file.parent))).fates.rejected == 1
     before_it = versions(copy)
     assert "gold.anomalies" not in refine(copy).analyses, "made anew though no row came"
-    assert versions(copy)["tables"]["gold.anomalies"]["version"] == before_it["tables"]["gold.anomalies"]["version"]
+    assert versions(copy).tables["gold.anomalies"].version == before_it.tables["gold.anomalies"].version
     assert refine(copy).feeds == {}, "what was looked at is forgotten"
 
 
@@ -355,7 +355,7 @@ type = "string"
     rooms = load_contract(_named(contract_file, "rooms"))
     (tmp_path / "4.json").write_text(json.dumps({"id": "r", "at": "2025-06-01T00:00:00Z", "bay": "b1"}))
     refine(small, engine=engine)
-    assert "gold.named" not in versions(small)["tables"], "a table whose rows' parents never landed"
+    assert "gold.named" not in versions(small).tables, "a table whose rows' parents never landed"
     land(small, rooms, Options(source=str(tmp_path / "4.json")))
     assert refine(small, engine=engine).analyses == ["gold.named", "gold.quality"]
     found = rows(small, "SELECT * FROM gold.named ORDER BY id")

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics, from_json, to_json, total
-from beam_grid.commit_page import page
 from beam_grid.errors import GridError
+from beam_grid.format_pages import page
 from beam_grid.landing import Lake
 from data_sources.splits import (
     FileEnd,
@@ -229,8 +229,8 @@ def test_files_that_hold_other_than_the_fates_say_are_seen() -> None:
 
 
 def test_the_page_is_what_the_types_say() -> None:
-    """If not: python -m beam_grid.commit_page > docs/commit-log.md"""
-    assert PAGE.read_text(encoding="utf-8") == page()
+    """If not: python -m beam_grid.format_pages commit-log > docs/commit-log.md"""
+    assert PAGE.read_text(encoding="utf-8") == page("commit-log")
 
 
 def test_the_page_has_each_word_of_the_golden_commit() -> None:

@@ -286,6 +286,24 @@ class TestShards:
         assert [c.shards for c in commits] == [3, 3]
         assert {e.shard for c in commits for e in c.listed("rows")} <= {0, 1, 2}
 
+    def test_what_says_so_may_be_lost_but_not_damaged(self, tmp_path: Path, source: Path) -> None:
+        run(tmp_path / "lake", FEED, source, shards=3)
+        write(source / "b.json", readings(20, seed=4))
+        said = Lake.open(tmp_path / "lake").feed("readings").path / "feed.json"
+        assert json.loads(said.read_bytes())["shards"] == 3
+        for damaged in (b"", b"[]", b'{"shards": "3", "hash": "xxh64"}'):
+            said.write_bytes(damaged)
+            with pytest.raises(
+                GridError, match=r"feed.json cannot be read \(.*remove it: the commits of readings know"
+            ):
+                run(tmp_path / "lake", FEED, source)
+        said.unlink()
+        with pytest.raises(GridError, match="--shards 5: feed readings has 3 shards"):
+            run(tmp_path / "lake", FEED, source, shards=5)
+        assert run(tmp_path / "lake", FEED, source).commits == 1
+        assert [c.shards for c in Lake.open(tmp_path / "lake").feed("readings").commits()] == [3, 3]
+        assert json.loads(said.read_bytes())["shards"] == 3
+
     def test_a_run_that_never_committed_settles_nothing(self, tmp_path: Path, source: Path) -> None:
         command(source, tmp_path / "lake", "--shards", "3", env={crash.VARIABLE: "land:before-commit"})
         assert run(tmp_path / "lake", FEED, source, shards=2).commits == 1

@@ -117,9 +117,7 @@ def test_a_snapshot_in_a_table_of_a_database_is_known_by_the_name_its_records_ha
     assert run(tmp_path / "lake", feed, source).fates.landed == 1
     log = Lake.open(tmp_path / "lake").feed("assets")
     (part,) = Snapshots.of(Batch(log, feed, list(log.commits()), 0)).parts
-    assert (
-        {h["_source"] for h in written(tmp_path / "lake", feed, "snapshot")} == {part["__name"]} == {"full_1.db:assets"}
-    )
+    assert {h["_source"] for h in written(tmp_path / "lake", feed, "snapshot")} == {part.name} == {"full_1.db:assets"}
 
 
 def test_a_snapshot_of_changes_says_where_in_the_log_each_record_stood(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.table_set import PublishedTable
 from beam_grid.lakehouse.versions import Content, publish
 from beam_grid.landing import Lake
 
@@ -31,12 +32,7 @@ def lake(tmp_path: Path) -> Lake:
         path = f"tables/{name.replace('.', '/')}"
         (lake.path / path).parent.mkdir(parents=True, exist_ok=True)
         write_deltalake(str(lake.path / path), rows)
-        tables[name] = {
-            "path": path,
-            "version": 0,
-            "id": str(DeltaTable(str(lake.path / path)).metadata().id),
-            "feeds": {},
-        }
+        tables[name] = PublishedTable(path=path, version=0, id=str(DeltaTable(str(lake.path / path)).metadata().id))
     write_deltalake(str(lake.path / "tables/silver/meters"), rows.slice(0, 1), mode="append")
     publish(lake, Content({"meters": 1}, tables))
     return lake

@@ -13,12 +13,14 @@ import duckdb
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from msgspec.structs import replace
 
 from beam_grid.commit import total
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.bronze import SCHEMAS
 from beam_grid.lakehouse.query import query
-from beam_grid.lakehouse.versions import Content, publish
+from beam_grid.lakehouse.table_set import PublishedTable
+from beam_grid.lakehouse.versions import Content, newest, publish
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.report import write_report
@@ -126,11 +128,11 @@ def refined(landed: Lake) -> Lake:
     return landed
 
 
-def written(lake: Lake, name: str, rows: pa.Table) -> dict[str, Any]:
+def written(lake: Lake, name: str, rows: pa.Table) -> PublishedTable:
     path = f"tables/{name.replace('.', '/')}"
     (lake.path / path).parent.mkdir(parents=True, exist_ok=True)
     write_deltalake(str(lake.path / path), rows)
-    return {"path": path, "version": 0, "id": str(DeltaTable(str(lake.path / path)).metadata().id), "feeds": {}}
+    return PublishedTable(path=path, version=0, id=str(DeltaTable(str(lake.path / path)).metadata().id))
 
 
 def report(lake: Lake, out: Path, command: str = "") -> Page:
@@ -210,27 +212,28 @@ def test_keeps_secrets(refined: Lake, tmp_path: Path) -> None:
 
 
 def test_tables_that_say_something_else_are_named(refined: Lake, tmp_path: Path) -> None:
-    known = json.loads(sorted((refined.path / "versions").glob("*.json"))[0].read_text())
+    known = newest(refined)
+    assert known is not None
     try:
         short = query(refined, f"SELECT * FROM silver.{METERS.name} LIMIT 3")
-        wrong = {**known["tables"], f"silver.{METERS.name}": written(refined, "silver.short", short)}
-        publish(refined, Content(known["commits"], wrong))
+        wrong = {**known.tables, f"silver.{METERS.name}": written(refined, "silver.short", short)}
+        publish(refined, Content(known.commits, wrong))
         page = report(refined, tmp_path / "report.html")
         assert "the accounts do not balance" in page.text and "holds 3 rows, landed − superseded is 60" in page.text
-        gone = {name: table for name, table in known["tables"].items() if not name.startswith("gold.")}
+        gone = {name: table for name, table in known.tables.items() if not name.startswith("gold.")}
         publish(
             refined,
             Content(
-                known["commits"],
-                {**gone, "gold.meter_15min": {**known["tables"]["gold.meter_15min"], "path": "tables/nowhere"}},
+                known.commits,
+                {**gone, "gold.meter_15min": replace(known.tables["gold.meter_15min"], path="tables/nowhere")},
             ),
         )
         page = report(refined, tmp_path / "report.html")
         assert "Left out: window tables" in page.text and "every one accounted for" in page.text
-        publish(refined, Content({METERS.name: 1}, known["tables"]))
+        publish(refined, Content({METERS.name: 1}, known.tables))
         assert "The tables hold 1 of 2 commits" in report(refined, tmp_path / "report.html").text
     finally:
-        publish(refined, Content(known["commits"], known["tables"]))
+        publish(refined, Content(known.commits, known.tables))
 
 
 def test_without_refine_shows_what_landed(landed: Lake, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from beam_grid.commit import total
 from beam_grid.lakehouse.query import query
-from beam_grid.lakehouse.versions import Content, publish
+from beam_grid.lakehouse.versions import Content, newest, publish
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.report import page_names, write_report
@@ -300,10 +300,11 @@ def test_weeks_begin_where_the_offset_says(many: Lake) -> None:
 
 def test_a_broken_window_table_leaves_the_others(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, [BOXES])
-    known = json.loads(sorted((lake.path / "versions").glob("*.json"))[0].read_text())
+    known = newest(lake)
+    assert known is not None
     bare = query(lake, "SELECT window_start, window_end, side, n, final FROM gold.side_hour")
-    tables = {**known["tables"], "gold.side_hour": written(lake, "gold.bare", bare)}
-    publish(lake, Content(known["commits"], tables))
+    tables = {**known.tables, "gold.side_hour": written(lake, "gold.bare", bare)}
+    publish(lake, Content(known.commits, tables))
     feed = gather(lake).feeds[0]
     assert [p.table.name for p in feed.panels] == ["gold.box_5min", "gold.side_5min", "gold.side_sliding"]
     assert any(note.startswith("Left out: charts of gold.side_hour") for note in feed.notes)
@@ -315,9 +316,10 @@ def test_master_data_shows_rows_of_its_history(tmp_path: Path) -> None:
     spec = NOTES.model_dump(mode="json", exclude_unset=True, exclude={"dedup"})
     things = parse_contract({**spec, "lake": {"load": "scd2", "key": ["id"], "effective_from": "at"}}, "things")
     lake = lake_of(tmp_path, [things])
-    known = json.loads(sorted((lake.path / "versions").glob("*.json"))[0].read_text())
+    known = newest(lake)
+    assert known is not None
     history = query(lake, "SELECT id, at, text, true AS is_current, _commit FROM silver.notes WHERE id < 3")
-    publish(lake, Content(known["commits"], {"silver.notes": written(lake, "silver.history", history)}))
+    publish(lake, Content(known.commits, {"silver.notes": written(lake, "silver.history", history)}))
     feed = gather(lake).feeds[0]
     assert feed.balanced and not any("silver" in check.text for check in feed.checks)
     assert feed.sample is not None and feed.sample.count == 3 and feed.fates.landed == 8
@@ -326,6 +328,6 @@ def test_master_data_shows_rows_of_its_history(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     page = pages(lake, tmp_path / "out")["report.html"]
     assert "8 records landed; the table holds 3 rows. All of them:" in page.text and "never late" in page.text
-    publish(lake, Content(known["commits"], {}))
+    publish(lake, Content(known.commits, {}))
     page = pages(lake, tmp_path / "out")["report.html"]
     assert "8 records landed; there is no table silver.notes to show rows of." in page.text

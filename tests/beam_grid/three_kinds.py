@@ -114,7 +114,7 @@ def tables(lake: Lake) -> dict[str, list[Row]]:
     found = versions(lake)
     assert found is not None
     held = {}
-    for name in found["tables"]:
+    for name in found.tables:
         schema, _, plain = name.partition(".")
         rows = query(lake, f'SELECT * FROM {schema}."{plain}"')
         kept = [c for c in rows.column_names if not c.startswith("_") and c != "revision"]

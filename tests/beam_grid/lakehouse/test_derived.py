@@ -18,7 +18,7 @@ from beam_grid.analyses import parse
 from beam_grid.lakehouse import data_files, delta_log, derived, duck, scan, vectors
 from beam_grid.lakehouse.engines import Engine, embedded, engine_for
 from beam_grid.lakehouse.tables import Table, properties
-from beam_grid.lakehouse.versions import Content
+from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
 
 START = datetime(2025, 5, 19, 6, tzinfo=UTC)
@@ -80,8 +80,7 @@ class Readings:
 
     def make(self, choice: Choice) -> list[str]:
         state = self.table.state()
-        place = {"path": self.table.relative, "version": state.version, "id": state.id}
-        self.content.tables[self.table.name] = {**place, "feeds": {"x": state.version}}
+        self.content.tables[self.table.name] = published(self.table, state, feeds={"x": state.version})
         with self.engine(choice) as engine:
             return derived.make(engine, self.lake, self.content, {}, {}, lambda line: None)
 
@@ -184,9 +183,7 @@ def test_a_change_of_another_table_that_is_read_makes_all_anew(tmp_path: Path, m
         write_deltalake(str(meters.path), names, mode="overwrite")
         silver.add([{"event_id": f"e{number}", "meter_id": f"m{number + 1}", "timestamp": START, "reading_kwh": 1.0}])
         state = meters.state()
-        silver.content.tables[meters.name] = {
-            "path": meters.relative, "version": state.version, "id": state.id, "feeds": {"m": state.version},
-        }  # fmt: skip
+        silver.content.tables[meters.name] = published(meters, state, feeds={"m": state.version})
         assert silver.make("embedded") == ["gold.named"]
         found = DeltaTable(str(Table(silver.lake, "gold.named").path)).to_pyarrow_table().sort_by("event_id")
     assert found["name"].to_pylist() == ["new", "new"]

@@ -1,6 +1,6 @@
-"""docs/commit-log.md, made from the types of a commit: their docstrings, their fields and what is said beneath each.
+"""docs/commit-log.md and docs/table-set.md, made from the types: docstrings, fields and what is said beneath each.
 
-python -m beam_grid.commit_page > docs/commit-log.md
+python -m beam_grid.format_pages commit-log > docs/commit-log.md
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from beam_grid.commit import Commit, Fates, PartitionStatistics
+from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, TableSet, TableVersion, View
 from data_sources.splits import FileEnd, FileSplit, KafkaEnd, KafkaSplit, LateSplit, PartitionPlan, Segment
 from transforms.manifest import Bound, LandedFile
 
-SECTIONS: dict[type, str] = {
+COMMIT_LOG: dict[type, str] = {
     Commit: "commit",
     Fates: "fates",
     PartitionPlan: "partition plan",
@@ -32,9 +33,20 @@ SECTIONS: dict[type, str] = {
     Segment: "segment",
     LandedFile: "landed file",
 }
-"""What is described, in this order, and by which name."""
+"""What is described, in this order, and by which name; the first is the file as a whole."""
 
-_MODULES = {kind.__module__ for kind in SECTIONS}
+TABLE_SET: dict[type, str] = {
+    TableSet: "table set",
+    PublishedTable: "published table",
+    TableVersion: "table version",
+    View: "view",
+    LeftOut: "analysis left out",
+}
+
+PAGES = {"commit-log": ("The commit log", COMMIT_LOG), "table-set": ("The set of table versions", TABLE_SET)}
+
+_NAMES = COMMIT_LOG | TABLE_SET
+_MODULES = {kind.__module__ for kind in _NAMES}
 
 _PLAIN = {
     str: "text",
@@ -46,15 +58,17 @@ _PLAIN = {
 }
 
 
-def page() -> str:
-    """The page, Markdown."""
-    note = "<!-- Made from the types: python -m beam_grid.commit_page > docs/commit-log.md -->"
+def page(name: str) -> str:
+    """One of PAGES, Markdown. It begins with the docstring of the first type's module, but for the first paragraph."""
+    title, sections = PAGES[name]
+    note = f"<!-- Made from the types: python -m beam_grid.format_pages {name} > docs/{name}.md -->"
+    *files, last = dict.fromkeys(f"`{kind.__module__.replace('.', '/')}.py`" for kind in sections)
     where = (
-        "The types are in `beam_grid/commit.py`, `transforms/manifest.py` and `data_sources/splits.py`. A field with a "
-        "default is left out where it has that value."
+        f"The types are in {', '.join(files)}{' and ' if files else ''}{last}. A field with a default is left out where it "
+        "has that value."
     )
-    told = (inspect.getdoc(sys.modules[Commit.__module__]) or "").split("\n\n")[1:]
-    return "\n\n".join(["# The commit log", note, *map(_one_line, told), where, *map(_section, SECTIONS)]) + "\n"
+    told = (inspect.getdoc(sys.modules[next(iter(sections)).__module__]) or "").split("\n\n")[1:]
+    return "\n\n".join([f"# {title}", note, *map(_one_line, told), where, *map(_section, sections)]) + "\n"
 
 
 def _section(kind: type) -> str:
@@ -83,8 +97,8 @@ def _default(field: Any) -> str:
 
 def _type(kind: Any) -> str:
     """A type in words, with a link where it has a section."""
-    if kind in SECTIONS:
-        return f"[{SECTIONS[kind]}](#{SECTIONS[kind].lower().replace(' ', '-')})"
+    if kind in _NAMES:
+        return f"[{_NAMES[kind]}](#{_NAMES[kind].lower().replace(' ', '-')})"
     if kind in _PLAIN:
         return _PLAIN[kind]
     if kind == Bound:
@@ -115,7 +129,7 @@ def _told(kind: type) -> dict[str, str]:
 
 
 def _title(kind: type) -> str:
-    name = SECTIONS[kind]
+    name = _NAMES[kind]
     return name[0].upper() + name[1:]
 
 
@@ -128,4 +142,4 @@ def _one_line(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    sys.stdout.write(page(sys.argv[1]))
