@@ -315,8 +315,8 @@ def full_for(part: str) -> Callable[[Path, bytes], None]:
     return written
 
 
-def half_a_file(rows: Any, out: Any, **_: Any) -> None:
-    out.write(b"PAR1")
+def half_a_file(path: Path, rows: Any) -> None:
+    path.write_bytes(b"PAR1")
     full()
 
 
@@ -326,7 +326,7 @@ DISKS: dict[str, tuple[str, Any, str]] = {
     "in a log entry": ("beam_grid.durable.write_synced", full_for("silver/meters/_delta_log"), "table silver.meters"),
     "in a vector": ("beam_grid.lakehouse.vectors.write", full, "table silver.meters"),
     "in a checkpoint": ("deltalake.DeltaTable.create_checkpoint", full, "table silver.meters"),
-    "in a file of windows": ("pyarrow.parquet.write_table", half_a_file, "table gold.fixed"),
+    "in a file of windows": ("beam_grid.lakehouse.data_files._write_synced", half_a_file, "table gold.fixed"),
     "in a log entry of windows": ("beam_grid.durable.write_synced", full_for("gold/fixed/_delta_log"), "table gold.fixed"),
     "in the version set": ("beam_grid.durable.write_synced", full_for("/versions/"), "version set 2"),
 }  # fmt: skip
