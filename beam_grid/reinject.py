@@ -19,13 +19,13 @@ from msgspec.structs import replace
 
 from beam_grid import openlineage
 from beam_grid.errors import GridError
+from beam_grid.graph import graph_runner
 from beam_grid.land import (
     SLICE_ROWS,
     Landed,
     Options,
     clock,
     count,
-    graph_runner,
     land_slice,
     landed_dataset,
     settle_shards,

@@ -126,16 +126,7 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
 def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
     """SQL of the touched windows: the columns of `windows_sql`; `__rows` is 0 of one that is left empty."""
     contract, span = batch.contract, cell_span(batch, window)
-    marks: list[str] = []
-    new: list[str] = []
-    for commit in batch.commits:
-        fresh = commit.number > batch.applied
-        tiles = tiles_of(commit, batch, window, scratch, span, fresh)
-        marks += tiles
-        new += tiles if fresh else []
-    voids = recompute.superseded(batch.new, batch, window, scratch, None)
-    marks += voids + recompute.superseded(batch.commits[: batch.applied], batch, window, scratch, span)
-    new += voids
+    marks, new = marks_of(batch, window, scratch, span)
     names = tile_schema(contract, window).names
     parts = _tiles(marks, batch, window, names, new)
     was_superseded = any(commit.fates.superseded for commit in batch.commits)
@@ -149,6 +140,21 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
     is_plain = window.cell == window.size and not was_superseded and not any(str(scratch) in file for file in marks)
     windows = windows_sql(f"({parts})", contract, window, one_per_commit=is_plain)
     return f"SELECT * FROM ({windows}) WHERE __newest > {batch.applied}"
+
+
+def marks_of(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> tuple[list[str], list[str]]:
+    """Files of tiles that say which windows which commit touched, of all commits within the span, and of the new ones:
+    tiles of rows that landed, and of rows that were superseded."""
+    marks: list[str] = []
+    new: list[str] = []
+    for commit in batch.commits:
+        fresh = commit.number > batch.applied
+        tiles = tiles_of(commit, batch, window, scratch, span, fresh)
+        marks += tiles
+        new += tiles if fresh else []
+    voids = recompute.superseded(batch.new, batch, window, scratch, None)
+    marks += voids + recompute.superseded(batch.commits[: batch.applied], batch, window, scratch, span)
+    return marks, new + voids
 
 
 def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[str], new: list[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from beam_grid.lakehouse import recompute
-from beam_grid.lakehouse.gold import application, cell_span, tiles_of, touched_span
+from beam_grid.lakehouse.gold import application, cell_span, marks_of, touched_span
 from beam_grid.lakehouse.spans import Span, timestamp_sql
 from beam_grid.lakehouse.tables import (
     Batch,
@@ -84,16 +84,7 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
     """
     contract, schema = batch.contract, tile_schema(batch.contract, window)
     span = cell_span(batch, window)
-    marks: list[str] = []
-    new: list[str] = []
-    for commit in batch.commits:
-        fresh = commit.number > batch.applied
-        tiles = tiles_of(commit, batch, window, scratch, span, fresh)
-        marks += tiles
-        new += tiles if fresh else []
-    voids = recompute.superseded(batch.new, batch, window, scratch, None)
-    marks += voids + recompute.superseded(batch.commits[: batch.applied], batch, window, scratch, span)
-    new += voids
+    marks, new = marks_of(batch, window, scratch, span)
     _view(spark, marks, schema, "gold_tiles", span)
     parts = "gold_tiles"
     if any(commit.fates.superseded for commit in batch.commits):

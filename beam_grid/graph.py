@@ -1,0 +1,123 @@
+"""The Beam graph of a slice, run on the runner that was chosen; what goes wrong within it said as the lake's user knows it.
+
+In process the graph is built with a run's first slice and run again for each (runners.direct.Graph): what differs from
+slice to slice its steps look up. On Spark each slice is a pipeline of its own, and the engine serves all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from beam_grid.errors import RunFailed
+from beam_grid.landing import FeedLog
+from beam_grid.look_ahead import LookAhead
+from beam_grid.plan import Plan
+from data_sources.contract import Contract
+from data_sources.typed_json import encode
+from transforms.manifest import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from beam_grid.land import Options
+    from runners.direct import Graph
+    from transforms.blocks import Current, Slice
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""What a lake that cannot be written answers; a source that cannot be read answers otherwise."""
+
+
+@contextmanager
+def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable[..., Manifest]]:
+    """A function that runs one slice's graph; the graph, or the engine, is made with the first slice and serves all."""
+    opened = ExitStack()
+    made = _Made()
+
+    def run(
+        plan: Plan, feed: FeedLog, contract: Contract, attempt: str, commit: int, now: int, shards: int, index: str
+    ) -> Manifest:
+        from transforms.blocks import Slice
+
+        root = feed.path.absolute()
+        slice = Slice(contract, str(root), attempt, commit, now, shards, options.kafka_config)
+        elements = [encode(partition).decode() for partition in plan.partitions]
+        if options.runner == "direct" and ahead is not None:
+            ahead.watch(slice, plan)  # before Beam is loaded, which takes a while
+        with _graph_errors():
+            if options.runner == "direct":
+                _run_here(made, slice, elements, index)
+            else:
+                _run_on_spark(made, opened, options, slice, elements, index)
+        from transforms.land import MANIFEST
+
+        return read_manifest((root / "data" / attempt / MANIFEST).read_bytes())
+
+    with opened:
+        yield run
+
+
+@dataclass
+class _Made:
+    """What the first slice makes and all slices use: in process the graph, elsewhere the engine's options."""
+
+    graph: tuple[Graph, Current] | None = None
+    options: PipelineOptions | None = None
+
+
+def _run_here(made: _Made, slice: Slice, elements: list[str], index: str) -> None:
+    from runners import direct
+    from transforms.blocks import Current
+    from transforms.land import LandSlice, Partitions
+
+    if made.graph is None:
+        current = Current()
+        landing = LandSlice(cast("Slice", current), index)
+        current.slice = slice
+        graph = direct.Graph(lambda pipeline: pipeline | "Partitions" >> Partitions(current) | "Land" >> landing)
+        made.graph = graph, current
+    graph, current = made.graph
+    current.slice, current.partitions = slice, elements
+    graph.run()
+
+
+def _run_on_spark(
+    made: _Made, opened: ExitStack, options: Options, slice: Slice, elements: list[str], index: str
+) -> None:
+    import apache_beam as beam
+
+    from runners import spark
+    from transforms.land import LandSlice
+
+    if made.options is None:
+        made.options = opened.enter_context(spark.options(options.spark_master))
+    with beam.Pipeline(options=made.options) as pipeline:
+        pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> LandSlice(slice, index)
+
+
+@contextmanager
+def _graph_errors() -> Iterator[None]:
+    """Raises RunFailed, or OSError where the lake cannot be written, for what went wrong within a graph."""
+    from data_sources.files import SourceError
+
+    try:
+        yield
+    except Exception as cause:
+        chain: list[BaseException] = [cause]
+        while (earlier := chain[-1].__cause__) is not None:
+            chain.append(earlier)
+        source = next((c for c in chain if isinstance(c, SourceError)), None)
+        if source is not None:
+            raise RunFailed(str(source).split(" [while running")[0]) from cause
+        root = chain[-1]
+        wrapped = re.search(r"OSError: \[Errno (\d+)\]", str(cause))  # Beam makes another exception of a DoFn's
+        number = root.errno if isinstance(root, OSError) else int(wrapped[1]) if wrapped else None
+        if number in _NO_ROOM:
+            raise OSError(number, os.strerror(number)) from cause
+        text = str(root).split("\n")[0][:500]
+        raise RunFailed(f"the slice failed and nothing of it was committed: {type(root).__name__}: {text}") from cause
