@@ -487,7 +487,7 @@ def test_killed_anywhere_in_publishing_a_rerun_gives_equal_tables(prepared: Land
     assert done.stdout.split() == [str(-signal.SIGKILL)] * len(KILLS), done.stderr[-2000:]
     for point, landing in zip(KILLS, lakes, strict=True):
         shown = versions(landing.lake)
-        assert shown and shown["set"] == (2 if point.startswith("compact") or point == "refine:after-set" else 1), point
+        assert shown and shown.number == (2 if point.startswith("compact") or point == "refine:after-set" else 1), point
         finished(landing)
         assert not list((landing.lake.path / "tables").glob(".scratch/*"))
 
