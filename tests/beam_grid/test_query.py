@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -140,7 +139,5 @@ def test_the_whole_process_is_quick_because_it_imports_little(lake: Lake) -> Non
         f"query(Lake.open({str(lake.path)!r}), 'SELECT * FROM silver.meters'); "
         "print(*{'pydantic', 'duckdb', 'polars', 'apache_beam', 'pyspark', 'numpy.ma'} & set(sys.modules))"
     )
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
-    assert time.monotonic() - started < 3  # 0.2 s on an idle machine

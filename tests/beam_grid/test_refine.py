@@ -275,7 +275,7 @@ def test_tables_hold_what_landed_commit_by_commit_and_in_batches(landing: Landin
     refine(landing.lake, ["meters"])
     check(landing)
     again = refine(landing.lake, None)
-    assert again.feeds == {} and again.set == 2 and again.seconds < 1
+    assert again.feeds == {} and again.set == 2
 
 
 def test_superseded_rows_leave_silver_and_their_windows(landing: Landing) -> None:
