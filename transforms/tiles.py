@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from data_sources.contract import Contract, WindowSpec
@@ -51,6 +50,8 @@ def tile_rows(rows: pa.Table, contract: Contract, window: WindowSpec) -> pa.Tabl
 
 def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.Table:
     """Merge tiles of the same (`by`, cell, commit), sorted by cell; associative and commutative up to rounding."""
+    import polars as pl  # where tiles are written: who reads them need not wait for it
+
     keys = pl.from_arrow(plain_table(tiles.select([*window.by, "_cell", "_commit"])))
     assert isinstance(keys, pl.DataFrame)
     if not keys.hash_rows().is_duplicated().any():

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_grid import durable
+from beam_grid.lakehouse import delta_log
 from beam_grid.lakehouse.delta_log import Action, added
 from beam_grid.lakehouse.statistics import statistics
 
@@ -40,6 +41,25 @@ def write(
     if actions:
         durable.sync_folder(table)
     return actions
+
+
+def overwrite(table: Path, name: str, rows: pa.Table) -> None:
+    """Put a few rows in place of all that a plain table held; it is made where it is missing."""
+    delta_log.create(table, rows.schema, name=name)
+    at = delta_log.read(table)
+    assert at is not None
+    written = write(table, rows.to_batches(), rows.schema, max(1, rows.num_rows), delta_log.statistics_columns(at))
+    columns = delta_log.with_columns(at, rows.schema, name)
+    actions = [*columns, *map(delta_log.removed, at.files), *written]
+    delta_log.put(table, at, actions, "WRITE", rows=rows.num_rows)
+    delta_log.checkpoint(table, at)
+
+
+def read(table: Path, schema: pa.Schema) -> pa.Table:
+    """The rows of such a table."""
+    at = delta_log.read(table)
+    files = [pq.read_table(table / file.path).select(schema.names).cast(schema) for file in (at.files if at else [])]
+    return pa.concat_tables([schema.empty_table(), *files])
 
 
 def _write_synced(path: Path, rows: pa.Table) -> int:

@@ -292,7 +292,8 @@ def _asked(content: Content) -> dict[str, str | tuple[str, ...]]:
 def _ask(engine: Engine, lake: Lake, content: Content, contracts: dict[str, Contract], made: set[str]) -> bool:
     """Write gold.quality where an answer may have changed; raises RunFailed where an expectation says so."""
     import pyarrow as pa
-    from deltalake import DeltaTable, write_deltalake
+
+    from beam_grid.lakehouse import data_files
 
     expectations = _expectations(contracts)
     asked = _to_ask(content, expectations, made)
@@ -324,12 +325,11 @@ def _ask(engine: Engine, lake: Lake, content: Content, contracts: dict[str, Cont
     said = content.tables.get(expected.NAME)
     rows = {(row["table_name"], row["expectation"]): row for row in answers}
     if said is not None:
-        for row in pa.table(DeltaTable(str(table.path)).to_pyarrow_table()).to_pylist():
+        for row in data_files.read(table.path, expected.SCHEMA).to_pylist():
             rows.setdefault((row["table_name"], row["expectation"]), row)
     known = {(name, e.id): (name, e) for name, e in expectations if name in content.tables}
     kept = [rows[key] for key in known if key in rows]
-    table.path.parent.mkdir(parents=True, exist_ok=True)
-    write_deltalake(str(table.path), pa.Table.from_pylist(kept, schema=expected.SCHEMA), mode="overwrite")
+    data_files.overwrite(table.path, table.name, pa.Table.from_pylist(kept, schema=expected.SCHEMA))
     point("refine:made-gold.quality")
     inputs = {
         **{k: v for k, v in _asked(content).items() if tuple(k.split("/", 1)) in known},

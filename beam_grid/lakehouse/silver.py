@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,6 +31,8 @@ from beam_grid.lakehouse.statistics import statistics
 from beam_grid.lakehouse.tables import Batch, Table, clustering, properties
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from data_sources.contract import Contract
 
 IDENTITY = ("_commit", "_source", "_partition", "_position")
@@ -148,6 +149,8 @@ def _distinct(names: pa.Table) -> pl.DataFrame:
 
 def _frame(rows: pa.Table) -> pl.DataFrame:
     plain = {name: rows[name].cast(pa.string()) if name == "_source" else rows[name] for name in IDENTITY}
+    import polars as pl  # loading it takes longer than most batches, which supersede nothing
+
     found = pl.from_arrow(pa.table(plain))
     assert isinstance(found, pl.DataFrame)
     return found
