@@ -26,23 +26,25 @@ def window_schema(contract: Contract, window: WindowSpec) -> pa.Schema:
     return pa.schema([*columns, ("final", pa.bool_()), ("revision", pa.int64())])
 
 
-def windows_sql(tiles: str, contract: Contract, window: WindowSpec, *, one_per_commit: bool = False) -> str:
+MANY_TILES = "CAST(list_unique(list(_commit)) AS BIGINT)"
+ONE_TILE = "count(_commit)"
+"""How many commits are in a window: where a commit may have several tiles in it, and where it has one at most."""
+
+
+def windows_sql(tiles: str, contract: Contract, window: WindowSpec, *, commits: str = MANY_TILES) -> str:
     """One row per (`by`, window) of `tiles`: a relation's name, or a subquery in brackets.
 
     The relation has the columns of `tile_schema`; `_commit` and `_rows` may be NULL, and tiles of one group, cell and
     commit may be many. Columns: `window_start`, `window_end` (TIMESTAMPTZ), `by`, the measures' values in the types
     of `window_schema`, `__rows` (BIGINT, 0 of NULLs), `__newest` (BIGINT, the greatest commit, 0 of none),
-    `revision` (BIGINT, how many commits). one_per_commit: whether each commit has one tile at most per (`by`, window);
-    then they need only be counted, which halves the time of the whole.
+    `revision` (BIGINT, how many commits). commits: how they are counted; ONE_TILE, which halves the time of the whole,
+    where each has one tile at most per (`by`, window).
     """
-    return values_sql(
-        f"(SELECT *, {_starts_sql(window)} AS __start FROM {tiles})", contract, window, one_per_commit=one_per_commit
-    )
+    return values_sql(f"(SELECT *, {_starts_sql(window)} AS __start FROM {tiles})", contract, window, commits=commits)
 
 
-def values_sql(tiles: str, contract: Contract, window: WindowSpec, *, one_per_commit: bool = False) -> str:
+def values_sql(tiles: str, contract: Contract, window: WindowSpec, *, commits: str = MANY_TILES) -> str:
     """The same of tiles that say which window they are counted in: `__start`, microseconds since the epoch."""
-    commits = "count(_commit)" if one_per_commit else "CAST(list_unique(list(_commit)) AS BIGINT)"
     measures = aggregates(contract, window)
     by = [double_quoted(name) for name in window.by]
     beside = [

@@ -30,7 +30,7 @@ import pyarrow as pa
 
 from beam_grid.crash import point
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import data_files, delta_log, recompute
+from beam_grid.lakehouse import data_files, delta_log, open_windows, recompute
 from beam_grid.lakehouse.duck import connect, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.scan import selected
@@ -40,7 +40,7 @@ from beam_grid.lakehouse.windows import definition
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
 from transforms.tiles import tile_schema
-from transforms.windows import window_schema, windows_sql
+from transforms.windows import MANY_TILES, ONE_TILE, window_schema, windows_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -100,7 +100,16 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     with connect(scratch) as engine:
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
         kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
-        engine.execute(f"CREATE {kind} merged AS {_merged(batch, window, scratch)}")
+        is_plain = window.cell == window.size and not any(c.fates.superseded for c in batch.commits)
+        before = open_windows.known(table.path, marked[0], batch, window) if is_plain else None
+        if before is not None:
+            engine.register("open_tiles", before.tiles)
+            windows = _gone_on(
+                engine, batch, window, [batch.path(file) for file in open_windows.tiles_of(batch, window)]
+            )
+        else:
+            windows = _merged(batch, window, scratch)
+        engine.execute(f"CREATE {kind} merged AS {windows}")
         rewritten = at.files if not batch.applied else _rewritten(engine, table, at, batch)
         replaced = {file.path for file in rewritten}
         kept = [file for file in at.files if file.path not in replaced]
@@ -114,13 +123,33 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         put = sum(map(delta_log.rows_of, added))
         if batch.applied:  # others are in the rewritten files, and were there before
             put = int(engine.sql("SELECT count(*) FROM merged WHERE __rows > 0").fetchall()[0][0])
+        is_followed = is_plain and batch.applied > 0
+        still_open = open_windows.opened(engine, batch, window, marked[0], before) if is_followed else None
         point(f"publish:written-{table.name}")
     columns = delta_log.with_columns(at, schema, table.name)
     if not (columns or added or rewritten):
         return
+    open_windows.keep(table.path, None)
     actions = [*columns, *map(delta_log.removed, rewritten), *added]
     delta_log.put(table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=put)
+    open_windows.keep(table.path, still_open)
     delta_log.checkpoint(table.path, at)
+
+
+def _gone_on(engine: duckdb.DuckDBPyConnection, batch: Batch, window: WindowSpec, new: list[str]) -> str:
+    """SQL of the touched windows, as `_merged`, from what is kept of those still open and the new commits' tiles."""
+    contract = batch.contract
+    if not new:
+        return f"SELECT * FROM ({windows_sql('no_tiles', contract, window)}) WHERE false"
+    names = tile_schema(contract, window).names
+    same = "".join(f" AND t.{double_quoted(by)} IS NOT DISTINCT FROM n.{double_quoted(by)}" for by in window.by)
+    by = "".join(f"{double_quoted(name)}, " for name in window.by)
+    touched = f"SELECT DISTINCT {by}_cell FROM {parquet(new)}"
+    engine.execute(
+        f"CREATE TEMP VIEW touched_tiles AS SELECT t.* FROM open_tiles t SEMI JOIN ({touched}) n ON t._cell = n._cell{same}"
+    )
+    tiles = open_windows.with_new(new, window, names, "touched_tiles")
+    return windows_sql(f"({tiles})", contract, window, commits=f"CAST(sum({open_windows.COMMITS}) AS BIGINT)")
 
 
 def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
@@ -138,7 +167,7 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
         if current:
             parts += f" UNION ALL SELECT {', '.join(map(double_quoted, names))} FROM {parquet(current)}"
     is_plain = window.cell == window.size and not was_superseded and not any(str(scratch) in file for file in marks)
-    windows = windows_sql(f"({parts})", contract, window, one_per_commit=is_plain)
+    windows = windows_sql(f"({parts})", contract, window, commits=ONE_TILE if is_plain else MANY_TILES)
     return f"SELECT * FROM ({windows}) WHERE __newest > {batch.applied}"
 
 

@@ -26,7 +26,7 @@ from deltalake import DeltaTable, QueryBuilder
 
 from beam_grid import durable
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.lakehouse import bronze, compact, delta_log, gold, silver, vectors
+from beam_grid.lakehouse import bronze, compact, delta_log, gold, open_windows, silver, vectors
 from beam_grid.lakehouse.delta_log import Action
 from beam_grid.lakehouse.duck import connect
 from beam_grid.lakehouse.live import Live, live
@@ -659,3 +659,35 @@ def test_a_contract_with_another_lateness_moves_final_without_a_row(new: Landing
     refine(new.lake)
     assert finals() > before > 0
     check(new)
+
+
+def test_open_windows_are_gone_on_with_and_come_out_as_if_all_tiles_were_read(
+    new: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each commit is published alone: after a few of them tiles of open windows are kept, a late row passes them by."""
+    monkeypatch.setattr(open_windows, "MANY_FILES", 2)
+    used: list[bool] = []
+    known = open_windows.known
+
+    def asked(*arguments: Any) -> open_windows.Open | None:
+        used.append((found := known(*arguments)) is not None)
+        return found
+
+    monkeypatch.setattr(open_windows, "known", asked)
+    rows = [
+        {**row, "id": f"{n}-{row['id']}", "at": START + timedelta(minutes=7 * n, seconds=m)}
+        for n in range(14) for m, row in enumerate(readings(6, n))
+    ]  # fmt: skip
+    for n in range(14):
+        fresh = rows[6 * n : 6 * n + 6]
+        if n == 9:
+            fresh = [*fresh, {**rows[0], "id": "late", "at": START - timedelta(days=3)}]
+        new.land(fresh if n != 5 else [], watermark=START + timedelta(minutes=7 * n - 70))
+        refine(new.lake)
+        check(new)
+    assert sum(used) > 8 and not all(used[6:]), "kept tiles are used, and passed by for the late row"
+    went_on = query(new.lake, "SELECT window_start, meter, revision FROM gold.fixed ORDER BY 1, 2")
+    shutil.rmtree(new.lake.path / "tables")
+    refine(new.lake)
+    check(new)
+    assert query(new.lake, "SELECT window_start, meter, revision FROM gold.fixed ORDER BY 1, 2") == went_on

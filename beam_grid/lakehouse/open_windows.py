@@ -1,0 +1,117 @@
+"""Tiles of windows that are still being filled, merged, kept from one publish of a process to the next.
+
+    commits    1  2  3  4  5 │ 6        each publish of an hour's windows would read the tiles of every commit in the hour
+    kept       [merged 1 – 5]│ 6        reads those of the new one alone
+
+Only saves time: what is kept stands for the tiles of all commits up to one, from `floor` on, and is used for the next
+commit of the same table alone. Only for windows of one cell, of feeds in which no row was superseded: there a commit has
+one tile per group and window, so commits are counted by counting tiles (`COMMITS`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from beam_grid.lakehouse.duck import parquet
+from data_sources.durations import micros
+from data_sources.identifiers import double_quoted
+from transforms.measures import aggregates, merged_sql
+from transforms.tiles import tile_schema
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from beam_grid.lakehouse.tables import Batch
+    from data_sources.contract import WindowSpec
+    from transforms.manifest import LandedFile
+
+COMMITS = "__commits"
+"""Column of kept tiles: how many commits are in one."""
+
+MANY_FILES = 8
+"""So many files of tiles are worth keeping what they come to."""
+
+_MOST_ROWS = 1_000_000
+
+
+class Open(NamedTuple):
+    """Merged tiles (columns of `tile_schema` and COMMITS) of every commit up to `commit`, whose cell is `floor` or later."""
+
+    application: str
+    commit: int
+    floor: int
+    tiles: pa.Table
+
+
+_OPEN: dict[Path, Open] = {}
+
+
+def known(table: Path, application: str, batch: Batch, window: WindowSpec) -> Open | None:
+    """What is kept for the batch, if its tiles touch no window before the floor, and no commit came in between."""
+    found = _OPEN.get(table)
+    if found is None or found.application != application or found.commit > batch.applied:
+        return None
+    between = batch.commits[found.commit : batch.applied]
+    if any(file.window == window.name for commit in between for file in commit.listed("tiles")):
+        return None
+    cells = [file.min.get("_cell") for file in tiles_of(batch, window)]
+    return found if all(isinstance(cell, int) and cell >= found.floor for cell in cells) else None
+
+
+def tiles_of(batch: Batch, window: WindowSpec, *, new_only: bool = True) -> list[LandedFile]:
+    """The window's files of tiles."""
+    return [file for file in batch.landed("tiles", new_only=new_only) if file.window == window.name]
+
+
+def keep(table: Path, found: Open | None) -> None:
+    """Keep this for the table's next publish; nothing, if there is nothing to keep."""
+    if found is None:
+        _OPEN.pop(table, None)
+    else:
+        _OPEN[table] = found
+
+
+def with_new(files: list[str], window: WindowSpec, names: list[str], view: str | None) -> str:
+    """SQL of tiles with COMMITS: those in the files, and those of a view of kept ones."""
+    columns = ", ".join(map(double_quoted, names))
+    parts = [f"SELECT {columns}, CAST(1 AS BIGINT) AS {COMMITS} FROM {parquet(files)}"] if files else []
+    parts += [f"SELECT {columns}, {COMMITS} FROM {view}"] if view else []
+    return " UNION ALL ".join(parts)
+
+
+def opened(
+    engine: duckdb.DuckDBPyConnection, batch: Batch, window: WindowSpec, application: str, before: Open | None
+) -> Open | None:
+    """What to keep after the batch; `before`, what was kept before it, is a view `open_tiles` of the engine.
+
+    None where there are few files to be read, or too many windows.
+    """
+    contract, own = batch.contract, tiles_of(batch, window, new_only=False)
+    newest = max((cell for f in own if isinstance(cell := f.max.get("_cell"), int)), default=None)
+    if newest is None or any(commit.contract != batch.commits[-1].contract for commit in batch.commits):
+        return None
+    floor = newest - micros(contract.out_of_orderness) - micros(contract.allowed_lateness) - 2 * micros(window.size)
+    if before is not None:
+        files = tiles_of(batch, window)
+        floor = max(floor, before.floor)
+    else:
+        files = [f for f in own if not isinstance(cell := f.max.get("_cell"), int) or cell >= floor]
+        if len(files) < MANY_FILES:
+            return None
+    names = tile_schema(contract, window).names
+    source = with_new([batch.path(f) for f in files], window, names, "open_tiles" if before is not None else None)
+    beside = [
+        "max(_commit) AS _commit",
+        "CAST(sum(_rows) AS BIGINT) AS _rows",
+        f"CAST(sum({COMMITS}) AS BIGINT) AS {COMMITS}",
+    ]
+    keys = [*map(double_quoted, window.by), "_cell"]
+    sql = merged_sql(f"({source})", keys, aggregates(contract, window), beside)
+    tiles = engine.sql(f"SELECT * FROM ({sql}) WHERE epoch_us(_cell) >= {floor}").to_arrow_table()
+    schema = pa.schema([*tile_schema(contract, window), (COMMITS, pa.int64())])
+    if tiles.num_rows > _MOST_ROWS:
+        return None
+    return Open(application, batch.target, floor, tiles.select(schema.names).cast(schema))
