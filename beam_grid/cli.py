@@ -500,7 +500,7 @@ def report(lake: str, out: str, open_it: bool) -> None:
 
 @cli.command()
 @click.option("--out", default="demo", show_default=True, metavar="DIR", help="Folder for data, lake and report.")
-@click.option("--days", type=int, default=112, show_default=True, help="Of hourly readings; scores need 23 or more.")
+@click.option("--days", type=int, default=84, show_default=True, help="Of hourly readings; scores need 23 or more.")
 def demo(out: str, days: int) -> None:
     """Everything on sample data: generate, land, refine, report."""
     from beam_grid.demo import demo as show_all
