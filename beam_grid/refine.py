@@ -169,9 +169,7 @@ class Refinement:
             made = self._derived(content)
             done = _make_set(self.lake, content, base)
             told.inputs = _sources(self.lake, due)
-            told.outputs = [
-                openlineage.table(s.table, s.table.state()) for s in written.values() if not self._misses(s)
-            ]
+            told.outputs = [openlineage.table(s.table, s.state) for s in written.values() if not self._misses(s)]
             told.outputs += [openlineage.table(Table(self.lake, name)) for name in made]
         brought = steps.feeds_of(step for step in due if not self._misses(step))
         seconds = time.monotonic() - started
