@@ -20,6 +20,7 @@ import pyarrow as pa
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.live import Live, live, newest_version
 from beam_grid.landing import FeedLog, Lake
+from data_sources.identifiers import backticked as quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
@@ -135,10 +136,6 @@ class Batch:
 
     def path(self, file: LandedFile) -> str:
         return str(self.log.path.resolve() / file.path)
-
-
-def quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def literal(text: str) -> str:
@@ -304,17 +301,6 @@ def append(rows: DataFrame, table: Table, application: str, commit: int) -> None
 def replace(rows: DataFrame, table: Table, application: str, commit: int) -> None:
     """Put these rows, and their columns, in place of all there were, once. (Delta has no CREATE OR REPLACE by path.)"""
     _writer(rows, application, commit).mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
-
-
-def keep_clustered(spark: SparkSession, table: Table, cluster_by: Sequence[str]) -> None:
-    """Cluster the table again where it is not: Delta lets go of the cluster columns when the columns are replaced."""
-    if live(table.path).cluster_by == list(cluster_by):
-        return
-    spark.sql(f"ALTER TABLE {table.sql} CLUSTER BY ({', '.join(map(quoted, cluster_by))})")
-    if (seen := live(table.path).cluster_by) != list(cluster_by):
-        raise GridError(
-            f"table {table.name}: should be clustered by {cluster_by}, Delta says {seen}; this version of Delta does not fit"
-        )
 
 
 def _writer(rows: DataFrame, application: str, commit: int) -> DataFrameWriter:

@@ -11,7 +11,6 @@ Small files are rewritten with those that are touched, so they do not gather.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +95,6 @@ class Embedded:
         columns = delta_log.with_columns(at, batches.schema, table.name)
         measured = batches.schema.names[:STATISTICS_COLUMNS]
         added = data_files.write(table.path, batches, batches.schema, FILE_ROWS, measured)
-        count = sum(json.loads(action["add"]["stats"])["numRecords"] for action in added)
+        count = sum(map(delta_log.rows_of, added))
         delta_log.put(table.path, at, [*columns, *map(delta_log.removed, files), *added], operation, rows=count)
         delta_log.checkpoint(table.path, at)
