@@ -17,6 +17,7 @@ import click
 
 from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError, LakeBusy
+from data_sources.errors import UserError
 
 if TYPE_CHECKING:
     from beam_grid.follow import Tables
@@ -220,7 +221,9 @@ def _exit(code: int) -> None:
 def _follow(lake_path: str, every: float, refine_every: float | None, tables: Tables | None, **given: Any) -> int:
     from beam_grid.follow import Pace, follow
 
-    lake, feeds = _feeds(lake_path, **given)
+    lake, feeds, unread = _feeds(lake_path, **given)
+    for name in unread:
+        say(f"  not read: {name}")
     with lake.lock("land"):
         return follow(lake, feeds, Pace(every, refine_every or 60.0), tables, say)
 
@@ -228,9 +231,11 @@ def _follow(lake_path: str, every: float, refine_every: float | None, tables: Ta
 def _land(lake_path: str, **given: Any) -> int:
     from beam_grid.land import land
 
-    lake, feeds = _feeds(lake_path, **given)
-    code = 0
+    lake, feeds, unread = _feeds(lake_path, **given)
     with lake.lock("land"):
+        for name in unread:
+            say(f"  not read: {name}")
+        code = 1 if unread else 0
         for contract, options in feeds:
             with Progress(f"land {contract.name}").shown() as progress:
 
@@ -250,26 +255,38 @@ def _feeds(
     source: str,
     spark_master: str | None,
     **given: Any,
-) -> tuple[Lake, list[tuple[Contract, Options]]]:
-    """The lake, and the feeds chosen with how each is to be landed."""
+) -> tuple[Lake, list[tuple[Contract, Options]], list[str]]:
+    """The lake, the feeds chosen with how each is to be landed, and the files at the source that no feed reads.
+
+    Raises GridError, before anything is made, for what cannot be as it was asked for.
+    """
     from beam_grid import feeds as known
     from beam_grid.land import Options
     from beam_grid.landing import Lake
 
+    if given["runner"] == "spark":
+        from runners.delta import check_master
+
+        check_master(spark_master)
+    elif spark_master is not None:
+        raise GridError("--spark-master: is for landing with --runner spark, and this lands in process; leave it out, or add that")
     chosen = known.chosen(feeds, contracts, source, given.get("kafka_config"))
     sources = {contract.name: known.source_of(contract, source) for contract in chosen}
     if not chosen:
         raise GridError(
             f"source {source}: holds nothing that a known feed's files or topic match; name the feed or give --contract FILE"
         )
+    own_globs = known.by_their_globs(chosen, source, named=bool(feeds or contracts))
     options = Options(
         source=source,  # of each feed its own
-        own_globs=len(chosen) > 1 or not (feeds or contracts),
+        own_globs=own_globs,
         command=_command(),
         spark_master=spark_master or "local[2]",
         **given,
     )
-    return Lake.open(lake_path), [(contract, replace(options, source=sources[contract.name])) for contract in chosen]
+    unread = known.unread(source, chosen, own_globs)
+    each = [(contract, replace(options, source=sources[contract.name])) for contract in chosen]
+    return Lake.open(lake_path), each, unread
 
 
 def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
@@ -629,7 +646,7 @@ def main() -> None:
     except click.ClickException as cause:
         cause.show()
         code = cause.exit_code
-    except GridError as cause:
+    except UserError as cause:
         if debug:
             raise
         say(f"error: {cause}")
@@ -640,18 +657,8 @@ def main() -> None:
     except Exception as cause:
         if debug:
             raise
-        code = _unforeseen(cause)
+        say(f"error: {type(cause).__name__}: {cause}; run again with --debug (beam-grid --debug ...) for the traceback")
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _unforeseen(cause: Exception) -> int:
-    from data_sources.contract import ContractError
-
-    if isinstance(cause, ContractError):
-        say(f"error: {cause}")
-        return 2
-    if isinstance(cause, ValueError) and cause.__class__.__module__.startswith(("data_sources", "beam_grid")):
-        say(f"error: {cause}")
-        return 2
-    say(f"error: {type(cause).__name__}: {cause}; run again with --debug (beam-grid --debug ...) for the traceback")
-    return 1

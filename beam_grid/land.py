@@ -28,7 +28,7 @@ from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
 from data_sources.contract import Contract
-from data_sources.kafka import is_kafka
+from data_sources.sources import source_at
 from data_sources.splits import FileEnd, PartitionPlan
 from data_sources.typed_json import decoder, encode
 from transforms.manifest import DELAY_BOUNDS_S, Committed, Manifest, PartitionCounts, PartitionRead
@@ -131,6 +131,7 @@ class Lander:
         self.feed = lake.feed(contract.name)
         self.done = Landed(contract.name)
         self.plan = Plan()
+        self._source = source_at(options.source, own_globs=options.own_globs, kafka_config=options.kafka_config)
         self._state = FeedState.of(self.feed)
         _check_contract(self.feed, contract)
         self._shards = settle_shards(self.feed, options.shards)
@@ -139,7 +140,7 @@ class Lander:
         self._open = ExitStack()
 
     def __enter__(self) -> Lander:
-        self._ahead = LookAhead(self._state, self.options.source, self.options.slice_rows, self.options.own_globs)
+        self._ahead = LookAhead(self._state, self._source, self.options.slice_rows)
         self._open.enter_context(closing(self._ahead))
         self._run = self._open.enter_context(graph_runner(self.options, self._ahead))
         job = openlineage.run(self.lake, f"land.{self.contract.name}", "apache-beam")
@@ -172,14 +173,13 @@ class Lander:
     def _step(self) -> Commit | None:
         options, state = self.options, self._state
         self.plan = plan = next_slice(
-            options.source, self.contract, state, options.slice_rows, options.own_globs, options.kafka_config,
-            self._ahead.listing(),
-        )  # fmt: skip
+            self._source, self.contract, state, options.slice_rows, self._ahead.listing()
+        )
         self.done.problems += [p for p in plan.problems if p not in self.done.problems]
         if not plan.partitions:
             self._now = None
             return None
-        if self._now is None or is_kafka(options.source):  # blocks of a file may be read ahead, by this clock
+        if self._now is None or not self._source.plans_ahead:  # blocks that were read ahead are by this clock
             self._now = _clock(self.feed, state, options)
         under_way = _UnderWay(commit=state.last + 1, now=self._now, partitions=tuple(plan.partitions))
         write_atomically(self.feed.plan_file, encode(under_way, indent=1))

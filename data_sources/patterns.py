@@ -15,10 +15,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from data_sources.errors import UserError
 from data_sources.expressions import sandbox
 
 
-class PatternError(ValueError):
+class PatternError(UserError, ValueError):
     """A regular expression that cannot be used; says what is wrong with it and what to write."""
 
 

@@ -33,6 +33,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from data_sources.errors import UserError
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -57,7 +59,7 @@ _running: list[_Running] = []
 """That of this process, if there is one."""
 
 
-class SparkUnavailable(RuntimeError):
+class SparkUnavailable(UserError, RuntimeError):
     """Spark cannot be started here; the message says what is missing and what to do."""
 
 

@@ -9,19 +9,30 @@ import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from data_sources import files, kafka
+import numpy as np
+
+from data_sources import sources
 from data_sources.contract import Contract
-from data_sources.decode.csv_lines import decode_csv
-from data_sources.decode.json_lines import decode_json
-from data_sources.decode.parquet_rows import decode_parquet
+from data_sources.formats import Block, format_of
 from data_sources.records import Records
 from data_sources.splits import FileEnd, FileSplit, KafkaEnd, KafkaSplit, Split
 from data_sources.typed_json import encode
 from transforms import read_ahead
 from transforms.judge import Ruled, apply_rules
 from transforms.read_ahead import Blocks
+
+
+class Decided(NamedTuple):
+    """A block's rows and rejects; when its records arrived (microseconds each, or one for all); `_source` and
+    `_partition` of them; and whether they stand in a log, whose order tells what is late."""
+
+    ruled: Ruled
+    arrivals: np.ndarray | int
+    source: str
+    partition: int | None
+    is_log: bool
 
 
 @dataclass(frozen=True)
@@ -79,33 +90,14 @@ def blocks(splits: Sequence[Split], slice: Slice) -> Blocks:
 
 def _read(splits: Sequence[Split], slice: Slice) -> Iterator[tuple[Any, bool]]:
     for split in splits:
-        match split:
-            case KafkaSplit():
-                for block in kafka.read_partition(split, slice.kafka_config, slice.now):
-                    yield (split, block), True
-                yield KafkaEnd(topic=split.topic, partition=split.partition, offset=split.end), False
-            case FileSplit():
-                for found in files.read_file(split, slice.contract):
-                    yield (found, False) if isinstance(found, FileEnd) else ((split, found), True)
-            case _:
-                raise TypeError(f"{split} is not read by blocks")
+        for found in sources.read(split, slice.contract, slice.now, slice.kafka_config):
+            yield (found, False) if isinstance(found, FileEnd | KafkaEnd) else ((split, found), True)
 
 
-def decode_block(block: Any, split: FileSplit | KafkaSplit, slice: Slice) -> tuple[Ruled, Any, str, int | None]:
+def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> Decided:
     contract = slice.contract
-    number = split.partition if isinstance(split, KafkaSplit) else None
-    arrivals: Any = slice.now
-    if not isinstance(block, Records):
-        table, first = block
-        decoded = decode_parquet(table, first, contract)
-    else:
-        arrivals = slice.now if block.arrivals is None else block.arrivals
-        if contract.format == "csv":
-            decoded = decode_csv(block, contract, _header(split) or [f.input_name for f in contract.fields])
-        else:
-            decoded = decode_json(block, contract)
-    return apply_rules(decoded, arrivals, contract), arrivals, split.lineage, number
-
-
-def _header(split: FileSplit | KafkaSplit) -> list[str]:
-    return list(split.header or ()) if isinstance(split, FileSplit) else []
+    decoded = format_of(contract).decode(block, split.header, dict(split.constants))
+    arrivals: np.ndarray | int = slice.now
+    if isinstance(block, Records) and block.arrivals is not None:
+        arrivals = block.arrivals if decoded.parents is None else block.arrivals[decoded.parents]
+    return Decided(apply_rules(decoded, arrivals, contract), arrivals, split.lineage, split.partition, split.is_log)

@@ -36,6 +36,7 @@ from data_sources.contract.layout import UnpivotSpec as UnpivotSpec
 from data_sources.contract.parts import TYPES as TYPES
 from data_sources.contract.parts import UNFIT, Duration, Part, meant
 from data_sources.contract.words import check_words
+from data_sources.errors import UserError
 from data_sources.durations import micros
 from data_sources.expectations import Expectation, parse_expectation
 from data_sources.expressions import ExpressionError, check_condition
@@ -63,7 +64,7 @@ MEASURE_PARTS = ("n", "sum", "mean", "m2", "time", "key")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
-class ContractError(ValueError):
+class ContractError(UserError, ValueError):
     """A contract that cannot be used: says which file and field, what was seen and what to write instead."""
 
 

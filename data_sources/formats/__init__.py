@@ -70,7 +70,7 @@ def format_of(contract: Contract) -> Format:
             from data_sources.formats.sqlite import Sqlite
 
             return Sqlite(contract)
-        case _ if contract.json.records is not None:
+        case _ if contract.document is not None:
             from data_sources.formats.json_document import JsonDocument
 
             return JsonDocument(contract)

@@ -1,5 +1,8 @@
 """What readers raise for a source."""
 
 
-class SourceError(ValueError):
+from data_sources.errors import UserError
+
+
+class SourceError(UserError, ValueError):
     """A source, or a file of it, that cannot be read: says what was seen and what to try."""

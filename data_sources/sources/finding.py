@@ -54,12 +54,12 @@ def is_of(file: Found, contract: Contract, own_globs: bool) -> bool:
     return bare(file.path).lower().endswith(kind.endings) and (".zip/" not in file.path.lower() or kind.is_text)
 
 
-def unread(source: str, feeds: Iterable[Contract]) -> list[str]:
-    """Names of the files under a folder, glob or archive that none of the feeds would take for its own."""
+def unread(source: str, feeds: Iterable[tuple[Contract, bool]]) -> list[str]:
+    """Names of the files under a folder, glob or archive that none of the feeds (each with its `own_globs`) takes."""
     if os.path.isfile(source) and not source.lower().endswith(".zip"):
         return []
     known = list(feeds)
-    return [found.name for found in list_files(source) if not any(is_of(found, contract, False) for contract in known)]
+    return [file.name for file in list_files(source) if not any(is_of(file, *feed) for feed in known)]
 
 
 def list_files(source: str) -> list[Found]:
