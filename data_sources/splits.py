@@ -60,6 +60,8 @@ class FileSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
     """Column names of a CSV file that has a header."""
     constants: tuple[tuple[str, str | None], ...] = ()
     """(field, text) of the fields whose value the file's name, its preamble or its document says once for all records."""
+    twice: str = ""
+    """Of local times that come twice, which have come once before `start`: see FileEnd."""
     role: Role | None = None
     """What the file says of keys it lacks; of feeds that tell snapshots from changes."""
     number: int = field(name="part", default=0)

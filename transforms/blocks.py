@@ -5,6 +5,7 @@ What a block decodes to depends on the contract and the run's clock, not on what
 
 from __future__ import annotations
 
+import base64
 import itertools
 import weakref
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from data_sources import sources
 from data_sources.contract import Contract
+from data_sources.decode.rejects import Decoded
+from data_sources.decode.twice import in_order
 from data_sources.formats import Block, format_of
 from data_sources.records import Records
-from data_sources.splits import FileEnd, FileSplit, KafkaEnd, KafkaSplit, Split
+from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, KafkaSplit, Split
 from data_sources.typed_json import encode
 from transforms import read_ahead
 from transforms.judge import Ruled, apply_rules
@@ -25,10 +29,11 @@ from transforms.read_ahead import Blocks
 
 
 class Decided(NamedTuple):
-    """A block's rows and rejects; when its records arrived (microseconds each, or one for all); `_source` and
-    `_partition` of them; and whether they stand in a log, whose order tells what is late."""
+    """A block's rows and rejects, of a feed that tells hours that come twice by their order still to be ruled (see
+    `Twice`); when its records arrived (microseconds each, or one for all); `_source` and `_partition` of them; and
+    whether they stand in a log, whose order tells what is late."""
 
-    ruled: Ruled
+    ruled: Ruled | Decoded
     arrivals: np.ndarray | int
     source: str
     partition: int | None
@@ -100,4 +105,38 @@ def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> D
     arrivals: np.ndarray | int = slice.now
     if isinstance(block, Records) and block.arrivals is not None:
         arrivals = block.arrivals if decoded.parents is None else block.arrivals[decoded.parents]
-    return Decided(apply_rules(decoded, arrivals, contract), arrivals, split.lineage, split.partition, split.is_log)
+    ruled = decoded if decoded.twice is not None else apply_rules(decoded, arrivals, contract)
+    return Decided(ruled, arrivals, split.lineage, split.partition, split.is_log)
+
+
+class Twice:
+    """Rules blocks of a file in their order, where `on_dst = "in_order"` makes that matter."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._seen: set[int] = set()
+        self._key: str | None = None
+
+    def begin(self, split: FileSplit | KafkaSplit) -> None:
+        """Go on where the slice before this one stopped in the file."""
+        self._key = split.key
+        self._seen = _unpacked(split.twice) if isinstance(split, FileSplit) else set()
+
+    def ruled(self, decided: Decided) -> Decided:
+        if not isinstance(decided.ruled, Decoded):
+            return decided
+        decoded, self._seen = in_order(decided.ruled, self._seen)
+        return decided._replace(ruled=apply_rules(decoded, decided.arrivals, self._contract))
+
+    def end(self, found: End) -> End:
+        """Where the file ended, with what is to be known of it there."""
+        is_mine = isinstance(found, FileEnd) and found.key == self._key and self._seen
+        return replace(found, twice=_packed(self._seen)) if is_mine else found
+
+
+def _packed(seen: set[int]) -> str:
+    return base64.b64encode(np.sort(np.fromiter(seen, np.uint64, len(seen))).astype("<u8").tobytes()).decode()
+
+
+def _unpacked(text: str) -> set[int]:
+    return set(np.frombuffer(base64.b64decode(text), "<u8").tolist())

@@ -22,7 +22,7 @@ from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, KafkaSplit, L
 from data_sources.typed_json import decoder
 from transforms import read_ahead
 from transforms.arrow import as_batch
-from transforms.blocks import Decided, Slice, blocks, key_of
+from transforms.blocks import Decided, Slice, Twice, blocks, key_of
 from transforms.dedup import ORDER
 from transforms.judge import NO_TIME, judge, may_be_late
 from transforms.manifest import DELAY_BOUNDS_S, Manifest, PartitionRead
@@ -68,20 +68,22 @@ class _ReadAndJudge(Step):
 
     def process(self, element):
         partition = _partition(element)
-        tally, current = Tally(partition), None
+        tally, current, twice = Tally(partition), None, Twice(self.slice.contract)
         splits = partition.splits
         if isinstance(splits[0], LateSplit):
             yield from late_again(partition, self.slice)
             return
         for found in read_ahead.take(key_of(splits, self.slice)) or blocks(splits, self.slice):
             if isinstance(found, FileEnd | KafkaEnd):
-                tally.ends.append(found)
+                tally.ends.append(twice.end(found))
                 continue
             split, decided = found
             if split is not current and self.slice.contract.file_order == "none" and not split.is_log:
                 tally.max_event_time = NO_TIME
+            if split is not current:
+                twice.begin(split)
             current = split
-            yield from judged_block(decided, split, tally, self.slice)
+            yield from judged_block(twice.ruled(decided), split, tally, self.slice)
         read_ahead.has_read(self.slice.attempt, tally.ends)
         yield told(tally.counts())
 

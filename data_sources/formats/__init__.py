@@ -87,4 +87,5 @@ def ended(
     return FileEnd(
         path=split.path, name=split.name, source=split.source, offset=offset, line=line, size=split.size, mtime=split.mtime,
         digest=split.digest, segments=segments, done=done, open_line=open_line, role=split.role,
+        twice=split.twice,
     )  # fmt: skip

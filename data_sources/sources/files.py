@@ -124,6 +124,7 @@ def _plan_one(file: Found, before: FileEnd | None, contract: Contract, rows: int
         segments=before.segments if before else (),
         open_line=before.open_line if before else False,
         constants=_from_name(file.name, contract),
+        twice=before.twice if before else "",
         role=role(file.name, contract.lake) if contract.lake.tells_snapshots else None,
     )
     if split.role == "snapshot":
