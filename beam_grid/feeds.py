@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from beam_grid.errors import GridError
 import data_sources
+from beam_grid.errors import GridError
 from data_sources.contract import Contract, load_contract
 from data_sources.sources import SourceError, finding, kafka, source_at
 

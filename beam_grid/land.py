@@ -104,6 +104,7 @@ def land(lake: Lake, contract: Contract, options: Options, progress: Progress | 
                 progress(lander.done, lander.plan)
             if _is_empty(commit):
                 break
+        lander.done.problems += lander.plan.waiting  # nobody waits with them: this run ends
     return lander.done
 
 
@@ -172,9 +173,7 @@ class Lander:
 
     def _step(self) -> Commit | None:
         options, state = self.options, self._state
-        self.plan = plan = next_slice(
-            self._source, self.contract, state, options.slice_rows, self._ahead.listing()
-        )
+        self.plan = plan = next_slice(self._source, self.contract, state, options.slice_rows, self._ahead.listing())
         self.done.problems += [p for p in plan.problems if p not in self.done.problems]
         if not plan.partitions:
             self._now = None

@@ -14,11 +14,13 @@ from data_sources.splits import PartitionPlan, Split
 
 @dataclass
 class Plan:
-    """partitions: what to read; rows: at most that many records; problems: what was left out, and why."""
+    """partitions: what to read; rows: at most that many records; problems: what was left out, and why; waiting: files that
+    end in a record that may not be whole yet."""
 
     partitions: list[PartitionPlan] = field(default_factory=list)
     rows: int = 0
     problems: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
 
 def next_slice(source: Source, contract: Contract, state: FeedState, rows: int, listing: Listing | None = None) -> Plan:
@@ -31,7 +33,7 @@ def next_slice(source: Source, contract: Contract, state: FeedState, rows: int, 
     except SourceError as cause:
         raise GridError(str(cause)) from cause
     partitions = [_partition(key, splits, state) for key, splits in source.partitions(listing, contract)]
-    return Plan(partitions, sum(split.rows for split in listing.splits), listing.problems)
+    return Plan(partitions, sum(split.rows for split in listing.splits), listing.problems, listing.waiting)
 
 
 def _partition(key: str, splits: Sequence[Split], state: FeedState) -> PartitionPlan:

@@ -15,11 +15,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from data_sources.errors import UserError
 from data_sources.expressions import sandbox
 
 
-class PatternError(UserError, ValueError):
+class PatternError(ValueError):
     """A regular expression that cannot be used; says what is wrong with it and what to write."""
 
 
@@ -48,10 +47,11 @@ def first_groups(texts: pa.Array, pattern: str) -> tuple[pa.Array, np.ndarray]:
         cursor.register("texts", pa.table({"t": texts}))
         found = cursor.execute(
             "SELECT CASE WHEN regexp_matches(t, $1) THEN regexp_extract(t, $1, 1) END AS g FROM texts", [pattern]
-        ).to_arrow_table()["g"]
+        )
+        column: pa.ChunkedArray = found.to_arrow_table().column("g")
     finally:
         cursor.close()
-    groups = pa.concat_arrays(found.chunks).cast(pa.string()) if found.num_chunks else pa.array([], pa.string())
+    groups = pa.concat_arrays(column.chunks).cast(pa.string()) if column.num_chunks else pa.array([], pa.string())
     unmatched = groups.is_null().to_numpy(zero_copy_only=False) & texts.is_valid().to_numpy(zero_copy_only=False)
     return groups, np.flatnonzero(unmatched)
 

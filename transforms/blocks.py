@@ -29,15 +29,22 @@ from transforms.read_ahead import Blocks
 
 
 class Decided(NamedTuple):
-    """A block's rows and rejects, of a feed that tells hours that come twice by their order still to be ruled (see
-    `Twice`); when its records arrived (microseconds each, or one for all); `_source` and `_partition` of them; and
+    """A block's rows and rejects; when its records arrived (microseconds each, or one for all); `_source` and `_partition` of them; and
     whether they stand in a log, whose order tells what is late."""
 
-    ruled: Ruled | Decoded
+    ruled: Ruled
     arrivals: np.ndarray | int
     source: str
     partition: int | None
     is_log: bool
+
+
+class Undecided(NamedTuple):
+    """A block that cannot be ruled before those ahead of it, as their order tells which of two hours a time is in."""
+
+    decoded: Decoded
+    arrivals: np.ndarray | int
+    split: FileSplit | KafkaSplit
 
 
 @dataclass(frozen=True)
@@ -99,13 +106,19 @@ def _read(splits: Sequence[Split], slice: Slice) -> Iterator[tuple[Any, bool]]:
             yield (found, False) if isinstance(found, FileEnd | KafkaEnd) else ((split, found), True)
 
 
-def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> Decided:
+def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> Decided | Undecided:
     contract = slice.contract
     decoded = format_of(contract).decode(block, split.header, dict(split.constants))
     arrivals: np.ndarray | int = slice.now
     if isinstance(block, Records) and block.arrivals is not None:
         arrivals = block.arrivals if decoded.parents is None else block.arrivals[decoded.parents]
-    ruled = decoded if decoded.twice is not None else apply_rules(decoded, arrivals, contract)
+    if decoded.twice is not None:
+        return Undecided(decoded, arrivals, split)
+    return _decide(decoded, arrivals, split, contract)
+
+
+def _decide(decoded: Decoded, arrivals: np.ndarray | int, split: FileSplit | KafkaSplit, contract: Contract) -> Decided:
+    ruled = apply_rules(decoded, arrivals, contract)
     return Decided(ruled, arrivals, split.lineage, split.partition, split.is_log)
 
 
@@ -122,11 +135,12 @@ class Twice:
         self._key = split.key
         self._seen = _unpacked(split.twice) if isinstance(split, FileSplit) else set()
 
-    def ruled(self, decided: Decided) -> Decided:
-        if not isinstance(decided.ruled, Decoded):
-            return decided
-        decoded, self._seen = in_order(decided.ruled, self._seen)
-        return decided._replace(ruled=apply_rules(decoded, decided.arrivals, self._contract))
+    def decided(self, block: Decided | Undecided) -> Decided:
+        """The block, ruled with what the blocks before it have told."""
+        if isinstance(block, Decided):
+            return block
+        decoded, self._seen = in_order(block.decoded, self._seen)
+        return _decide(decoded, block.arrivals, block.split, self._contract)
 
     def end(self, found: End) -> End:
         """Where the file ended, with what is to be known of it there."""

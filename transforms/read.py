@@ -77,13 +77,13 @@ class _ReadAndJudge(Step):
             if isinstance(found, FileEnd | KafkaEnd):
                 tally.ends.append(twice.end(found))
                 continue
-            split, decided = found
+            split, block = found
             if split is not current and self.slice.contract.file_order == "none" and not split.is_log:
                 tally.max_event_time = NO_TIME
             if split is not current:
                 twice.begin(split)
             current = split
-            yield from judged_block(twice.ruled(decided), split, tally, self.slice)
+            yield from judged_block(twice.decided(block), split, tally, self.slice)
         read_ahead.has_read(self.slice.attempt, tally.ends)
         yield told(tally.counts())
 

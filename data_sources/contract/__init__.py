@@ -36,8 +36,8 @@ from data_sources.contract.layout import UnpivotSpec as UnpivotSpec
 from data_sources.contract.parts import TYPES as TYPES
 from data_sources.contract.parts import UNFIT, Duration, Part, meant
 from data_sources.contract.words import check_words
-from data_sources.errors import UserError
 from data_sources.durations import micros
+from data_sources.errors import UserError
 from data_sources.expectations import Expectation, parse_expectation
 from data_sources.expressions import ExpressionError, check_condition
 from data_sources.snapshots import parse_as_of
@@ -427,9 +427,7 @@ def parse_measure(name: str, text: str) -> Measure:
     if match is None or match[1] not in MEASURES:
         seen = match[1] if match else text
         raise ValueError(
-            f"measure {name!r}: {text!r} is not one of "
-            + ", ".join(f"{m}()" for m in MEASURES)
-            + meant(seen, MEASURES)
+            f"measure {name!r}: {text!r} is not one of " + ", ".join(f"{m}()" for m in MEASURES) + meant(seen, MEASURES)
         )
     argument = match[2].strip() or None
     if argument == "*" and match[1] == "count":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 import msgspec
@@ -21,10 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from data_sources.contract import Contract
-from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps
+from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps, reasons
 from data_sources.decode.debezium import unwrap
+from data_sources.decode.reading import taken_later
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.decode.strict import MAX_NESTING, StrictError, decode_extra, decode_record
+from data_sources.decode.times import shifted
+from data_sources.decode.twice import find_twice
 from data_sources.decode.unknown import is_text, to_extra
 from data_sources.records import Records
 
@@ -36,11 +39,15 @@ _UNKNOWN_TEXTS: dict[str, frozenset[str]] = {}
 """Per contract, names it does not declare whose text looks like a time; only saves reading a block twice."""
 
 
-def decode_json(records: Records, contract: Contract) -> Decoded:
+def decode_json(records: Records, contract: Contract, constants: Mapping[str, str | None] | None = None) -> Decoded:
     """Rows and rejects of JSON records; see Decoded."""
     rejecting = Rejecting(records.raw, records.positions)
+    for i, (rule, reason) in records.refused.items():
+        rejecting.add(i, "undecodable", rule, reason)
+    by_reader = list(records.refused)
     records, tombstones, truncates, refused = unwrap(records, contract, rejecting)
     settled = tombstones | refused
+    settled[by_reader] = True
     doubtful = _doubtful(records)
     parts: list[tuple[np.ndarray, pa.Table]] = []
     strict: list[int] = np.flatnonzero(doubtful & ~settled).tolist()
@@ -71,24 +78,29 @@ def finish(
     rejecting: Rejecting,
     positions: np.ndarray,
     truncates: np.ndarray | None = None,
+    *,
+    later: Mapping[str, pa.Array] | None = None,
+    parents: np.ndarray | None = None,
 ) -> Decoded:
-    """Parse times, refuse nulls where a value is due, and drop what was refused.
+    """Parse times, shift them, refuse nulls where a value is due, and drop what was refused.
 
-    truncates: mask over all records of those that have no row, of which no value but the event time is due.
+    raw: a column a field, in the contract's order, then EXTRA. truncates: mask over all records of those that have no
+    row, of which no value but the event time is due. later, parents: see `Reading` and `Decoded`.
     """
-    columns = []
-    for field in contract.fields:
-        column = raw[field.input_name].combine_chunks()
+    columns, second = [], dict(later or {})
+    for place, field in enumerate(contract.fields):
+        column = raw.column(place).combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
         if field.type in ("timestamp", "date") and pa.types.is_string(column.type):
-            parse = parse_timestamps if field.type == "timestamp" else parse_dates
-            column, bad = parse(column, field)
-            for i in bad.tolist():
-                text = raw[field.input_name][i].as_py()
-                rejecting.add(
-                    index[i], "undecodable", f"time:{field.name}", f"{field.name}: {text[:60]!r} is not a {field.type}"
-                )
+            parse, texts = parse_timestamps if field.type == "timestamp" else parse_dates, column
+            column, bad = parse(texts, field)
+            for i, (rule, reason) in zip(bad.tolist(), reasons(texts, bad, field) if len(bad) else (), strict=True):
+                rejecting.add(index[i], "undecodable", rule, reason)
+            if field.on_dst == "in_order":
+                second[field.name], _ = parse(texts, taken_later(field))
+        if field.shift is not None:
+            column = shifted(column, field.shift)
         if field.type in ("timestamp", "date"):
             reason = f"{field.name}: lies outside the years 1 to 9999"
             rejecting.add_all(index[beyond_years(column)], "undecodable", f"time:{field.name}", reason)
@@ -98,13 +110,14 @@ def finish(
                 empty = empty[~truncates[index[empty]]]
             rejecting.add_all(index[empty], "undecodable", f"null:{field.name}", f"{field.name} is missing or null")
         columns.append(_as_dictionary(column) if field.type == "string" else column)
+    twice = find_twice(dict(zip((f.name for f in contract.fields), columns, strict=True)), second, index, contract)
     rows = pa.table(
         [*columns, pa.array(positions[index], pa.int64()), raw[EXTRA].combine_chunks(), pa.array(index, pa.int64())],
         names=[*(f.name for f in contract.fields), "_position", "_extra", "_index"],
     )
     if len(rejecting):
         rows = rows.filter(pa.array([i not in rejecting for i in index.tolist()], pa.bool_()))
-    return Decoded(rows, rejecting)
+    return Decoded(rows, rejecting, parents, twice)
 
 
 def _as_dictionary(column: pa.Array) -> pa.Array:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from data_sources.contract import Contract
 from data_sources.records import Records
-from data_sources.splits import FileEnd, FileSplit
+from data_sources.splits import FileEnd, FileSplit, Segment
 
 if TYPE_CHECKING:
     from data_sources.decode.rejects import Decoded
@@ -23,21 +23,28 @@ Block = Records | tuple[pa.Table, int]
 
 
 class Planned(NamedTuple):
-    """What of a file to read next, None where nothing is new; and what a person should be told of the file."""
+    """What of a file to read next, None where nothing is new; what a person should be told of the file; and why its
+    last record waits for more, where it does."""
 
     split: FileSplit | None
     notes: tuple[str, ...] = ()
+    waits: str | None = None
 
 
 class Format(Protocol):
     """One way of writing records."""
 
-    endings: tuple[str, ...]
-    """How names of its files end, in lower case, before that of a compression."""
-    grows: bool
-    """Whether more may be appended to a file that was read."""
-    is_text: bool
-    """Whether it is read as a stream of bytes, and so also out of an archive."""
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """How names of its files end, in lower case, before that of a compression."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether more may be appended to a file that was read."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is read as a stream of bytes, and so also out of an archive."""
 
     def plan(self, split: FileSplit, before: FileEnd | None, rows: int) -> Planned:
         """`split` says where the file is and where to begin; at most `rows` records. Raises ValueError for a file that
@@ -81,7 +88,7 @@ def format_of(contract: Contract) -> Format:
 
 
 def ended(
-    split: FileSplit, offset: int, line: int, *, done: bool, segments: tuple = (), open_line: bool = False
+    split: FileSplit, offset: int, line: int, *, done: bool, segments: tuple[Segment, ...] = (), open_line: bool = False
 ) -> FileEnd:
     """Where reading of a split stopped."""
     return FileEnd(

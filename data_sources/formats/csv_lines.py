@@ -17,7 +17,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from data_sources.contract import Contract
-from data_sources.decode.columns import bind
+from data_sources.decode.columns import bind, headerless_names
 from data_sources.decode.csv_lines import codec, decode_csv, header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD, Decoded
 from data_sources.formats import Block, Planned, lines
@@ -26,6 +26,11 @@ from data_sources.records import Records
 from data_sources.sources.kinds import kind_of
 from data_sources.sources.opening import opened
 from data_sources.splits import FileEnd, FileSplit
+
+WAITS = (
+    'its last row has no line end: it waits for the rest (where files end so, write last_line = "whole" into [csv] of the '
+    "contract)"
+)
 
 
 class Head(NamedTuple):
@@ -53,8 +58,7 @@ class Csv:
         returns = b"\r" in data[:-1] and b"\n" not in data  # of a last \r the \n may be under way
         head = self._head(lines.mac(data, returns))
         if head is None:
-            note = "its header has no line end yet: it waits for the rest" if data.strip() else "is empty"
-            return Planned(None, (note,))
+            return Planned(None)
         notes: tuple[str, ...] = ()
         if head.names is not None:
             missing = bind(head.names, contract).missing
@@ -68,22 +72,17 @@ class Csv:
             split, start=start, line=line, header=head.names, returns=returns, constants=tuple(constants.items())
         )
         found, waits = lines.count(split, rows, contract, self._is_whole, before is None)
-        if waits:
-            notes += (
-                'its last row has no line end: it waits for the rest (write last_line = "whole" into [csv] where files '
-                "end so)",
-            )
-        return Planned(replace(split, rows=min(found, rows)) if found > 0 else None, notes)
+        return Planned(replace(split, rows=min(found, rows)) if found > 0 else None, notes, WAITS if waits else None)
 
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         return lines.read(split, self.contract, self._cut, self._is_whole)
 
     def decode(self, block: Block, header: tuple[str, ...] | None, constants: Mapping[str, str | None]) -> Decoded:
         assert isinstance(block, Records)
-        return decode_csv(block, self.contract, header or [f.input_name for f in self.contract.fields], constants)
+        return decode_csv(block, self.contract, header or headerless_names(self.contract), constants)
 
     def messages(self, records: Records) -> Records:
-        raise ValueError("messages are read as JSON, and the contract says format = \"csv\"")
+        raise ValueError('messages are read as JSON, and the contract says format = "csv"')
 
     def _cut(self, data: bytes, first: int, final: bool) -> tuple[Records, int]:
         return split_csv(data, first, self.contract, final)
@@ -110,21 +109,23 @@ class Csv:
                 at, number = end, number + 1
         else:
             at, number = 0, 1
-        line, end, _ = text[at:].partition(b"\n")
+        line, line_end, _ = text[at:].partition(b"\n")
         if not line.strip():
             raise ValueError("the first line, where the header is due, is blank")
         names = self._names(line.rstrip(b"\r"), text)
         if names is None:
             return None
         above = text[:at].decode(codec(contract), "replace")
-        return Head(names, above, bom + at + len(line) + len(end), number + 1)
+        return Head(names, above, bom + at + len(line) + len(line_end), number + 1)
 
     def _names(self, line: bytes, text: bytes) -> tuple[str, ...] | None:
         contract = self.contract
         try:
             names = tuple(header_names(line, contract))
         except UnicodeDecodeError as cause:
-            raise ValueError(_no_header(text, f"byte {cause.start} is not {contract.csv.encoding}", contract)) from cause
+            raise ValueError(
+                _no_header(text, f"byte {cause.start} is not {contract.csv.encoding}", contract)
+            ) from cause
         if not bind(names, contract).fits:
             seen = line.decode(codec(contract), "replace")[:100]
             why = f"its first line, {seen!r}, names none of the contract's columns"

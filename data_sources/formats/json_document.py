@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
 from msgspec.structs import replace
 
 from data_sources.contract import Contract
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import Decoded
 from data_sources.formats import Block, Planned, ended
-from data_sources.formats.json_scan import Path, Scanner, ScanError
+from data_sources.formats.json_scan import Path, ScanError, Scanner
 from data_sources.records import Records
 from data_sources.sources.kinds import kind_of
 from data_sources.sources.opening import BLOCK, opened

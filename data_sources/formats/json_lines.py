@@ -15,7 +15,7 @@ from data_sources.contract import Contract
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import MAX_RECORD, Decoded
 from data_sources.formats import Block, Planned, lines
-from data_sources.formats.json_scan import Scanner, ScanError
+from data_sources.formats.json_scan import ScanError, Scanner
 from data_sources.records import Records
 from data_sources.records import lines as cut_lines
 from data_sources.sources.kinds import kind_of
@@ -37,8 +37,8 @@ class JsonLines:
             with opened(split.path, self.contract) as stream:
                 _check_is_lines(stream.read(MAX_RECORD))
         found, waits = lines.count(split, rows, self.contract, _is_object, before is None)
-        note = ("its last line is no whole JSON object and has no line end: it waits for the rest",) if waits else ()
-        return Planned(replace(split, rows=min(found, rows)) if found > 0 else None, note)
+        why = "its last line is no whole JSON object and has no line end: it waits for the rest" if waits else None
+        return Planned(replace(split, rows=min(found, rows)) if found > 0 else None, waits=why)
 
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         return lines.read(split, self.contract, lambda data, first, _: (cut_lines(data, first), len(data)), _is_object)
@@ -64,9 +64,7 @@ def _check_is_lines(head: bytes) -> None:
     """Raises ValueError for a file that is one document, or no text; of a record that is broken the decoder tells."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] == b"[":
-        raise ValueError(
-            'is one JSON array, not a JSON object a line; write records = "." into [json] of the contract'
-        )
+        raise ValueError('is one JSON array, not a JSON object a line; write records = "." into [json] of the contract')
     if (kind := kind_of(head)) is not None:
         raise ValueError(f"is {kind}, not JSON text")
     first, line_end, more = text.partition(b"\n")

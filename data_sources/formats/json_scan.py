@@ -48,7 +48,8 @@ class Scanner:
         self._path, self._wanted = path, frozenset(wanted)
         self._frames: list[_Frame] = []
         self._data, self._at, self._begun = b"", 0, 0
-        self._inner, self._breaks, self._previous = -1, False, None
+        self._inner, self._breaks = -1, False
+        self._previous: int | None = None
         self._string = b""
         self._capture: tuple[Path, int] | None = None
         self.values: dict[Path, bytes] = {}

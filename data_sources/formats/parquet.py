@@ -54,7 +54,7 @@ class Parquet:
         return decode_parquet(table, first, self.contract, constants)
 
     def messages(self, records: Records) -> Records:
-        raise ValueError("messages are read as JSON, and the contract says format = \"parquet\"")
+        raise ValueError('messages are read as JSON, and the contract says format = "parquet"')
 
 
 def missing_of(names: tuple[str, ...], contract: Contract) -> tuple[str, ...]:

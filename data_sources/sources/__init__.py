@@ -1,8 +1,8 @@
 """Where records come from: files, a Kafka topic, rows a feed kept aside. A new kind of source is one class and one reader.
 
-    discover   which feeds a place holds               holds
-    plan       what is new since the commits           plan, partitions      in the driver
-    read       a split's blocks, and where it ended    read                  in the workers, by the split's type
+discover   which feeds a place holds               holds
+plan       what is new since the commits           plan, partitions      in the driver
+read       a split's blocks, and where it ended    read                  in the workers, by the split's type
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ __all__ = ["Listing", "Source", "SourceError", "read", "source_at"]
 
 @dataclass
 class Listing:
-    """What a plan is made of: splits to read, and what a person should be told: what is left out, and why."""
+    """What a plan is made of: splits to read; what is left out, and why; and which files end in a record that may not be
+    whole yet."""
 
     splits: list[Split] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
 
 class Source(Protocol):
     """A place that holds records of one or more feeds. Its methods raise SourceError where it cannot be read at all."""
 
-    plans_ahead: bool
-    """Whether a plan may be made before the commit before it stands: its records do not come meanwhile."""
+    @property
+    def plans_ahead(self) -> bool:
+        """Whether a plan may be made before the commit before it stands: its records do not come meanwhile."""
 
     @property
     def address(self) -> str:
@@ -43,7 +46,7 @@ class Source(Protocol):
     def plan(self, contract: Contract, ends: Mapping[str, End], rows: int) -> Listing:
         """At most `rows` new records. ends: by key, where the commits stand."""
 
-    def partitions(self, listing: Listing, contract: Contract) -> list[tuple[str, Sequence[Split]]]:
+    def partitions(self, listing: Listing, contract: Contract) -> Sequence[tuple[str, Sequence[Split]]]:
         """(key, splits) of each partition: what one worker reads, in this order."""
 
 

@@ -1,6 +1,5 @@
 """What readers raise for a source."""
 
-
 from data_sources.errors import UserError
 
 

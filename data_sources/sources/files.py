@@ -71,6 +71,8 @@ def plan_files(found: list[Found], known: Mapping[str, FileEnd], contract: Contr
             listing.problems.append(f"{file.name}: {_short(cause)}")
             continue
         listing.problems += [f"{file.name}: {note}" for note in planned.notes]
+        if planned.waits:
+            listing.waiting.append(f"{file.name}: {planned.waits}")
         if planned.split is not None:
             rows -= planned.split.rows
             listing.splits.append(replace(planned.split, number=len(listing.splits)))
@@ -138,7 +140,9 @@ def _from_name(name: str, contract: Contract) -> tuple[tuple[str, str | None], .
         if field.from_name is not None:
             text = first_group(name, field.from_name)
             if text is None and field.name in contract.required:
-                raise SourceError(f"its name has nothing that from_name of field {field.name!r} finds ({field.from_name!r})")
+                raise SourceError(
+                    f"its name has nothing that from_name of field {field.name!r} finds ({field.from_name!r})"
+                )
             found.append((field.name, text))
     return tuple(found)
 

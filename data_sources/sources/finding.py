@@ -83,7 +83,9 @@ def list_files(source: str) -> list[Found]:
         if any(part.startswith(".") for part in name.split("/")) or ignored(path):
             continue
         for one in _with_members(path, name):
-            found.append((os.fsencode(one.name), Found(one.path, os.fsencode(one.name).decode("utf-8", "backslashreplace"))))
+            found.append(
+                (os.fsencode(one.name), Found(one.path, os.fsencode(one.name).decode("utf-8", "backslashreplace")))
+            )
     return [file for _, file in sorted(found, key=lambda pair: pair[0])]
 
 

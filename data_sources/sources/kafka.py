@@ -176,7 +176,9 @@ def plan_topic(source: str, known: Mapping[str, KafkaEnd], config_file: str | No
                 start = low
                 skipped.add(number)  # its offset moves on, also where nothing new has come
             if start > high:
-                raise SourceError(_made_anew(source, f"partition {number} ends at {high}, and {start} were read before"))
+                raise SourceError(
+                    _made_anew(source, f"partition {number} ends at {high}, and {start} were read before")
+                )
             spans.append([number, start, high])
     except KafkaException as cause:
         reason = cause.args[0].str() if cause.args else str(cause)
@@ -191,7 +193,13 @@ def plan_topic(source: str, known: Mapping[str, KafkaEnd], config_file: str | No
         takes.append((number, start, start + take))
     splits = [
         KafkaSplit(
-            topic=topic, bootstrap=bootstrap, partition=partition, start=start, end=end, topic_id=topic_id, number=number
+            topic=topic,
+            bootstrap=bootstrap,
+            partition=partition,
+            start=start,
+            end=end,
+            topic_id=topic_id,
+            number=number,
         )
         for number, (partition, start, end) in enumerate(sorted(takes))
     ]

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from data_sources.errors import UserError
 from data_sources.durations import parse_duration
+from data_sources.errors import UserError
 
 _MILLIS = re.compile(r"([0-9]+)\s*(ms|us)")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_sources.formats.json_scan import Scanner, ScanError
+from data_sources.formats.json_scan import ScanError, Scanner
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
@@ -19,7 +19,9 @@ VALUES = st.recursive(
 NAMES = st.sampled_from(["a", "b", 'q"', "x.y", "é", "\\"])
 
 
-def scan(text: bytes, path: tuple[str, ...] | None, size: int = 1 << 20, wanted: Any = ()) -> tuple[list[bytes], Scanner]:
+def scan(
+    text: bytes, path: tuple[str, ...] | None, size: int = 1 << 20, wanted: Any = ()
+) -> tuple[list[bytes], Scanner]:
     scanner, found = Scanner(path, wanted), []
     for at in range(0, len(text), size):
         found += scanner.feed(text[at : at + size])
@@ -27,7 +29,13 @@ def scan(text: bytes, path: tuple[str, ...] | None, size: int = 1 << 20, wanted:
     return found, scanner
 
 
-@given(st.lists(VALUES, max_size=4), st.lists(NAMES, max_size=3), st.integers(1, 7), st.sampled_from([None, 1, "\t"]), VALUES)
+@given(
+    st.lists(VALUES, max_size=4),
+    st.lists(NAMES, max_size=3),
+    st.integers(1, 7),
+    st.sampled_from([None, 1, "\t"]),
+    VALUES,
+)
 def test_elements_are_those_of_the_array(elements: Any, names: Any, size: int, indent: Any, beside: Any) -> None:
     document: Any = elements
     for name in reversed(names):
@@ -47,7 +55,7 @@ def test_values_of_the_root_are_kept_before_and_after_the_array() -> None:
     text = b'{"site": {"id": 7, "tags": ["x"]}, "values": [{"id": 1}], "unit": "kWh", "deep": [{"id": 8}]}'
     _, scanner = scan(text, ("values",), 3, {("site", "id"), ("unit",), ("deep", "id"), ("site", "tags")})
     assert scanner.values == {("site", "id"): b"7", ("unit",): b'"kWh"'}
-    with pytest.raises(ScanError, match="two values at \\$.id"):
+    with pytest.raises(ScanError, match=r"two values at \$\.id"):
         scan(b'{"id": 1, "v": [1]} {"id": 2, "v": [1]}', ("v",), 99, {("id",)})
 
 
@@ -61,7 +69,18 @@ def test_a_text_cut_in_half_is_told(end: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"   ", b'"text"', b"[1, 2}", b'{"a": 1]', b"]", b'{"a": {"b" {}}}', b"{} , {}", b'{"a" 1 {"b": 2}}', b"hello"],
+    [
+        b"",
+        b"   ",
+        b'"text"',
+        b"[1, 2}",
+        b'{"a": 1]',
+        b"]",
+        b'{"a": {"b" {}}}',
+        b"{} , {}",
+        b'{"a" 1 {"b": 2}}',
+        b"hello",
+    ],
 )
 def test_what_is_no_json_is_told(text: bytes) -> None:
     with pytest.raises(ScanError):

@@ -104,9 +104,9 @@ def workbook(path: Path, rows: list[list[object]], merge: str | None = None, she
 
 
 def test_a_sheet_is_csv_in_the_contracts_own_writing(tmp_path: Path) -> None:
-    from datetime import date, datetime
+    from datetime import UTC, date, datetime
 
-    rows = [["Datum", "Zeit", "kWh\n(netto)", "ok"], [date(2025, 1, 2), datetime(2025, 1, 2, 3, 15), 0.25, True], [None] * 4, ["a;b", "", 12, None]]  # fmt: skip
+    rows = [["Datum", "Zeit", "kWh\n(netto)", "ok"], [date(2025, 1, 2), datetime(2025, 1, 2, 3, 15, tzinfo=UTC).replace(tzinfo=None), 0.25, True], [None] * 4, ["a;b", "", 12, None]]  # fmt: skip
     path = workbook(tmp_path / "a.xlsx", rows)
     found = everything(path, csv(decimal=",")).decode().splitlines()
     assert found[0] == "Datum;Zeit;kWh (netto);ok"
