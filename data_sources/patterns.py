@@ -48,8 +48,7 @@ def first_groups(texts: pa.Array, pattern: str) -> tuple[pa.Array, np.ndarray]:
         found = cursor.execute(
             "SELECT CASE WHEN regexp_matches(t, $1) THEN regexp_extract(t, $1, 1) END AS g FROM texts", [pattern]
         )
-        assert found is not None
-        column = found.to_arrow_table()["g"]
+        column: pa.ChunkedArray = found.to_arrow_table().column("g")
     finally:
         cursor.close()
     groups = pa.concat_arrays(column.chunks).cast(pa.string()) if column.num_chunks else pa.array([], pa.string())
