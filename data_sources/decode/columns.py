@@ -56,6 +56,11 @@ class Binding:
         """Whether any column is the contract's."""
         return bool(self.unpivoted) or any(isinstance(at, int) for places in self.columns.values() for at in places)
 
+    def says_missing(self, _: int, spec: FieldSpec) -> str | None:
+        """A sentence where the file has no column for the field."""
+        wanted = [name for missing in self.missing if missing.field == spec.name for name in missing.wanted]
+        return f"{spec.name} is missing: the file has no column {' or '.join(map(repr, wanted))}" if wanted else None
+
 
 def bind(names: Sequence[str], contract: Contract) -> Binding:
     """Find each field's columns. Raises ValueError for a name that is there twice and asked for without its number."""

@@ -142,7 +142,9 @@ def decode_csv(
         positions, parents = expanded.positions, expanded.parents
     reading = Reading(contract, index, rejecting, constants or {})
     raw = _typed(columns, contract, reading)
-    return finish(raw, index, contract, rejecting, positions, later=reading.later, parents=parents)
+    return finish(
+        raw, index, contract, rejecting, positions, later=reading.later, parents=parents, missing=binding.says_missing
+    )
 
 
 class Columns:

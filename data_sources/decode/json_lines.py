@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -20,10 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from data_sources.contract import Contract
+from data_sources.contract import Contract, FieldSpec
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps, reasons
 from data_sources.decode.debezium import unwrap
-from data_sources.decode.reading import taken_later
+from data_sources.decode.flat import flatten, missing_in, plan_of, typed
+from data_sources.decode.reading import Reading, taken_later
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.decode.strict import MAX_NESTING, StrictError, decode_extra, decode_record
 from data_sources.decode.times import shifted
@@ -31,6 +32,7 @@ from data_sources.decode.twice import find_twice
 from data_sources.decode.unknown import is_text, to_extra
 from data_sources.records import Records
 
+_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")
 _PIECE = 64
 _FAN_OUT = 16
@@ -40,7 +42,10 @@ _UNKNOWN_TEXTS: dict[str, frozenset[str]] = {}
 
 
 def decode_json(records: Records, contract: Contract, constants: Mapping[str, str | None] | None = None) -> Decoded:
-    """Rows and rejects of JSON records; see Decoded."""
+    """Rows and rejects of JSON records; see Decoded.
+
+    constants: by field, the text that holds for all of them, read as a value of a CSV column is.
+    """
     rejecting = Rejecting(records.raw, records.positions)
     for i, (rule, reason) in records.refused.items():
         rejecting.add(i, "undecodable", rule, reason)
@@ -48,6 +53,38 @@ def decode_json(records: Records, contract: Contract, constants: Mapping[str, st
     records, tombstones, truncates, refused = unwrap(records, contract, rejecting)
     settled = tombstones | refused
     settled[by_reader] = True
+    plan = plan_of(contract, constants or {})
+    if plan is None:
+        index, raw = _decode(records, contract, settled, rejecting)
+        decoded = finish(
+            raw, index, contract, rejecting, records.positions, truncates, missing=functools.partial(_missing, records)
+        )
+    else:
+        records, rejecting, parents = flatten(records, plan, rejecting, settled)
+        if parents is not None:
+            tombstones, truncates, settled = tombstones[parents], truncates[parents], settled[parents]
+        index, raw = _decode(records, plan.inner, settled | rejecting.mask(len(records)), rejecting)
+        reading = Reading(contract, index, rejecting, constants or {})
+        raw = typed(raw, plan, reading)
+        positions = records.positions
+        decoded = finish(
+            raw,
+            index,
+            contract,
+            rejecting,
+            positions,
+            truncates,
+            later=reading.later,
+            parents=parents,
+            missing=lambda i, field: missing_in(records.raw(i), field, plan),
+        )
+    return _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions) if tombstones.any() else decoded
+
+
+def _decode(
+    records: Records, contract: Contract, settled: np.ndarray, rejecting: Rejecting
+) -> tuple[np.ndarray, pa.Table]:
+    """Values of the records that are not settled, texts of times as they are, by the contract's input names."""
     doubtful = _doubtful(records)
     parts: list[tuple[np.ndarray, pa.Table]] = []
     strict: list[int] = np.flatnonzero(doubtful & ~settled).tolist()
@@ -59,8 +96,16 @@ def decode_json(records: Records, contract: Contract, constants: Mapping[str, st
     if len(parts) > 1:
         order = np.argsort(index, kind="stable")
         index, raw = index[order], raw.take(pa.array(order))
-    decoded = finish(raw, index, contract, rejecting, records.positions, truncates)
-    return _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions) if tombstones.any() else decoded
+    return index, raw
+
+
+def _missing(records: Records, i: int, field: FieldSpec) -> str | None:
+    """A sentence where the record has no such name."""
+    try:
+        names = _names(records.raw(i))
+    except (ValueError, RecursionError):
+        return None
+    return None if field.input_name in names else f"{field.name} is missing: the record has no {field.input_name!r}"
 
 
 def _with_tombstones(decoded: Decoded, at: np.ndarray, positions: np.ndarray) -> Decoded:
@@ -68,7 +113,7 @@ def _with_tombstones(decoded: Decoded, at: np.ndarray, positions: np.ndarray) ->
     nulls = {f.name: pa.nulls(len(at), f.type) for f in decoded.rows.schema}
     nulls |= {"_position": pa.array(positions[at], pa.int64()), "_index": pa.array(at, pa.int64())}
     rows = pa.concat_tables([decoded.rows, pa.table(nulls, schema=decoded.rows.schema)])
-    return Decoded(rows.take(pa.array(np.argsort(rows["_index"].to_numpy(), kind="stable"))), decoded.rejecting)
+    return decoded._replace(rows=rows.take(pa.array(np.argsort(rows["_index"].to_numpy(), kind="stable"))))
 
 
 def finish(
@@ -81,11 +126,13 @@ def finish(
     *,
     later: Mapping[str, pa.Array] | None = None,
     parents: np.ndarray | None = None,
+    missing: Callable[[int, FieldSpec], str | None] | None = None,
 ) -> Decoded:
     """Parse times, shift them, refuse nulls where a value is due, and drop what was refused.
 
     raw: a column a field, in the contract's order, then EXTRA. truncates: mask over all records of those that have no
-    row, of which no value but the event time is due. later, parents: see `Reading` and `Decoded`.
+    row, of which no value but the event time is due. later, parents: see `Reading` and `Decoded`. missing: a sentence
+    where a record does not have a field at all, None where the field is null.
     """
     columns, second = [], dict(later or {})
     for place, field in enumerate(contract.fields):
@@ -108,7 +155,9 @@ def finish(
             empty = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
             if truncates is not None and field.name != contract.event_time:
                 empty = empty[~truncates[index[empty]]]
-            rejecting.add_all(index[empty], "undecodable", f"null:{field.name}", f"{field.name} is missing or null")
+            for i in index[empty].tolist():
+                reason = (missing and missing(i, field)) or f"{field.name} is null"
+                rejecting.add(i, "undecodable", f"null:{field.name}", reason)
         columns.append(_as_dictionary(column) if field.type == "string" else column)
     twice = find_twice(dict(zip((f.name for f in contract.fields), columns, strict=True)), second, index, contract)
     rows = pa.table(

@@ -52,7 +52,16 @@ def decode_parquet(
     raw_table = pa.table(
         [*typed, _extra(rows, names, binding.unknown)], names=[*(f.name for f in contract.fields), EXTRA]
     )
-    return finish(raw_table, index, contract, rejecting, positions, later=reading.later, parents=parents)
+    return finish(
+        raw_table,
+        index,
+        contract,
+        rejecting,
+        positions,
+        later=reading.later,
+        parents=parents,
+        missing=binding.says_missing,
+    )
 
 
 class Rows:

@@ -85,7 +85,6 @@ def joined(parts: Sequence[pa.Array], field: FieldSpec) -> pa.Array:
     return pc.if_else(absent, pa.scalar(None, pa.string()), texts)
 
 
-@functools.lru_cache(maxsize=64)
 def taken_later(field: FieldSpec) -> FieldSpec:
     """The field with the later of two instants."""
     return field.model_copy(update={"on_dst": "later"})

@@ -46,6 +46,12 @@ class Rejecting:
         for index in indices:
             self.add(index, cause, rule, reason)
 
+    def mask(self, count: int) -> np.ndarray:
+        """Which of `count` records are rejected."""
+        mask = np.zeros(count, bool)
+        mask[list(self._found)] = True
+        return mask
+
     def moved(self, raw: Callable[[int], bytes], positions: np.ndarray, to: np.ndarray) -> Rejecting:
         """The same rejects of records that are counted otherwise: the record i has become `to[i]`."""
         moved = Rejecting(raw, positions)
