@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from data_sources.contract import Contract
+from data_sources.contract import Contract, FieldSpec
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps
 from data_sources.decode.debezium import unwrap
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
@@ -38,8 +38,7 @@ _UNKNOWN_TEXTS: dict[str, frozenset[str]] = {}
 
 def decode_json(records: Records, contract: Contract) -> Decoded:
     """Rows and rejects of JSON records; see Decoded."""
-    rejecting = Rejecting(records.raw, records.positions)
-    records, tombstones, truncates, refused = unwrap(records, contract, rejecting)
+    records, tombstones, truncates, refused, rejecting, parents = unwrap(records, contract)
     settled = tombstones | refused
     doubtful = _doubtful(records)
     parts: list[tuple[np.ndarray, pa.Table]] = []
@@ -53,7 +52,9 @@ def decode_json(records: Records, contract: Contract) -> Decoded:
         order = np.argsort(index, kind="stable")
         index, raw = index[order], raw.take(pa.array(order))
     decoded = finish(raw, index, contract, rejecting, records.positions, truncates)
-    return _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions) if tombstones.any() else decoded
+    if tombstones.any():
+        decoded = _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions)
+    return decoded._replace(parents=parents)
 
 
 def _with_tombstones(decoded: Decoded, at: np.ndarray, positions: np.ndarray) -> Decoded:
@@ -83,7 +84,7 @@ def finish(
             column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
         if field.type in ("timestamp", "date") and pa.types.is_string(column.type):
             parse = parse_timestamps if field.type == "timestamp" else parse_dates
-            column, bad = parse(column, field)
+            column, bad = parse(column, _of_text(field, contract))
             for i in bad.tolist():
                 text = raw[field.input_name][i].as_py()
                 rejecting.add(
@@ -105,6 +106,12 @@ def finish(
     if len(rejecting):
         rows = rows.filter(pa.array([i not in rejecting for i in index.tolist()], pa.bool_()))
     return Decoded(rows, rejecting)
+
+
+def _of_text(field: FieldSpec, contract: Contract) -> FieldSpec:
+    """In a feed of changes the unit of `format` is that of Debezium's numbers, which are ISO text by now."""
+    is_iso = contract.lake.load == "cdc" and field.format is not None and field.format.startswith("epoch_")
+    return field.model_copy(update={"format": None}) if is_iso else field
 
 
 def _as_dictionary(column: pa.Array) -> pa.Array:

@@ -64,8 +64,10 @@ class Decoded(NamedTuple):
     """What a decoder makes of records.
 
     rows: the contract's columns plus `_position`, `_extra` and `_index` (int64, the record's place among the
-    records handed in); rejecting: the rejects so far, to which judging adds its own.
+    records handed in); rejecting: the rejects so far, to which judging adds its own; parents: where a record became several, the
+    index of the handed-in record each came from (`_index` then counts those it became). None: one to one.
     """
 
     rows: pa.Table
     rejecting: Rejecting
+    parents: np.ndarray | None = None
