@@ -96,11 +96,11 @@ def test_decimals_in_base64_have_the_scale_of_the_schema(tmp_path: Path) -> None
 def test_decimals_in_base64_without_a_schema_are_rejects_that_name_the_setting(tmp_path: Path) -> None:
     case = "debezium-decimal-base64"
     feed = load_contract(BUILT_IN / "billing_transactions" / "contract.toml")
-    (tmp_path / "billing_cdc").mkdir()
+    (tmp_path / "in" / "billing_cdc").mkdir(parents=True)
     wrapped = (CASES / case / "given" / "billing_cdc" / "billing_cdc_feed.json").read_text(encoding="utf-8")
     bare = "".join(json.dumps(json.loads(line)["payload"]) + "\n" for line in wrapped.splitlines())
-    (tmp_path / "billing_cdc" / "billing_cdc_feed.json").write_text(bare, encoding="utf-8")
-    rows, rejects = landed(tmp_path / "lake", feed, tmp_path)
+    (tmp_path / "in" / "billing_cdc" / "billing_cdc_feed.json").write_text(bare, encoding="utf-8")
+    rows, rejects = landed(tmp_path / "lake", feed, tmp_path / "in")
     assert rows == [] and [r["rule"] for r in rejects] == ["type:units_consumed_kwh", "type:total_amount"]
     assert all("decimal.handling.mode=string" in r["reason"] for r in rejects)
 
