@@ -42,3 +42,20 @@ def format_duration(duration: timedelta) -> str:
         if seconds and seconds % width == 0:
             return f"{seconds // width}{unit}"
     return f"{seconds}s"
+
+
+def parse_shift(text: str | timedelta) -> timedelta:
+    """Parse a duration with or without a sign, as in `-15m`; raises ValueError that names what was seen."""
+    if isinstance(text, str) and text.strip()[:1] in ("-", "+"):
+        sign, rest = text.strip()[0], text.strip()[1:]
+        try:
+            duration = parse_duration(rest)
+        except ValueError as cause:
+            raise ValueError(f"{text!r} is not a shift; write it as -15m, 1h or -1d") from cause
+        return -duration if sign == "-" else duration
+    return parse_duration(text)
+
+
+def format_shift(shift: timedelta) -> str:
+    """The shortest way to write a shift back."""
+    return f"-{format_duration(-shift)}" if shift < timedelta(0) else format_duration(shift)

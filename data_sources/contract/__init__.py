@@ -7,7 +7,6 @@ Markdown, decoder, rules) derives from the object returned here; see `data_sourc
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -16,16 +15,12 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -33,9 +28,17 @@ from pydantic import (
 )
 
 from data_sources.cdc import checks as cdc_checks
-from data_sources.durations import format_duration, micros, parse_duration
+from data_sources.contract.fields import FieldSpec as FieldSpec
+from data_sources.contract.layout import CsvSpec as CsvSpec
+from data_sources.contract.layout import JsonSpec as JsonSpec
+from data_sources.contract.layout import SqliteSpec as SqliteSpec
+from data_sources.contract.layout import UnpivotSpec as UnpivotSpec
+from data_sources.contract.parts import TYPES as TYPES
+from data_sources.contract.parts import UNFIT, Duration, Part, meant
+from data_sources.contract.words import check_words
+from data_sources.durations import micros
 from data_sources.expectations import Expectation, parse_expectation
-from data_sources.expressions import ExpressionError, check_condition, check_format
+from data_sources.expressions import ExpressionError, check_condition
 from data_sources.snapshots import parse_as_of
 
 LINEAGE = {
@@ -50,7 +53,6 @@ LINEAGE = {
 """Columns every landed row carries beside the contract's own: where it came from, when and in which commit
 it landed, what it held beyond the contract (JSON), and the ids of the rules that warned (comma-separated)."""
 
-TYPES = ("string", "int64", "float64", "decimal(p,s)", "bool", "date", "timestamp")
 MEASURES = ("count", "count_if", "sum", "min", "max", "avg", "stddev", "first", "last")
 """Functions of a measure; what each does is said in transforms/measures.py."""
 
@@ -58,12 +60,7 @@ MEASURE_PARTS = ("n", "sum", "mean", "m2", "time", "key")
 """What a measure m may need tile columns m__PART for; no column beside it may be called so."""
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
-_DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
-_ASCII = bytes(range(32, 127)) + b"~{ab~}+AGE-\\x41\x1b$B!!"
-"""Text that encodings with shifts and escapes read as something else."""
-_UNFIT = re.compile(r"[ ,;{}()\n\t=`\"]")
 
 
 class ContractError(ValueError):
@@ -79,155 +76,7 @@ def _table_name(name: str) -> str:
 TableName = Annotated[str, BeforeValidator(lambda v: _table_name(v) if isinstance(v, str) else v)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FieldSpec(_Part):
-    """One field: its name in the tables, its type and how it is read from the input."""
-
-    name: str
-    type: str
-    nullable: bool = True
-    unit: str | None = None
-    since: str | None = None
-    description: str = ""
-    source: str | None = None
-    format: str | None = None
-    time_zone: str = "UTC"
-    on_dst: Literal["reject", "earlier", "later"] = "reject"
-
-    @field_validator("name")
-    @classmethod
-    def _fit_for_a_column(cls, name: str) -> str:
-        if not name or _UNFIT.search(name):
-            raise ValueError(
-                f'{name!r} cannot name a column (empty, or has a blank or one of ,;{{}}()="`); '
-                f"give the column a plain name and write source = {name!r}"
-            )
-        if name.startswith("_") and not name.startswith("__$"):  # SQL Server's own change columns
-            raise ValueError(
-                f"{name!r} begins with _, as only lineage columns do; choose another name and write source = {name!r}"
-            )
-        return name
-
-    @field_validator("since", mode="before")
-    @classmethod
-    def _since_as_text(cls, since: Any) -> Any:
-        return None if since is None else str(since)
-
-    @field_validator("type")
-    @classmethod
-    def _known_type(cls, text: str) -> str:
-        match = _DECIMAL.fullmatch(text)
-        if match:
-            precision, scale = int(match[1]), int(match[2])
-            if not 1 <= precision <= 38 or scale > precision:
-                raise ValueError(f"{text!r} needs 1 <= p <= 38 and s <= p")
-            return f"decimal({precision},{scale})"
-        if text not in TYPES or text == "decimal(p,s)":
-            raise ValueError(
-                f"unknown type {text!r}" + _meant(text, [t for t in TYPES if "(" not in t] + ["decimal(10,2)"])
-            )
-        return text
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-            pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone)
-        except Exception as cause:
-            raise ValueError(f"unknown time zone {zone!r}; use a name like UTC or Europe/Berlin") from cause
-        return zone
-
-    @model_validator(mode="after")
-    def _words_that_fit_the_type(self) -> FieldSpec:
-        if self.format is not None and self.type not in ("timestamp", "date"):
-            raise ValueError(f"`format` is for dates and timestamps, not for {self.type}")
-        if self.format is not None:
-            check_format(self.format)
-        return self
-
-    @property
-    def input_name(self) -> str:
-        """The input's own name of this field."""
-        return self.source or self.name
-
-    @property
-    def arrow(self) -> pa.DataType:
-        """The Arrow type rows of this field have once decoded; timestamps are UTC microseconds."""
-        match = _DECIMAL.fullmatch(self.type)
-        if match:
-            return pa.decimal128(int(match[1]), int(match[2]))
-        return {
-            "string": pa.string(),
-            "int64": pa.int64(),
-            "float64": pa.float64(),
-            "bool": pa.bool_(),
-            "date": pa.date32(),
-            "timestamp": pa.timestamp("us", "UTC"),
-        }[self.type]
-
-    @property
-    def is_numeric(self) -> bool:
-        return self.type in ("int64", "float64") or self.type.startswith("decimal")
-
-
-class CsvSpec(_Part):
-    """How a CSV input is written."""
-
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    header: bool = True
-    quote: str = '"'
-    null: str | list[str] = ""
-
-    @field_validator("delimiter", "quote")
-    @classmethod
-    def _one_character(cls, text: str) -> str:
-        if len(text) != 1 or ord(text) > 127 or text in "\r\n":
-            raise ValueError(f"{text!r} is not one plain character, such as , or ;")
-        return text
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, name: str) -> str:
-        try:
-            _ASCII.decode(name)
-        except LookupError:
-            raise ValueError(f"unknown encoding {name!r}; try utf-8, latin-1 or cp1252") from None
-        except UnicodeError:
-            pass
-        # records are cut by bytes: each ASCII byte must stand for its character, whatever stands before it
-        ends = (bytes([before]) + b"\n" for before in range(128, 256))
-        columns = (bytes([before]) + b"|" for before in range(128, 256))
-        if not all(b.decode(name, "replace")[-1:] == chr(b[-1]) for b in (_ASCII, *ends, *columns)) or (
-            _ASCII.decode(name, "replace") != _ASCII.decode("ascii")
-        ):
-            raise ValueError(
-                f"{name!r} does not write line ends and delimiters as one byte; convert the files to utf-8"
-            )
-        return name
-
-    @model_validator(mode="after")
-    def _told_apart(self) -> CsvSpec:
-        if self.delimiter == self.quote:
-            raise ValueError(f"delimiter and quote are both {self.quote!r}; they must differ")
-        return self
-
-    @property
-    def nulls(self) -> list[str]:
-        return [self.null] if isinstance(self.null, str) else self.null
-
-
-class SqliteSpec(_Part):
-    """Which table of an SQLite file holds the feed's records."""
-
-    table: str = Field(min_length=1)
-
-
-class DedupSpec(_Part):
+class DedupSpec(Part):
     """Which records are copies of each other and which of them stays."""
 
     key: list[str] = Field(min_length=1)
@@ -236,7 +85,7 @@ class DedupSpec(_Part):
     horizon: Duration | None = None
 
 
-class Measure(_Part):
+class Measure(Part):
     """One measure of a window: `function(argument)` under the column name `name`."""
 
     name: str
@@ -244,7 +93,7 @@ class Measure(_Part):
     argument: str | None
 
 
-class WindowSpec(_Part):
+class WindowSpec(Part):
     """A window table: half-open, aligned to the epoch plus `offset`, in UTC."""
 
     name: TableName
@@ -279,7 +128,7 @@ class WindowSpec(_Part):
         return self
 
 
-class RuleSpec(_Part):
+class RuleSpec(Part):
     """A quality rule: a DuckDB condition over the fields; NULL passes, as in a CHECK."""
 
     id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.:$-]+$")
@@ -288,7 +137,7 @@ class RuleSpec(_Part):
     description: str = ""
 
 
-class ExpectationSpec(_Part):
+class ExpectationSpec(Part):
     """What the feed's silver table is expected to hold, as `data_sources/expectations.py` writes it."""
 
     id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.:$-]+$")
@@ -309,7 +158,7 @@ class ExpectationSpec(_Part):
         return self
 
 
-class LakeSpec(_Part):
+class LakeSpec(Part):
     """How the lake loads and clusters the feed."""
 
     load: Literal["append", "cdc", "scd2"] = "append"
@@ -331,7 +180,7 @@ class LakeSpec(_Part):
         return bool(self.snapshot_files or self.delta_files)
 
 
-class Contract(_Part):
+class Contract(Part):
     """A feed, declared once. Build it with `load_contract`."""
 
     name: TableName
@@ -347,7 +196,9 @@ class Contract(_Part):
     files: list[str] = []
     file_order: Literal["none", "name"] = "none"
     csv: CsvSpec = CsvSpec()
+    document: JsonSpec | None = Field(default=None, alias="json")
     sqlite: SqliteSpec | None = None
+    unpivot: UnpivotSpec | None = None
     dedup: DedupSpec
     lake: LakeSpec = LakeSpec()
     windows: list[WindowSpec] = []
@@ -384,7 +235,7 @@ class Contract(_Part):
         are_new = not (info.context or {}).get("conditions_are_checked")
         names = [f.name for f in self.fields]
         _unique("field", [n.lower() for n in names])
-        _unique("input field", [f.input_name for f in self.fields])
+        _unique("input field", [n for f in self.fields if f.pattern is None for n in f.wanted])
         _unique("window", [w.name for w in self.windows])
         _unique("rule", [r.id for r in self.rules])
         _unique("expectation", [e.id for e in self.expectations])
@@ -394,6 +245,7 @@ class Contract(_Part):
             raise ValueError(
                 '[sqlite]: format = "sqlite", and no other, has [sqlite] with table = "...", the table to read'
             )
+        check_words(self)
         _known("event_time", [self.event_time], names)
         _known("dedup.key", self.dedup.key, names)
         _known("dedup.order_by", self.dedup.order_by, names)
@@ -474,7 +326,7 @@ class Contract(_Part):
 
     def _check_measure(self, where: str, measure: Measure, is_new: bool) -> None:
         where = f"{where}, measure {measure.name!r}"
-        if _UNFIT.search(measure.name) or measure.name.startswith("_"):
+        if UNFIT.search(measure.name) or measure.name.startswith("_"):
             raise ValueError(f"{where}: cannot name a column")
         if measure.argument is None:
             return
@@ -560,7 +412,7 @@ class Contract(_Part):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, durations as seconds, the way a lake remembers the contract."""
-        return json.loads(self.model_dump_json(exclude_defaults=True))
+        return json.loads(self.model_dump_json(exclude_defaults=True, by_alias=True))
 
     @property
     def hash(self) -> str:
@@ -576,7 +428,7 @@ def parse_measure(name: str, text: str) -> Measure:
         raise ValueError(
             f"measure {name!r}: {text!r} is not one of "
             + ", ".join(f"{m}()" for m in MEASURES)
-            + _meant(seen, MEASURES)
+            + meant(seen, MEASURES)
         )
     argument = match[2].strip() or None
     if argument == "*" and match[1] == "count":
@@ -630,10 +482,10 @@ def _explain(where: str, raw: dict[str, Any], error: Any) -> str:
         return f"contract {where}{place}: is missing; add it"
     if error["type"] == "extra_forbidden":
         model = _model_at(error["loc"][:-1])
-        return f"contract {where}{place}: unknown word{_meant(str(error['loc'][-1]), list(model.model_fields))}"
+        return f"contract {where}{place}: unknown word{meant(str(error['loc'][-1]), list(model.model_fields))}"
     text = re.sub(r"^(Value error|Assertion failed), ", "", error["msg"])
     if error["type"] == "literal_error":
-        text = f"{error['input']!r} is not one of {error['ctx']['expected']}" + _meant(
+        text = f"{error['input']!r} is not one of {error['ctx']['expected']}" + meant(
             str(error["input"]), re.findall(r"'([^']+)'", error["ctx"]["expected"])
         )
     elif not error["type"].startswith("value_error"):
@@ -650,23 +502,17 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
         "dedup": DedupSpec,
         "lake": LakeSpec,
         "csv": CsvSpec,
+        "json": JsonSpec,
         "sqlite": SqliteSpec,
+        "unpivot": UnpivotSpec,
     }
     return parts.get(path[0], Contract) if path else Contract
-
-
-def _meant(seen: str, known: Any) -> str:
-    close = difflib.get_close_matches(seen, list(known), n=1, cutoff=0.5)
-    starts = [k for k in known if k.startswith(seen) or seen.startswith(k)]
-    if close or starts:
-        return f" (did you mean {(close or starts)[0]!r}?)"
-    return f" (known: {', '.join(known)})"
 
 
 def _known(where: str, used: list[str], names: list[str]) -> None:
     for name in used:
         if name not in names:
-            raise ValueError(f"{where}: there is no field {name!r}{_meant(name, names)}")
+            raise ValueError(f"{where}: there is no field {name!r}{meant(name, names)}")
 
 
 def _unique(what: str, names: list[str]) -> None:
