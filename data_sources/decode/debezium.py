@@ -186,11 +186,12 @@ def _native(image: Image, code: int, message: _Message, plan: Plan) -> bytes:
     added.update(dict.fromkeys(plan.serials, serial))
     if plan.paths:
         added.update(plan.from_message(message.raw, message.schema))
-    if not any(added.get(name) is not None or image.has(name) for name in plan.sequence):
+    if not plan.is_placed and not any(added.get(name) is not None or image.has(name) for name in plan.sequence):
         raise Refused(f"null:{plan.sequence_names[0]}", _placeless(message, plan))
     added[plan.operation.input_name] = code
     time = plan.event_time
-    if not image.has(time.input_name) and added.get(time.input_name) is None and type(source.ts_ms) is int:
+    has_time = any(image.has(name) or added.get(name) is not None for name in time.wanted)
+    if not has_time and type(source.ts_ms) is int:
         added[time.input_name] = msgspec.Raw(instant(time, source.ts_ms))
     return image.with_added(added)
 

@@ -1,7 +1,8 @@
 """How one contract reads Debezium messages, worked out once: which fields stand where, and how their values are read.
 
 A `Plan` belongs to a contract and keeps, per schema block, the readers of each image's columns. A path such as
-`$.source.lsn` leads from the message's `payload`, wrapped or bare; `$.payload.source.lsn` says the same.
+`$.source.lsn` leads from the message's `payload`, wrapped or bare; `$.payload.source.lsn` says the same. Its value stands
+in the flat record under the whole path, which the decoder finds as a name.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Image(NamedTuple):
 
 
 class _Path(NamedTuple):
+    name: str
     field: FieldSpec
     steps: tuple[str, ...]
 
@@ -60,19 +62,21 @@ class Plan:
         self.is_auto = lake.envelope == "auto"
         self.operation = contract.field(lake.operation or "")
         self.event_time = contract.field(contract.event_time)
-        self.keys = [contract.field(name).input_name for name in lake.key]
+        self.keys = [_names(contract.field(name)) for name in lake.key]
         self.sequence_names = [name for name in lake.sequence_by if name != lake.operation]
         places = [contract.field(name) for name in self.sequence_names]
-        self.sequence = [field.input_name for field in places]
-        self.paths = [_Path(f, _steps(f.input_name)) for f in contract.fields if f.input_name.startswith("$.")]
-        by_path = {path.field.input_name for path in self.paths}
-        parts = iter(part for part in ("commit_lsn", "change_lsn") if f"$.source.{part}" not in by_path)
-        own = [field for field in places if field.input_name not in by_path]
+        self.is_placed = any(field.is_constant for field in places)
+        self.sequence = [name for field in places for name in _names(field)]
+        joined_first = sorted(contract.fields, key=lambda f: not isinstance(f.source, list))
+        read = {name: _as_read(f) for f in joined_first for name in _names(f)}
+        self.paths = [_Path(name, f, _steps(name)) for name, f in read.items() if name.startswith("$.")]
+        self._columns = {name: f for name, f in read.items() if not name.startswith("$.")}
+        own = [f for f in places if not any(name in read and name.startswith("$.") for name in _names(f))]
+        parts = iter(part for part in ("commit_lsn", "change_lsn") if f"$.source.{part}" not in read)
         self.lsns = {f.input_name: part for f, part in zip((f for f in own if f.type == "string"), parts, strict=False)}
         # SQL Server's command id is in no message of Debezium's; a serial number in its place would order wrongly.
         numbers = [f.input_name for f in own if f.is_numeric and f.input_name != "__$command_id"]
         self.serials = [name for name in numbers if name == "event_serial_no"] or numbers
-        self._columns = {f.input_name: f for f in contract.fields if f.input_name not in by_path}
         self._schemas: dict[bytes, Column | None] = {}
         self._readers: dict[tuple[bytes, str], dict[str, Reader]] = {}
         self._path_readers: dict[bytes, list[Reader | None]] = {}
@@ -84,10 +88,11 @@ class Plan:
 
     def has_another_key(self, before: Image, after: Image) -> bool:
         """Whether an update changed the key: a before image that lacks it says nothing."""
-        return any(
-            before.has(key) and after.has(key) and not _equal(before.values[key], after.values[key])
-            for key in self.keys
-        )
+        for names in self.keys:
+            old, new = (next((im.values[n] for n in names if im.has(n)), None) for im in (before, after))
+            if old is not None and new is not None and not _equal(old, new):
+                return True
+        return False
 
     def read(self, image: Image, schema: bytes, which: str) -> Image:
         """The image with its values as the decoder reads them; raises Refused."""
@@ -116,7 +121,7 @@ class Plan:
         for path, reader in zip(self.paths, readers, strict=True):
             value = _at(path.steps, parts)
             if value is not None and value != b"null":
-                found[path.field.input_name] = msgspec.Raw(value if reader is None else reader(value))
+                found[path.name] = msgspec.Raw(value if reader is None else reader(value))
         return found
 
     def _keep(self, schema: bytes, which: str) -> dict[str, Reader]:
@@ -149,6 +154,18 @@ class Plan:
 def plan_of(contract: Contract) -> Plan:
     """The contract's plan, with the schema blocks it has seen."""
     return Plan(contract)
+
+
+def _names(field: FieldSpec) -> list[str]:
+    """Names in a record that the field may be read from."""
+    return field.source if isinstance(field.source, list) else field.wanted
+
+
+def _as_read(field: FieldSpec) -> FieldSpec:
+    """The field, as text where its columns are joined or searched."""
+    if isinstance(field.source, list) or (field.pattern is not None and field.is_numeric):
+        return field.model_copy(update={"type": "string", "format": None})
+    return field
 
 
 def _steps(path: str) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ def metadata_reader(field: FieldSpec, name: str) -> Reader | None:
     numbers may be text, as Oracle's scn is. `name` is the last name of its path."""
     if field.type in ("date", "timestamp"):
         units = {"ts_ms": "epoch_ms", "ts_us": "epoch_us", "ts_ns": "epoch_ns"}
-        unit = _declared(field) or units.get(name)
+        unit = field.epoch or units.get(name)
         return partial(_by_contract, field) if unit is None else partial(_point, field, unit, is_instant=True)
     return _unquoted if field.is_numeric else None
 
@@ -153,7 +153,7 @@ def _by_contract(field: FieldSpec, raw: bytes) -> bytes:
     if raw[:1] not in b"-0123456789":
         iso_date = field.type == "date" and field.format is None and raw[-2:] == b'Z"' and b"T" not in raw
         return raw[:-2] + b'"' if iso_date else raw
-    unit = _declared(field) or ("days" if field.type == "date" else None)
+    unit = field.epoch or ("days" if field.type == "date" else None)
     if unit is None:
         raise Refused(
             f"time:{field.name}",
@@ -161,10 +161,6 @@ def _by_contract(field: FieldSpec, raw: bytes) -> bytes:
             f'format = "epoch_ms" (or epoch_s, epoch_us, epoch_ns) on the field, or {_SCHEMAS_ON}',
         )
     return _point(field, unit, raw)
-
-
-def _declared(field: FieldSpec) -> str | None:
-    return field.format if field.format in _UNITS else None
 
 
 def _point(field: FieldSpec, unit: str, raw: bytes, is_instant: bool = False) -> bytes:
@@ -194,9 +190,9 @@ def _micros(raw: bytes, unit: str) -> int:
 
 def _written(field: FieldSpec, micros: int, is_instant: bool = False, is_day: bool = False) -> bytes:
     moment = _EPOCH + timedelta(microseconds=micros)
-    if is_instant and (field.type == "date" or field.format not in (None, *_UNITS)):
+    if is_instant and (field.type == "date" or (field.format is not None and field.epoch is None)):
         moment = moment.replace(tzinfo=UTC).astimezone(ZoneInfo(field.time_zone)).replace(tzinfo=None)
-    if field.type != "string" and field.format is not None and field.format not in _UNITS:
+    if field.type != "string" and field.format is not None and field.epoch is None:
         return _formatted(field, moment)
     if field.type == "date" or (field.type == "string" and is_day):
         return b'"%s"' % moment.date().isoformat().encode()

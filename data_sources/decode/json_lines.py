@@ -110,8 +110,7 @@ def finish(
 
 def _of_text(field: FieldSpec, contract: Contract) -> FieldSpec:
     """In a feed of changes the unit of `format` is that of Debezium's numbers, which are ISO text by now."""
-    is_iso = contract.lake.load == "cdc" and field.format is not None and field.format.startswith("epoch_")
-    return field.model_copy(update={"format": None}) if is_iso else field
+    return field.model_copy(update={"format": None}) if contract.lake.load == "cdc" and field.epoch else field
 
 
 def _as_dictionary(column: pa.Array) -> pa.Array:

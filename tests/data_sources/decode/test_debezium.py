@@ -7,10 +7,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from data_sources.contract import Contract, parse_contract
+from data_sources.decode.debezium_plan import Image, plan_of
 from data_sources.decode.json_lines import decode_json
 from data_sources.records import messages
 from transforms.judge import apply_rules
@@ -257,3 +259,30 @@ def test_a_value_that_debezium_did_not_have_is_no_text() -> None:
     marker = "__debezium_unavailable_value"
     rows, rejects = decoded(change("u", None, {"id": "a", "note": marker}), change("u", None, {"id": "b", "other": marker}), feed=feed)  # fmt: skip
     assert [r["id"] for r in rows] == ["b"] and [rule for _, rule, _ in rejects] == ["unavailable:note"]
+
+
+def test_other_names_and_joined_columns_are_read_too() -> None:
+    feed = tariffs(
+        {"name": "valid", "type": "timestamp", "format": "epoch_ms", "aliases": ["gueltig_ab"]},
+        {"name": "amount", "type": "decimal(10,2)", "aliases": ["betrag"]},
+    )
+    plan = plan_of(feed)
+    image = Image(b"", {"gueltig_ab": msgspec.Raw(b"0"), "betrag": msgspec.Raw(b'"1.50"')})
+    assert bytes(plan.read(image, b"", "after").values["gueltig_ab"]) == b'"1970-01-01T00:00:00+00:00"'
+    rows, rejects = decoded(change("c", after={"id": "a", "betrag": "AeJA"}), feed=feed)
+    assert rows == [] and [rule for _, rule, _ in rejects] == ["type:amount"]
+    joined = tariffs({"name": "began", "type": "timestamp", "source": ["DAY", "TIME"], "time_zone": "Asia/Kolkata"})
+    block = json.dumps({"fields": [{"field": "after", "fields": [
+        {"field": "DAY", "type": "int32", "name": "io.debezium.time.Date"},
+        {"field": "TIME", "type": "int64", "name": "io.debezium.time.MicroTime"}]}]}).encode()  # fmt: skip
+    image = Image(b"", {"DAY": msgspec.Raw(b"20254"), "TIME": msgspec.Raw(b"1200000000")})
+    read = plan_of(joined).read(image, block, "after").values
+    assert (bytes(read["DAY"]), bytes(read["TIME"])) == (b'"2025-06-15"', b'"00:20:00"')
+
+
+def test_a_key_under_another_name_is_the_key() -> None:
+    raw = tariffs().model_dump(mode="json", exclude_defaults=True)
+    del raw["dedup"]
+    raw["fields"][2] |= {"source": "ID", "aliases": ["KEY"]}
+    before, after = (Image(b"", {"KEY": msgspec.Raw(v)}) for v in (b'"a"', b'"b"'))
+    assert plan_of(parse_contract(raw, "tests")).has_another_key(before, after)
