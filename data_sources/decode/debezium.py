@@ -24,7 +24,7 @@ import numpy as np
 from data_sources.cdc import AFTER, BEFORE, DELETE, INSERT, TRUNCATE
 from data_sources.contract import Contract
 from data_sources.decode.debezium_plan import Image, Plan, plan_of
-from data_sources.decode.debezium_values import Refused, instant
+from data_sources.decode.debezium_values import Refused, instant, unquoted
 from data_sources.decode.rejects import MAX_RECORD, Rejecting
 from data_sources.records import Records
 
@@ -33,9 +33,9 @@ _CODES = {"c": (INSERT, "after"), "r": (INSERT, "after"), "u": (AFTER, "after"),
 
 
 class _Source(msgspec.Struct):
-    commit_lsn: Any = None
-    change_lsn: Any = None
-    event_serial_no: Any = None
+    commit_lsn: msgspec.Raw = _NOTHING
+    change_lsn: msgspec.Raw = _NOTHING
+    event_serial_no: msgspec.Raw = _NOTHING
     ts_ms: Any = None
 
 
@@ -181,8 +181,10 @@ def _is_null(raw: msgspec.Raw) -> bool:
 def _native(image: Image, code: int, message: _Message, plan: Plan) -> bytes:
     """The image with operation, place in the log and time; raises Refused where it has no place."""
     source = message.envelope.source or _Source()
-    added: dict[str, Any] = {name: getattr(source, part) for name, part in plan.lsns.items()}
-    serial = _number(source.event_serial_no)
+    added: dict[str, Any] = {name: _known(getattr(source, part)) for name, part in plan.lsns.items()}
+    serial = _known(source.event_serial_no)
+    if serial is not None and plan.serials:
+        serial = msgspec.Raw(unquoted(bytes(serial)))  # text, a number or null
     added.update(dict.fromkeys(plan.serials, serial))
     if plan.paths:
         added.update(plan.from_message(message.raw, message.schema))
@@ -210,9 +212,8 @@ def _placeless(message: _Message, plan: Plan) -> str:
     return f"{reason}; give fields of sequence_by a path to it, as in source = {paths}"
 
 
-def _number(value: Any) -> Any:
-    """An event_serial_no is text, a number or null."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20 else value
+def _known(value: msgspec.Raw) -> msgspec.Raw | None:
+    return None if _is_null(value) else value
 
 
 def _as_records(values: list[bytes], like: Records, parents: np.ndarray) -> Records:

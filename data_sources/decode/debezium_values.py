@@ -23,6 +23,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -74,10 +75,10 @@ class Refused(ValueError):
 class Column(msgspec.Struct):
     """A part of a schema block: Connect's type, the name of what it means, and what it holds."""
 
-    type: str = ""
-    name: str | None = None
-    field: str | None = None
-    parameters: dict[str, str] | None = None
+    type: Any = ""
+    name: Any = None
+    field: Any = None
+    parameters: Any = None
     fields: list[Column] = []
 
     def at(self, name: str) -> Column | None:
@@ -106,7 +107,7 @@ def read_schema(block: bytes) -> Column | None:
 
 def value_reader(field: FieldSpec, column: Column | None) -> Reader | None:
     """How a value of the row is read into the field; None where it is taken as it stands."""
-    kind = (column.name if column is not None else None) or ""
+    kind = column.name if column is not None and isinstance(column.name, str) else ""
     if kind in (_DECIMAL, _VARIABLE):
         scale = _scale(column) if kind == _DECIMAL else None
         number = partial(_decimal, field, kind, scale)
@@ -140,7 +141,7 @@ def metadata_reader(field: FieldSpec, name: str) -> Reader | None:
         units = {"ts_ms": "epoch_ms", "ts_us": "epoch_us", "ts_ns": "epoch_ns"}
         unit = field.epoch or units.get(name)
         return partial(_by_contract, field) if unit is None else partial(_point, field, unit, is_instant=True)
-    return _unquoted if field.is_numeric else None
+    return unquoted if field.is_numeric else None
 
 
 def instant(field: FieldSpec, millis: int) -> bytes:
@@ -253,8 +254,8 @@ def _time_of_day(field: FieldSpec, unit: str, raw: bytes) -> bytes:
 
 def _scale(column: Column | None) -> int | None:
     try:
-        return int((column.parameters or {})["scale"]) if column is not None else None
-    except (KeyError, ValueError):
+        return int(column.parameters["scale"]) if column is not None else None
+    except (KeyError, ValueError, TypeError):
         return None
 
 
@@ -266,7 +267,7 @@ def _decimal(field: FieldSpec, kind: str, scale: int | None, raw: bytes) -> byte
         return raw
     if kind != _DECIMAL or scale is None:
         raise _no_number(field, raw, f"the message's schema names {kind} without a scale")
-    return _unscaled(field, _decode_text(raw), scale, raw)
+    return _unscaled(field, _text(raw), scale, raw)
 
 
 def _variable(field: FieldSpec, raw: bytes) -> bytes:
@@ -308,7 +309,7 @@ def _unexplained_number(field: FieldSpec, raw: bytes) -> bytes:
     if field.type.startswith("decimal"):
         if b"." in raw or b"-" in raw:
             return raw
-        text = _decode_text(raw)
+        text = _text(raw)
         if not _BASE64.fullmatch(text):
             return raw
         if text.isdigit():
@@ -325,8 +326,17 @@ def _no_number(field: FieldSpec, raw: bytes, seen: str) -> Refused:
     )
 
 
-def _unquoted(raw: bytes) -> bytes:
+def unquoted(raw: bytes) -> bytes:
+    """A number that stands as text, as a number."""
     return raw[1:-1] if raw[:1] == b'"' and _PLAIN.fullmatch(raw[1:-1]) else raw
+
+
+def _text(raw: bytes) -> str:
+    """The text, empty where it is none that JSON may hold."""
+    try:
+        return _decode_text(raw)
+    except ValueError:
+        return ""
 
 
 def _shown(raw: bytes) -> str:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_sources.contract import Contract, parse_contract
@@ -147,6 +147,7 @@ def encoded(unscaled: int) -> str:
     return base64.b64encode(unscaled.to_bytes(size, "big", signed=True)).decode()
 
 
+@settings(deadline=None)
 @given(unscaled=st.integers(-(10**18), 10**18), scale=st.integers(0, 6))
 def test_a_decimal_has_the_scale_of_its_schema(unscaled: int, scale: int) -> None:
     right = Decimal(unscaled).scaleb(-scale)
@@ -202,3 +203,38 @@ def test_a_schema_block_is_parsed_once_however_many_messages_carry_it(monkeypatc
     raw += [message(MICROS // 1000, DEBEZIUM + "Timestamp", n=99)]
     assert len(read(contract, *raw)[0]) == 51 and len(read(contract, *raw)[0]) == 51
     assert len(parsed) == 2 == len(set(parsed))
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6)
+    | st.sampled_from(["1234", "AeJA", "2025-06-15Z", "Z", 2**70, -(10**40), 1e308, "__debezium_unavailable_value"]),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.sampled_from(["id", "x", "scale", "value", "lsn", "ts_ms"]), part, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+KINDS = st.sampled_from([*SHORT.values(), *(DEBEZIUM + n for n in ("Timestamp", "NanoTimestamp", "Date", "Time", "IsoTimestamp", "IsoDate", "Year")), None, 3])  # fmt: skip
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@given(
+    image=ANYTHING | st.fixed_dictionaries({"id": ANYTHING, "x": ANYTHING}), before=ANYTHING | st.fixed_dictionaries({"id": ANYTHING}),
+    source=ANYTHING | st.fixed_dictionaries({"commit_lsn": ANYTHING, "ts_ms": ANYTHING, "event_serial_no": ANYTHING}),
+    name=KINDS, parameters=ANYTHING, op=st.sampled_from(["c", "u", "d", "r", "t", "x", None, 3]),
+    kind=st.sampled_from(["timestamp", "date", "string", "int64", "float64", "decimal(10,2)", "bool"]), damage=st.integers(0, 400),
+)  # fmt: skip
+def test_whatever_a_message_holds_it_has_one_fate(
+    image: Any, before: Any, source: Any, name: Any, parameters: Any, op: Any, kind: str, damage: int
+) -> None:
+    column = {"field": "x", "type": "bytes", "name": name, "parameters": parameters}
+    payload = {"op": op, "before": before, "after": image, "source": source}
+    whole = json.dumps({"schema": {"fields": [{"field": "after", "fields": [column]}]}, "payload": payload}).encode()
+    raw = [
+        whole,
+        json.dumps(payload).encode(),
+        whole.replace(b'"x"', b'"\\ud800"'),
+        whole[:damage] + whole[damage + 1 :],
+    ]
+    found = decode_json(messages(raw, range(len(raw)), [0] * len(raw)), feed(kind))
+    parents = found.parents.tolist() if found.parents is not None else [*range(len(raw))]
+    refused = [r["_position"] for r in found.rejecting.table().to_pylist()]
+    fates = [parents[i] for i in found.rows["_index"].to_pylist()] + refused
+    assert sorted(fates) == sorted(parents) and set(parents) == {*range(len(raw))}
