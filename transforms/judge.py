@@ -54,7 +54,7 @@ def event_micros(rows: pa.Table, contract: Contract) -> np.ndarray:
 def apply_rules(decoded: Decoded, arrivals: np.ndarray | int, contract: Contract) -> Ruled:
     """Reject what breaks a rejecting rule, then what comes from the future; note which warning rules others break.
 
-    arrivals: microseconds when each record arrived (by `_index`), or one time for all.
+    arrivals: microseconds when each record handed to the decoder arrived, or one time for all.
     """
     rows, rejecting = decoded.rows, decoded.rejecting
     index = rows["_index"].to_numpy()
@@ -73,7 +73,8 @@ def apply_rules(decoded: Decoded, arrivals: np.ndarray | int, contract: Contract
             noted[mask] = [f"{text},{rule.id}" if text else rule.id for text in noted[mask]]
             warned = True
     if contract.max_future is not None:
-        arrived = arrivals if isinstance(arrivals, int) else arrivals[index]
+        handed_in = index if decoded.parents is None else decoded.parents[index]
+        arrived = arrivals if isinstance(arrivals, int) else arrivals[handed_in]
         future = keep & (event_micros(rows, contract) > arrived + micros(contract.max_future))
         reason = "the event time lies further ahead of its arrival than max_future"
         rejecting.add_all(index[future], "from_the_future", "max_future", reason)

@@ -1,37 +1,41 @@
-"""Debezium's envelope for SQL Server, read as the native change rows of the same feed.
+"""Debezium's envelopes, read as the native change rows of the same feed.
 
     {"op": "u", "before": {..}, "after": {..}, "source": {"commit_lsn": .., "change_lsn": .., "event_serial_no": ..}}
         -> the row of `after` (of `before` for a delete) with operation 4 and the contract's sequence fields
 
-Bare or inside `payload`. An update's before image is left out: what it says, the row before it said. A truncate
-(op t) has no image: it becomes a row of nulls but for operation 0, its sequence and its time. A tombstone
-(`null`, or no value at all) becomes a row of nulls: it lands and changes nothing. Dates and timestamps may be
-numbers, as Debezium writes them without a schema: days; milliseconds, microseconds or nanoseconds by their size.
+Bare or inside `payload`. SQL Server's place in the log fills the fields of `sequence_by` by itself; any other comes by
+a path from the message, `source = "$.source.lsn"`. A change without a place is refused. Values are read as the schema
+block says, see debezium_values.py; a schema block is parsed once, however many messages carry it.
+
+An update's before image is left out: what it says, the row before it said. Where it has another key than the after
+image the update is two records, the before image with operation 3 and the after image with 4, so that the old key can
+end. A truncate (op t) has no image: it becomes a row of nulls but for operation 0, its sequence and its time. A
+tombstone (`null`, or no value at all) becomes a row of nulls: it lands and changes nothing.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from data_sources.cdc import AFTER, DELETE, INSERT, TRUNCATE
+from data_sources.cdc import AFTER, BEFORE, DELETE, INSERT, TRUNCATE
 from data_sources.contract import Contract
+from data_sources.decode.debezium_plan import Image, Plan, plan_of
+from data_sources.decode.debezium_values import Refused, instant, unquoted
 from data_sources.decode.rejects import MAX_RECORD, Rejecting
 from data_sources.records import Records
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING, _ABSENT = msgspec.Raw(b"null"), msgspec.Raw(b"")
 _CODES = {"c": (INSERT, "after"), "r": (INSERT, "after"), "u": (AFTER, "after"), "d": (DELETE, "before")}
 
 
 class _Source(msgspec.Struct):
-    commit_lsn: Any = None
-    change_lsn: Any = None
-    event_serial_no: Any = None
+    commit_lsn: msgspec.Raw = _NOTHING
+    change_lsn: msgspec.Raw = _NOTHING
+    event_serial_no: msgspec.Raw = _NOTHING
     ts_ms: Any = None
 
 
@@ -41,6 +45,7 @@ class _Envelope(msgspec.Struct):
     after: msgspec.Raw = _NOTHING
     source: _Source | None = None
     payload: msgspec.Raw = _ABSENT
+    schema: msgspec.Raw = _ABSENT
 
 
 _decode = msgspec.json.Decoder(_Envelope).decode
@@ -48,166 +53,174 @@ _decode_image = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Unwrapped(NamedTuple):
-    """Records with envelopes made flat; masks of tombstones, of truncates, and of records that are rejected here."""
+    """Records with envelopes made flat; masks of tombstones, of truncates, and of records that are rejected here.
+
+    parents: where a message became two records, the index of the message each record came from; None: one to one.
+    """
 
     records: Records
     tombstones: np.ndarray
     truncates: np.ndarray
     refused: np.ndarray
+    rejecting: Rejecting
+    parents: np.ndarray | None = None
 
 
-def unwrap(records: Records, contract: Contract, rejecting: Rejecting) -> Unwrapped:
-    """Read envelopes as native records; adds the rejects it finds to `rejecting`."""
+class _Message(NamedTuple):
+    """An envelope in parts: its own JSON (without schema and payload), and its schema block, if any."""
+
+    envelope: _Envelope
+    raw: bytes
+    schema: bytes
+
+
+def unwrap(records: Records, contract: Contract) -> Unwrapped:
+    """Read envelopes as native records, with the rejects found on the way."""
     none = np.zeros(len(records), bool)
     lake = contract.lake
+    rejecting = Rejecting(records.raw, records.positions)
     if lake.load != "cdc" or lake.envelope == "none" or not len(records):
-        return Unwrapped(records, none, none, none)
+        return Unwrapped(records, none, none, none, rejecting)
     wrapped = b'"op"' in records.data
     short = np.flatnonzero(records.ends - records.starts <= 16)
     tombstones = none.copy()
     tombstones[[i for i in short.tolist() if records.raw(i).strip() in (b"", b"null")]] = True
     if not wrapped:
-        return Unwrapped(records, tombstones, none, none)
-    truncates, refused, flat = none.copy(), none.copy(), []
+        return Unwrapped(records, tombstones, none, none, rejecting)
+    plan = plan_of(contract)
+    flat: list[bytes] = []
+    parents: list[int] = []
+    gone, truncated, causes = list[int](), list[int](), dict[int, Refused]()
     for i in range(len(records)):
-        raw: bytes | None = records.raw(i)
+        raw: bytes = records.raw(i)
+        found: list[bytes] = [raw]
         try:
-            if not tombstones[i]:
-                raw, truncates[i] = _flatten(raw or b"", contract)
-        except _Refused as cause:
-            refused[i] = True
-            rejecting.add(i, cause.cause, cause.rule, str(cause))
-        if raw is None:
-            tombstones[i], raw = True, b""
-        flat.append(raw)
-    return Unwrapped(_as_records(flat, records), tombstones, truncates, refused)
+            if tombstones[i]:
+                gone.append(len(flat))
+            else:
+                found, is_truncate = _flatten(raw, plan)
+                if is_truncate:
+                    truncated.append(len(flat))
+                elif not found:
+                    gone.append(len(flat))
+                    found = [b""]
+        except Refused as refusal:
+            causes[len(flat)] = refusal
+        flat += found
+        parents += [i] * len(found)
+    origin = np.asarray(parents, np.int64)
+    expanded = _as_records(flat, records, origin)
+    rejecting = Rejecting(lambda n: records.raw(parents[n]), expanded.positions)
+    for n, cause in causes.items():
+        rejecting.add(n, cause.cause, cause.rule, str(cause))
+    tombstones, truncates, refused = (_mask(at, len(flat)) for at in (gone, truncated, list(causes)))
+    parents_or_none = origin if len(flat) > len(records) else None
+    return Unwrapped(expanded, tombstones, truncates, refused, rejecting, parents_or_none)
 
 
-class _Refused(ValueError):
-    def __init__(self, cause: str, rule: str, reason: str) -> None:
-        super().__init__(reason)
-        self.cause, self.rule = cause, rule
+def _mask(at: list[int], length: int) -> np.ndarray:
+    mask = np.zeros(length, bool)
+    mask[at] = True
+    return mask
 
 
-def _flatten(raw: bytes, contract: Contract) -> tuple[bytes | None, bool]:
-    """A native record as it is, an envelope as a native record, None for a tombstone; and whether it is a truncate.
-
-    Raises _Refused.
+def _flatten(raw: bytes, plan: Plan) -> tuple[list[bytes], bool]:
+    """A native record as it is, an envelope as one native record or two, nothing for a tombstone; and whether it is a
+    truncate. Raises Refused.
     """
-    lake = contract.lake
     if len(raw) > MAX_RECORD:
-        return raw, False
+        return [raw], False
     try:
-        envelope = _decode(raw)
-        if bytes(envelope.payload) and envelope.op is None:
-            if _is_null(envelope.payload):
-                return None, False
-            envelope = _decode(envelope.payload)
+        message = _Message(_decode(raw), raw, b"")
+        payload = bytes(message.envelope.payload)
+        if payload and message.envelope.op is None:
+            if payload.strip() == b"null":
+                return [], False
+            message = _Message(_decode(payload), payload, bytes(message.envelope.schema))
     except (ValueError, RecursionError):  # not JSON, or a row that has fields of these names: the decoder's business
-        return raw, False
-    operation = contract.field(lake.operation or "")
+        return [raw], False
+    envelope = message.envelope
     is_bare = _is_null(envelope.before) and _is_null(envelope.after)
-    is_native = lake.envelope == "auto" and operation.input_name != "op" and operation.input_name.encode() in raw
-    if envelope.op == "t" and is_bare and envelope.source is not None and not is_native:
-        return _truncate(envelope.source, contract), True
-    if envelope.op is None or (lake.envelope == "auto" and is_bare):
-        return raw, False
+    if envelope.op == "t" and is_bare and envelope.source is not None and not plan.may_be_native(raw):
+        return [_native(Image(b"{}", {}), TRUNCATE, message, plan)], True
+    if envelope.op is None or (plan.is_auto and is_bare):
+        return [raw], False
     known = _CODES.get(envelope.op) if isinstance(envelope.op, str) else None
     if known is None:
-        if lake.envelope == "auto" and operation.input_name.encode() in raw:
-            return raw, False
+        if plan.is_auto and plan.operation.input_name.encode() in raw:
+            return [raw], False
         seen = json.dumps(envelope.op)[:40]
-        raise _Refused("rule_broken", f"operation:{operation.name}", f"op {seen} is none of c, u, d, r, t")
+        raise Refused(f"operation:{plan.operation.name}", f"op {seen} is none of c, u, d, r, t", "rule_broken")
     code, which = known
-    image = getattr(envelope, which)
-    if _is_null(image):
-        raise _Refused("undecodable", f"image:{which}", f"op {envelope.op!r} has no {which!r} image")
+    image = _image(envelope, which)
+    found = []
+    if code == AFTER and not _is_null(envelope.before):
+        before = _image(envelope, "before")
+        if plan.has_another_key(before, image):
+            place = {name: image.values[name] for name in plan.sequence if name in image.values}
+            before = before.replaced(place)  # both images stand at one place in the log
+            found.append(_native(plan.read(before, message.schema, "before"), BEFORE, message, plan))
+    found.append(_native(plan.read(image, message.schema, which), code, message, plan))
+    return found, False
+
+
+def _image(envelope: _Envelope, which: str) -> Image:
+    raw = getattr(envelope, which)
+    if _is_null(raw):
+        raise Refused(f"image:{which}", f"op {envelope.op!r} has no {which!r} image")
     try:
-        fields = _decode_image(image)
+        return Image(bytes(raw).strip(), _decode_image(raw))
     except (ValueError, RecursionError) as cause:
-        raise _Refused("undecodable", f"image:{which}", f"the {which!r} image is not an object") from cause
-    return _native(bytes(image).strip(), fields, code, envelope.source or _Source(), contract), False
-
-
-def _truncate(source: _Source, contract: Contract) -> bytes:
-    """A truncate as a native record of its operation, sequence and time; raises _Refused where it has none of one."""
-    place = _place(source, contract)
-    if not any(value is not None for value in place.values()):
-        name = next(iter(place), contract.lake.sequence_by[0])
-        raise _Refused(
-            "undecodable", f"null:{name}", "op 't' has no place in the log: its source names no LSN or number"
-        )
-    return _native(b"{}", {}, TRUNCATE, source, contract)
+        raise Refused(f"image:{which}", f"the {which!r} image is not an object") from cause
 
 
 def _is_null(raw: msgspec.Raw) -> bool:
     return bytes(raw).strip() == b"null"
 
 
-def _native(image: bytes, fields: dict[str, msgspec.Raw], code: int, source: _Source, contract: Contract) -> bytes:
-    added = _place(source, contract)
-    added[contract.field(contract.lake.operation or "").input_name] = code
-    time = contract.field(contract.event_time)
-    if time.input_name not in fields and isinstance(source.ts_ms, int):
-        added[time.input_name] = _iso(source.ts_ms * 1000)
-    numbers = {
-        f.input_name: f.type
-        for f in contract.fields
-        if f.type in ("date", "timestamp") and bytes(fields.get(f.input_name, b"n"))[:1] in b"-0123456789"
-    }
-    if numbers:
-        parts = [json.dumps(k).encode() + b":" + bytes(v) for k, v in fields.items() if k not in numbers]
-        image = b"{" + b",".join(parts) + b"}"
-        added |= {k: _time(bytes(fields[k]), kind) for k, kind in numbers.items()}
-    added = {k: v for k, v in added.items() if (v is not None and k not in fields) or k in numbers}
-    tail = json.dumps(added).encode()
-    if not added:
-        return image
-    return image[:-1] + (b"," if len(image) > 2 and image[1:-1].strip() else b"") + tail[1:]
+def _native(image: Image, code: int, message: _Message, plan: Plan) -> bytes:
+    """The image with operation, place in the log and time; raises Refused where it has no place."""
+    source = message.envelope.source or _Source()
+    added: dict[str, Any] = {name: _known(getattr(source, part)) for name, part in plan.lsns.items()}
+    serial = _known(source.event_serial_no)
+    if serial is not None and plan.serials:
+        serial = msgspec.Raw(unquoted(bytes(serial)))  # text, a number or null
+    added.update(dict.fromkeys(plan.serials, serial))
+    if plan.paths:
+        added.update(plan.from_message(message.raw, message.schema))
+    if not plan.is_placed and not any(added.get(name) is not None or image.has(name) for name in plan.sequence):
+        raise Refused(f"null:{plan.sequence_names[0]}", _placeless(message, plan))
+    added[plan.operation.input_name] = code
+    time = plan.event_time
+    has_time = any(image.has(name) or added.get(name) is not None for name in time.wanted)
+    if not has_time and type(source.ts_ms) is int:
+        added[time.input_name] = msgspec.Raw(instant(time, source.ts_ms))
+    return image.with_added(added)
 
 
-def _place(source: _Source, contract: Contract) -> dict[str, Any]:
-    """What the source says of the sequence, by input name, the operation left out."""
-    found: dict[str, Any] = {}
-    lsns = [source.commit_lsn, source.change_lsn]
-    for name in contract.lake.sequence_by:
-        field = contract.field(name)
-        if name == contract.lake.operation:
-            continue
-        if field.type == "string":
-            found[field.input_name] = lsns.pop(0) if lsns else None
-        else:
-            found[field.input_name] = _number(source.event_serial_no)
-    return found
-
-
-def _number(value: Any) -> Any:
-    """An event_serial_no is text, a number or null."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
-
-
-def _time(raw: bytes, kind: str) -> Any:
+def _placeless(message: _Message, plan: Plan) -> str:
+    """What is missing, with the path to write where another database's place is seen."""
+    reason = f"the change has no place in the log: none of {', '.join(plan.sequence_names)} is in the message"
     try:
-        number = int(raw)
-        if kind == "date" and abs(number) < 4_000_000:
-            return (date(1970, 1, 1) + timedelta(days=number)).isoformat()
-        micros = number * 1000 if abs(number) < 10**14 else number if abs(number) < 10**17 else number // 1000
-        return _iso(micros)[: 10 if kind == "date" else None]
-    except (ValueError, OverflowError):
-        return raw.decode("utf-8", "replace")  # the decoder will refuse it
+        source = _decode_image(_decode_image(message.raw)["source"])
+    except (ValueError, KeyError, RecursionError):
+        return reason
+    seen = [name for name in ("lsn", "scn", "commit_scn", "file", "pos", "row") if name in source]
+    if not seen:
+        return reason
+    paths = ", ".join(f'"$.source.{name}"' for name in seen)
+    return f"{reason}; give fields of sequence_by a path to it, as in source = {paths}"
 
 
-def _iso(micros: int) -> str:
-    try:
-        return (_EPOCH + timedelta(microseconds=micros)).isoformat()
-    except OverflowError:
-        return str(micros)
+def _known(value: msgspec.Raw) -> msgspec.Raw | None:
+    return None if _is_null(value) else value
 
 
-def _as_records(values: list[bytes], like: Records) -> Records:
-    """The same records with other bytes."""
+def _as_records(values: list[bytes], like: Records, parents: np.ndarray) -> Records:
+    """Records of other bytes at the places of those they came from."""
     lengths = np.fromiter(map(len, values), np.int64, len(values))
     ends = np.cumsum(lengths + 1) - 1
     data = b"\n".join(values)
     whole = data.count(b"\n") == max(len(values) - 1, 0)
-    return Records(data, ends - lengths, ends, like.positions, like.arrivals, whole)
+    arrivals = None if like.arrivals is None else like.arrivals[parents]
+    return Records(data, ends - lengths, ends, like.positions[parents], arrivals, whole)

@@ -46,39 +46,42 @@ def decode_json(records: Records, contract: Contract, constants: Mapping[str, st
 
     constants: by field, the text that holds for all of them, read as a value of a CSV column is.
     """
-    rejecting = Rejecting(records.raw, records.positions)
-    for i, (rule, reason) in records.refused.items():
-        rejecting.add(i, "undecodable", rule, reason)
-    by_reader = list(records.refused)
-    records, tombstones, truncates, refused = unwrap(records, contract, rejecting)
-    settled = tombstones | refused
-    settled[by_reader] = True
+    by_reader = records.refused
+    records, tombstones, truncates, refused, rejecting, origin = unwrap(records, contract)
+    contract, settled = _times_as_text(contract), tombstones | refused
+    for i, (rule, reason) in by_reader.items():
+        at = i if origin is None else int(np.searchsorted(origin, i))
+        rejecting.add(at, "undecodable", rule, reason)
+        settled[at] = True
     plan = plan_of(contract, constants or {})
     if plan is None:
         index, raw = _decode(records, contract, settled, rejecting)
-        decoded = finish(
-            raw, index, contract, rejecting, records.positions, truncates, missing=functools.partial(_missing, records)
-        )
+        why = functools.partial(_missing, records)
+        decoded = finish(raw, index, contract, rejecting, records.positions, truncates, missing=why)
     else:
         records, rejecting, parents = flatten(records, plan, rejecting, settled)
         if parents is not None:
             tombstones, truncates, settled = tombstones[parents], truncates[parents], settled[parents]
+            origin = parents if origin is None else origin[parents]
         index, raw = _decode(records, plan.inner, settled | rejecting.mask(len(records)), rejecting)
         reading = Reading(contract, index, rejecting, constants or {})
         raw = typed(raw, plan, reading)
-        positions = records.positions
         decoded = finish(
-            raw,
-            index,
-            contract,
-            rejecting,
-            positions,
-            truncates,
-            later=reading.later,
-            parents=parents,
+            raw, index, contract, rejecting, records.positions, truncates, later=reading.later,
             missing=lambda i, field: missing_in(records.raw(i), field, plan),
-        )
-    return _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions) if tombstones.any() else decoded
+        )  # fmt: skip
+    if tombstones.any():
+        decoded = _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions)
+    return decoded._replace(parents=origin)
+
+
+@functools.lru_cache(maxsize=16)
+def _times_as_text(contract: Contract) -> Contract:
+    """In a feed of changes the unit of `format` is that of Debezium's numbers, which are ISO text by now."""
+    if contract.lake.load != "cdc" or not any(field.epoch for field in contract.fields):
+        return contract
+    fields = [field.model_copy(update={"format": None} if field.epoch else {}) for field in contract.fields]
+    return contract.model_copy(update={"fields": fields})
 
 
 def _decode(

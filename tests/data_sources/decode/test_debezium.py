@@ -7,11 +7,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
 from data_sources.contract import Contract, parse_contract
+from data_sources.decode.debezium_plan import Image, plan_of
 from data_sources.decode.json_lines import decode_json
 from data_sources.records import messages
+from transforms.judge import apply_rules
 
 SOURCE = {"commit_lsn": "00000027:00000ac0:0002", "change_lsn": "00000027:00000ac0:0001", "event_serial_no": 2, "ts_ms": 1750000000123}  # fmt: skip
 ROW = {"id": "a", "amount": "9.90", "due": "2025-07-01"}
@@ -64,13 +68,18 @@ def test_serial_numbers_are_text_number_or_null_and_nothing_else() -> None:
     assert [(p, rule) for p, rule, _ in rejects] == [(3, "type:serial")]
 
 
-def test_times_may_be_numbers() -> None:
-    at = 1_750_000_000_123
-    rows, _ = decoded(
-        *(envelope("c", after={**ROW, "due": 20270, "cdc_timestamp": n}) for n in (at, at * 1000, at * 10**6))
+def test_days_of_a_date_need_no_word_and_an_images_time_has_its_unit() -> None:
+    raw = bills().model_dump(mode="json", exclude_defaults=True)
+    raw["fields"][-1]["format"] = "epoch_us"
+    feed = parse_contract(raw, "tests")
+    rows, rejects = decoded(
+        *(envelope("c", after={**ROW, "due": 20270, "cdc_timestamp": n}) for n in (1_750_000_000_123_000, -1)),
+        feed=feed,
     )
-    assert {r["due"] for r in rows} == {date(2025, 7, 1)}
-    assert {r["at"] for r in rows} == {datetime(2025, 6, 15, 15, 6, 40, 123000, UTC)}
+    assert rejects == [] and {r["due"] for r in rows} == {date(2025, 7, 1)}
+    assert [r["at"] for r in rows] == [
+        datetime(2025, 6, 15, 15, 6, 40, 123000, UTC), datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
+    ]  # fmt: skip
 
 
 def test_an_images_own_time_wins_over_the_sources() -> None:
@@ -131,3 +140,149 @@ def test_unknown_fields_of_an_image_are_kept_and_native_rows_pass_among_envelope
         [json.loads(r["_extra"]) for r in rows] == [{"tariff": "T1"}, {"op": "stamped"}]
     )
     assert [r["__$start_lsn"] for r in rows] == [SOURCE["commit_lsn"], "0x01"]
+
+
+def tariffs(*more: dict[str, Any], **lake: Any) -> Contract:
+    """A feed of a database that is not SQL Server: its place in the log comes by a path."""
+    return parse_contract(
+        {
+            "name": "tariffs", "format": "json", "event_time": "at",
+            "lake": {"load": "cdc", "key": ["id"], "operation": "op_code", "sequence_by": ["lsn"], **lake},
+            "fields": [
+                {"name": "op_code", "type": "int64"}, {"name": "lsn", "type": "int64", "source": "$.source.lsn"},
+                {"name": "id", "type": "string"}, {"name": "price", "type": "float64"},
+                {"name": "at", "type": "timestamp"}, *more,
+            ],
+        },
+        "tests",
+    )  # fmt: skip
+
+
+PLACE = {"connector": "postgresql", "lsn": 7, "scn": "123456789012", "table": "tariffs", "ts_ms": 1750000000123}
+
+
+def change(op: str, before: Any = None, after: Any = None, **source: Any) -> dict[str, Any]:
+    return {"op": op, "before": before, "after": after, "source": {**PLACE, **source}, "ts_ms": 1750000001000, "transaction": {"id": "571:1", "total_order": 3}}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrap", [lambda e: e, lambda e: {"schema": {"type": "struct"}, "payload": e}])
+@pytest.mark.parametrize("root", ["$", "$.payload"])
+def test_a_path_leads_from_the_message_wrapped_or_bare(wrap: Any, root: str) -> None:
+    feed = tariffs(
+        {"name": "scn", "type": "int64", "source": f"{root}.source.scn"},
+        {"name": "sent", "type": "timestamp", "source": f"{root}.ts_ms", "time_zone": "Asia/Kolkata"},
+        {"name": "logged", "type": "date", "source": f"{root}.source.ts_ms", "time_zone": "Asia/Kolkata"},
+        {"name": "txn", "type": "string", "source": f"{root}.transaction.id"},
+        {"name": "nth", "type": "int64", "source": f"{root}.transaction.total_order"},
+        {"name": "old_price", "type": "float64", "source": f"{root}.before.price"},
+        {"name": "nowhere", "type": "string", "source": f"{root}.source.table.name"},
+    )
+    rows, rejects = decoded(wrap(change("u", {"id": "a", "price": 1.5}, {"id": "a", "price": 2.5})), feed=feed)
+    assert rejects == [] and {k: v for k, v in rows[0].items() if not k.startswith("_")} == {
+        "op_code": 4, "lsn": 7, "id": "a", "price": 2.5, "at": datetime(2025, 6, 15, 15, 6, 40, 123000, UTC),
+        "scn": 123456789012, "sent": datetime(2025, 6, 15, 15, 6, 41, tzinfo=UTC), "logged": date(2025, 6, 15),
+        "txn": "571:1", "nth": 3, "old_price": 1.5, "nowhere": None,
+    }  # fmt: skip
+    assert rows[0]["_extra"] is None
+
+
+def test_paths_of_a_truncate_and_of_a_transaction_that_is_null() -> None:
+    feed = tariffs({"name": "txn", "type": "string", "source": "$.transaction.id"})
+    rows, rejects = decoded({**change("t"), "transaction": None}, feed=feed)
+    assert rejects == [] and (rows[0]["op_code"], rows[0]["lsn"], rows[0]["txn"]) == (0, 7, None)
+
+
+@pytest.mark.parametrize("op", ["c", "u", "d", "r", "t"])
+def test_a_change_without_a_place_is_a_reject_that_names_the_path(op: str) -> None:
+    raw = tariffs().model_dump(mode="json", exclude_defaults=True)
+    del raw["fields"][1]["source"]
+    sides = {} if op == "t" else {"before": {"id": "a"}} if op == "d" else {"after": {"id": "a"}}
+    value = change(op, **sides)
+    found = decode_json(messages([json.dumps(value).encode()], [0], [0]), parse_contract(raw, "tests"))
+    (reject,) = found.rejecting.table().to_pylist()
+    assert reject["rule"] == "null:lsn" and 'source = "$.source.lsn"' in reject["reason"]
+
+
+def test_a_place_may_be_a_column_of_the_row() -> None:
+    feed = tariffs({"name": "version", "type": "int64"}, sequence_by=["version"])
+    rows, rejects = decoded(change("c", after={"id": "a", "version": 3}), feed=feed)
+    assert rejects == [] and rows[0]["version"] == 3
+
+
+def test_an_update_of_the_key_is_two_records_at_one_place() -> None:
+    feed = tariffs({"name": "version", "type": "int64"}, sequence_by=["lsn", "version"])
+    values = [
+        change("c", after={"id": "a", "price": 1.0, "version": 1}),
+        change("u", {"id": "a", "price": 1.0, "version": 1}, {"id": "b", "price": 2.0, "version": 2}, lsn=8),
+        change("u", {"id": "b", "price": 2.0, "version": 2}, {"id": "b", "price": 3.0, "version": 3}, lsn=9),
+        None,
+        change("u", {"id": None}, {"id": "c"}, lsn=10),
+        change("u", {"price": 1}, {"id": "d"}, lsn=11),
+        change("u", {"id": "d", "price": "x"}, {"id": "e", "price": "y"}, lsn=12),
+    ]
+    raw = [v if v is None else json.dumps(v).encode() for v in values]
+    found = decode_json(messages(raw, range(20, 27), [0] * 7), feed)
+    rows = found.rows.to_pylist()
+    assert [(r["op_code"], r["id"], r["price"], r["lsn"], r["version"], r["_position"]) for r in rows] == [
+        (2, "a", 1.0, 7, 1, 20), (3, "a", 1.0, 8, 2, 21), (4, "b", 2.0, 8, 2, 21), (4, "b", 3.0, 9, 3, 22),
+        (None, None, None, None, None, 23), (4, "c", None, 10, None, 24), (4, "d", None, 11, None, 25),
+    ]  # fmt: skip
+    assert found.parents is not None and found.parents.tolist() == [0, 1, 1, 2, 3, 4, 5, 6]
+    rejects = found.rejecting.table().to_pylist()
+    assert [(r["rule"], r["_position"], r["raw"]) for r in rejects] == [("type:price", 26, raw[6])]
+
+
+def test_equal_keys_written_otherwise_are_one_key() -> None:
+    raw = b'{"op":"u","before":{"id":"\\u0061"},"after":{"id":"a"},"source":{"lsn":1,"ts_ms":1}}'
+    assert len(decoded(raw, feed=tariffs())[0]) == 1
+
+
+def test_arrivals_of_a_message_are_those_of_both_its_records() -> None:
+    raw = [json.dumps(change("u", {"id": "a"}, {"id": "b"})).encode(), json.dumps(change("c", after={"id": "c"})).encode()]  # fmt: skip
+    feed = parse_contract({**tariffs().model_dump(mode="json", exclude_defaults=True), "max_future": "1h"}, "tests")
+    at = 1_750_000_000_123_000
+    ruled = apply_rules(decode_json(messages(raw, [0, 1], [at, at - 7_200_000_000]), feed), np.array([at, at - 7_200_000_000]), feed)  # fmt: skip
+    assert ruled.rows["id"].to_pylist() == ["a", "b"] and ruled.rejected["rule"].to_pylist() == ["max_future"]
+
+
+def test_the_serial_number_never_stands_for_sql_servers_command_id() -> None:
+    raw = bills().model_dump(mode="json", exclude_defaults=True)
+    del raw["dedup"]
+    raw["fields"].append({"name": "__$command_id", "type": "int64"})
+    raw["lake"]["sequence_by"] = ["__$start_lsn", "__$command_id", "__$seqval", "serial"]
+    (row,), _ = decoded(envelope("c", after=ROW), feed=parse_contract(raw, "tests"))
+    assert (row["__$command_id"], row["serial"]) == (None, 2)
+
+
+def test_a_value_that_debezium_did_not_have_is_no_text() -> None:
+    feed = tariffs({"name": "note", "type": "string"})
+    marker = "__debezium_unavailable_value"
+    rows, rejects = decoded(change("u", None, {"id": "a", "note": marker}), change("u", None, {"id": "b", "other": marker}), feed=feed)  # fmt: skip
+    assert [r["id"] for r in rows] == ["b"] and [rule for _, rule, _ in rejects] == ["unavailable:note"]
+
+
+def test_other_names_and_joined_columns_are_read_too() -> None:
+    feed = tariffs(
+        {"name": "valid", "type": "timestamp", "format": "epoch_ms", "aliases": ["gueltig_ab"]},
+        {"name": "amount", "type": "decimal(10,2)", "aliases": ["betrag"]},
+    )
+    plan = plan_of(feed)
+    image = Image(b"", {"gueltig_ab": msgspec.Raw(b"0"), "betrag": msgspec.Raw(b'"1.50"')})
+    assert bytes(plan.read(image, b"", "after").values["gueltig_ab"]) == b'"1970-01-01T00:00:00+00:00"'
+    rows, rejects = decoded(change("c", after={"id": "a", "betrag": "AeJA"}), feed=feed)
+    assert rows == [] and [rule for _, rule, _ in rejects] == ["type:amount"]
+    joined = tariffs({"name": "began", "type": "timestamp", "source": ["DAY", "TIME"], "time_zone": "Asia/Kolkata"})
+    block = json.dumps({"fields": [{"field": "after", "fields": [
+        {"field": "DAY", "type": "int32", "name": "io.debezium.time.Date"},
+        {"field": "TIME", "type": "int64", "name": "io.debezium.time.MicroTime"}]}]}).encode()  # fmt: skip
+    image = Image(b"", {"DAY": msgspec.Raw(b"20254"), "TIME": msgspec.Raw(b"1200000000")})
+    read = plan_of(joined).read(image, block, "after").values
+    assert (bytes(read["DAY"]), bytes(read["TIME"])) == (b'"2025-06-15"', b'"00:20:00"')
+
+
+def test_a_key_under_another_name_is_the_key() -> None:
+    raw = tariffs().model_dump(mode="json", exclude_defaults=True)
+    del raw["dedup"]
+    raw["fields"][2] |= {"source": "ID", "aliases": ["KEY"]}
+    before, after = (Image(b"", {"KEY": msgspec.Raw(v)}) for v in (b'"a"', b'"b"'))
+    assert plan_of(parse_contract(raw, "tests")).has_another_key(before, after)
