@@ -257,7 +257,7 @@ class Measure(_Part):
     argument: str | None
 
 
-_CALENDARS = {
+CALENDARS = {
     "day": timedelta(days=1),
     "week": timedelta(days=7),
     "month": timedelta(days=365.2425 / 12),
@@ -282,7 +282,7 @@ class WindowSpec(_Part):
     @property
     def length(self) -> timedelta:
         """Its size; of a calendar's windows how long they are on average."""
-        return _CALENDARS[self.calendar] if self.calendar is not None else self.size or timedelta(0)
+        return CALENDARS[self.calendar] if self.calendar is not None else self.size or timedelta(0)
 
     @property
     def step(self) -> timedelta:
