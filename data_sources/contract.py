@@ -16,7 +16,7 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,6 +85,8 @@ def _time_zone(zone: str) -> str:
         ZoneInfo(zone)
         pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone)
     except Exception as cause:
+        if not available_timezones():
+            raise ValueError(f"{zone!r}: this machine has no time zone data; install its package tzdata") from cause
         raise ValueError(f"unknown time zone {zone!r}; use a name like UTC or Europe/Berlin") from cause
     return zone
 
