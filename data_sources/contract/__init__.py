@@ -15,9 +15,12 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -77,6 +80,20 @@ def _table_name(name: str) -> str:
 TableName = Annotated[str, BeforeValidator(lambda v: _table_name(v) if isinstance(v, str) else v)]
 
 
+def _time_zone(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+        pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone)
+    except Exception as cause:
+        if not available_timezones():
+            raise ValueError(f"{zone!r}: this machine has no time zone data; install its package tzdata") from cause
+        raise ValueError(f"unknown time zone {zone!r}; use a name like UTC or Europe/Berlin") from cause
+    return zone
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+
+
 class DedupSpec(Part):
     """Which records are copies of each other and which of them stays."""
 
@@ -94,24 +111,47 @@ class Measure(Part):
     argument: str | None
 
 
+CALENDARS = {
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=365.2425 / 12),
+    "year": timedelta(days=365.2425),
+}
+"""How long a calendar's windows are on average."""
+
+
 class WindowSpec(Part):
-    """A window table: half-open, aligned to the epoch plus `offset`, in UTC."""
+    """A window table: half-open windows of a `size`, aligned to the epoch plus `offset`, in UTC; or a `calendar`'s, local
+    days, weeks, months or years of a `time_zone`."""
 
     name: TableName
-    size: Duration
+    size: Duration | None = None
+    calendar: Literal["day", "week", "month", "year"] | None = None
+    time_zone: TimeZone | None = None
     every: Duration | None = None
     offset: Duration = timedelta(0)
     by: list[str] = []
     measures: dict[str, str] = Field(min_length=1)
 
     @property
+    def length(self) -> timedelta:
+        """Its size; of a calendar's windows how long they are on average."""
+        return CALENDARS[self.calendar] if self.calendar is not None else self.size or timedelta(0)
+
+    @property
     def step(self) -> timedelta:
-        return self.every or self.size
+        """From the start of a window to the next; of a calendar's on average."""
+        return self.length if self.every is None else self.every
 
     @property
     def cell(self) -> timedelta:
-        """The greatest common divisor of size, step and offset: what tiles are made of."""
-        return timedelta(microseconds=math.gcd(micros(self.size), micros(self.step), micros(self.offset)))
+        """The greatest common divisor of size, step and offset: what tiles of windows of a size are made of."""
+        return timedelta(microseconds=math.gcd(micros(self.length), micros(self.step), micros(self.offset)))
+
+    @property
+    def overlap(self) -> bool:
+        """Whether an instant lies in several windows."""
+        return self.length > self.step
 
     @property
     def parsed(self) -> list[Measure]:
@@ -119,12 +159,35 @@ class WindowSpec(Part):
 
     @model_validator(mode="after")
     def _times_that_make_windows(self) -> WindowSpec:
+        if self.calendar is not None:
+            return self._of_a_calendar(self.calendar)
+        if self.time_zone is not None:
+            raise ValueError(
+                "time_zone: windows of a size are aligned in UTC; leave it out, "
+                'or write calendar = "day" (or week, month, year) instead of size'
+            )
+        if self.size is None:
+            raise ValueError(
+                'size: is missing; add size = "1h", or calendar = "day" (or week, month, year) with time_zone for local days'
+            )
         if not self.size or not self.step:
             raise ValueError(f"window {self.name!r}: size and every must be longer than 0s")
         if micros(self.size) // micros(self.cell) > 10_000:
             raise ValueError(
                 f"window {self.name!r}: one window would be made of {micros(self.size) // micros(self.cell)} cells; "
                 "choose size, every and offset with a greater common divisor"
+            )
+        return self
+
+    def _of_a_calendar(self, calendar: str) -> WindowSpec:
+        for word in ("size", "every", "offset"):
+            if word in self.model_fields_set and getattr(self, word) is not None:
+                raise ValueError(
+                    f'{word}: calendar = "{calendar}" says how long windows are and when they begin; leave it out'
+                )
+        if self.time_zone is None:
+            raise ValueError(
+                f'time_zone: calendar = "{calendar}" needs one, such as time_zone = "Europe/Berlin" (or "UTC")'
             )
         return self
 

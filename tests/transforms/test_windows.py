@@ -128,7 +128,7 @@ def test_spark_merges_the_same_tiles_to_the_same_windows(shape: str, tmp_path: A
     pq.write_table(tiles, tmp_path / "tiles.parquet")
     spark = session()
     spark.read.parquet(str(tmp_path / "tiles.parquet")).createOrReplaceTempView("tiles_of_test")
-    merged = merged_sql(f"({expanded_sql('tiles_of_test', window)})", of, window, "false")
+    merged = merged_sql(f"({expanded_sql('tiles_of_test', of, window)})", of, window, "false")
     names = ", ".join(f"`{name}`" for name in [*window.by, *window.measures, *EDGES])
     size = window.size // timedelta(microseconds=1)
     bounds = f"timestamp_micros(__start) AS window_start, timestamp_micros(__start + {size}L) AS window_end"
