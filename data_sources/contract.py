@@ -33,6 +33,7 @@ from pydantic import (
 )
 
 from data_sources.cdc import checks as cdc_checks
+from data_sources.cdc import order_warning
 from data_sources.durations import format_duration, micros, parse_duration
 from data_sources.expectations import Expectation, parse_expectation
 from data_sources.expressions import ExpressionError, check_condition, check_format
@@ -554,6 +555,8 @@ class Contract(_Part):
                 "max_future exceeds out_of_orderness + allowed_lateness: one fast clock could make "
                 "the rest of its partition late"
             )
+        if (unordered := order_warning(self)) is not None:
+            found.append(unordered)
         if not self.windows:
             found.append("no [[windows]]: rows land, but no windowed table is made")
         return found

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from data_sources.cdc import AFTER, DELETE, INSERT, TRUNCATE
+from data_sources.cdc import AFTER, COMMAND_ID, DELETE, INSERT, TRUNCATE
 from data_sources.contract import Contract
 from data_sources.decode.rejects import MAX_RECORD, Rejecting
 from data_sources.records import Records
@@ -172,7 +172,7 @@ def _place(source: _Source, contract: Contract) -> dict[str, Any]:
     lsns = [source.commit_lsn, source.change_lsn]
     for name in contract.lake.sequence_by:
         field = contract.field(name)
-        if name == contract.lake.operation:
+        if name == contract.lake.operation or field.input_name == COMMAND_ID:  # which the envelope does not tell
             continue
         if field.type == "string":
             found[field.input_name] = lsns.pop(0) if lsns else None

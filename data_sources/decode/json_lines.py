@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
+from data_sources.cdc import no_place_reason, place_fields, without_place
 from data_sources.contract import Contract
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps
 from data_sources.decode.debezium import unwrap
@@ -98,6 +99,10 @@ def finish(
                 empty = empty[~truncates[index[empty]]]
             rejecting.add_all(index[empty], "undecodable", f"null:{field.name}", f"{field.name} is missing or null")
         columns.append(_as_dictionary(column) if field.type == "string" else column)
+    placeless = without_place(dict(zip(contract.schema.names, columns, strict=True)), contract)
+    if len(placeless):
+        rule = f"null:{place_fields(contract)[0]}"
+        rejecting.add_all(index[placeless], "undecodable", rule, no_place_reason(contract))
     rows = pa.table(
         [*columns, pa.array(positions[index], pa.int64()), raw[EXTRA].combine_chunks(), pa.array(index, pa.int64())],
         names=[*(f.name for f in contract.fields), "_position", "_extra", "_index"],
