@@ -6,7 +6,7 @@ an LSN         0x0A3B5C7D8E, or colon groups: 00000027:00000ac0:0002 (8, 8 and 4
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +56,12 @@ def place_fields(contract: Contract) -> list[str]:
     return [name for name in contract.lake.sequence_by if name != contract.lake.operation]
 
 
+def gains_fields(before: Sequence[str], now: Sequence[str]) -> bool:
+    """Whether a sequence is another with fields put between or behind its own, which keep their order."""
+    rest = iter(now)
+    return all(name in rest for name in before)
+
+
 def without_place(rows: Mapping[str, pa.Array], contract: Contract) -> np.ndarray:
     """Indices of changes, by their columns, all of whose place is null; none where the contract names no place."""
     names = place_fields(contract) if contract.lake.load == "cdc" else []
@@ -65,7 +71,10 @@ def without_place(rows: Mapping[str, pa.Array], contract: Contract) -> np.ndarra
     for name in names:
         lacks &= rows[name].is_null().to_numpy(zero_copy_only=False)
     if contract.lake.operation is not None:  # a message without operation and key changes nothing, wherever it stands
-        says = [rows[name].is_valid().to_numpy(zero_copy_only=False) for name in (contract.lake.operation, *contract.lake.key)]
+        says = [
+            rows[name].is_valid().to_numpy(zero_copy_only=False)
+            for name in (contract.lake.operation, *contract.lake.key)
+        ]
         lacks &= np.any(says, axis=0)
     return np.flatnonzero(lacks)
 
