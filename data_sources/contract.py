@@ -37,6 +37,7 @@ from data_sources.cdc import order_warning
 from data_sources.durations import format_duration, micros, parse_duration
 from data_sources.expectations import Expectation, parse_expectation
 from data_sources.expressions import ExpressionError, check_condition, check_format
+from data_sources.lake_tables import check_tables
 from data_sources.snapshots import parse_as_of
 
 LINEAGE = {
@@ -399,6 +400,7 @@ class Contract(_Part):
         _known("dedup.key", self.dedup.key, names)
         _known("dedup.order_by", self.dedup.order_by, names)
         _known("lake.cluster_by", self.lake.cluster_by, names)
+        _unique("entry of lake.cluster_by:", self.lake.cluster_by)
         self._check_lake(names)
         if self.field(self.event_time).type not in ("timestamp", "date"):
             raise ValueError(
@@ -423,6 +425,8 @@ class Contract(_Part):
                 parts = {f"{measure.name}__{part}" for part in MEASURE_PARTS}
                 if taken := parts.intersection([*window.by, *window.measures]):
                     raise ValueError(f"{where}: {min(taken)!r} is needed for {measure.name!r}; choose another name")
+        if are_new:  # what landed before has to be read, whatever it was called
+            check_tables(self)
         for rule in self.rules if are_new else []:
             try:
                 check_condition(rule.check, {f.name: f.arrow for f in self.fields})

@@ -44,23 +44,18 @@ from beam_grid.lakehouse.sequence import (
 )
 from beam_grid.lakehouse.tables import Batch, State, Table, arranged, quoted, transaction
 from data_sources.cdc import AFTER, INSERT
+from data_sources.lake_tables import HISTORY_COLUMNS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from data_sources.contract import Contract
 
 OPEN = "TIMESTAMP '9999-12-31 00:00:00Z'"
 
 _TIME = pa.timestamp("us", "UTC")
 _OWN = [
-    *(pa.field(name, _TIME) for name in ("valid_from", "valid_to", "known_from", "known_to")),
-    pa.field("is_current_knowledge", pa.bool_()),
+    *(pa.field(name, _TIME) for name in HISTORY_COLUMNS[:4]),
+    pa.field(HISTORY_COLUMNS[4], pa.bool_()),
 ]
-
-
-def name_of(contract: Contract) -> str:
-    return f"silver.{contract.name.removesuffix('_transactions')}_history"
 
 
 def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:

@@ -43,13 +43,14 @@ from beam_grid.lakehouse.tables import (
     quoted,
 )
 from data_sources.contract import LINEAGE
+from data_sources.lake_tables import VERSION_COLUMNS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from data_sources.contract import Contract
 
-START, END, CURRENT, VERSION = MADE = ("record_effective_date", "record_end_date", "is_current", "scd_version")
+START, END, CURRENT, VERSION = MADE = VERSION_COLUMNS
 """Columns that are made here; a contract's field of the same name is the source's opinion and is not shown."""
 
 _DEFINITION = "beam_grid.scd2"

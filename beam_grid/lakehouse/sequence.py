@@ -36,6 +36,7 @@ from beam_grid.lakehouse.tables import (
     sent_if_few,
 )
 from data_sources.cdc import AFTER, DELETE, INSERT, TRUNCATE
+from data_sources.lake_tables import check_history_columns, unordered
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -110,11 +111,8 @@ def _part(contract: Contract, name: str) -> str:
         column = f"unix_date({column})"
     elif pa.types.is_boolean(kind):
         column = f"CAST({column} AS INT)"
-    elif pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale):
-        raise GridError(
-            f"contract {contract.name}, lake.sequence_by: field {name!r} is a {contract.field(name).type}, which cannot "
-            "order changes; use whole numbers, LSNs or times"
-        )
+    elif (said := unordered(contract, name)) is not None:
+        raise GridError(f"contract {contract.name}, {said}")
     digits = f"CAST(abs(CAST({column} AS DECIMAL(38,0))) AS STRING)"
     below = f"concat('1', translate(lpad({digits}, 38, '0'), '0123456789', '9876543210'))"
     return (
@@ -238,12 +236,10 @@ def make(
         )
     # Spark writes INT96 by default, which delta-rs reads as nanoseconds: year 9999 comes out as 1816.
     spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
-    names = [name.lower() for name in schema.names]
-    if taken := next((name for name in names if names.count(name) > 1), None):
-        raise GridError(
-            f"contract {contract.name}, field {taken!r}: {table.name} has a column of its own with this name; "
-            f"choose another and write source = {taken!r}"
-        )
+    try:  # a contract that landed before contracts were checked for this
+        check_history_columns(contract)
+    except ValueError as cause:
+        raise GridError(f"contract {contract.name}, {cause}") from cause
     if state.version is None:
         own = {"beam_grid.feed": contract.name, _DEFINITION: definition(contract), **properties}
         create(spark, table, schema, cluster_by, own)

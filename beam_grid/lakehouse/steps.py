@@ -17,6 +17,7 @@ from beam_grid.lakehouse.table_set import PublishedTable, TableSet
 from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
+from data_sources.lake_tables import silver_names as silver_tables
 
 if TYPE_CHECKING:
     from beam_grid.commit import Commit
@@ -75,16 +76,6 @@ def steps_of(lake: Lake, contract: Contract, commits: list[Commit], known: Conte
             applied = 0 if sequence.is_outdated(state, contract) else applied
         steps.append(Step(table, state, Batch(log, contract, commits, min(applied, len(commits))), windows.get(name)))
     return steps
-
-
-def silver_tables(contract: Contract) -> list[str]:
-    """The silver tables of a feed in the order they are written."""
-    name = contract.name
-    if contract.lake.load == "cdc":
-        from beam_grid.lakehouse import cdc_history
-
-        return [f"silver.{name}_deleted", f"silver.{name}", cdc_history.name_of(contract)]
-    return [f"silver.{name}"]
 
 
 def maker(step: Step) -> Any:
