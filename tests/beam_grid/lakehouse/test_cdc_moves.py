@@ -92,7 +92,7 @@ class Source:
 
 def source(draw: random.Random, number: int) -> Source:
     """Some transactions over a few rows: no two have one key at the end of any."""
-    made, keys = Source(number, whole=draw.random() < 0.7), [f"m{n}" for n in range(6)]
+    made, keys = Source(number, whole=draw.random() < 0.7), [f"m{n}" for n in range(12)]
     for _ in range(draw.randint(3, 9)):
         made.begin()
         rows = sorted(made.rows)
