@@ -621,10 +621,18 @@ def contracts_suggest(feed: str, lake: str) -> None:
 @click.argument("file")
 def contracts_check(file: str) -> None:
     """Say what is wrong with a contract file, naming field and remedy."""
-    from data_sources.contract import load_contract
+    from beam_grid.feeds import built_in
+    from beam_grid.lakehouse.steps import check_owners
+    from data_sources.contract import ContractError, load_contract
+    from data_sources.lake_tables import clash
 
     contract = load_contract(file)
-    for warning in contract.warnings:
+    try:
+        check_owners({contract.name: contract})  # the names of analyses are taken in every lake
+    except GridError as cause:
+        raise ContractError(f"contract {file}, {cause}") from cause
+    shared = clash(contract, built_in().values())
+    for warning in [*contract.warnings, *([shared] if shared else [])]:
         say(f"{file}: warning: {warning}")
     click.echo(
         f"{file}: ok: feed {contract.name}, {len(contract.fields)} fields, {len(contract.windows)} windows, {len(contract.rules)} rules"

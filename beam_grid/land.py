@@ -27,6 +27,7 @@ from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
+from data_sources.cdc import gains_fields
 from data_sources.contract import Contract
 from data_sources.sources import source_at
 from data_sources.splits import FileEnd, PartitionPlan
@@ -374,7 +375,7 @@ def settle_shards(feed: FeedLog, wanted: int | None) -> int:
 
 
 def _check_contract(feed: FeedLog, contract: Contract) -> None:
-    """A contract may gain fields with `since`, warning rules and windows; what identifies a row may not change."""
+    """A contract may gain fields with `since`, warning rules, windows and fields that order changes; what identifies a row may not change."""
     if not feed.last:
         return
     before = feed.contract()
@@ -390,6 +391,8 @@ def _check_contract(feed: FeedLog, contract: Contract) -> None:
     if before.lake.load != contract.lake.load:
         changes.append(f"lake.load was {before.lake.load!r}")
     for word in ("key", "operation", "sequence_by", "effective_from"):
+        if word == "sequence_by" and gains_fields(before.lake.sequence_by, contract.lake.sequence_by):
+            continue  # the tables are made anew by the new order
         if contract.lake.load != "append" and getattr(before.lake, word) != getattr(contract.lake, word):
             changes.append(f"lake.{word} was {getattr(before.lake, word)!r}")
     now = {f.name: f for f in contract.fields}

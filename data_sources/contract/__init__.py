@@ -31,6 +31,7 @@ from pydantic import (
 )
 
 from data_sources.cdc import checks as cdc_checks
+from data_sources.cdc import order_warning
 from data_sources.contract.fields import FieldSpec as FieldSpec
 from data_sources.contract.layout import CsvSpec as CsvSpec
 from data_sources.contract.layout import JsonSpec as JsonSpec
@@ -43,6 +44,7 @@ from data_sources.durations import micros
 from data_sources.errors import UserError
 from data_sources.expectations import Expectation, parse_expectation
 from data_sources.expressions import ExpressionError, check_condition
+from data_sources.lake_tables import check_tables
 from data_sources.snapshots import parse_as_of
 
 LINEAGE = {
@@ -314,6 +316,7 @@ class Contract(Part):
         _known("dedup.key", self.dedup.key, names)
         _known("dedup.order_by", self.dedup.order_by, names)
         _known("lake.cluster_by", self.lake.cluster_by, names)
+        _unique("entry of lake.cluster_by:", self.lake.cluster_by)
         self._check_lake(names)
         if self.field(self.event_time).type not in ("timestamp", "date"):
             raise ValueError(
@@ -338,6 +341,8 @@ class Contract(Part):
                 parts = {f"{measure.name}__{part}" for part in MEASURE_PARTS}
                 if taken := parts.intersection([*window.by, *window.measures]):
                     raise ValueError(f"{where}: {min(taken)!r} is needed for {measure.name!r}; choose another name")
+        if are_new:  # what landed before has to be read, whatever it was called
+            check_tables(self)
         for rule in self.rules if are_new else []:
             try:
                 check_condition(rule.check, {f.name: f.arrow for f in self.fields})
@@ -470,6 +475,8 @@ class Contract(Part):
                 "max_future exceeds out_of_orderness + allowed_lateness: one fast clock could make "
                 "the rest of its partition late"
             )
+        if (unordered := order_warning(self)) is not None:
+            found.append(unordered)
         if not self.windows:
             found.append("no [[windows]]: rows land, but no windowed table is made")
         return found

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
+from data_sources.cdc import no_place_reason, place_fields, without_place
 from data_sources.contract import Contract, FieldSpec
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps, reasons
 from data_sources.decode.debezium import unwrap
@@ -163,6 +164,10 @@ def finish(
                 rejecting.add(i, "undecodable", f"null:{field.name}", reason)
         columns.append(_as_dictionary(column) if field.type == "string" else column)
     twice = find_twice(dict(zip((f.name for f in contract.fields), columns, strict=True)), second, index, contract)
+    placeless = without_place(dict(zip(contract.schema.names, columns, strict=True)), contract)
+    if len(placeless):
+        rule = f"null:{place_fields(contract)[0]}"
+        rejecting.add_all(index[placeless], "undecodable", rule, no_place_reason(contract))
     rows = pa.table(
         [*columns, pa.array(positions[index], pa.int64()), raw[EXTRA].combine_chunks(), pa.array(index, pa.int64())],
         names=[*(f.name for f in contract.fields), "_position", "_extra", "_index"],
