@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ import click
 
 from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError, LakeBusy
+from beam_grid.interrupt import heard, leave
 from data_sources.errors import UserError
 
 if TYPE_CHECKING:
@@ -647,26 +649,40 @@ def _command() -> str:
 
 def main() -> None:
     """Entry point of the console script."""
+    with heard() as interrupted:
+        code = _code(interrupted)
+    leave(code)
+
+
+def _code(interrupted: threading.Event) -> int:
+    """Run the command; what went wrong is said, what an interrupt broke is not."""
     debug = "--debug" in sys.argv or bool(os.environ.get("BEAM_GRID_DEBUG"))
     try:
         code = cli.main(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+        return _interrupted() if interrupted.is_set() and code != 130 else code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        say("interrupted; what was committed stays, the rest is read again by the next run")
-        code = 130
+        return _interrupted()
     except click.ClickException as cause:
         cause.show()
-        code = cause.exit_code
-    except UserError as cause:
-        if debug:
-            raise
-        say(f"error: {cause}")
-        code = cause.exit_code
+        return cause.exit_code
     except BrokenPipeError:
         sys.stderr.close()
-        code = 0
+        return 0
     except Exception as cause:
+        if interrupted.is_set():
+            return _interrupted()
         if debug:
             raise
+        if isinstance(cause, UserError):
+            say(f"error: {cause}")
+            return cause.exit_code
         say(f"error: {type(cause).__name__}: {cause}; run again with --debug (beam-grid --debug ...) for the traceback")
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+        return 1
+
+
+def _interrupted() -> int:
+    say("interrupted; what was committed stays, the rest is read again by the next run")
+    return 130
