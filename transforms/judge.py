@@ -56,7 +56,7 @@ def apply_rules(decoded: Decoded, arrivals: np.ndarray | int, contract: Contract
 
     arrivals: microseconds when each record arrived (by `_index`), or one time for all.
     """
-    rows, rejecting = decoded
+    rows, rejecting = decoded.rows, decoded.rejecting
     index = rows["_index"].to_numpy()
     keep = np.ones(rows.num_rows, bool)
     noted = np.full(rows.num_rows, "", object)

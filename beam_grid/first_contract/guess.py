@@ -38,7 +38,7 @@ def draft_of(sample: Sample, name: str, zone: str | None) -> Draft:
     if event is None:
         draft.comments["event_time"] = ["No column holds times that could be read; which field says when?"]
         return draft
-    at = next(f for f in draft.fields if f.words.get("source", f.name) in (_source(event, wide), *event.columns[:1]) and _is_time(f))
+    at = next(f for f in draft.fields if _first(f) == event.columns[0] and _is_time(f))
     draft.event_time = at.name
     draft.comments["event_time"] = [event.why]
     _clock(at, event, columns, draft, zone)
@@ -277,7 +277,7 @@ def _has_zero(event: Event) -> bool:
 
 
 def _key(draft: Draft, at: FieldDraft, event: Event, columns: list[Column], wide: Wide | None) -> None:
-    by_source: dict[object, FieldDraft] = {f.words.get("source", f.name): f for f in draft.fields if not f.hidden}
+    by_source: dict[str, FieldDraft] = {_first(f): f for f in draft.fields if not f.hidden}
     values: dict[str, Sequence[str | None]] = {}
     measures = {f.name for f in draft.fields if f.type == "float64" or f.type.startswith("decimal")}
     for column in columns:
@@ -285,6 +285,8 @@ def _key(draft: Draft, at: FieldDraft, event: Event, columns: list[Column], wide
         if field is not None and field is not at:
             values[field.name] = column.values
     moments: list[str | None] = [None if t is None else t.isoformat() for t in event.times]
+    if event.time.has_offset and len(event.columns) == 1:
+        moments = list(next(c for c in columns if c.name == event.columns[0]).values)
     if at.words.get("on_dst") == "in_order":
         moments = _numbered(moments, [tuple(v[n] for v in values.values() if len(set(v)) < 50) for n in range(len(moments))])
     values[at.name] = moments
@@ -297,6 +299,12 @@ def _key(draft: Draft, at: FieldDraft, event: Event, columns: list[Column], wide
     draft.comments["key"] = [_of_key(found, draft.sample.rows, constants, fields)]
     if found.apart < 0.9 * found.of:
         draft.key = [f"? {', '.join(fields)}"]
+
+
+def _first(field: FieldDraft) -> str:
+    """The column that the field is read from, of several the first."""
+    source = field.words.get("source", field.name)
+    return source[0] if isinstance(source, list) else str(source)
 
 
 def _is_root(field: FieldDraft) -> bool:
@@ -315,7 +323,7 @@ def _numbered(moments: list[str | None], subjects: list[tuple[object, ...]]) -> 
 def _of_key(found: Key, rows: int, constants: list[str], fields: list[str]) -> str:
     share = f"{', '.join(found.fields)}: {found.apart:,} of {found.of:,} rows that differ are told apart"
     if found.copies:
-        share += f"; {found.copies:,} more rows are copies of others, and dropped"
+        share += f"; {found.copies:,} more {'row is a copy' if found.copies == 1 else 'rows are copies'}, and dropped"
     if not found.is_whole:
         share += f"; of the other {found.of - found.apart:,} the first of each counts, the rest are conflicts: which field is missing?"
     if fields != list(found.fields):

@@ -20,6 +20,11 @@ _BRACKETS = re.compile(r"[(\[<]\s*([^()\[\]<>]*?)\s*[)\]>]")
 _WORDY = ("kwh", "mwh", "wh", "kw", "mw", "kvarh", "kvar", "kva", "eur")
 
 
+def is_unit(text: str) -> bool:
+    """Whether a text is a unit of what grids measure."""
+    return text.lower() in _UNITS
+
+
 def unit_of(name: str) -> str | None:
     """The unit in brackets of a column's name, behind an `in`, or its last part."""
     last = name.split(".")[-1] if "/" not in name else name

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beam_grid.first_contract.model import Column
+from beam_grid.first_contract.names import is_unit
 from beam_grid.first_contract.tables import NULLS
 
 _COMMA = re.compile(r"[+-]?(0|\d+),(?!\d{3}$)\d+|[+-]?0\d*,\d+|[+-]?\d{4,},\d+|[+-]?\d{1,3}(\.\d{3})+,\d+|[+-]?\d{1,3}(\.\d{3}){2,}|[+-]?,\d+")
@@ -22,7 +23,8 @@ _BLANKS, _APOSTROPHES = r"[ \u00a0\u202f\u2009]", "['\u2019]"
 _SPACED = re.compile(rf"[+-]?\d{{1,3}}({_BLANKS}\d{{3}})+([.,]\d+)?")
 _APART = re.compile(rf"[+-]?\d{{1,3}}({_APOSTROPHES}\d{{3}})+([.,]\d+)?")
 _ANY = re.compile(rf"[+-]?(\d[\d.,]*|[.,]\d+|\d{{1,3}}(({_BLANKS}|{_APOSTROPHES})\d{{3}})+([.,]\d+)?)([eE][+-]?\d+)?")
-_DRESSED = re.compile(rf"(?:[^\d\s+\-.,]{{1,3}}\s*)?({_ANY.pattern})(?:\s*[^\d\s.,:/-][^\d.,:]{{0,7}})?")
+_DRESSED = re.compile(rf"(?P<before>[€$£¥]|[A-Z]{{3}} )?\s*({_ANY.pattern})\s*(?P<after>[^\d\s.,:/-][^\d.,:]{{0,7}})?")
+_MONEY = {"€", "$", "£", "¥", "eur", "usd", "gbp", "chf", "sek", "nok", "dkk", "pln", "p", "ct", "c"}
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,11 @@ def pattern_of(column: Column) -> tuple[str, str] | None:
         return None
     if all(re.fullmatch(r'="[^"]*"', t) for t in texts):
         return '="([^"]*)"', texts[0]
-    dressed = [t for t in texts if _DRESSED.fullmatch(t) and not _ANY.fullmatch(t)]
-    if dressed and all(_DRESSED.fullmatch(t) for t in texts) and len(_dresses(dressed)) <= 3:
-        return r"([+-]?[0-9.,]+)", dressed[0]
+    matches = [m for m in map(_DRESSED.fullmatch, texts) if m]
+    dresses = {(m[part] or "").strip().lower() for m in matches for part in ("before", "after")} - {""}
+    if len(matches) == len(texts) and dresses and all(dress in _MONEY or is_unit(dress) for dress in dresses):
+        return r"([+-]?[0-9][0-9.,]*)", next(t for t in texts if not _ANY.fullmatch(t))
     return None
-
-
-def _dresses(texts: list[str]) -> set[str]:
-    return {re.sub(r"[\d.,+\- ]+", "", text) for text in texts}
 
 
 def type_of(column: Column, marks: Marks, has_unit: bool, is_name: bool) -> tuple[str, list[str]]:
