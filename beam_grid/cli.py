@@ -269,7 +269,9 @@ def _feeds(
 
         check_master(spark_master)
     elif spark_master is not None:
-        raise GridError("--spark-master: is for landing with --runner spark, and this lands in process; leave it out, or add that")
+        raise GridError(
+            "--spark-master: is for landing with --runner spark, and this lands in process; leave it out, or add that"
+        )
     chosen = known.chosen(feeds, contracts, source, given.get("kafka_config"))
     sources = {contract.name: known.source_of(contract, source) for contract in chosen}
     if not chosen:
@@ -683,5 +685,3 @@ def main() -> None:
         say(f"error: {type(cause).__name__}: {cause}; run again with --debug (beam-grid --debug ...) for the traceback")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
-
-

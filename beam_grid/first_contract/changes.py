@@ -32,7 +32,9 @@ def as_changes(
             if column.type is not None:
                 field.comments.append("The message's schema says how its numbers count")
             elif time.form is not None and time.form.startswith("epoch") and not time.has_offset:
-                field.comments.append("Debezium writes a datetime as if its clock were UTC; texts are ISO 8601 whatever the format")
+                field.comments.append(
+                    "Debezium writes a datetime as if its clock were UTC; texts are ISO 8601 whatever the format"
+                )
             fields.append(field)
         else:
             fields.append(plain_field(column, names, reading))
@@ -62,11 +64,16 @@ def _counted(column: Column) -> Time | None:
     rest = Column(column.name, list(texts))
     if texts and time_of(rest) is None:
         return None
+    weight = sum(column.seen[n] for n in numbers)
     for unit, per in (("epoch_s", 1), ("epoch_ms", 10**3), ("epoch_us", 10**6), ("epoch_ns", 10**9)):
-        likely = sum(631_152_000 * per <= int(n) <= 2_524_608_000 * per for n in numbers)
+        likely = sum(column.seen[n] for n in numbers if 631_152_000 * per <= int(n) <= 2_524_608_000 * per)
         possible = all(-62_135_596_800 * per <= int(n) <= 253_402_300_799 * per for n in numbers)
-        if possible and likely * 2 >= len(numbers) and (texts or likely > 1 or re.search("date|time|_at|from|to", column.name)):
-            return Time("time", unit, why=f"{likely} of {len(numbers)} numbers are times of 1990 to 2050 as {unit}")
+        if (
+            possible
+            and likely * 2 >= weight
+            and (texts or likely > 1 or re.search("date|time|_at|from|to", column.name))
+        ):
+            return Time("time", unit, why=f"{likely:,} of {weight:,} numbers are times of 1990 to 2050 as {unit}")
     return None
 
 
@@ -99,7 +106,9 @@ def _places(draft: Draft, columns: list[Column], names: Taken) -> list[str]:
 def _operation(draft: Draft, columns: list[Column], names: Taken) -> str:
     if any(c.name == "__$operation" for c in columns):
         return "__$operation"
-    draft.fields.insert(0, FieldDraft(name := names.free("op_code"), "int64", {}, ["Debezium's op c, u, d, r as 2, 4, 1, 2"]))
+    draft.fields.insert(
+        0, FieldDraft(name := names.free("op_code"), "int64", {}, ["Debezium's op c, u, d, r as 2, 4, 1, 2"])
+    )
     return name
 
 
@@ -108,14 +117,24 @@ def _key(fields: list[FieldDraft], columns: list[Column]) -> tuple[list[str], st
     likely = []
     for at, column in enumerate(columns):
         field = values.get(column.name)
-        if field is None or column.name in _NATIVE or column.count < len(column.values) or field.type not in ("string", "int64"):
+        if (
+            field is None
+            or column.name in _NATIVE
+            or column.count < len(column.values)
+            or field.type not in ("string", "int64")
+        ):
             continue
         if re.fullmatch(r"(.*_)?(id|no|nr|key|number|code)", field.name):
-            likely.append((-len(column.seen), at, field.name, len(column.seen)))
+            likely.append((at, field.name, len(column.seen)))
     if not likely:
         return ["?"], "No column that every change has looks like a key: which is the table's primary key?"
-    _, _, name, distinct = min(likely)
-    return [name], f"{name} is in every change, with {distinct:,} values: is it the table's primary key?"
+    _, name, distinct = min(likely)
+    others = [n for _, n, _ in likely if n != name]
+    also = f" Others that could be it: {', '.join(others[:5])}" if others else ""
+    return (
+        [name],
+        f"{name}, the first of its kind, is in every change, with {distinct:,} values: is it the table's primary key?{also}",
+    )
 
 
 def _event_time(draft: Draft, native: int, names: Taken) -> None:
@@ -125,9 +144,11 @@ def _event_time(draft: Draft, native: int, names: Taken) -> None:
         draft.event_time = named[0].name
         draft.comments["event_time"] = ["By its name the time of the change; where an image lacks it, source.ts_ms"]
     elif not native:
-        draft.fields.append(FieldDraft(names.free("changed_at"), "timestamp", {}, ["Debezium's source.ts_ms: no column of the row"]))
+        draft.fields.append(
+            FieldDraft(names.free("changed_at"), "timestamp", {}, ["Debezium's source.ts_ms: no column of the row"])
+        )
         draft.event_time = "changed_at"
     else:
-        draft.comments["event_time"] = [f"Which says when a change was made? Times: {', '.join(f.name for f in times) or 'none'}"]
-
-
+        draft.comments["event_time"] = [
+            f"Which says when a change was made? Times: {', '.join(f.name for f in times) or 'none'}"
+        ]

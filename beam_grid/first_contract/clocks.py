@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def _last_sunday(year: int, month: int) -> date:
 def step_of(times: Sequence[datetime | None]) -> str | None:
     """The time that most are apart, as a duration of a contract; None where there are too few."""
     given = sorted({t for t in times if t is not None})
-    steps = Counter(b - a for a, b in zip(given, given[1:], strict=False))
+    steps = Counter(b - a for a, b in itertools.pairwise(given))
     if not steps:
         return None
     step, count = steps.most_common(1)[0]

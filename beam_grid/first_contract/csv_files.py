@@ -44,7 +44,7 @@ def _words(layout: Layout, encoding: str, notes: dict[str, str]) -> dict[str, Wo
         words["quote"] = layout.quote
     if layout.header is None:
         words["header"] = False
-        notes["header"] = "the first row holds values already; name the columns, in their order"
+        notes["header"] = "The first row holds values already; name the columns, in their order"
     elif layout.begins is not None:
         words["header"] = layout.begins
         above = len(layout.above)
@@ -59,7 +59,9 @@ def _columns(layout: Layout, rows: list[list[str]], words: dict[str, Word], note
     long = sum(len(row) > width for row in rows)
     if short:
         words["short_rows"] = "null"
-        notes["short_rows"] = f"{short:,} of {len(rows):,} rows have fewer values than the header; their last ones are null"
+        notes["short_rows"] = (
+            f"{short:,} of {len(rows):,} rows have fewer values than the header; their last ones are null"
+        )
     if long:
         notes["delimiter"] = f"{long:,} of {len(rows):,} rows have more values than the header: they will be rejected"
     times: dict[str, int] = {}

@@ -10,7 +10,7 @@ from datetime import datetime
 from beam_grid.first_contract.model import Column
 from beam_grid.first_contract.times import Time, clock_of, parsed_times
 
-_BEGIN = r"beginn?|begin_.*|von|from|start|ab|debut|inicio|inizio|interval_start|period_start|start_.*|.*_start|desde|valid_from"
+_BEGIN = r"beginn?|begin_.*|von|from|start|ab|debut|inicio|inizio|interval_start|period_start|start_.*|.*_start|desde"
 _WHEN = r"event_?time|date_?time|time_?stamp|ts|time|zeit|zeitpunkt|zeitstempel|horodate|moment|datum|date|fecha|data|at|.*_at|dato|tid|tijd|settlement_?date|.*read.*|.*mess.*|period|utc.*|.*_ts|.*_time|.*date.*|.*zeit.*"
 _AFTER = r".*(end|ende|bis|until|till|fin|hasta|_to|stop)\b.*|.*(creat|updat|modif|ingest|load|process|valid|install|birth|expir|due|publish|insert|export|last_).*"
 _EPOCH = re.compile(r".*(time|ts|date|datum|zeit|moment|epoch|stamp|hora|tijd|unix|when|at|start|begin|end).*", re.I)
@@ -30,9 +30,7 @@ def is_epoch(column: Column, time: Time) -> bool:
     """Whether numbers in an epoch's range are one: the column's name says so, or its order."""
     if time.form is None or not time.form.startswith("epoch"):
         return True
-    if column.kinds == {"float"} or _EPOCH.fullmatch(column.name.split(".")[-1]):
-        return True
-    return False
+    return column.kinds == {"float"} or _EPOCH.fullmatch(column.name.rsplit(".", 1)[-1]) is not None
 
 
 def score(slug: str, column: Column, time: Time, rows: int, at: int) -> float:
@@ -41,6 +39,8 @@ def score(slug: str, column: Column, time: Time, rows: int, at: int) -> float:
     points += 3 if re.fullmatch(_BEGIN, slug) else 2 if re.fullmatch(_WHEN, slug) else 0
     points -= 4 if re.fullmatch(_AFTER, slug) and not re.fullmatch(_BEGIN, slug) else 0
     points -= 5 * (1 - column.count / max(rows, 1))
+    latest = time.latest
+    points -= 6 if latest is not None and latest.year > 2100 else 0
     return points + 2 * len(column.seen) / max(column.count, 1)
 
 

@@ -12,7 +12,9 @@ from beam_grid.first_contract.numbers import Marks, is_numeric, nulls_of, patter
 from beam_grid.first_contract.tables import NULLS
 from beam_grid.first_contract.times import Time
 
-_MEASURES = re.compile(r"(.*_)?(k?wh?|mwh?|kvarh?|kwp?|power|energy|value|wert|verbrauch|consumption|usage|price|amount|sum|mean|voltage|current|temp.*|menge|load|valeur|consumo|consommation)(_.*)?")
+_MEASURES = re.compile(
+    r"(.*_)?(k?wh?|mwh?|kvarh?|kwp?|power|energy|value|wert|verbrauch|consumption|usage|price|amount|sum|mean|voltage|current|temp.*|menge|load|valeur|consumo|consommation)(_.*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,11 @@ class Reading:
 
 def plain_field(column: Column, names: Taken, reading: Reading) -> FieldDraft:
     """The field of a column that holds no time."""
-    name = column.name if column.name.startswith("__$") else names.free(slug(column.name.split("#")[0].strip() or column.name))
+    name = (
+        column.name
+        if column.name.startswith("__$")
+        else names.free(slug(column.name.split("#")[0].strip() or column.name))
+    )
     field = FieldDraft(name, "string", _source(column, name))
     unit = unit_of(column.name)
     if unit is not None:
@@ -39,7 +45,10 @@ def plain_field(column: Column, names: Taken, reading: Reading) -> FieldDraft:
             "told, and leaves the field null"
         )
     if "nested" in column.kinds:
-        field.hidden, field.comments = True, [*field.comments, "Holds lists or objects, which no field takes: it stays in _extra"]
+        field.hidden, field.comments = (
+            True,
+            [*field.comments, "Holds lists or objects, which no field takes: it stays in _extra"],
+        )
     elif not column.count:
         field.comments.append("No value in the sample: is it text?")
     elif column.type is not None:
@@ -86,7 +95,9 @@ def _of_text(column: Column, field: FieldDraft, reading: Reading) -> None:
             return
         field.type = "float64"
     elif is_numeric(column):
-        is_name = subject_rank(field.name) is not None and not unit_of(column.name) and not _MEASURES.fullmatch(field.name)
+        is_name = (
+            subject_rank(field.name) is not None and not unit_of(column.name) and not _MEASURES.fullmatch(field.name)
+        )
         measured = "unit" in field.words or _MEASURES.fullmatch(field.name) is not None
         field.type, said = type_of(column, reading.marks, measured, is_name)
         field.comments += [s[0].upper() + s[1:] for s in said]
@@ -94,7 +105,9 @@ def _of_text(column: Column, field: FieldDraft, reading: Reading) -> None:
             odd = [(t, n) for t, n in column.seen.items() if t not in NULLS and not reads(t, reading.marks)]
             if odd:
                 rows = sum(n for _, n in odd)
-                field.comments.append(f"{rows:,} of {column.count:,} values are not written so, such as {odd[0][0]!r}: rejected")
+                field.comments.append(
+                    f"{rows:,} of {column.count:,} values are not written so, such as {odd[0][0]!r}: rejected"
+                )
 
 
 def time_field(name: str, time: Time, source: Word | None, reading: Reading) -> FieldDraft:
@@ -105,14 +118,19 @@ def time_field(name: str, time: Time, source: Word | None, reading: Reading) -> 
         field.words["pattern"] = time.pattern
     if time.other is not None:
         field.words["format"] = f"? {time.form} or {time.other}"
-        field.comments.append(f"All its texts can be read as {time.form} and as {time.other}: which comes first, day or month?")
+        field.comments.append(
+            f"All its texts can be read as {time.form} and as {time.other}: which comes first, day or month?"
+        )
     elif time.form is not None:
         field.words["format"] = time.form
     if time.why:
         field.comments.append(time.why[0].upper() + time.why[1:])
     if kind == "timestamp" and not time.has_offset:
-        field.words["time_zone"] = reading.zone or "?"
-        if reading.zone is None:
+        says_utc = re.search(r"utc|gmt", str(source or name).lower()) is not None
+        field.words["time_zone"] = reading.zone or ("UTC" if says_utc else "?")
+        if says_utc and reading.zone is None:
+            field.comments.append("Its name speaks of UTC")
+        elif reading.zone is None:
             field.comments.append("Its times have no offset: whose clock do they follow?")
     if time.is_elapsed:
         field.words["on_dst"] = "elapsed"

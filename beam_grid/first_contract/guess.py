@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from beam_grid.first_contract import events
@@ -14,9 +15,12 @@ from beam_grid.first_contract.fields import Reading, nulls_of_all, plain_field, 
 from beam_grid.first_contract.keys import Key, key_of, subject_rank
 from beam_grid.first_contract.model import Column, Draft, FieldDraft, Sample
 from beam_grid.first_contract.names import Taken, slug, unit_of
-from beam_grid.first_contract.numbers import Marks, marks_of
+from beam_grid.first_contract.numbers import Marks, is_numeric, marks_of
 from beam_grid.first_contract.times import Time, time_of
 from beam_grid.first_contract.wide import Wide, wide_of
+
+_SLOT = "slot"
+"""The field that [unpivot] puts a column's name into."""
 
 
 def draft_of(sample: Sample, name: str, zone: str | None) -> Draft:
@@ -27,6 +31,7 @@ def draft_of(sample: Sample, name: str, zone: str | None) -> Draft:
     times = {c.name: t for c in columns if (t := time_of(c)) is not None and events.is_epoch(c, t)}
     _say_nulls(sample, columns, times)
     names = Taken()
+    names.free(_SLOT if wide else "")
     if sample.changes is not None:
         return as_changes(sample, name, columns, times, names, reading)
     event = _event(sample, columns, times, wide)
@@ -67,7 +72,9 @@ def _say_nulls(sample: Sample, columns: list[Column], times: dict[str, Time]) ->
     if sample.format != "csv" or not found:
         return
     sample.layout["null"] = ["", *found]
-    sample.notes["null"] = "No value: " + ", ".join(f"{t!r} {n:,} times, first in {c!r}" for t, (n, c) in found.items())
+    sample.notes["null"] = "Stand for no value: " + ", ".join(
+        f"{t!r} {n:,} times, first in {c!r}" for t, (n, c) in found.items()
+    )
 
 
 def _event(sample: Sample, columns: list[Column], times: dict[str, Time], wide: Wide | None) -> Event | None:
@@ -96,7 +103,10 @@ def _event(sample: Sample, columns: list[Column], times: dict[str, Time], wide: 
 
 def _is_clock(column: Column, times: dict[str, Time]) -> bool:
     """Times of day by their text, or bare hours by their name."""
-    return column.name in times or re.search(r"hour|hora|stunde|heure|uur|time|zeit|he$|^h$|period", column.name, re.I) is not None
+    return (
+        column.name in times
+        or re.search(r"hour|hora|stunde|heure|uur|time|zeit|he$|^h$|period", column.name, re.I) is not None
+    )
 
 
 def _score(column: Column, times: dict[str, Time], columns: Sequence[Column], rows: int) -> float:
@@ -105,7 +115,7 @@ def _score(column: Column, times: dict[str, Time], columns: Sequence[Column], ro
 
 def _source(event: Event, wide: Wide | None) -> str | list[str]:
     if wide is not None and wide.form is not None:
-        return [event.columns[0], "slot"]
+        return [event.columns[0], _SLOT]
     return list(event.columns) if len(event.columns) > 1 else event.columns[0]
 
 
@@ -142,19 +152,17 @@ def _fields(
 
 
 def _is_total(column: Column) -> bool:
-    from beam_grid.first_contract.numbers import is_numeric
-
     return (is_numeric(column) or column.kinds <= {"int", "float"}) and subject_rank(slug(column.name)) is None
 
 
 def _event_field(event: Event, wide: Wide | None, names: Taken, reading: Reading) -> FieldDraft:
     time, source = event.time, _source(event, wide)
     if wide is not None and wide.form is not None:
-        from dataclasses import replace
-
         day = time.form or "%Y-%m-%d"
         other = f"{time.other} {wide.form}" if time.other else None
-        time = replace(time, kind="time", form=f"{day} {wide.form}", other=other, pattern=wide.pattern, has_offset=False)
+        time = replace(
+            time, kind="time", form=f"{day} {wide.form}", other=other, pattern=wide.pattern, has_offset=False
+        )
     if isinstance(source, list):
         field = time_field(names.free("at"), time, source, reading)
     else:
@@ -168,14 +176,15 @@ def _unpivot(
     all_columns = {c.name: c for c in draft.sample.columns}
     of_day = [all_columns[n] for n in wide.names]
     unit = next((u for c in columns if (u := unit_of(c.name)) is not None), None)
-    value = names.free("value")
-    slot = names.free("slot")
+    value, slot = names.free("value"), _SLOT
     draft.unpivot = {"columns": wide.columns, "into": [slot, value]}
     draft.comments["unpivot"] = [
         f"{len(wide.names)} columns, {wide.names[0]!r} to {wide.names[-1]!r}, are times of a day: each becomes a record, its "
         f"name in {slot!r}, its value in {value!r}"
     ]
-    field = FieldDraft(value, "float64", {"unit": unit} if unit else {}, ["What is measured, and in which unit? Give it a name"])
+    field = FieldDraft(
+        value, "float64", {"unit": unit} if unit else {}, ["What is measured, and in which unit? Give it a name"]
+    )
     if any("?" in c.seen for c in of_day):
         draft.sample.layout.setdefault("null", ["", "?"])
     slot_field = FieldDraft(slot, "string", {}, [] if wide.form else [_no_clock(wide)])
@@ -202,29 +211,32 @@ def _more_fields(draft: Draft, names: Taken) -> None:
         pattern = pattern.replace(r"\"", '"')
         rank = subject_rank(slug(label))
         draft.fields.append(
-            FieldDraft(name, "string", {"from_preamble": pattern}, [f"{text!r} in the lines above the header"], rank is None)
+            FieldDraft(
+                name, "string", {"from_preamble": pattern}, [f"{text!r} in the lines above the header"], rank is None
+            )
         )
     for digits in _numbers_above(sample, draft):
-        draft.fields.append(
-            FieldDraft(
-                names.free("meter"), "string", {"from_preamble": rf"(?:^|[^0-9])([0-9]{{{len(digits)}}})(?:[^0-9]|$)"},
-                [f"{digits!r} in the lines above the header: does it name what is metered?"],
-            )  # fmt: skip
-        )
+        pattern = rf"(?:^|[^0-9])([0-9]{{{len(digits)}}})(?:[^0-9]|$)"
+        said = f"{digits!r} in the lines above the header: does it name what is metered?"
+        draft.fields.append(FieldDraft(names.free("meter"), "string", {"from_preamble": pattern}, [said]))
     for path, text in list(sample.roots.items())[:20]:
         name = names.free(slug(path.removeprefix("$.")))
-        rank = subject_rank(name)
-        draft.fields.append(FieldDraft(name, "string", {"source": path}, [f"{text[:60]!r} at the document's root"], rank is None))
+        hidden = subject_rank(name) is None
+        said = f"{text[:60]!r} at the document's root"
+        draft.fields.append(FieldDraft(name, "string", {"source": path}, [said], hidden))
     if not any(subject_rank(f.name) is not None and not f.hidden for f in draft.fields):
-        match = re.search(r"(?:^|[^0-9A-Za-z])([A-Z]{0,4}[0-9]{8,33})(?:[^0-9A-Za-z]|$)", sample.files[0]) if sample.files else None
-        if match and not sample.topic and not re.fullmatch(r"(19|20)\d{6}(\d{4,6})?", match[1]):
-            width = len(match[1])
-            draft.fields.append(
-                FieldDraft(
-                    names.free("meter"), "string", {"from_name": rf"(?:^|[^0-9A-Za-z])([0-9A-Z]{{{width}}})(?:[^0-9A-Za-z]|$)"},
-                    [f"{match[1]!r} in the file's name: does it name what is metered?"],
-                )  # fmt: skip
-            )
+        _from_name(draft, names)
+
+
+def _from_name(draft: Draft, names: Taken) -> None:
+    """A field for a long number in the files' names, where nothing else names what is metered."""
+    files = [] if draft.sample.topic else draft.sample.files
+    texts = [re.search(r"(?:^|[^0-9A-Za-z])([A-Z]{0,4}[0-9]{8,33})(?:[^0-9A-Za-z]|$)", file) for file in files[:1]]
+    for match in texts:
+        if match is not None and not re.fullmatch(r"(19|20)\d{6}(\d{4,6})?", match[1]):
+            pattern = rf"(?:^|[^0-9A-Za-z])([0-9A-Z]{{{len(match[1])}}})(?:[^0-9A-Za-z]|$)"
+            said = f"{match[1]!r} in the file's name: does it name what is metered?"
+            draft.fields.append(FieldDraft(names.free("meter"), "string", {"from_name": pattern}, [said]))
 
 
 def _numbers_above(sample: Sample, draft: Draft) -> list[str]:
@@ -247,7 +259,9 @@ def _clock(at: FieldDraft, event: Event, columns: list[Column], draft: Draft, zo
         found = wide_of(draft.sample.columns)
         if found is not None and found.ends and found.form is not None:
             at.words["shift"] = f"-{found.minutes}m" if found.minutes % 60 else f"-{found.minutes // 60}h"
-            at.comments.append("Names begin above 0 and end with the day: labels of an interval's end; shift makes it the beginning")
+            at.comments.append(
+                "Names begin above 0 and end with the day: labels of an interval's end; shift makes it the beginning"
+            )
         return
     if not time.has_offset and time.kind == "time" and not time.is_elapsed:
         subjects = list(zip(*(c.values for c in columns if subject_rank(slug(c.name)) is not None), strict=True))
@@ -265,11 +279,20 @@ def _clock(at: FieldDraft, event: Event, columns: list[Column], draft: Draft, zo
             )
     step = step_of(event.times)
     midnight = 0 in time.hours
-    if time.hours and max(time.hours) >= 24 and not (midnight and time.has_24 and _has_zero(event)) and step is not None:
+    if (
+        time.hours
+        and max(time.hours) >= 24
+        and not (midnight and time.has_24 and _has_zero(event))
+        and step is not None
+    ):
         at.words["shift"] = f"-{step}"
-        at.comments.append(f"24:00 is there and 00:00 is not: labels of an interval's end, {step} long; shift makes them its beginning")
+        at.comments.append(
+            f"24:00 is there and 00:00 is not: labels of an interval's end, {step} long; shift makes them its beginning"
+        )
     elif re.search(r"(?:^|_)(end|ende|bis|until|to|fin|hasta)(?:_|$)", slug(event.columns[-1])):
-        at.comments.append(f'Its name speaks of an end: shift = "-{step or "15m"}" would make it the interval\'s beginning')
+        at.comments.append(
+            f'Its name speaks of an end: shift = "-{step or "15m"}" would make it the interval\'s beginning'
+        )
 
 
 def _has_zero(event: Event) -> bool:
@@ -288,13 +311,23 @@ def _key(draft: Draft, at: FieldDraft, event: Event, columns: list[Column], wide
     if event.time.has_offset and len(event.columns) == 1:
         moments = list(next(c for c in columns if c.name == event.columns[0]).values)
     if at.words.get("on_dst") == "in_order":
-        moments = _numbered(moments, [tuple(v[n] for v in values.values() if len(set(v)) < 50) for n in range(len(moments))])
+        moments = _numbered(
+            moments, [tuple(v[n] for v in values.values() if len(set(v)) < 50) for n in range(len(moments))]
+        )
     values[at.name] = moments
     found = key_of(at.name, values, measures)
-    constants = [f.name for f in draft.fields if not f.hidden and ({"from_preamble", "from_name"} & f.words.keys() or _is_root(f))]
-    fields = [*constants[:1], *found.fields] if not any(subject_rank(n) is not None for n in found.fields) else list(found.fields)
+    constants = [
+        f.name
+        for f in draft.fields
+        if not f.hidden and ({"from_preamble", "from_name"} & f.words.keys() or _is_root(f))
+    ]
+    fields = (
+        [*constants[:1], *found.fields]
+        if not any(subject_rank(n) is not None for n in found.fields)
+        else list(found.fields)
+    )
     if wide is not None and wide.form is None:
-        fields.append(str(draft.unpivot["into"][0]))
+        fields.append(_SLOT)
     draft.key = fields
     draft.comments["key"] = [_of_key(found, draft.sample.rows, constants, fields)]
     if found.apart < 0.9 * found.of:
@@ -336,7 +369,14 @@ def _future(draft: Draft, event: Event) -> None:
     if latest is not None and latest < datetime.now(UTC).replace(tzinfo=None) - timedelta(days=1):
         draft.max_future = "1d"
     else:
-        draft.comments["event_time"].append("Some times lie in the future, so there is no max_future: are they forecasts?")
+        draft.comments["event_time"].append(
+            "Some times lie in the future, so there is no max_future: are they forecasts?"
+        )
+
+
+def _adds_up(field: FieldDraft) -> bool:
+    """Whether values of an hour can be added: energy of intervals; not power, voltage, or a name without a unit."""
+    return str(field.words.get("unit", "")).lower().endswith("wh") or bool(re.search(r"(^|_)[km]?wh(_|$)", field.name))
 
 
 def _window(draft: Draft) -> None:
@@ -344,7 +384,7 @@ def _window(draft: Draft) -> None:
     by = [k for k in draft.key if k != draft.event_time and not k.startswith("?")][:1]
     if not measured:
         return
-    measures = ", ".join(f"{f.name} = \"sum({f.name})\"" for f in measured)
+    measures = ", ".join(f'{f.name} = "{"sum" if _adds_up(f) else "avg"}({f.name})"' for f in measured)
     draft.windows = ["[[windows]]", f'name = "{draft.name[:90]}_hourly"', 'size = "1h"']
     draft.windows += [f'by = ["{by[0]}"]'] if by else []
     draft.windows += [f'measures = {{ readings = "count()", {measures} }}']

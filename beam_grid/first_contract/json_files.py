@@ -20,7 +20,9 @@ def of_json(file: Found, address: str, most: int) -> Sample:
     """The file's sample. Raises SourceError for what holds no records."""
     data = head_of(file.path, MOST_DOCUMENT + 1)
     try:
-        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape" if len(data) > MOST_DOCUMENT else "strict")
+        text = data.removeprefix(b"\xef\xbb\xbf").decode(
+            "utf-8", "surrogateescape" if len(data) > MOST_DOCUMENT else "strict"
+        )
     except UnicodeDecodeError as cause:
         raise SourceError(f"is not UTF-8 (byte {cause.start}), as JSON must be; write it again") from None
     records = _lines(text, most)
@@ -29,7 +31,9 @@ def of_json(file: Found, address: str, most: int) -> Sample:
         sample.files = [file.name]
         return sample
     if len(data) > MOST_DOCUMENT:
-        raise SourceError(f"is one JSON document of more than {MOST_DOCUMENT >> 20} MB; give init a smaller one of its kind")
+        raise SourceError(
+            f"is one JSON document of more than {MOST_DOCUMENT >> 20} MB; give init a smaller one of its kind"
+        )
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as cause:
@@ -52,7 +56,7 @@ def of_documents(documents: Sequence[Any], address: str) -> Sample:
     sample = of_records(arrays[path][:ROWS], address)
     sample.layout["records"] = path
     others = [f"{p} ({len(found):,})" for p, found in arrays.items() if p != path]
-    sample.notes["records"] = f"the largest array of objects, {len(arrays[path]):,} of them" + (
+    sample.notes["records"] = f"The largest array of objects, {len(arrays[path]):,} of them" + (
         f"; others: {', '.join(others)}" if others else ""
     )
     sample.roots = dict(_scalars(documents[0], "$")) if isinstance(documents[0], dict) else {}
@@ -107,5 +111,3 @@ def _scalars(value: dict[str, Any], at: str) -> Iterator[tuple[str, str]]:
             yield from _scalars(one, f"{at}.{name}")
         elif isinstance(one, str | int | float) and not isinstance(one, bool):
             yield f"{at}.{name}", str(one)
-
-

@@ -33,7 +33,7 @@ class Key:
 def subject_rank(name: str) -> int | None:
     """How likely a field names what is metered: 0 the likeliest, None not at all."""
     for rank, pattern in enumerate(_SUBJECTS):
-        if re.fullmatch(rf"(?:.*_)?(?:{pattern})(?:_.*)?" if rank in (1, 2, 3, 4) else pattern, name):
+        if re.fullmatch(rf"(?:.*_)?(?:{pattern})(?:_.*)?" if 0 < rank < 5 else rf"(?:.*_)?(?:{pattern})", name):
             return rank
     return None
 
@@ -49,11 +49,14 @@ def key_of(time: str, columns: dict[str, Sequence[str | None]], measures: set[st
         at = [place[n] for n in chosen]
         return len({tuple(row[i] for i in at) for row in distinct})
 
-    ranked = sorted(((r, place[n], n) for n in names[1:] if (r := subject_rank(n)) is not None and n not in measures))
+    ranked = sorted((r, place[n], n) for n in names[1:] if (r := subject_rank(n)) is not None and n not in measures)
     usable = [n for _, _, n in ranked if all(row[place[n]] is not None for row in distinct)]
     chosen = [time]
     if usable and subject_rank(usable[0]) != 5:
         chosen.append(usable[0])
+    if not usable and len(distinct) > 2:
+        names_of_records = (n for n in names[1:] if n not in measures and apart([n]) == len(distinct))
+        chosen += [n for n in names_of_records if all(row[place[n]] is not None for row in distinct)][:1]
     best = apart(chosen)
     rest = [n for n in usable if n not in chosen]
     rest += [n for n in names[1:] if n not in measures and n not in rest and n not in chosen]
@@ -64,4 +67,4 @@ def key_of(time: str, columns: dict[str, Sequence[str | None]], measures: set[st
         chosen.append(better)
         rest.remove(better)
         best = count
-    return Key(tuple([*chosen[1:], time]), best, len(distinct), len(rows) - len(distinct))
+    return Key((*chosen[1:], time), best, len(distinct), len(rows) - len(distinct))

@@ -73,7 +73,9 @@ def _kind(file: Found) -> str:
     if seen == "an SQLite database":
         return "sqlite"
     if seen is not None and "UTF-16" not in seen:
-        raise SourceError(f"is {seen}, and no feed reads that; contracts are told from CSV, JSON, Parquet, SQLite, .xlsx")
+        raise SourceError(
+            f"is {seen}, and no feed reads that; contracts are told from CSV, JSON, Parquet, SQLite, .xlsx"
+        )
     if _KINDS.get(ending) in ("parquet", "sqlite"):
         raise SourceError(f"is no {_KINDS[ending]}, though its name ends with {ending}")
     begins = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
@@ -112,9 +114,13 @@ def _of_files(address: str, kind: str, files: list[Found]) -> Sample:
 
 def _alike(one: Sample, other: Sample) -> bool:
     """Whether a second file is the same feed's: written alike, as many columns, and half of their names equal."""
-    if one.layout.get("delimiter") != other.layout.get("delimiter") or one.layout.get("table") != other.layout.get("table"):
+    if one.layout.get("delimiter") != other.layout.get("delimiter") or one.layout.get("table") != other.layout.get(
+        "table"
+    ):
         return False
-    if one.layout.get("encoding") != other.layout.get("encoding") or one.layout.get("records") != other.layout.get("records"):
+    if one.layout.get("encoding") != other.layout.get("encoding") or one.layout.get("records") != other.layout.get(
+        "records"
+    ):
         return False
     a, b = ([c.name for c in s.columns] for s in (one, other))
     same = len(set(a) & set(b))
@@ -127,7 +133,7 @@ def _joined(samples: Sequence[Sample]) -> Sample:
     """The files' rows one below the other; of a column that a CSV file names otherwise, the other names."""
     first = samples[0]
     columns = {c.name: c for c in first.columns}
-    for number, sample in enumerate(samples[1:], 1):
+    for sample in samples[1:]:
         rows = first.rows
         given: dict[str, Column] = {}
         for at, column in enumerate(sample.columns):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -40,10 +41,8 @@ def of_topic(address: str, config: str | None) -> Sample:
         )
     sample = of_records(found, address)
     if not sample.changes and all("nested" in c.kinds or len(c.seen) < 2 for c in sample.columns):
-        try:
+        with contextlib.suppress(SourceError):
             sample = of_documents(found, address)
-        except SourceError:
-            pass
     sample.files, sample.topic = [topic], topic
     return sample
 

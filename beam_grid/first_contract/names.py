@@ -35,7 +35,8 @@ def unit_of(name: str) -> str | None:
     tail = re.split(r"\bin\s+|[_\s]", last.strip())[-1].lower()
     if re.search(r"\bin\s+\S+$", last.strip()) and tail in _UNITS:
         return _UNITS[tail]
-    return _UNITS[tail] if tail in _WORDY else None
+    is_rate = re.search(r"(?:\bper|/)[_\s]*\S*$", last.strip().lower()) or re.search(r"_per_[^_]*$", last.lower())
+    return _UNITS[tail] if tail in _WORDY and not is_rate else None
 
 
 def slug(name: str) -> str:

@@ -1,8 +1,8 @@
 """How numbers are written in a CSV: which mark separates decimals, which groups thousands, what stands for no value.
 
-    0,113   1,5   1.204,5   1.204.500      decimal = ","
-    0.113   1.5   1,204.5   1,204,500      decimal = "."
-    12,250                                 says nothing: three digits may be a group
+0,113   1,5   1.204,5   1.204.500      decimal = ","
+0.113   1.5   1,204.5   1,204,500      decimal = "."
+12,250                                 says nothing: three digits may be a group
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from beam_grid.first_contract.model import Column
 from beam_grid.first_contract.names import is_unit
 from beam_grid.first_contract.tables import NULLS
 
-_COMMA = re.compile(r"[+-]?(0|\d+),(?!\d{3}$)\d+|[+-]?0\d*,\d+|[+-]?\d{4,},\d+|[+-]?\d{1,3}(\.\d{3})+,\d+|[+-]?\d{1,3}(\.\d{3}){2,}|[+-]?,\d+")
-_POINT = re.compile(r"[+-]?\d+\.(?!\d{3}$)\d+|[+-]?0\d*\.\d+|[+-]?\d{4,}\.\d+|[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(,\d{3}){2,}|[+-]?\.\d+")
+_COMMA = re.compile(
+    r"[+-]?(0|\d+),(?!\d{3}$)\d+|[+-]?0\d*,\d+|[+-]?\d{4,},\d+|[+-]?\d{1,3}(\.\d{3})+,\d+|[+-]?\d{1,3}(\.\d{3}){2,}|[+-]?,\d+"
+)
+_POINT = re.compile(
+    r"[+-]?\d+\.(?!\d{3}$)\d+|[+-]?0\d*\.\d+|[+-]?\d{4,}\.\d+|[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(,\d{3}){2,}|[+-]?\.\d+"
+)
 _OPEN_COMMA, _OPEN_POINT = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}"), re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _BLANKS, _APOSTROPHES = r"[ \u00a0\u202f\u2009]", "['\u2019]"
 _SPACED = re.compile(rf"[+-]?\d{{1,3}}({_BLANKS}\d{{3}})+([.,]\d+)?")
@@ -49,15 +53,25 @@ def marks_of(columns: Sequence[Column], delimiter: str) -> Marks:
     if delimiter == ",":
         comma = 0  # a decimal comma could not be told from the delimiter
     if comma and comma >= point:
-        if open_point or any("." in cell and "," in cell for cell in cells) or _count(cells, re.compile(r".*\.\d{3}\..*")):
+        if (
+            open_point
+            or any("." in cell and "," in cell for cell in cells)
+            or _count(cells, re.compile(r".*\.\d{3}\..*"))
+        ):
             thousands = thousands or "."
-        why = f"{comma:,} of {sum(cells.values()):,} numbers, such as {_example(cells, _COMMA)}, can be read no other way"
+        why = (
+            f"{comma:,} of {sum(cells.values()):,} numbers, such as {_example(cells, _COMMA)}, can be read no other way"
+        )
         return Marks(",", thousands, why + (f"; {point:,} have a decimal point" if point and thousands != "." else ""))
     if point:
         grouped = open_comma or any("," in cell and "." in cell for cell in cells)
         return Marks(".", thousands or ("," if grouped else None), f"such as {_example(cells, _POINT)}")
     if open_comma and not open_point and delimiter != ",":
-        return Marks("?", thousands, f"{open_comma:,} numbers are written as {_example(cells, _OPEN_COMMA)}: thousands, or decimals?")
+        return Marks(
+            "?",
+            thousands,
+            f"{open_comma:,} numbers are written as {_example(cells, _OPEN_COMMA)}: thousands, or decimals?",
+        )
     if open_comma:
         return Marks(".", thousands or ",", f"such as {_example(cells, _OPEN_COMMA)}; are the commas thousands?")
     return Marks(".", thousands)
@@ -110,7 +124,9 @@ def type_of(column: Column, marks: Marks, has_unit: bool, is_name: bool) -> tupl
         return "float64", []
     places = max((len(t.partition(".")[2]) for t in texts), default=0)
     whole = max((len(t.partition(".")[0].lstrip("+-")) for t in texts), default=1)
-    return "float64", [f"up to {places} decimals: decimal({min(whole + places + 4, 38)},{places}) would keep them exactly"]
+    return "float64", [
+        f"up to {places} decimals: decimal({min(whole + places + 4, 38)},{places}) would keep them exactly"
+    ]
 
 
 def reads(text: str, marks: Marks) -> bool:

@@ -22,6 +22,10 @@ def of_records(records: Sequence[dict[str, Any]], address: str) -> Sample:
     for row in flat:
         names |= dict.fromkeys(row)
     columns = [_column(name, [row.get(name) for row in flat]) for name in names]
+    if changes is not None:
+        declared = _declared(records)
+        for column in columns:
+            column.type = declared.get(column.name)
     return Sample(address, "json", columns, changes=changes)
 
 
@@ -82,3 +86,34 @@ def _image(record: dict[str, Any]) -> dict[str, Any]:
         return record
     image = envelope.get("after") or envelope.get("before")
     return image if isinstance(image, dict) else {}
+
+
+_LOGICAL = {
+    "io.debezium.time.Date": "date", "org.apache.kafka.connect.data.Date": "date", "io.debezium.time.Timestamp": "timestamp",
+    "io.debezium.time.MicroTimestamp": "timestamp", "io.debezium.time.NanoTimestamp": "timestamp",
+    "io.debezium.time.ZonedTimestamp": "timestamp", "org.apache.kafka.connect.data.Timestamp": "timestamp",
+}  # fmt: skip
+_DECIMAL = "org.apache.kafka.connect.data.Decimal"
+
+
+def _declared(records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The types that Debezium's schemas name for the row's columns, where they are times or decimals."""
+    found: dict[str, str] = {}
+    for record in records:
+        schema = record.get("schema")
+        parts = schema.get("fields") if isinstance(schema, dict) else None
+        for part in parts if isinstance(parts, list) else []:
+            if not isinstance(part, dict) or part.get("field") not in ("after", "before"):
+                continue
+            for field in part.get("fields") or []:
+                if isinstance(field, dict) and (kind := _declared_type(field)) is not None:
+                    found[str(field.get("field"))] = kind
+    return found
+
+
+def _declared_type(field: dict[str, Any]) -> str | None:
+    if field.get("name") != _DECIMAL:
+        return _LOGICAL.get(str(field.get("name")))
+    parameters = field.get("parameters") or {}
+    scale, precision = str(parameters.get("scale", "")), str(parameters.get("connect.decimal.precision", "38"))
+    return f"decimal({precision},{scale})" if scale.isdigit() and precision.isdigit() else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 import re
 import tempfile
@@ -162,7 +163,7 @@ def _first_of_values(rows: list[list[str]], full: list[int], width: int) -> int 
 def _is_numbered(cells: list[str]) -> bool:
     """Whether a dozen of the cells count up by one, as names of intervals of a day do."""
     numbers = [int(c) if c.isdecimal() and len(c) < 4 else -9 for c in cells]
-    return sum(b == a + 1 for a, b in zip(numbers, numbers[1:], strict=False)) >= 12
+    return sum(b == a + 1 for a, b in itertools.pairwise(numbers)) >= 12
 
 
 def _share(cells: list[str]) -> float:

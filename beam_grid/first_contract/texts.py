@@ -11,14 +11,14 @@ _LETTERS = set("äöüÄÖÜßéèêëàâáãåæçñíìîïóòôõøúùûý
 def encoding_of(data: bytes) -> tuple[str, str]:
     """(Python's name of the encoding, on what that rests); `data` may be cut off anywhere."""
     if data.startswith(BOM_UTF8):
-        return "utf-8", "the file begins with UTF-8's mark"
+        return "utf-8", "The file begins with UTF-8's mark"
     if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        return "utf-16", "the file begins with UTF-16's byte order mark"
+        return "utf-16", "The file begins with UTF-16's byte order mark"
     head = data[:4096]
     zeros_odd, zeros_even = head[1::2].count(0), head[::2].count(0)
     if max(zeros_odd, zeros_even) > len(head) // 8 and max(zeros_odd, zeros_even) > 4 * min(zeros_odd, zeros_even):
         order = "le" if zeros_odd > zeros_even else "be"
-        return f"utf-16-{order}", "every other byte is zero, and no byte order mark stands in front"
+        return f"utf-16-{order}", "Every other byte is zero, and no byte order mark stands in front"
     try:
         decoded(data, "utf-8")
         return "utf-8", ""
@@ -28,7 +28,7 @@ def encoding_of(data: bytes) -> tuple[str, str]:
     best = max(_WESTERN, key=lambda name: scores[name])
     begin = max(data.rfind(b"\n", 0, at) + 1, at - 12)
     word = data[begin : at + 12].decode(best, "replace").splitlines()[0]
-    return best, f"byte {at} (0x{data[at]:02x}) is not UTF-8; in {best} the text there reads {word!r}: is that right?"
+    return best, f"Byte {at} (0x{data[at]:02x}) is not UTF-8; in {best} the text there reads {word!r}: is that right?"
 
 
 def decoded(data: bytes, encoding: str) -> str:

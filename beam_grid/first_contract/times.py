@@ -8,6 +8,7 @@ more closely is taken, and where that tells nothing it is asked.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,19 @@ _DATES = (
     "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d-%b-%Y", "%d %b %Y", "%d-%b-%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
     "%d %b %y", "%Y. %m. %d.", "%d%m%Y",
 )  # fmt: skip
-_CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%H.%M", "%H%M", "%H%M%S", "%H", "%H.%M.%S")
+_CLOCKS = (
+    "%H:%M",
+    "%H:%M:%S",
+    "%H:%M:%S.%f",
+    "%I:%M %p",
+    "%I:%M:%S %p",
+    "%I:%M%p",
+    "%H.%M",
+    "%H%M",
+    "%H%M%S",
+    "%H",
+    "%H.%M.%S",
+)
 _BETWEEN = (" ", "T", ", ", "", " - ", " / ", ";")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?( ?(Z|[+-]\d\d(:?\d\d)?))?")
 _OFFSET = re.compile(r"( ?)(Z|[+-]\d\d:?\d\d)$")
@@ -79,7 +92,9 @@ def _written(texts: list[str], column: Column, joined: bool) -> Time | None:
     plain, hours = _hours(texts)
     if all(_ISO.fullmatch(t) for t in texts) and not any("," in t for t in texts):
         if all(len(t) == 10 for t in texts):
-            return Time("date", None, why=f"{column.count:,} of {column.count:,} values are dates", latest=_latest(plain, None))
+            return Time(
+                "date", None, why=f"{column.count:,} of {column.count:,} values are dates", latest=_latest(plain, None)
+            )
         aware = sum(bool(_OFFSET.search(t[10:])) for t in texts)
         if _latest(plain, None) is None:
             return None
@@ -174,7 +189,7 @@ def _formats(tail: str) -> list[tuple[str, frozenset[str]]]:
     """Every format with the shapes of its texts."""
     found = []
     for form in _combined():
-        days = (datetime(2006, 12, 16, 17, 24, 31, 123456), datetime(2005, 5, 3, 4, 5, 6, 7))
+        days = (datetime(2006, 12, 16, 17, 24, 31, 123456, UTC), datetime(2005, 5, 3, 4, 5, 6, 7, UTC))
         shapes = {_shape(day.strftime(form) + off) for day in days for off in _offsets(tail)}
         if "%f" in form:
             shapes |= {s.replace("9{6}", f"9{{{n}}}" if n > 2 else "9") for s in shapes for n in range(1, 10)}
@@ -247,5 +262,5 @@ def _places(form: str) -> list[str]:
 def _step(times: list[datetime | None]) -> float:
     """Seconds that most rows are apart from the one before."""
     given = [t for t in times if t is not None]
-    steps = sorted(abs((b - a).total_seconds()) for a, b in zip(given, given[1:], strict=False) if a.date() != b.date())
+    steps = sorted(abs((b - a).total_seconds()) for a, b in itertools.pairwise(given) if a.date() != b.date())
     return steps[len(steps) // 2] if steps else 0.0

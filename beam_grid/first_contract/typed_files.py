@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from urllib.parse import quote
+from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,7 +36,7 @@ def _is_parquet(path: str) -> bool:
 def _parquet(file: Found, address: str) -> Sample:
     try:
         opened = pq.ParquetFile(file.path)
-        batches = list(pa.Table.from_batches([b]) for b, _ in zip(opened.iter_batches(ROWS), range(1), strict=False))
+        batches = [pa.Table.from_batches([b]) for b in islice(opened.iter_batches(ROWS), 1)]
         table = pa.concat_tables(batches) if batches else opened.schema_arrow.empty_table()
     except (pa.ArrowException, OSError) as cause:
         raise SourceError(f"is a damaged Parquet file ({' '.join(str(cause).split())[:200]})") from None
@@ -100,7 +101,7 @@ def _sqlite(file: Found, address: str) -> Sample:
         raise SourceError(f"SQLite says: {cause}") from None
     sample = Sample(address, "sqlite", columns, {"table": table})
     others = [f"{name} ({count:,} rows)" for name, count in counted.items() if name != table]
-    sample.notes["table"] = f"the table with times that has most rows, {counted[table]:,}" + (
+    sample.notes["table"] = f"The table with times that has most rows, {counted[table]:,}" + (
         f"; others: {', '.join(others)}" if others else ""
     )
     return sample

@@ -6,7 +6,6 @@ from beam_grid.first_contract.model import Draft, FieldDraft, Word
 from beam_grid.first_contract.toml_text import assignment, comment
 
 
-
 def toml(draft: Draft) -> str:
     """The contract's TOML, with a comment at each guess."""
     sample = draft.sample
@@ -23,7 +22,9 @@ def toml(draft: Draft) -> str:
         out.append(assignment("topic", sample.topic))
     out += _said(draft, "event_time", draft.event_time)
     if draft.max_future is not None:
-        out += [f"{assignment('max_future', draft.max_future)}  # later times than the run's clock and this are rejected"]
+        out += [
+            f"{assignment('max_future', draft.max_future)}  # later times than the run's clock and this are rejected"
+        ]
     if sample.topic is not None:
         out += [
             'out_of_orderness = "10m"  # how far messages overtake each other; decide',
@@ -75,5 +76,3 @@ def _comments(draft: Draft, word: str) -> list[str]:
 def _files(names: list[str]) -> str:
     shown = ", ".join(names[:3])
     return shown + (f" and {len(names) - 3} more files" if len(names) > 3 else "")
-
-

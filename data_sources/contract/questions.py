@@ -1,7 +1,7 @@
 """Open questions of a contract: values that begin with `?`, as `contracts init` writes what a sample cannot tell.
 
-    time_zone = "?"                        which zone?
-    format = "? %d/%m/%Y or %m/%d/%Y"      one of these, which?
+time_zone = "?"                        which zone?
+format = "? %d/%m/%Y or %m/%d/%Y"      one of these, which?
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ASKS = {
     "dedup.key": "which fields together name a record, so that a copy of it is known?",
     "lake.key": "which fields name a row of the source's table (its primary key)?",
     "lake.sequence_by": "which fields say the place of a change in the log?",
-    "csv.decimal": "does a comma separate decimals or thousands? Write decimal = \",\", or decimal = \".\" and thousands",
+    "csv.decimal": 'does a comma separate decimals or thousands? Write decimal = ",", or decimal = "." and thousands',
     "csv.encoding": "in which encoding is the text?",
     "json.records": "at which path are the records?",
     "sqlite.table": "which table holds the records?",
