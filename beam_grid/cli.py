@@ -619,6 +619,29 @@ def contracts_suggest(feed: str, lake: str) -> None:
     click.echo(lines(opened.feed(feed).contract(), fields), nl=False)
 
 
+@contracts.command("init")
+@click.argument("file")
+@click.option("--name", metavar="F", help="The feed's name; without it that of the file, folder or topic.")
+@click.option("--time-zone", "zone", metavar="Z", help="Of local times, as Europe/Berlin; without it a question.")
+@click.option("--out", metavar="FILE.toml", help="Where the contract is written; without it to stdout.")
+@click.option("--kafka-config", metavar="FILE", envvar="BEAM_GRID_KAFKA_CONFIG", help="As of land.")
+def contracts_init(file: str, name: str | None, zone: str | None, out: str | None, kafka_config: str | None) -> None:
+    """Write a first contract from a sample: a file, folder, glob or archive, or kafka://host:port/topic."""
+    from beam_grid.first_contract import first_contract
+    from beam_grid.first_contract.closing import closing
+    from beam_grid.first_contract.place import check_place, write_to
+
+    if out is not None:
+        check_place(out)
+    first = first_contract(file, name, zone, kafka_config)
+    if out is None:
+        click.echo(first.text, nl=False)
+    else:
+        write_to(out, first.text)
+    for line in closing(first, out, kafka_config):
+        say(line)
+
+
 @contracts.command("check")
 @click.argument("file")
 def contracts_check(file: str) -> None:

@@ -39,6 +39,7 @@ from data_sources.contract.layout import SqliteSpec as SqliteSpec
 from data_sources.contract.layout import UnpivotSpec as UnpivotSpec
 from data_sources.contract.parts import TYPES as TYPES
 from data_sources.contract.parts import UNFIT, Duration, Part, meant
+from data_sources.contract.questions import questions
 from data_sources.contract.words import check_words
 from data_sources.durations import micros
 from data_sources.errors import UserError
@@ -532,6 +533,8 @@ def parse_contract(raw: dict[str, Any], where: str, *, conditions_are_checked: b
 
     conditions_are_checked: leave out what takes longest, of a contract whose rules were checked before as they stand.
     """
+    if asked := questions(raw):
+        raise ContractError("\n".join(f"contract {where}, {question}" for question in asked))
     try:
         return Contract.model_validate(raw, context={"conditions_are_checked": conditions_are_checked})
     except ValidationError as cause:
