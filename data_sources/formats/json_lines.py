@@ -77,7 +77,8 @@ def _check_is_lines(head: bytes) -> None:
         scanner.feed(more)
     except ScanError:
         return
-    if is_open:
+    is_whole = scanner.texts > 0 or len(head) >= MAX_RECORD
+    if is_open and is_whole:  # else a line that is broken, whose rest may be under way
         raise ValueError(
             "is one JSON document over several lines, not a JSON object a line; write the path to the array of its "
             'records into the contract, as in [json] records = "data.values"'
