@@ -19,13 +19,15 @@ import pytest
 from click.testing import CliRunner
 
 from beam_grid.cli import cli
+from beam_grid.lakehouse import open_windows
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.trace import trace
 from beam_grid.landing import Lake
-from beam_grid.refine import refine
+from beam_grid.refine import Engine, refine
+from beam_grid.reinject import reinject
 from beam_grid.report.gather import gather
 from data_sources.contract import Contract, parse_contract
-from tests.beam_grid.test_refine import same_rows
+from tests.beam_grid.test_refine import Landing, same_rows
 from tests.properties.oracle import as_lines, run
 
 CASE = Path(__file__).resolve().parents[1] / "cases" / "local-day-windows"
@@ -137,9 +139,9 @@ WINTER = quarters(datetime(2018, 11, 20, tzinfo=UTC), 150, 3, timedelta(hours=9)
 """Over the years' end: with it the windows of autumn become final."""
 
 
-def corrections(story: Story) -> list[dict[str, Any]]:
+def corrections(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows that move over a midnight, to another day of 25 hours, to another group, or stay and change."""
-    to = {
+    to: dict[str, dict[str, Any]] = {
         "1-105": {"kwh": 99.0},
         "1-60": {"at": datetime(2018, 11, 4, 2, 59, 59, tzinfo=UTC), "meter": "b"},
         "1-61": {"at": datetime(2018, 11, 4, 3, tzinfo=UTC), "meter": None},
@@ -147,7 +149,7 @@ def corrections(story: Story) -> list[dict[str, Any]]:
         "1-151": {"at": datetime(2018, 10, 28, 22, 59, 59, 999_999, tzinfo=UTC)},
         "1-152": {"at": datetime(2018, 10, 28, 23, tzinfo=UTC)},
     }
-    return [{**story.rows[id], "version": 2, **said} for id, said in to.items()]
+    return [{**rows[id], "version": 2, **said} for id, said in to.items()]
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +157,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """The whole story, its tables brought up to date and checked after each file."""
     story = Story(tmp_path_factory.mktemp("autumn"), feed())
     for records in (AUTUMN, BRAZIL, None, WINTER):
-        story.arrive(*(corrections(story) if records is None else records))
+        story.arrive(*(corrections(story.rows) if records is None else records))
         refine(story.lake, engine="embedded")
         story.check()
     return story
@@ -183,14 +185,68 @@ def test_a_new_window_is_filled_from_what_landed(told: Story, tmp_path: Path) ->
 
 @pytest.mark.spark
 def test_on_spark_step_by_step_and_at_once(tmp_path: Path) -> None:
-    story = Story(tmp_path, feed())
-    for records, engine in ((AUTUMN, "spark"), (BRAZIL, "spark"), (None, "embedded"), (WINTER, "spark")):
-        story.arrive(*(corrections(story) if records is None else records))
-        refine(story.lake, engine=engine)
-        story.check()
-    shutil.rmtree(story.lake.path / "tables")
-    refine(story.lake, engine="spark")
-    story.check()
+    of = feed({name: WINDOWS[name] for name in ("berlin_day", "berlin_month")})
+    landing = Landing(Lake.open(tmp_path / "lake"), of)
+    steps: list[tuple[list[dict[str, Any]] | None, Engine]] = [
+        (AUTUMN, "embedded"),
+        (BRAZIL, "spark"),
+        (None, "spark"),
+        (WINTER, "embedded"),
+    ]
+    for records, engine in steps:
+        said = corrections({row["id"]: row for row in landing.current}) if records is None else records
+        landing.land(said, watermark=max(row["at"] for row in [*landing.current, *said]) - timedelta(days=2))
+        refine(landing.lake, engine=engine)
+        check(landing.lake, of, landing.current)
+    shutil.rmtree(landing.lake.path / "tables")
+    refine(landing.lake, engine="spark")
+    check(landing.lake, of, landing.current)
+
+
+def test_late_rows_of_the_long_day_land_after_all(tmp_path: Path) -> None:
+    story = Story(tmp_path, feed({"berlin_day": WINDOWS["berlin_day"]}, out_of_orderness="1h", allowed_lateness="0s"))
+    story.arrive(*quarters(datetime(2018, 10, 27, 22, tzinfo=UTC), 106, 1))
+    (tmp_path / "in" / "late.json").write_text(
+        as_lines(
+            {"id": f"late-{hour}", "at": f"2018-10-28T{hour}:30:00Z", "meter": "a", "kwh": 1.0, "version": 1}
+            for hour in (21, 22)
+        )
+    )
+    assert run(story.lake.path, story.of, tmp_path / "in").fates.late == 2
+    refine(story.lake, engine="embedded")
+    day = "SELECT n, final, revision FROM gold.berlin_day WHERE meter = 'a' AND window_start = TIMESTAMP '2018-10-27T22:00:00Z'"
+    (before,) = query(story.lake, day).to_pylist()
+    assert before["final"]
+    with story.lake.lock("land"):
+        assert reinject(story.lake, "feeder").fates.landed == 2
+    refine(story.lake, engine="embedded")
+    assert query(story.lake, day).to_pylist() == [{"n": before["n"] + 2, "final": True, "revision": 2}]
+
+
+def test_a_day_that_is_being_filled_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every three hours through the day of 25 hours, each commit published alone, its tiles merged with those that are kept."""
+    monkeypatch.setattr(open_windows, "MANY_FILES", 2)
+    used: list[bool] = []
+    known = open_windows.known
+
+    def asked(*arguments: Any) -> open_windows.Open | None:
+        used.append((found := known(*arguments)) is not None)
+        return found
+
+    monkeypatch.setattr(open_windows, "known", asked)
+    of = feed({name: WINDOWS[name] for name in ("berlin_day", "berlin_month")}, out_of_orderness="1h")
+    landing = Landing(Lake.open(tmp_path / "lake"), of)
+    for n in range(10):
+        start = datetime(2018, 10, 27, 20, tzinfo=UTC) + timedelta(hours=3 * n)
+        landing.land(quarters(start, 12, n), watermark=start - timedelta(hours=12))
+        if n > 2:
+            refine(landing.lake, engine="embedded")
+    assert sum(used) > 8
+    check(landing.lake, of, landing.current)
+    (long,) = query(
+        landing.lake, "SELECT sum(n) AS n FROM gold.berlin_day WHERE window_start = TIMESTAMP '2018-10-27T22:00:00Z'"
+    ).to_pylist()
+    assert long["n"] == 100
 
 
 def test_a_window_leads_back_to_its_rows(told: Story) -> None:
