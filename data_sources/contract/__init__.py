@@ -157,6 +157,11 @@ class WindowSpec(Part):
         return self.length > self.step
 
     @property
+    def of_utc_days(self) -> bool:
+        """Whether its windows are whole days, in UTC, one after the other."""
+        return self.calendar is None and not self.overlap and not self.length % timedelta(days=1)
+
+    @property
     def parsed(self) -> list[Measure]:
         return [parse_measure(name, text) for name, text in self.measures.items()]
 
@@ -478,6 +483,13 @@ class Contract(Part):
             )
         if (unordered := order_warning(self)) is not None:
             found.append(unordered)
+        zone = self.field(self.event_time).time_zone
+        for window in self.windows:
+            if window.of_utc_days and (zone != "UTC" or window.offset % timedelta(days=1)):
+                found.append(
+                    f"window {window.name!r}: days of 24 hours in UTC, shifted by the offset the whole year; for local days write "
+                    f'calendar = "day" (or week, month, year), time_zone = "{zone if zone != "UTC" else "Europe/Berlin"}" instead of size'
+                )
         if not self.windows:
             found.append("no [[windows]]: rows land, but no windowed table is made")
         return found

@@ -67,3 +67,22 @@ def test_the_hash_of_windows_of_a_size_is_what_it_was() -> None:
     """Lakes that are there know their contracts by it."""
     assert contract(size="1h").to_dict()["windows"] == [{"name": "w", "size": "1h", "measures": {"n": "count()"}}]
     assert contract(size="1h").hash != contract(**DAY).hash
+
+
+@pytest.mark.parametrize(
+    ("zone", "window", "is_said"),
+    [
+        ("UTC", {"size": "1d", "offset": "22h"}, True),
+        ("UTC", {"size": "7d", "offset": "4d"}, False),
+        ("Europe/Lisbon", {"size": "1d"}, True),
+        ("Europe/Lisbon", {"size": "15m"}, False),
+        ("Europe/Lisbon", {"size": "1d", "every": "1h"}, False),
+        ("Europe/Lisbon", {"calendar": "day", "time_zone": "Europe/Lisbon"}, False),
+    ],
+)
+def test_days_of_utc_that_are_meant_to_be_local_are_warned_of(zone: str, window: dict[str, Any], is_said: bool) -> None:
+    raw = contract(**window).to_dict()
+    raw["fields"][0]["time_zone"] = zone
+    said = " ".join(parse_contract(raw, "F").warnings)
+    assert ("window 'w': days of 24 hours in UTC" in said) == is_said
+    assert not is_said or f'time_zone = "{zone if zone != "UTC" else "Europe/Berlin"}" instead of size' in said
