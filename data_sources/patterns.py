@@ -45,12 +45,12 @@ def first_groups(texts: pa.Array, pattern: str) -> tuple[pa.Array, np.ndarray]:
     cursor = sandbox().cursor()
     try:
         cursor.register("texts", pa.table({"t": texts}))
-        found = cursor.execute(
-            "SELECT CASE WHEN regexp_matches(t, $1) THEN regexp_extract(t, $1, 1) END AS g FROM texts", [pattern]
-        ).to_arrow_table()["g"]
+        quoted = "'" + pattern.replace("'", "''") + "'"
+        call = f"CASE WHEN regexp_matches(t, {quoted}) THEN regexp_extract(t, {quoted}, 1) END"
+        column: pa.ChunkedArray = cursor.sql(f"SELECT {call} AS g FROM texts").to_arrow_table().column("g")
     finally:
         cursor.close()
-    groups = pa.concat_arrays(found.chunks).cast(pa.string()) if found.num_chunks else pa.array([], pa.string())
+    groups = pa.concat_arrays(column.chunks).cast(pa.string()) if column.num_chunks else pa.array([], pa.string())
     unmatched = groups.is_null().to_numpy(zero_copy_only=False) & texts.is_valid().to_numpy(zero_copy_only=False)
     return groups, np.flatnonzero(unmatched)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from data_sources import files, kafka
 from data_sources.contract import Contract
+from data_sources.decode.columns import headerless_names
 from data_sources.decode.csv_lines import decode_csv
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.parquet_rows import decode_parquet
@@ -101,7 +102,7 @@ def decode_block(block: Any, split: FileSplit | KafkaSplit, slice: Slice) -> tup
     else:
         arrivals = slice.now if block.arrivals is None else block.arrivals
         if contract.format == "csv":
-            decoded = decode_csv(block, contract, _header(split) or [f.input_name for f in contract.fields])
+            decoded = decode_csv(block, contract, _header(split) or headerless_names(contract))
         else:
             decoded = decode_json(block, contract)
     return apply_rules(decoded, arrivals, contract), arrivals, split.lineage, number

@@ -426,9 +426,7 @@ def parse_measure(name: str, text: str) -> Measure:
     if match is None or match[1] not in MEASURES:
         seen = match[1] if match else text
         raise ValueError(
-            f"measure {name!r}: {text!r} is not one of "
-            + ", ".join(f"{m}()" for m in MEASURES)
-            + meant(seen, MEASURES)
+            f"measure {name!r}: {text!r} is not one of " + ", ".join(f"{m}()" for m in MEASURES) + meant(seen, MEASURES)
         )
     argument = match[2].strip() or None
     if argument == "*" and match[1] == "count":

@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-
 from data_sources.contract.parts import Part
 from data_sources.patterns import check_pattern
 
 _ASCII = bytes(range(32, 127)) + b"~{ab~}+AGE-\\x41\x1b$B!!"
 """Text that encodings with shifts and escapes read as something else."""
 
-_NO_FILES = {"idna", "punycode", "undefined", "unicode_escape", "unicode-escape", "raw_unicode_escape"}
+_NO_FILES = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
 """Encodings of Python that no file has."""
 
 
@@ -45,7 +44,7 @@ class CsvSpec(Part):
     def _mark(cls, text: str | None, info: Any) -> str | None:
         spaced = info.field_name == "thousands"
         if text is not None and (
-            len(text) != 1 or text.isalnum() or text in "+-\"\r\n\t" or (text.isspace() and not spaced)
+            len(text) != 1 or text.isalnum() or text in '+-"\r\n\t' or (text.isspace() and not spaced)
         ):
             example = '"." or "\'" or " "' if spaced else '"," or "."'
             raise ValueError(f"{text!r} is not one mark of a number; write {example}")
@@ -71,14 +70,12 @@ class CsvSpec(Part):
     @classmethod
     def _known_encoding(cls, name: str) -> str:
         try:
-            info = codecs.lookup(name)
-            b"a".decode(name, "replace")
-        except (LookupError, ValueError):
+            known = codecs.lookup(name).name
+            if known.replace("-", "_") in _NO_FILES:
+                raise ValueError(f"{name!r} is no encoding of files; try utf-8, latin-1, cp1252 or utf-16")
+            b"ab".decode(name, "replace")  # raises LookupError of what makes no text
+        except (LookupError, UnicodeError):
             raise ValueError(f"unknown encoding {name!r}; try utf-8, latin-1, cp1252 or utf-16") from None
-        except Exception:  # `undefined` refuses everything
-            info = codecs.lookup("idna")
-        if info.name in _NO_FILES:
-            raise ValueError(f"{name!r} is no encoding of files; try utf-8, latin-1, cp1252 or utf-16")
         return name
 
     @model_validator(mode="after")
@@ -160,5 +157,7 @@ class UnpivotSpec(Part):
     @classmethod
     def _name_and_value(cls, into: list[str]) -> list[str]:
         if len(into) != 2 or into[0] == into[1]:
-            raise ValueError(f'{into!r}: name two fields, for the column\'s name and for its value, as in ["slot", "kwh"]')
+            raise ValueError(
+                f'{into!r}: name two fields, for the column\'s name and for its value, as in ["slot", "kwh"]'
+            )
         return into

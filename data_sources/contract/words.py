@@ -37,7 +37,6 @@ def _check_layout(contract: Contract) -> None:
 
 
 def _check_fields(contract: Contract) -> None:
-    names = {field.name for field in contract.fields}
     for field in contract.fields:
         where = f"field {field.name!r}"
         if field.from_preamble is not None and not (contract.format == "csv" and isinstance(contract.csv.header, str)):
@@ -53,8 +52,6 @@ def _check_fields(contract: Contract) -> None:
                 raise ValueError(f'{where}, source: {source!r} is a path of JSON; format is "{contract.format}"')
             if not all(part.strip() for part in source[2:].split(".")):
                 raise ValueError(f'{where}, source: {source!r} is not a path; write names with dots, as in "$.site.id"')
-        if field.name in sources and isinstance(field.source, list) and contract.unpivot is None and len(names) == 1:
-            raise ValueError(f"{where}, source: joins itself; name other columns")
 
 
 def _check_unpivot(contract: Contract) -> None:
@@ -72,6 +69,8 @@ def _check_unpivot(contract: Contract) -> None:
                     f"field {name!r}, {word}: the field takes what [unpivot] finds; leave {word} out, or name "
                     "another field in into"
                 )
+    if contract.format == "csv" and contract.csv.header is False:
+        raise ValueError("unpivot: columns are known by the header's names, and csv.header is false; leave one out")
     if contract.lake.load != "append":
         raise ValueError(f'unpivot: is for readings, not for load = "{contract.lake.load}"; leave [unpivot] out')
 

@@ -1,7 +1,8 @@
 """CSV records to rows. Records without quotes go through Arrow together, quoted ones through Python's csv module.
 
 Guarantees: a record's fate does not depend on its neighbours. A record with more or fewer values than the header
-is a reject (`columns`), not a shifted row. A quote that never closes costs the line it stands on, not the file.
+is a reject (`columns`), not a shifted row; with `short_rows = "null"` its missing last values are null. A row of
+blanks and delimiters is no record. A quote that never closes costs the line it stands on, not the file.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
 from data_sources.contract import Contract
-from data_sources.decode.casting import parse_text
+from data_sources.decode.columns import Binding, bind, unique_names
+from data_sources.decode.expand import expand
 from data_sources.decode.json_lines import finish
+from data_sources.decode.reading import Reading, joined
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.records import Records, lines
 
@@ -33,9 +37,9 @@ def split_csv(data: bytes, first: int, contract: Contract, final: bool) -> tuple
 
     With `final` false, a record left open at the end is not cut: its bytes belong to the next block.
     """
-    if contract.csv.quote.encode() not in data:
-        return lines(data, first), len(data)
     single = lines(data, first)
+    if contract.csv.quote.encode() not in data:
+        return _with_values(single, contract), len(data)
     physical = np.append(np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1, len(data))
     starts, ends, positions, consumed = [], [], [], len(data)
     n, count = 0, len(single)
@@ -52,7 +56,25 @@ def split_csv(data: bytes, first: int, contract: Contract, final: bool) -> tuple
         positions.append(single.positions[n])
         n = last + 1
     begin, end, position = (np.asarray(a, np.int64) for a in (starts, ends, positions))
-    return Records(data, begin, end, position, whole_lines=False, line_ends=single.line_ends), consumed
+    cut = Records(data, begin, end, position, whole_lines=False, line_ends=single.line_ends)
+    return _with_values(cut, contract), consumed
+
+
+def _with_values(cut: Records, contract: Contract) -> Records:
+    """The records without those of blanks, delimiters and empty quotes only."""
+    if not len(cut):
+        return cut
+    quote = contract.csv.quote.encode()
+    buffer, empty = np.frombuffer(cut.data, np.uint8), contract.csv.delimiter.encode() + quote + b" \t"
+    first = buffer[cut.starts]
+    second = buffer[np.minimum(cut.starts + 1, np.maximum(cut.ends - 1, 0))]
+    maybe = np.isin(first, np.frombuffer(empty, np.uint8)) & np.isin(second, np.frombuffer(empty, np.uint8))
+    raws = ((i, cut.raw(i)) for i in np.flatnonzero(maybe).tolist())
+    without = [i for i, raw in raws if not raw.strip(empty) and raw.count(quote) % 2 == 0]
+    if not without:
+        return cut
+    keep = np.delete(np.arange(len(cut)), without)
+    return replace(cut, starts=cut.starts[keep], ends=cut.ends[keep], positions=cut.positions[keep])
 
 
 def _closing_line(single: Records, n: int, contract: Contract) -> int | None:
@@ -98,11 +120,7 @@ def header_names(raw: bytes, contract: Contract) -> list[str]:
     text = raw.decode(codec(contract)).removeprefix("\ufeff")
     names = next(csv.reader([text], delimiter=contract.csv.delimiter, quotechar=contract.csv.quote), [])
     names = [name.strip() for name in names]
-    wanted = [f.input_name for f in contract.fields]
-    for name in names:
-        if names.count(name) > 1 and name in wanted:
-            raise ValueError(f"the header names {name!r} twice")
-    if not set(names) & set(wanted):
+    if not bind(names, contract).fits:
         seen = text[:100]
         raise ValueError(
             f"the header {seen!r} has none of the contract's columns; is the delimiter {contract.csv.delimiter!r}?"
@@ -110,11 +128,62 @@ def header_names(raw: bytes, contract: Contract) -> list[str]:
     return names
 
 
-def decode_csv(records: Records, contract: Contract, names: list[str]) -> Decoded:
-    """Rows and rejects of CSV records under a header's `names`; see Decoded."""
+def decode_csv(
+    records: Records, contract: Contract, header: Sequence[str], constants: Mapping[str, str | None] | None = None
+) -> Decoded:
+    """Rows and rejects of CSV records under the names of a header; see Decoded.
+
+    constants: by field, the text that holds for all of them, read as a value of a column is.
+    """
+    names = list(header)
     rejecting = Rejecting(records.raw, records.positions)
+    text, index = _texts_of(records, contract, names, rejecting)
+    binding, positions, parents = bind(names, contract), records.positions, None
+    columns = Columns(text, binding)
+    if contract.unpivot is not None:
+        rejecting, expanded = expand(records, index, binding, rejecting)
+        columns, index = columns.unpivoted(contract.unpivot.into, expanded.rows, expanded.places), expanded.at
+        positions, parents = expanded.positions, expanded.parents
+    reading = Reading(contract, index, rejecting, constants or {})
+    raw = _typed(columns, contract, reading)
+    return finish(
+        raw, index, contract, rejecting, positions, later=reading.later, parents=parents, missing=binding.says_missing
+    )
+
+
+class Columns:
+    """The texts of a block by column, each row once or, unpivoted, once for each column that is a record."""
+
+    def __init__(
+        self, text: pa.Table, binding: Binding, rows: pa.Array | None = None, own: Mapping[str, pa.Array] | None = None
+    ) -> None:
+        self.binding, self.own, self._text, self._rows = binding, own or {}, text, rows
+
+    def __len__(self) -> int:
+        return self._text.num_rows if self._rows is None else len(self._rows)
+
+    def __getitem__(self, at: int) -> pa.Array:
+        chunks = self._text.column(at).chunks
+        column = pa.concat_arrays(chunks) if chunks else pa.array([], pa.string())
+        return column if self._rows is None else column.take(self._rows)
+
+    def unpivoted(self, into: list[str], rows: np.ndarray, places: np.ndarray) -> Columns:
+        """rows: the row of each record; places: which of the binding's unpivoted columns it is."""
+        names, at = unique_names(self.binding.names), self.binding.unpivoted
+        slots = pa.array([names[n] for n in at], pa.string()).take(pa.array(places))
+        values = pa.concat_arrays([self[n] for n in at]) if at else pa.array([], pa.string())
+        own = {into[0]: slots, into[1]: values.take(pa.array(places * self._text.num_rows + rows))}
+        return Columns(self._text, self.binding, pa.array(rows), own)
+
+
+def _texts_of(
+    records: Records, contract: Contract, names: list[str], rejecting: Rejecting
+) -> tuple[pa.Table, np.ndarray]:
+    """The values of the records that have as many as the header, as text, and which records these are."""
     quote = contract.csv.quote.encode()
+    delimiter, fewest = contract.csv.delimiter.encode(), len(names) if contract.csv.short_rows == "reject" else 1
     plain: list[int] = []
+    short: list[int] = []
     parsed: dict[int, list[str | None]] = {}
     special = [mark for mark in (quote, b"\r", codecs.BOM_UTF8) if mark in records.data]
     for i in range(len(records)):
@@ -122,17 +191,11 @@ def decode_csv(records: Records, contract: Contract, names: list[str]) -> Decode
         if len(raw) > MAX_RECORD:
             rejecting.add(i, "undecodable", "size", f"the record has {len(raw):,} bytes, more than {MAX_RECORD:,}")
         elif special and any(mark in raw for mark in special):
-            try:
-                values = _values(raw.decode(codec(contract)), contract)
-            except UnicodeDecodeError as cause:
-                _not_decoded(i, cause, contract, rejecting)
-                continue
-            if values is None:
-                rejecting.add(i, "undecodable", "csv", "a quote is never closed, or a line ends outside quotes")
-            elif _right_width(len(values), names, i, rejecting):
-                parsed[i] = [None if v in contract.csv.nulls else v for v in values]
-        elif _right_width(raw.count(contract.csv.delimiter.encode()) + 1, names, i, rejecting):
-            plain.append(i)
+            _parse(i, raw, contract, fewest, names, parsed, rejecting)
+        elif _right_width(width := raw.count(delimiter) + 1, fewest, names, i, rejecting):
+            (plain if width == len(names) else short).append(i)
+    for i in short:
+        _parse(i, records.raw(i), contract, fewest, names, parsed, rejecting)
     text, plain = _read_plain(records, plain, contract, names, rejecting)
     index = np.asarray(plain, np.int64)
     if parsed:
@@ -140,11 +203,33 @@ def decode_csv(records: Records, contract: Contract, names: list[str]) -> Decode
         index = np.concatenate([index, np.fromiter(parsed, np.int64)])
         order = np.argsort(index, kind="stable")
         text, index = pa.concat_tables([text, rows]).take(pa.array(order)), index[order]
-    return finish(_typed(text, index, contract, names, rejecting), index, contract, rejecting, records.positions)
+    return text, index
 
 
-def _right_width(width: int, names: list[str], i: int, rejecting: Rejecting) -> bool:
-    if width != len(names):
+def _parse(
+    i: int,
+    raw: bytes,
+    contract: Contract,
+    fewest: int,
+    names: list[str],
+    parsed: dict[int, list[str | None]],
+    rejecting: Rejecting,
+) -> None:
+    """The values of one record, one character after the other."""
+    try:
+        values = _values(raw.decode(codec(contract)), contract)
+    except UnicodeDecodeError as cause:
+        _not_decoded(i, cause, contract, rejecting)
+        return
+    if values is None:
+        rejecting.add(i, "undecodable", "csv", "a quote is never closed, or a line ends outside quotes")
+    elif _right_width(len(values), fewest, names, i, rejecting):
+        given: list[str | None] = [None if v in contract.csv.nulls else v for v in values]
+        parsed[i] = given + [None] * (len(names) - len(given))
+
+
+def _right_width(width: int, fewest: int, names: list[str], i: int, rejecting: Rejecting) -> bool:
+    if not fewest <= width <= len(names):
         rejecting.add(i, "undecodable", "columns", f"{width} values where the header has {len(names)} columns")
         return False
     return True
@@ -187,34 +272,37 @@ def _read_plain(
     return table, plain
 
 
-def _typed(text: pa.Table, index: np.ndarray, contract: Contract, names: list[str], rejecting: Rejecting) -> pa.Table:
-    columns, used = [], set()
+def _typed(columns: Columns, contract: Contract, reading: Reading) -> pa.Table:
+    """A column a field, in the contract's order, then what the records hold beyond it."""
+    texts: dict[str, pa.Array] = {}
+    unbound = [f for f in contract.fields if f.name not in columns.binding.columns]
+    for field in unbound:  # what a list of columns may name, too
+        if field.name in columns.own:
+            texts[field.name] = reading.taken(columns.own[field.name], field)
+        elif reading.has_constant(field):
+            texts[field.name] = reading.constant(field, len(columns))
     for field in contract.fields:
-        if field.input_name not in names:
-            columns.append(pa.nulls(text.num_rows, field.arrow))
-            continue
-        at = names.index(field.input_name)
-        used.add(at)
-        column = pa.concat_arrays(text.column(at).chunks) if text.num_rows else pa.array([], pa.string())
-        typed, bad = parse_text(column, field)
-        for i in bad.tolist():
-            rule = f"{'time' if field.type in ('timestamp', 'date') else 'type'}:{field.name}"
-            rejecting.add(
-                index[i], "undecodable", rule, f"{field.name}: {column[i].as_py()[:60]!r} is not a {field.type}"
-            )
-        columns.append(typed)
-    extra = [at for at in range(len(names)) if at not in used]
-    columns.append(_extra(text, extra, names))
-    return pa.table(columns, names=[*(f.input_name for f in contract.fields), EXTRA])
+        places = columns.binding.columns.get(field.name)
+        if places is not None:
+            parts = [columns[at] if isinstance(at, int) else texts.get(at, _no_text(columns)) for at in places]
+            texts[field.name] = reading.taken(parts[0] if len(parts) == 1 else joined(parts, field), field)
+    typed = [
+        reading.typed(texts[f.name], f) if f.name in texts else pa.nulls(len(columns), f.arrow) for f in contract.fields
+    ]
+    return pa.table([*typed, _extra(columns)], names=[*(f.name for f in contract.fields), EXTRA])
 
 
-def _extra(text: pa.Table, at: list[int], names: list[str]) -> pa.Array:
+def _no_text(columns: Columns) -> pa.Array:
+    return pa.nulls(len(columns), pa.string())
+
+
+def _extra(columns: Columns) -> pa.Array:
+    at = columns.binding.unknown
     if not at:
-        return pa.nulls(text.num_rows, pa.string())
-    columns = [text.column(i).to_pylist() for i in at]
-    rows = (
-        {names[i]: v for i, v in zip(at, values, strict=True) if v is not None} for values in zip(*columns, strict=True)
-    )
+        return _no_text(columns)
+    names = unique_names(columns.binding.names)
+    values = [columns[i].to_pylist() for i in at]
+    rows = ({names[i]: v for i, v in zip(at, row, strict=True) if v is not None} for row in zip(*values, strict=True))
     return pa.array([json.dumps(r, ensure_ascii=False, sort_keys=True) if r else None for r in rows], pa.string())
 
 

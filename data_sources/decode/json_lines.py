@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -21,12 +21,20 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from data_sources.contract import Contract, FieldSpec
-from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps
+from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps, reasons
 from data_sources.decode.debezium import unwrap
+from data_sources.decode.flat import flatten, missing_in, plan_of, typed
+from data_sources.decode.kernels import scatter
+from data_sources.decode.reading import Reading, taken_later
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.decode.strict import MAX_NESTING, StrictError, decode_extra, decode_record
+from data_sources.decode.times import shifted
+from data_sources.decode.twice import find_twice
 from data_sources.decode.unknown import is_text, to_extra
 from data_sources.records import Records
+
+_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_Parse = Callable[[pa.Array, FieldSpec], tuple[pa.Array, np.ndarray]]
 
 _TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")
 _PIECE = 64
@@ -36,10 +44,47 @@ _UNKNOWN_TEXTS: dict[str, frozenset[str]] = {}
 """Per contract, names it does not declare whose text looks like a time; only saves reading a block twice."""
 
 
-def decode_json(records: Records, contract: Contract) -> Decoded:
-    """Rows and rejects of JSON records; see Decoded."""
-    records, tombstones, truncates, refused, rejecting, parents = unwrap(records, contract)
+def decode_json(records: Records, contract: Contract, constants: Mapping[str, str | None] | None = None) -> Decoded:
+    """Rows and rejects of JSON records; see Decoded.
+
+    constants: by field, the text that holds for all of them, read as a value of a CSV column is.
+    """
+    records, tombstones, truncates, refused, rejecting, origin = unwrap(records, contract)
     settled = tombstones | refused
+    plan = plan_of(contract, constants or {})
+    if plan is None:
+        index, raw = _decode(records, contract, settled, rejecting)
+        decoded = finish(
+            raw, index, contract, rejecting, records.positions, truncates, missing=functools.partial(_missing, records)
+        )
+    else:
+        records, rejecting, parents = flatten(records, plan, rejecting, settled)
+        if parents is not None:
+            tombstones, truncates, settled = tombstones[parents], truncates[parents], settled[parents]
+        index, raw = _decode(records, plan.inner, settled | rejecting.mask(len(records)), rejecting)
+        reading = Reading(contract, index, rejecting, constants or {})
+        raw = typed(raw, plan, reading)
+        positions = records.positions
+        decoded = finish(
+            raw,
+            index,
+            contract,
+            rejecting,
+            positions,
+            truncates,
+            later=reading.later,
+            parents=parents,
+            missing=lambda i, field: missing_in(records.raw(i), field, plan),
+        )
+    if tombstones.any():
+        decoded = _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions)
+    return decoded if origin is None else decoded._replace(parents=origin)  # a feed of changes has no [unpivot]
+
+
+def _decode(
+    records: Records, contract: Contract, settled: np.ndarray, rejecting: Rejecting
+) -> tuple[np.ndarray, pa.Table]:
+    """Values of the records that are not settled, texts of times as they are, by the contract's input names."""
     doubtful = _doubtful(records)
     parts: list[tuple[np.ndarray, pa.Table]] = []
     strict: list[int] = np.flatnonzero(doubtful & ~settled).tolist()
@@ -51,10 +96,16 @@ def decode_json(records: Records, contract: Contract) -> Decoded:
     if len(parts) > 1:
         order = np.argsort(index, kind="stable")
         index, raw = index[order], raw.take(pa.array(order))
-    decoded = finish(raw, index, contract, rejecting, records.positions, truncates)
-    if tombstones.any():
-        decoded = _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions)
-    return decoded._replace(parents=parents)
+    return index, raw
+
+
+def _missing(records: Records, i: int, field: FieldSpec) -> str | None:
+    """A sentence where the record has no such name."""
+    try:
+        names = _names(records.raw(i))
+    except (ValueError, RecursionError):
+        return None
+    return None if field.input_name in names else f"{field.name} is missing: the record has no {field.input_name!r}"
 
 
 def _with_tombstones(decoded: Decoded, at: np.ndarray, positions: np.ndarray) -> Decoded:
@@ -62,7 +113,7 @@ def _with_tombstones(decoded: Decoded, at: np.ndarray, positions: np.ndarray) ->
     nulls = {f.name: pa.nulls(len(at), f.type) for f in decoded.rows.schema}
     nulls |= {"_position": pa.array(positions[at], pa.int64()), "_index": pa.array(at, pa.int64())}
     rows = pa.concat_tables([decoded.rows, pa.table(nulls, schema=decoded.rows.schema)])
-    return Decoded(rows.take(pa.array(np.argsort(rows["_index"].to_numpy(), kind="stable"))), decoded.rejecting)
+    return decoded._replace(rows=rows.take(pa.array(np.argsort(rows["_index"].to_numpy(), kind="stable"))))
 
 
 def finish(
@@ -72,24 +123,33 @@ def finish(
     rejecting: Rejecting,
     positions: np.ndarray,
     truncates: np.ndarray | None = None,
+    *,
+    later: Mapping[str, pa.Array] | None = None,
+    parents: np.ndarray | None = None,
+    missing: Callable[[int, FieldSpec], str | None] | None = None,
 ) -> Decoded:
-    """Parse times, refuse nulls where a value is due, and drop what was refused.
+    """Parse times, shift them, refuse nulls where a value is due, and drop what was refused.
 
-    truncates: mask over all records of those that have no row, of which no value but the event time is due.
+    raw: a column a field, in the contract's order, then EXTRA. truncates: mask over all records of those that have no
+    row, of which no value but the event time is due. later, parents: see `Reading` and `Decoded`. missing: a sentence
+    where a record does not have a field at all, None where the field is null.
     """
-    columns = []
-    for field in contract.fields:
-        column = raw[field.input_name].combine_chunks()
+    columns, second = [], dict(later or {})
+    for place, field in enumerate(contract.fields):
+        column = raw.column(place).combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
         if field.type in ("timestamp", "date") and pa.types.is_string(column.type):
-            parse = parse_timestamps if field.type == "timestamp" else parse_dates
-            column, bad = parse(column, _of_text(field, contract))
-            for i in bad.tolist():
-                text = raw[field.input_name][i].as_py()
-                rejecting.add(
-                    index[i], "undecodable", f"time:{field.name}", f"{field.name}: {text[:60]!r} is not a {field.type}"
-                )
+            parse, texts = parse_timestamps if field.type == "timestamp" else parse_dates, column
+            if field.epoch and contract.lake.load == "cdc":
+                parse = functools.partial(_parse_counts_and_iso, parse)
+            column, bad = parse(texts, field)
+            for i, (rule, reason) in zip(bad.tolist(), reasons(texts, bad, field) if len(bad) else (), strict=True):
+                rejecting.add(index[i], "undecodable", rule, reason)
+            if field.on_dst == "in_order":
+                second[field.name], _ = parse(texts, taken_later(field))
+        if field.shift is not None:
+            column = shifted(column, field.shift)
         if field.type in ("timestamp", "date"):
             reason = f"{field.name}: lies outside the years 1 to 9999"
             rejecting.add_all(index[beyond_years(column)], "undecodable", f"time:{field.name}", reason)
@@ -97,20 +157,33 @@ def finish(
             empty = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
             if truncates is not None and field.name != contract.event_time:
                 empty = empty[~truncates[index[empty]]]
-            rejecting.add_all(index[empty], "undecodable", f"null:{field.name}", f"{field.name} is missing or null")
+            for i in index[empty].tolist():
+                reason = (missing and missing(i, field)) or f"{field.name} is null"
+                rejecting.add(i, "undecodable", f"null:{field.name}", reason)
         columns.append(_as_dictionary(column) if field.type == "string" else column)
+    twice = find_twice(dict(zip((f.name for f in contract.fields), columns, strict=True)), second, index, contract)
     rows = pa.table(
         [*columns, pa.array(positions[index], pa.int64()), raw[EXTRA].combine_chunks(), pa.array(index, pa.int64())],
         names=[*(f.name for f in contract.fields), "_position", "_extra", "_index"],
     )
     if len(rejecting):
         rows = rows.filter(pa.array([i not in rejecting for i in index.tolist()], pa.bool_()))
-    return Decoded(rows, rejecting)
+    return Decoded(rows, rejecting, parents, twice)
 
 
-def _of_text(field: FieldSpec, contract: Contract) -> FieldSpec:
-    """In a feed of changes the unit of `format` is that of Debezium's numbers, which are ISO text by now."""
-    return field.model_copy(update={"format": None}) if contract.lake.load == "cdc" and field.epoch else field
+def _parse_counts_and_iso(parse: _Parse, texts: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
+    """In a feed of changes `format` says how numbers without a schema are read; text, as Debezium's by now are, is ISO."""
+    counts = pc.match_substring_regex(texts, r"^\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*$").fill_null(False)
+    mask = counts.to_numpy(zero_copy_only=False)
+    iso = field.model_copy(update={"format": None})
+    if not mask.any():
+        return parse(texts, iso)
+    parts, refused = [], []
+    for at, spec in ((np.flatnonzero(mask), field), (np.flatnonzero(~mask), iso)):
+        times, bad = parse(texts.take(pa.array(at)), spec)
+        parts.append((at, times))
+        refused.append(at[bad])
+    return scatter(parts, len(texts), field.arrow), np.sort(np.concatenate(refused))
 
 
 def _as_dictionary(column: pa.Array) -> pa.Array:

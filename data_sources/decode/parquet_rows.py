@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,44 +12,146 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_sources.contract import Contract, FieldSpec
-from data_sources.decode.casting import (
-    MICROS,
-    UTC_MICROS,
-    drop_non_finite,
-    localize,
-    parse_dates,
-    parse_timestamps,
-    try_cast,
-)
+from data_sources.decode.columns import bind, unique_names
+from data_sources.decode.expand import expand
 from data_sources.decode.json_lines import finish
+from data_sources.decode.kernels import MICROS, NONE, UTC_MICROS, drop_non_finite, try_cast
+from data_sources.decode.reading import Reading, joined
 from data_sources.decode.rejects import EXTRA, Decoded, Rejecting
+from data_sources.decode.times import epoch_numbers, localize, parse_dates, parse_timestamps, unreal
+from data_sources.records import Records
 
 
-def decode_parquet(table: pa.Table, first: int, contract: Contract) -> Decoded:
-    """Rows and rejects of a Parquet table whose first row has position `first`; see Decoded."""
+def decode_parquet(
+    table: pa.Table, first: int, contract: Contract, constants: Mapping[str, str | None] | None = None
+) -> Decoded:
+    """Rows and rejects of a Parquet table whose first row has position `first`; see Decoded.
+
+    constants: by field, the text that holds for all rows, read as a value of a CSV column is.
+    """
+    names = unique_names(table.column_names)
 
     def raw(i: int) -> bytes:
-        row = {name: _value(table[name][i]) for name in table.column_names}
+        row = {name: _value(table.column(at)[i]) for at, name in enumerate(names)}
         return json.dumps(_plain(row), ensure_ascii=False).encode("utf-8", "replace")
 
     positions = np.arange(first, first + table.num_rows, dtype=np.int64)
-    rejecting = Rejecting(raw, positions)
-    columns = []
+    rejecting, index, parents = Rejecting(raw, positions), positions - first, None
+    binding, rows, own = bind(table.column_names, contract), Rows(table), {}
+    if contract.unpivot is not None:
+        handed = Records(b"", index, index, positions)
+        rejecting, expanded = expand(handed, index, binding, rejecting, raw)
+        rows, index = Rows(table, expanded.rows), expanded.at
+        positions, parents = expanded.positions, expanded.parents
+        slot, value = contract.unpivot.into
+        at = binding.unpivoted
+        own[slot] = pa.array([names[n] for n in at], pa.string()).take(pa.array(expanded.places))
+        own[value] = _interleaved([_whole(table.column(n)) for n in at], expanded.rows, expanded.places)
+    reading = Reading(contract, index, rejecting, constants or {})
+    typed = _fields(rows, binding.columns, own, contract, reading)
+    raw_table = pa.table(
+        [*typed, _extra(rows, names, binding.unknown)], names=[*(f.name for f in contract.fields), EXTRA]
+    )
+    return finish(
+        raw_table,
+        index,
+        contract,
+        rejecting,
+        positions,
+        later=reading.later,
+        parents=parents,
+        missing=binding.says_missing,
+    )
+
+
+class Rows:
+    """The columns of a table, each row once or as often as `take` names it."""
+
+    def __init__(self, table: pa.Table, take: np.ndarray | None = None) -> None:
+        self._table, self._take = table, None if take is None else pa.array(take)
+
+    def __len__(self) -> int:
+        return self._table.num_rows if self._take is None else len(self._take)
+
+    def __getitem__(self, at: int) -> pa.Array:
+        column = _whole(self._table.column(at))
+        return column if self._take is None else column.take(self._take)
+
+
+def _fields(
+    rows: Rows,
+    columns: Mapping[str, tuple[int | str, ...]],
+    own: dict[str, pa.Array],
+    contract: Contract,
+    reading: Reading,
+) -> list[pa.Array]:
+    """A typed column a field: from its own column as it is, from texts where it joins some or has a pattern."""
+    texts: dict[str, pa.Array] = {}
+    for field in contract.fields:  # what a list of columns may name, too
+        if reading.has_constant(field) and field.name not in columns:
+            texts[field.name] = reading.constant(field, len(rows))
+        elif field.name in own and (field.pattern is not None or field.name == contract.unpivot.into[0]):  # type: ignore[union-attr]
+            texts[field.name] = reading.taken(_as_text(own[field.name]), field)
+    typed = []
     for field in contract.fields:
-        if field.input_name not in table.column_names:
-            columns.append(pa.nulls(table.num_rows, field.arrow))
-            continue
-        column = _whole(table[field.input_name])
-        typed, bad = _convert(column, field)
-        for i in bad.tolist():
-            seen = str(_value(column[i]))[:60]
-            rule = f"{'time' if field.type in ('timestamp', 'date') else 'type'}:{field.name}"
-            rejecting.add(i, "undecodable", rule, f"{field.name}: {column.type} {seen!r} is not a {field.type}")
-        columns.append(typed)
-    declared = {f.input_name for f in contract.fields}
-    unknown = [name for name in table.column_names if name not in declared]
-    typed = pa.table([*columns, _extra(table, unknown)], names=[*(f.input_name for f in contract.fields), EXTRA])
-    return finish(typed, positions - first, contract, rejecting, positions)
+        places = columns.get(field.name)
+        if field.name in texts:
+            typed.append(reading.typed(texts[field.name], field))
+        elif field.name in own:
+            typed.append(reading.native(own[field.name], field, _convert, _said))
+        elif places is None:
+            typed.append(pa.nulls(len(rows), field.arrow))
+        elif len(places) > 1 or field.pattern is not None:
+            parts = [_as_text(rows[at]) if isinstance(at, int) else texts[at] for at in places]
+            joint = parts[0] if len(parts) == 1 else joined(parts, field)
+            typed.append(reading.typed(reading.taken(joint, field), field))
+        else:
+            typed.append(reading.native(rows[places[0]], field, _convert, _said))  # type: ignore[index]
+    return typed
+
+
+def _said(column: pa.Array, bad: np.ndarray, field: FieldSpec) -> list[str]:
+    """Why values of a column are none of the field's."""
+    shown = [repr(str(_value(column[i]))[:60]) for i in bad.tolist()]
+    if field.type == "timestamp" and pa.types.is_timestamp(column.type) and column.type.tz is None:
+        naive, beyond = try_cast(column.take(pa.array(bad)), lambda a: pc.cast(a, MICROS, safe=False))
+        if not len(beyond) and field.time_zone != "UTC":
+            return unreal(naive, shown, field)
+    return [f"{field.name}: {column.type} {text} is not a {field.type}" for text in shown]
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    """A column as the text it would have in a CSV; timestamps that are all midnights as dates."""
+    kind = column.type
+    if pa.types.is_string(kind):
+        return column
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return _text(column, _ANY_TEXT)[0]
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        days, bad = try_cast(column, lambda a: pc.cast(a, pa.date32()))
+        column = column if len(bad) else days
+    texts, _ = try_cast(column, lambda a: pc.cast(a, pa.string()))
+    return texts if pa.types.is_string(texts.type) else pa.nulls(len(column), pa.string())
+
+
+def _interleaved(columns: list[pa.Array], rows: np.ndarray, places: np.ndarray) -> pa.Array:
+    """Of each record the value of its row in its column; as text where the columns are of several types."""
+    if not columns:
+        return pa.nulls(0, pa.string())
+    if len({c.type for c in columns if not pa.types.is_null(c.type)}) > 1:
+        numbers = all(_is_number(c.type) or pa.types.is_null(c.type) for c in columns)
+        columns = [_widened(c) if numbers else _as_text(c) for c in columns]
+    kind = next((c.type for c in columns if not pa.types.is_null(c.type)), pa.null())
+    columns = [pa.nulls(len(c), kind) if pa.types.is_null(c.type) else c for c in columns]
+    return pa.concat_arrays(columns).take(pa.array(places * len(columns[0]) + rows))
+
+
+def _widened(column: pa.Array) -> pa.Array:
+    return pa.nulls(len(column), pa.float64()) if pa.types.is_null(column.type) else pc.cast(column, pa.float64())
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -64,12 +167,18 @@ def _convert(column: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
     """The field's type, null where a value does not fit, and the indices of those."""
     kind = column.type
     if pa.types.is_null(kind):
-        return pa.nulls(len(column), field.arrow), np.empty(0, np.int64)
+        return pa.nulls(len(column), field.arrow), NONE
     if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return _text(column, field)
     if field.type == "timestamp" and pa.types.is_temporal(kind) and not pa.types.is_time(kind):
         return _time(column, field)
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    number = _is_number(kind)
+    if field.epoch and number:
+        naive, bad = epoch_numbers(column, field.epoch)
+        if field.type == "date":
+            return pc.cast(naive, pa.date32(), safe=False), bad
+        times, missed = localize(naive, field)
+        return times, np.union1d(bad, missed)
     fits = (
         (field.is_numeric and number)
         or (field.type == "bool" and pa.types.is_boolean(kind))
@@ -108,8 +217,8 @@ def _time(column: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
     naive, bad = try_cast(column, lambda a: pc.cast(a, MICROS))
     if zone is not None:
         return pc.cast(naive, UTC_MICROS), bad
-    times, unreal = localize(naive, field)
-    return times, np.union1d(bad, unreal)
+    times, missed = localize(naive, field)
+    return times, np.union1d(bad, missed)
 
 
 def _decimal(column: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
@@ -123,14 +232,15 @@ def _decimal(column: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
     return typed, bad
 
 
-def _extra(table: pa.Table, unknown: list[str]) -> pa.Array:
+def _extra(rows: Rows, names: list[str], unknown: tuple[int, ...]) -> pa.Array:
     if not unknown:
-        return pa.nulls(table.num_rows, pa.string())
-    columns = [[_plain(_value(v)) for v in table[name]] for name in unknown]
-    rows = (
-        {k: v for k, v in zip(unknown, values, strict=True) if v is not None} for values in zip(*columns, strict=True)
+        return pa.nulls(len(rows), pa.string())
+    columns = [[_plain(_value(v)) for v in rows[at]] for at in unknown]
+    named = [names[at] for at in unknown]
+    found = (
+        {k: v for k, v in zip(named, values, strict=True) if v is not None} for values in zip(*columns, strict=True)
     )
-    return pa.array([json.dumps(r, ensure_ascii=False, sort_keys=True) if r else None for r in rows], pa.string())
+    return pa.array([json.dumps(r, ensure_ascii=False, sort_keys=True) if r else None for r in found], pa.string())
 
 
 def _value(scalar: pa.Scalar) -> Any:
@@ -158,3 +268,6 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)
+
+
+_ANY_TEXT = FieldSpec(name="text", type="string")

@@ -46,6 +46,19 @@ class Rejecting:
         for index in indices:
             self.add(index, cause, rule, reason)
 
+    def mask(self, count: int) -> np.ndarray:
+        """Which of `count` records are rejected."""
+        mask = np.zeros(count, bool)
+        mask[list(self._found)] = True
+        return mask
+
+    def moved(self, raw: Callable[[int], bytes], positions: np.ndarray, to: np.ndarray) -> Rejecting:
+        """The same rejects of records that are counted otherwise: the record i has become `to[i]`."""
+        moved = Rejecting(raw, positions)
+        for index, found in self._found.items():
+            moved.add(int(to[index]), *found)
+        return moved
+
     def table(self) -> pa.Table:
         """REJECT_SCHEMA, in the order of the records."""
         index = sorted(self._found)
@@ -64,10 +77,14 @@ class Decoded(NamedTuple):
     """What a decoder makes of records.
 
     rows: the contract's columns plus `_position`, `_extra` and `_index` (int64, the record's place among the
-    records handed in); rejecting: the rejects so far, to which judging adds its own; parents: where a record became several, the
-    index of the handed-in record each came from (`_index` then counts those it became). None: one to one.
+    records, counted as below); rejecting: the rejects so far, to which judging adds its own. parents: where one
+    record handed in became several (`[unpivot]`, or a Debezium update of a key), int64, of each record the place of the
+    one it came from; `_index` and the rejects then count the records it became, and `_position` of an unpivoted one is
+    the row's times 10,000 plus the column's number (from 1; 0 where the row as a whole is a reject). None: one to one. twice: of a contract with
+    on_dst = "in_order", the local times that come twice; see `twice.py`.
     """
 
     rows: pa.Table
     rejecting: Rejecting
     parents: np.ndarray | None = None
+    twice: pa.Table | None = None

@@ -103,7 +103,12 @@ def _fit(value: Any, field: FieldSpec) -> Any:
     elif isinstance(value, int | Decimal | str) and not isinstance(value, bool):
         return _decimal(value, field)
     shown = json.dumps(value, default=str)[:80]
-    raise StrictError(f"type:{field.name}", f"{field.name}: a JSON {_kind(value)} where {kind} is due: {shown}")
+    hint = '; if it counts from 1970, say its unit with format = "epoch_s" or "epoch_ms"'
+    counts = kind in ("date", "timestamp") and isinstance(value, int | Decimal) and not isinstance(value, bool)
+    raise StrictError(
+        f"type:{field.name}",
+        f"{field.name}: a JSON {_kind(value)} where {kind} is due: {shown}{hint if counts else ''}",
+    )
 
 
 def _decimal(value: Any, field: FieldSpec) -> Decimal:

@@ -54,7 +54,7 @@ def judged(out: Path, contract: Contract) -> dict[str, Any]:
     for split in listing.splits:
         for block in read_file(split, contract):
             if isinstance(block, tuple):
-                good, rejecting = decode_parquet(*block, contract)
+                good, rejecting, *_ = decode_parquet(*block, contract)
                 read += block[0].num_rows
                 rejected += len(rejecting)
                 landed += good.num_rows
