@@ -24,7 +24,6 @@ from data_sources.contract import Contract, FieldSpec
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps, reasons
 from data_sources.decode.debezium import unwrap
 from data_sources.decode.flat import flatten, missing_in, plan_of, typed
-from data_sources.decode.kernels import scatter
 from data_sources.decode.reading import Reading, taken_later
 from data_sources.decode.rejects import EXTRA, MAX_RECORD, Decoded, Rejecting
 from data_sources.decode.strict import MAX_NESTING, StrictError, decode_extra, decode_record
@@ -34,7 +33,6 @@ from data_sources.decode.unknown import is_text, to_extra
 from data_sources.records import Records
 
 _names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_Parse = Callable[[pa.Array, FieldSpec], tuple[pa.Array, np.ndarray]]
 
 _TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")
 _PIECE = 64
@@ -141,8 +139,6 @@ def finish(
             column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
         if field.type in ("timestamp", "date") and pa.types.is_string(column.type):
             parse, texts = parse_timestamps if field.type == "timestamp" else parse_dates, column
-            if field.epoch and contract.lake.load == "cdc":
-                parse = functools.partial(_parse_counts_and_iso, parse)
             column, bad = parse(texts, field)
             for i, (rule, reason) in zip(bad.tolist(), reasons(texts, bad, field) if len(bad) else (), strict=True):
                 rejecting.add(index[i], "undecodable", rule, reason)
@@ -169,21 +165,6 @@ def finish(
     if len(rejecting):
         rows = rows.filter(pa.array([i not in rejecting for i in index.tolist()], pa.bool_()))
     return Decoded(rows, rejecting, parents, twice)
-
-
-def _parse_counts_and_iso(parse: _Parse, texts: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
-    """In a feed of changes `format` says how numbers without a schema are read; text, as Debezium's by now are, is ISO."""
-    counts = pc.match_substring_regex(texts, r"^\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*$").fill_null(False)
-    mask = counts.to_numpy(zero_copy_only=False)
-    iso = field.model_copy(update={"format": None})
-    if not mask.any():
-        return parse(texts, iso)
-    parts, refused = [], []
-    for at, spec in ((np.flatnonzero(mask), field), (np.flatnonzero(~mask), iso)):
-        times, bad = parse(texts.take(pa.array(at)), spec)
-        parts.append((at, times))
-        refused.append(at[bad])
-    return scatter(parts, len(texts), field.arrow), np.sort(np.concatenate(refused))
 
 
 def _as_dictionary(column: pa.Array) -> pa.Array:
