@@ -36,7 +36,7 @@ check: lint ## the quick lane: lint, types, and the tests that run neither a pip
 test: lint ## everything: unit, properties, Spark, a real Kafka broker, a real SparkRunner
 	@command -v java >/dev/null || { echo 'make test needs Java 17 or later: install it and put java on the PATH'; exit 2; }
 	@command -v mvn >/dev/null || { echo 'make test needs Maven for the component tests (a Kafka broker, a Spark job server): install it and put mvn on the PATH'; exit 2; }
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP) ## this product beside its peers, one run, ratios
 	@command -v java >/dev/null || { echo 'make bench needs Java 17 or later for its peers on Spark: install it and put java on the PATH'; exit 2; }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ import click
 
 from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError, LakeBusy
+from beam_grid.interrupt import heard, leave
+from data_sources.errors import UserError
 
 if TYPE_CHECKING:
     from beam_grid.follow import Tables
@@ -220,7 +223,9 @@ def _exit(code: int) -> None:
 def _follow(lake_path: str, every: float, refine_every: float | None, tables: Tables | None, **given: Any) -> int:
     from beam_grid.follow import Pace, follow
 
-    lake, feeds = _feeds(lake_path, **given)
+    lake, feeds, unread = _feeds(lake_path, **given)
+    for name in unread:
+        say(f"  not read: {name}")
     with lake.lock("land"):
         return follow(lake, feeds, Pace(every, refine_every or 60.0), tables, say)
 
@@ -228,9 +233,11 @@ def _follow(lake_path: str, every: float, refine_every: float | None, tables: Ta
 def _land(lake_path: str, **given: Any) -> int:
     from beam_grid.land import land
 
-    lake, feeds = _feeds(lake_path, **given)
-    code = 0
+    lake, feeds, unread = _feeds(lake_path, **given)
     with lake.lock("land"):
+        for name in unread:
+            say(f"  not read: {name}")
+        code = 1 if unread else 0
         for contract, options in feeds:
             with Progress(f"land {contract.name}").shown() as progress:
 
@@ -250,26 +257,40 @@ def _feeds(
     source: str,
     spark_master: str | None,
     **given: Any,
-) -> tuple[Lake, list[tuple[Contract, Options]]]:
-    """The lake, and the feeds chosen with how each is to be landed."""
+) -> tuple[Lake, list[tuple[Contract, Options]], list[str]]:
+    """The lake, the feeds chosen with how each is to be landed, and the files at the source that no feed reads.
+
+    Raises GridError, before anything is made, for what cannot be as it was asked for.
+    """
     from beam_grid import feeds as known
     from beam_grid.land import Options
     from beam_grid.landing import Lake
 
+    if given["runner"] == "spark":
+        from runners.delta import check_master
+
+        check_master(spark_master)
+    elif spark_master is not None:
+        raise GridError(
+            "--spark-master: is for landing with --runner spark, and this lands in process; leave it out, or add that"
+        )
     chosen = known.chosen(feeds, contracts, source, given.get("kafka_config"))
     sources = {contract.name: known.source_of(contract, source) for contract in chosen}
     if not chosen:
         raise GridError(
             f"source {source}: holds nothing that a known feed's files or topic match; name the feed or give --contract FILE"
         )
+    own_globs = known.by_their_globs(chosen, source, named=bool(feeds or contracts))
     options = Options(
         source=source,  # of each feed its own
-        own_globs=len(chosen) > 1 or not (feeds or contracts),
+        own_globs=own_globs,
         command=_command(),
         spark_master=spark_master or "local[2]",
         **given,
     )
-    return Lake.open(lake_path), [(contract, replace(options, source=sources[contract.name])) for contract in chosen]
+    unread = known.unread(source, chosen, own_globs)
+    each = [(contract, replace(options, source=sources[contract.name])) for contract in chosen]
+    return Lake.open(lake_path), each, unread
 
 
 def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
@@ -598,14 +619,45 @@ def contracts_suggest(feed: str, lake: str) -> None:
     click.echo(lines(opened.feed(feed).contract(), fields), nl=False)
 
 
+@contracts.command("init")
+@click.argument("file")
+@click.option("--name", metavar="F", help="The feed's name; without it that of the file, folder or topic.")
+@click.option("--time-zone", "zone", metavar="Z", help="Of local times, as Europe/Berlin; without it a question.")
+@click.option("--out", metavar="FILE.toml", help="Where the contract is written; without it to stdout.")
+@click.option("--kafka-config", metavar="FILE", envvar="BEAM_GRID_KAFKA_CONFIG", help="As of land.")
+def contracts_init(file: str, name: str | None, zone: str | None, out: str | None, kafka_config: str | None) -> None:
+    """Write a first contract from a sample: a file, folder, glob or archive, or kafka://host:port/topic."""
+    from beam_grid.first_contract import first_contract
+    from beam_grid.first_contract.closing import closing
+    from beam_grid.first_contract.place import check_place, write_to
+
+    if out is not None:
+        check_place(out)
+    first = first_contract(file, name, zone, kafka_config)
+    if out is None:
+        click.echo(first.text, nl=False)
+    else:
+        write_to(out, first.text)
+    for line in closing(first, out, kafka_config):
+        say(line)
+
+
 @contracts.command("check")
 @click.argument("file")
 def contracts_check(file: str) -> None:
     """Say what is wrong with a contract file, naming field and remedy."""
-    from data_sources.contract import load_contract
+    from beam_grid.feeds import built_in
+    from beam_grid.lakehouse.steps import check_owners
+    from data_sources.contract import ContractError, load_contract
+    from data_sources.lake_tables import clash
 
     contract = load_contract(file)
-    for warning in contract.warnings:
+    try:
+        check_owners({contract.name: contract})  # the names of analyses are taken in every lake
+    except GridError as cause:
+        raise ContractError(f"contract {file}, {cause}") from cause
+    shared = clash(contract, built_in().values())
+    for warning in [*contract.warnings, *([shared] if shared else [])]:
         say(f"{file}: warning: {warning}")
     click.echo(
         f"{file}: ok: feed {contract.name}, {len(contract.fields)} fields, {len(contract.windows)} windows, {len(contract.rules)} rules"
@@ -620,38 +672,40 @@ def _command() -> str:
 
 def main() -> None:
     """Entry point of the console script."""
+    with heard() as interrupted:
+        code = _code(interrupted)
+    leave(code)
+
+
+def _code(interrupted: threading.Event) -> int:
+    """Run the command; what went wrong is said, what an interrupt broke is not."""
     debug = "--debug" in sys.argv or bool(os.environ.get("BEAM_GRID_DEBUG"))
     try:
         code = cli.main(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+        return _interrupted() if interrupted.is_set() and code != 130 else code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        say("interrupted; what was committed stays, the rest is read again by the next run")
-        code = 130
+        return _interrupted()
     except click.ClickException as cause:
         cause.show()
-        code = cause.exit_code
-    except GridError as cause:
-        if debug:
-            raise
-        say(f"error: {cause}")
-        code = cause.exit_code
+        return cause.exit_code
     except BrokenPipeError:
         sys.stderr.close()
-        code = 0
+        return 0
     except Exception as cause:
+        if interrupted.is_set():
+            return _interrupted()
         if debug:
             raise
-        code = _unforeseen(cause)
-    sys.exit(code if isinstance(code, int) else 0)
+        if isinstance(cause, UserError):
+            say(f"error: {cause}")
+            return cause.exit_code
+        say(f"error: {type(cause).__name__}: {cause}; run again with --debug (beam-grid --debug ...) for the traceback")
+        return 1
 
 
-def _unforeseen(cause: Exception) -> int:
-    from data_sources.contract import ContractError
-
-    if isinstance(cause, ContractError):
-        say(f"error: {cause}")
-        return 2
-    if isinstance(cause, ValueError) and cause.__class__.__module__.startswith(("data_sources", "beam_grid")):
-        say(f"error: {cause}")
-        return 2
-    say(f"error: {type(cause).__name__}: {cause}; run again with --debug (beam-grid --debug ...) for the traceback")
-    return 1
+def _interrupted() -> int:
+    say("interrupted; what was committed stays, the rest is read again by the next run")
+    return 130

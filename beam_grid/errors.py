@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from data_sources.errors import UserError
 
-class GridError(Exception):
+
+class GridError(UserError):
     """Ends a command. `exit_code` 2 means usage or environment, 1 that something ran and failed."""
-
-    exit_code = 2
 
 
 class LakeBusy(GridError):

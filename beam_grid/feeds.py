@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+import data_sources
 from beam_grid.errors import GridError
-from data_sources import files, kafka
 from data_sources.contract import Contract, load_contract
+from data_sources.sources import SourceError, finding, kafka, source_at
 
-BUILT_IN = Path(files.__file__).parent
+BUILT_IN = Path(data_sources.__file__).parent
 """Folder that holds one folder a source, named as the feed, with its contract.toml."""
+
+MOST_UNREAD = 20
+"""Files that no feed reads are named one by one up to so many."""
 
 
 def built_in() -> dict[str, Contract]:
@@ -51,15 +55,37 @@ def chosen(
     if given:
         return list(given.values())
     try:
-        if kafka.is_broker(source):
-            there = kafka.topics(source, kafka_config)
-            return [c for c in known.values() if c.topic in there]
-        return [c for c in known.values() if _is_there(c, source)]
-    except files.SourceError as cause:
+        place = source_at(source, kafka_config=kafka_config)
+        return [contract for contract in known.values() if place.holds(contract)]
+    except SourceError as cause:
         raise GridError(str(cause)) from cause
 
 
-def _is_there(contract: Contract, source: str) -> bool:
+def by_their_globs(chosen: list[Contract], source: str, named: bool) -> bool:
+    """Whether the contracts' `files` alone say which files are whose: of several feeds, and of a feed of ours that finds
+    its files there. A user's own feed reads every file of its format."""
+    if len(chosen) > 1 or not named:
+        return True
+    (contract,) = chosen
+    return built_in().get(contract.name) == contract and not kafka.is_kafka(source) and _holds(contract, source)
+
+
+def _holds(contract: Contract, source: str) -> bool:
+    try:
+        return source_at(source).holds(contract)
+    except SourceError:  # it is met, and told, when the slice is planned
+        return False
+
+
+def unread(source: str, chosen: list[Contract], own_globs: bool) -> list[str]:
+    """Files under a source of files that none of these feeds reads, and that no built-in one names as its own."""
     if kafka.is_kafka(source):
-        return kafka.parse_source(source)[1] == contract.topic
-    return bool(files.find_files(source, contract, own_globs=True))
+        return []
+    feeds = {name: (contract, True) for name, contract in built_in().items()}
+    feeds |= {contract.name: (contract, own_globs) for contract in chosen}
+    try:
+        names = finding.unread(source, feeds.values())
+    except SourceError:
+        return []
+    told = [f"{name}: no feed's format or `files` takes it" for name in names[:MOST_UNREAD]]
+    return told + ([f"{len(names) - MOST_UNREAD:,} more files"] if len(names) > MOST_UNREAD else [])

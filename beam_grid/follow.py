@@ -5,12 +5,13 @@
 
 A round takes one slice of each feed in turn and never waits for a source to pause, so no feed or topic holds up
 another. What needs long runs in a thread of its own and publishes what it made when it is done; a failure there is
-said and tried again, and makes the exit code 1.
+said and tried again, and makes the exit code 1. An end of the run ends what that thread is at; the next run does it again.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from beam_grid.errors import GridError
+from beam_grid.interrupt import end_statements
 from beam_grid.land import Lander, Options
 from beam_grid.landing import Lake
 from beam_grid.refine import Engine, Refinement, contracts_of, forget_scratch
@@ -29,6 +31,9 @@ _WAIT_S = 3600.0
 """How long publishing waits for a `maintain` or `refine` of somebody else."""
 
 _TELL_EVERY_S = 10.0
+
+_PATIENCE_S = 3.0
+"""How long the end of a run waits for the thread that refines, which is told to stop: some libraries do not listen."""
 
 Say = Callable[[str], None]
 
@@ -53,8 +58,8 @@ class Tables:
 
     def __post_init__(self) -> None:
         self._lock, self._said = _Shared(self.lake), set[str]()
-        self._first, self._beside = self._refinement(lambda line: None), self._refinement(self.say)
-        self.failed = False
+        self._first, self._beside = self._refinement(lambda line: None), self._refinement(self._tell)
+        self.failed, self.ended = False, threading.Event()
 
     def publish(self, feed: str, contract: Contract) -> None:
         """Bring the tables of an append feed, its windows and bronze up to its last commit."""
@@ -71,7 +76,11 @@ class Tables:
                 self.failed = True
                 if line not in self._said:
                     self._said.add(line)
-                    self.say(f"  left out: {line}")
+                    self._tell(f"  left out: {line}")
+
+    def _tell(self, line: str) -> None:
+        if not self.ended.is_set():
+            self.say(line)
 
     def _learn(self, to: Refinement, feed: str, contract: Contract) -> None:
         if to.contracts.get(feed) is not contract:
@@ -138,14 +147,17 @@ class _Beside:
 
 @contextmanager
 def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
-    """The thread that refines; it ends with the run, after what it is at."""
-    state, ended = _Beside(), threading.Event()
+    """The thread that refines; it ends with the run, what it is at cut off."""
+    state = _Beside()
+    tables.ended.clear()
 
     def work() -> None:
-        while not ended.wait(pace.refine_every):
+        while not tables.ended.wait(pace.refine_every):
             try:
                 tables.refine()
             except Exception as cause:  # said, and tried again: it must not end the thread, nor the run
+                if tables.ended.is_set():
+                    return
                 state.failed = True
                 what = str(cause) if isinstance(cause, GridError) else f"{type(cause).__name__}: {cause}"
                 log.debug("refine failed", exc_info=True)
@@ -156,7 +168,18 @@ def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
     try:
         yield state
     finally:
-        ended.set()
+        tables.ended.set()
+        _cut_off(thread)
+
+
+def _cut_off(thread: threading.Thread) -> None:
+    """Wait for the thread's end, each statement and Spark job it begins being ended; for a while, it may be deaf."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while thread.is_alive() and time.monotonic() < deadline:
+        end_statements(thread.ident)
+        if (delta := sys.modules.get("runners.delta")) is not None:
+            delta.cancel()
+        thread.join(0.1)
 
 
 class _Shared:

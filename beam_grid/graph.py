@@ -103,7 +103,7 @@ def _run_on_spark(
 @contextmanager
 def _graph_errors() -> Iterator[None]:
     """Raises RunFailed, or OSError where the lake cannot be written, for what went wrong within a graph."""
-    from data_sources.files import SourceError
+    from data_sources.sources import SourceError
 
     try:
         yield

@@ -27,8 +27,9 @@ from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan, next_slice
 from beam_grid.state import FeedState
+from data_sources.cdc import gains_fields
 from data_sources.contract import Contract
-from data_sources.kafka import is_kafka
+from data_sources.sources import source_at
 from data_sources.splits import FileEnd, PartitionPlan
 from data_sources.typed_json import decoder, encode
 from transforms.manifest import DELAY_BOUNDS_S, Committed, Manifest, PartitionCounts, PartitionRead
@@ -104,6 +105,7 @@ def land(lake: Lake, contract: Contract, options: Options, progress: Progress | 
                 progress(lander.done, lander.plan)
             if _is_empty(commit):
                 break
+        lander.done.problems += lander.plan.waiting  # nobody waits with them: this run ends
     return lander.done
 
 
@@ -131,6 +133,7 @@ class Lander:
         self.feed = lake.feed(contract.name)
         self.done = Landed(contract.name)
         self.plan = Plan()
+        self._source = source_at(options.source, own_globs=options.own_globs, kafka_config=options.kafka_config)
         self._state = FeedState.of(self.feed)
         _check_contract(self.feed, contract)
         self._shards = settle_shards(self.feed, options.shards)
@@ -139,7 +142,7 @@ class Lander:
         self._open = ExitStack()
 
     def __enter__(self) -> Lander:
-        self._ahead = LookAhead(self._state, self.options.source, self.options.slice_rows, self.options.own_globs)
+        self._ahead = LookAhead(self._state, self._source, self.options.slice_rows)
         self._open.enter_context(closing(self._ahead))
         self._run = self._open.enter_context(graph_runner(self.options, self._ahead))
         job = openlineage.run(self.lake, f"land.{self.contract.name}", "apache-beam")
@@ -171,15 +174,12 @@ class Lander:
 
     def _step(self) -> Commit | None:
         options, state = self.options, self._state
-        self.plan = plan = next_slice(
-            options.source, self.contract, state, options.slice_rows, options.own_globs, options.kafka_config,
-            self._ahead.listing(),
-        )  # fmt: skip
+        self.plan = plan = next_slice(self._source, self.contract, state, options.slice_rows, self._ahead.listing())
         self.done.problems += [p for p in plan.problems if p not in self.done.problems]
         if not plan.partitions:
             self._now = None
             return None
-        if self._now is None or is_kafka(options.source):  # blocks of a file may be read ahead, by this clock
+        if self._now is None or not self._source.plans_ahead:  # blocks that were read ahead are by this clock
             self._now = _clock(self.feed, state, options)
         under_way = _UnderWay(commit=state.last + 1, now=self._now, partitions=tuple(plan.partitions))
         write_atomically(self.feed.plan_file, encode(under_way, indent=1))
@@ -375,7 +375,7 @@ def settle_shards(feed: FeedLog, wanted: int | None) -> int:
 
 
 def _check_contract(feed: FeedLog, contract: Contract) -> None:
-    """A contract may gain fields with `since`, warning rules and windows; what identifies a row may not change."""
+    """A contract may gain fields with `since`, warning rules, windows and fields that order changes; what identifies a row may not change."""
     if not feed.last:
         return
     before = feed.contract()
@@ -391,6 +391,8 @@ def _check_contract(feed: FeedLog, contract: Contract) -> None:
     if before.lake.load != contract.lake.load:
         changes.append(f"lake.load was {before.lake.load!r}")
     for word in ("key", "operation", "sequence_by", "effective_from"):
+        if word == "sequence_by" and gains_fields(before.lake.sequence_by, contract.lake.sequence_by):
+            continue  # the tables are made anew by the new order
         if contract.lake.load != "append" and getattr(before.lake, word) != getattr(contract.lake, word):
             changes.append(f"lake.{word} was {getattr(before.lake, word)!r}")
     now = {f.name: f for f in contract.fields}

@@ -7,25 +7,24 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from beam_grid.plan import Plan, by_partition, list_new
+from beam_grid.plan import Plan
 from beam_grid.state import FeedState
-from data_sources.files import Listing, SourceError
-from data_sources.kafka import is_kafka
-from data_sources.splits import End, FileEnd, Split
+from data_sources.sources import Listing, Source, SourceError
+from data_sources.splits import End, Split
 
 if TYPE_CHECKING:
     from transforms.blocks import Slice
 
-Files = dict[str, FileEnd]
+Ends = dict[str, End]
 
 
 class LookAhead:
     """For one feed's run of slices, in the process whose workers read them."""
 
-    def __init__(self, state: FeedState, source: str, rows: int, own_globs: bool) -> None:
-        self._state, self._source, self._rows, self._own_globs = state, source, rows, own_globs
+    def __init__(self, state: FeedState, source: Source, rows: int) -> None:
+        self._state, self._source, self._rows = state, source, rows
         self._thread = ThreadPoolExecutor(1)
-        self._next: Future[tuple[Files, Listing] | None] | None = None
+        self._next: Future[tuple[Ends, Listing] | None] | None = None
         self._first = True
 
     def watch(self, slice: Slice, plan: Plan) -> None:
@@ -35,39 +34,39 @@ class LookAhead:
         """
         from transforms import read_ahead
 
-        if is_kafka(self._source):
+        if not self._source.plans_ahead:
             return
         if self._first:
             _begin([partition.splits for partition in plan.partitions], slice)
         self._first = False
         if plan.rows < self._rows:
             return
-        files, unread = dict(self._state.files), len(plan.partitions)
+        ends, unread = dict(self._state.ends), len(plan.partitions)
 
-        def read(ends: Iterable[End]) -> None:
+        def read(found: Iterable[End]) -> None:
             nonlocal unread
-            files.update((end.path, end) for end in ends if isinstance(end, FileEnd))
+            ends.update((end.key, end) for end in found)
             unread -= 1
             if not unread:
                 read_ahead.when_read(slice.attempt, None)
-                self._next = self._thread.submit(self._start, slice, files)
+                self._next = self._thread.submit(self._start, slice, ends)
 
         read_ahead.when_read(slice.attempt, read)
 
-    def _start(self, slice: Slice, files: Files) -> tuple[Files, Listing] | None:
+    def _start(self, slice: Slice, ends: Ends) -> tuple[Ends, Listing] | None:
         try:
-            listing = list_new(self._source, slice.contract, files, self._rows, self._own_globs)
+            listing = self._source.plan(slice.contract, ends, self._rows)
         except (SourceError, OSError):  # it is met, and told, when the slice is planned
             return None
-        _begin([splits for _, splits in by_partition(listing, slice.contract)], slice)
-        return files, listing
+        _begin([splits for _, splits in self._source.partitions(listing, slice.contract)], slice)
+        return ends, listing
 
     def listing(self) -> Listing | None:
         """What was planned ahead, if it was planned from where the commits stand now."""
         if self._next is None:
             return None
         found, self._next = self._next.result(), None
-        return found[1] if found and found[0] == self._state.files else None
+        return found[1] if found and found[0] == self._state.ends else None
 
     def close(self) -> None:
         from transforms import read_ahead

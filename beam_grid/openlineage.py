@@ -112,7 +112,7 @@ def namespace(lake: Lake) -> str:
 
 def source(address: str, *, rows: int | None = None, files: int | None = None) -> Dataset:
     """A topic under its servers' names; of files the name of the file, folder or glob, not where it is."""
-    from data_sources import kafka
+    from data_sources.sources import kafka
 
     if kafka.is_kafka(address):
         servers, topic = kafka.parse_source(address)

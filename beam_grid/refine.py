@@ -391,7 +391,7 @@ def _chain(step: Step) -> tuple[str, ...]:
 
 
 def _run(spark: SparkSession, step: Step, scratch: Path, say: Progress) -> None:
-    from beam_grid.lakehouse import gold, gold_spark
+    from beam_grid.lakehouse import gold, gold_spark, sequence
     from runners import delta
 
     table, batch, name = step.table, step.batch, step.table.name
@@ -409,6 +409,8 @@ def _run(spark: SparkSession, step: Step, scratch: Path, say: Progress) -> None:
             maker.prepare(spark, table, step.state, batch)
             point(f"refine:made-{name}")
             guard.again_on_conflict(maker.apply, spark, table, batch)
+            if step.is_of_changes:
+                sequence.settle(spark, table, batch)
     except GridError:
         raise
     except Exception as cause:

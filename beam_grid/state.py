@@ -9,7 +9,7 @@ from beam_grid.commit import Commit, Fates
 from beam_grid.landing import FeedLog
 from data_sources.contract import Contract
 from data_sources.durations import micros
-from data_sources.splits import FileEnd, KafkaEnd, LateSplit
+from data_sources.splits import End, LateSplit
 from transforms.manifest import LandedFile, PartitionCounts
 
 
@@ -17,14 +17,13 @@ from transforms.manifest import LandedFile, PartitionCounts
 class FeedState:
     """Folded from commits in order by `add`; never written down, so that it cannot disagree with them.
 
-    files: per absolute path where reading stands; offsets: next offset per topic and partition; max_event_times,
+    ends: where reading stands, by path of a file and by TOPIC/PARTITION; max_event_times,
     arrivals: M and newest arrival per partition, microseconds; rows, conflicts: landed files; late: late files that no
     commit took in again, by path; attempts: folders that commits list; totals: fates so far.
     """
 
     last: int = 0
-    files: dict[str, FileEnd] = field(default_factory=dict)
-    offsets: dict[str, dict[int, int]] = field(default_factory=dict)
+    ends: dict[str, End] = field(default_factory=dict)
     max_event_times: dict[str, int] = field(default_factory=dict)
     arrivals: dict[str, int] = field(default_factory=dict)
     watermark: int | None = None
@@ -49,12 +48,7 @@ class FeedState:
         self.totals += commit.fates
         for partition in commit.partitions:
             _advance(partition, self.max_event_times, self.arrivals)
-            for end in partition.ends:
-                match end:
-                    case KafkaEnd():
-                        self.offsets.setdefault(end.topic, {})[end.partition] = end.offset
-                    case FileEnd():
-                        self.files[end.path] = end
+            self.ends.update((end.key, end) for end in partition.ends)
         self.rows += commit.listed("rows")
         self.conflicts += commit.listed("conflicts")
         for file in commit.listed("late"):

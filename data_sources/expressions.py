@@ -16,13 +16,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from data_sources.errors import UserError
+
 _CLOCKS = {"current_localtime", "current_localtimestamp"}
 """What DuckDB lists as consistent and yet tells the time; so does age() of one argument."""
 
 _REFUSED_NODES = {"SUBQUERY", "WINDOW", "STAR", "LAMBDA_REF", "PARAMETER", "POSITIONAL_REFERENCE"}
 
 
-class ExpressionError(ValueError):
+class ExpressionError(UserError, ValueError):
     """A condition that cannot be used; says what in it is refused or unknown."""
 
 

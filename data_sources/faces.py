@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from data_sources.contract import Contract
+from data_sources.contract import Contract, WindowSpec
 from data_sources.durations import format_duration
 
 
@@ -66,7 +66,7 @@ def markdown(contract: Contract) -> str:
         for w in contract.windows:
             measures = "<br>".join(f"`{n} = {m}`" for n, m in w.measures.items())
             lines.append(
-                f"| gold.{w.name} | {format_duration(w.size)} | {format_duration(w.step)} | {', '.join(w.by)} | {_cell(measures)} |"
+                f"| gold.{w.name} | {_length(w)} | {format_duration(w.step) if w.calendar is None else w.calendar} | {', '.join(w.by)} | {_cell(measures)} |"
             )
     if contract.rules:
         lines += ["", "## Rules", "", "| id | check | on fail | description |", "|---|---|---|---|"]
@@ -77,6 +77,12 @@ def markdown(contract: Contract) -> str:
             f"| {e.id} | `{_cell(e.expect)}` | {e.on_fail} | {_cell(e.description)} |" for e in contract.expectations
         ]
     return "\n".join(lines)
+
+
+def _length(window: WindowSpec) -> str:
+    if window.calendar is not None:
+        return f"{window.calendar} in {window.time_zone}"
+    return format_duration(window.length)
 
 
 def _cell(text: str) -> str:

@@ -6,8 +6,8 @@ data   {"a":1}\n{"a":2}\n{"a"          <- the unfinished last line is the reader
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,8 @@ class Records:
     """False where a record may hold a line break of its own."""
     line_ends: int = 0
     """How many line ends the buffer has, where it is lines."""
+    refused: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """Records that the reader refuses: per place the rule and the reason."""
 
     def __len__(self) -> int:
         return len(self.starts)

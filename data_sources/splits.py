@@ -58,6 +58,10 @@ class FileSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
     """Whether lines of a CSV file end with a lone carriage return."""
     header: tuple[str, ...] | None = None
     """Column names of a CSV file that has a header."""
+    constants: tuple[tuple[str, str | None], ...] = ()
+    """(field, text) of the fields whose value the file's name, its preamble or its document says once for all records."""
+    twice: str = ""
+    """Of local times that come twice, which have come once before `start`: see FileEnd."""
     role: Role | None = None
     """What the file says of keys it lacks; of feeds that tell snapshots from changes."""
     number: int = field(name="part", default=0)
@@ -72,6 +76,16 @@ class FileSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
         """`_source` of its rows."""
         return self.source or self.name
 
+    @property
+    def partition(self) -> None:
+        """`_partition` of its rows."""
+        return None
+
+    @property
+    def is_log(self) -> bool:
+        """Whether its records are in the order in which they came; of files the contract says."""
+        return False
+
 
 class KafkaSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="kafka"):
     """Offsets [start, end) of a topic's partition."""
@@ -85,6 +99,8 @@ class KafkaSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     """First offset."""
     end: int
     """First offset behind."""
+    topic_id: str | None = None
+    """What the broker calls the topic; one that is made anew under the same name has another."""
     number: int = field(name="part", default=0)
     """Its place among the splits of the slice."""
 
@@ -101,6 +117,26 @@ class KafkaSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     def rows(self) -> int:
         """At most so many records."""
         return self.end - self.start
+
+    @property
+    def is_log(self) -> bool:
+        """Whether its records are in the order in which they came."""
+        return True
+
+    @property
+    def header(self) -> None:
+        """Messages have no header."""
+        return None
+
+    @property
+    def constants(self) -> tuple[tuple[str, str | None], ...]:
+        """What is said once for all records: nothing."""
+        return ()
+
+    @property
+    def role(self) -> None:
+        """A topic holds changes, no snapshots."""
+        return None
 
 
 class LateSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="late"):
@@ -150,6 +186,9 @@ class FileEnd(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="
     """Whether the last record was read without its line end, which may come yet."""
     role: Role | None = None
     """What the file says of keys it lacks."""
+    twice: str = ""
+    """Of local times that come twice, in a feed whose `on_dst` is "in_order": which have come once, as base64 of 64-bit
+    hashes."""
 
     @property
     def key(self) -> str:
@@ -169,6 +208,8 @@ class KafkaEnd(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
     """Its number in the topic."""
     offset: int
     """Offset to go on at."""
+    topic_id: str | None = None
+    """What the broker called the topic."""
 
     @property
     def key(self) -> str:

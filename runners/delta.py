@@ -30,8 +30,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from data_sources.errors import UserError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -57,7 +60,7 @@ _running: list[_Running] = []
 """That of this process, if there is one."""
 
 
-class SparkUnavailable(RuntimeError):
+class SparkUnavailable(UserError, RuntimeError):
     """Spark cannot be started here; the message says what is missing and what to do."""
 
 
@@ -88,6 +91,13 @@ def stop() -> None:
     """End the session of this process, if there is one."""
     while _running:
         _running.pop().session.stop()
+
+
+def cancel() -> None:
+    """End the jobs that Spark is at in this process; they fail where they were asked for."""
+    for known in _running:
+        with suppress(Exception):  # it may be ending by itself
+            known.session.sparkContext.cancelAllJobs()
 
 
 def suit_to(spark: SparkSession, input_bytes: int) -> None:

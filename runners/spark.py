@@ -37,6 +37,8 @@ from pathlib import Path
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from runners.delta import check_master
+
 JARS_VARIABLE = "BEAM_GRID_SPARK_JOB_SERVER_JARS"
 
 
@@ -104,13 +106,10 @@ def options(
 
     `jars` defaults to `job_server_jars()`. `spark_properties` are Spark's own (`spark.jars` for a
     cluster that lacks Beam's); `heap` is the job server's, which with a local master is also
-    where Spark computes; `start_within` is in seconds. Raises ValueError for a master that is none
+    where Spark computes; `start_within` is in seconds. Raises SparkUnavailable for a master that is none
     and RuntimeError when the job server does not come up, or is lost while a pipeline runs.
     """
-    if not re.fullmatch(r"local(\[[\d*,]+\])?|(spark|k8s|mesos)://.+|yarn", spark_master):
-        raise ValueError(
-            f"Spark master {spark_master!r}: not one that Spark knows; try local[2], local[*] or spark://HOST:7077"
-        )
+    check_master(spark_master)
     jars = job_server_jars() if jars is None else list(jars)
     if jars is None:
         yield _options_of_beams_own(spark_master, environment_type)

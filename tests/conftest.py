@@ -1,8 +1,24 @@
-"""What all tests share: a worker's Spark session."""
+"""What all tests share: their order, and a worker's Spark session."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+
+EXAMPLES = int(os.environ.get("BEAM_GRID_TEST_EXAMPLES", "8"))
+"""How many examples a property gets that takes seconds for one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take longest come first, so that workers which take a file at a time end together."""
+    weight: dict[Path, tuple[float, bool]] = {}
+    for item in items:
+        timeout = item.get_closest_marker("timeout")
+        starts = any(item.get_closest_marker(name) is not None for name in ("spark", "component"))
+        weight[item.path] = max(weight.get(item.path, (0, False)), (timeout.args[0] if timeout else 0, starts))
+    items.sort(key=lambda item: weight[item.path], reverse=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -5,24 +5,46 @@ What a block decodes to depends on the contract and the run's clock, not on what
 
 from __future__ import annotations
 
+import base64
 import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from data_sources import files, kafka
+import numpy as np
+from msgspec.structs import replace
+
+from data_sources import sources
 from data_sources.contract import Contract
-from data_sources.decode.columns import headerless_names
-from data_sources.decode.csv_lines import decode_csv
-from data_sources.decode.json_lines import decode_json
-from data_sources.decode.parquet_rows import decode_parquet
+from data_sources.decode.rejects import Decoded
+from data_sources.decode.twice import in_order
+from data_sources.formats import Block, format_of
 from data_sources.records import Records
-from data_sources.splits import FileEnd, FileSplit, KafkaEnd, KafkaSplit, Split
+from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, KafkaSplit, Split
 from data_sources.typed_json import encode
 from transforms import read_ahead
 from transforms.judge import Ruled, apply_rules
 from transforms.read_ahead import Blocks
+
+
+class Decided(NamedTuple):
+    """A block's rows and rejects; when its records arrived (microseconds each, or one for all); `_source` and `_partition` of them; and
+    whether they stand in a log, whose order tells what is late."""
+
+    ruled: Ruled
+    arrivals: np.ndarray | int
+    source: str
+    partition: int | None
+    is_log: bool
+
+
+class Undecided(NamedTuple):
+    """A block that cannot be ruled before those ahead of it, as their order tells which of two hours a time is in."""
+
+    decoded: Decoded
+    arrivals: np.ndarray | int
+    split: FileSplit | KafkaSplit
 
 
 @dataclass(frozen=True)
@@ -80,33 +102,55 @@ def blocks(splits: Sequence[Split], slice: Slice) -> Blocks:
 
 def _read(splits: Sequence[Split], slice: Slice) -> Iterator[tuple[Any, bool]]:
     for split in splits:
-        match split:
-            case KafkaSplit():
-                for block in kafka.read_partition(split, slice.kafka_config, slice.now):
-                    yield (split, block), True
-                yield KafkaEnd(topic=split.topic, partition=split.partition, offset=split.end), False
-            case FileSplit():
-                for found in files.read_file(split, slice.contract):
-                    yield (found, False) if isinstance(found, FileEnd) else ((split, found), True)
-            case _:
-                raise TypeError(f"{split} is not read by blocks")
+        for found in sources.read(split, slice.contract, slice.now, slice.kafka_config):
+            yield (found, False) if isinstance(found, FileEnd | KafkaEnd) else ((split, found), True)
 
 
-def decode_block(block: Any, split: FileSplit | KafkaSplit, slice: Slice) -> tuple[Ruled, Any, str, int | None]:
+def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> Decided | Undecided:
     contract = slice.contract
-    number = split.partition if isinstance(split, KafkaSplit) else None
-    arrivals: Any = slice.now
-    if not isinstance(block, Records):
-        table, first = block
-        decoded = decode_parquet(table, first, contract)
-    else:
-        arrivals = slice.now if block.arrivals is None else block.arrivals
-        if contract.format == "csv":
-            decoded = decode_csv(block, contract, _header(split) or headerless_names(contract))
-        else:
-            decoded = decode_json(block, contract)
-    return apply_rules(decoded, arrivals, contract), arrivals, split.lineage, number
+    decoded = format_of(contract).decode(block, split.header, dict(split.constants))
+    arrivals: np.ndarray | int = slice.now
+    if isinstance(block, Records) and block.arrivals is not None:
+        arrivals = block.arrivals if decoded.parents is None else block.arrivals[decoded.parents]
+    if decoded.twice is not None:
+        return Undecided(decoded, arrivals, split)
+    return _decide(decoded, arrivals, split, contract)
 
 
-def _header(split: FileSplit | KafkaSplit) -> list[str]:
-    return list(split.header or ()) if isinstance(split, FileSplit) else []
+def _decide(decoded: Decoded, arrivals: np.ndarray | int, split: FileSplit | KafkaSplit, contract: Contract) -> Decided:
+    ruled = apply_rules(decoded, arrivals, contract)
+    return Decided(ruled, arrivals, split.lineage, split.partition, split.is_log)
+
+
+class Twice:
+    """Rules blocks of a file in their order, where `on_dst = "in_order"` makes that matter."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._seen: set[int] = set()
+        self._key: str | None = None
+
+    def begin(self, split: FileSplit | KafkaSplit) -> None:
+        """Go on where the slice before this one stopped in the file."""
+        self._key = split.key
+        self._seen = _unpacked(split.twice) if isinstance(split, FileSplit) else set()
+
+    def decided(self, block: Decided | Undecided) -> Decided:
+        """The block, ruled with what the blocks before it have told."""
+        if isinstance(block, Decided):
+            return block
+        decoded, self._seen = in_order(block.decoded, self._seen)
+        return _decide(decoded, block.arrivals, block.split, self._contract)
+
+    def end(self, found: End) -> End:
+        """Where the file ended, with what is to be known of it there."""
+        is_mine = isinstance(found, FileEnd) and found.key == self._key and self._seen
+        return replace(found, twice=_packed(self._seen)) if is_mine else found
+
+
+def _packed(seen: set[int]) -> str:
+    return base64.b64encode(np.sort(np.fromiter(seen, np.uint64, len(seen))).astype("<u8").tobytes()).decode()
+
+
+def _unpacked(text: str) -> set[int]:
+    return set(np.frombuffer(base64.b64decode(text), "<u8").tolist())

@@ -135,7 +135,7 @@ def judge(rows: pa.Table, max_event_time: int, contract: Contract, ordered: bool
     return Judged(rows.filter(pa.array(~late)), late_rows, max_event_time, delays)
 
 
-def may_be_late(contract: Contract, partitioned: bool) -> bool:
+def may_be_late(contract: Contract, is_log: bool) -> bool:
     """Whether the order of arrival says something: in a Kafka partition and in files that form one log, not in a
     file that is whole in itself. Changes and master rows have an order of their own."""
-    return contract.lake.load == "append" and (partitioned or contract.file_order == "name")
+    return contract.lake.load == "append" and (is_log or contract.file_order == "name")

@@ -21,7 +21,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from data_sources.records import messages
 from data_sources.splits import KafkaSplit, PartitionPlan
-from transforms.blocks import Slice, decode_block
+from transforms.blocks import Slice, Twice, decode_block
 from transforms.judge import NO_TIME
 from transforms.read import Read, Tally, judged_block, told
 
@@ -71,7 +71,7 @@ class _JudgeRecords(beam.DoFn):
         tally.running = running
         arrivals = batch.column("_arrival").cast(pa.int64()).to_pylist()
         records = messages(batch.column("raw").to_pylist(), offsets, arrivals)
-        ruled, arrived, source, _ = decode_block(records, split, self.slice)
-        yield from judged_block(ruled, arrived, source, number, split, tally, self.slice)
+        twice = Twice(self.slice.contract)
+        yield from judged_block(twice.decided(decode_block(records, split, self.slice)), split, tally, self.slice)
         memory.write(f"{tally.max_event_time} {tally.running}")
         yield told(tally.counts())

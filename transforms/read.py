@@ -18,13 +18,13 @@ from msgspec.structs import replace
 from data_sources.contract import Contract
 from data_sources.decode.rejects import REJECT_SCHEMA
 from data_sources.snapshots import as_of_rows
-from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, LateSplit, PartitionPlan, Split
+from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, KafkaSplit, LateSplit, PartitionPlan
 from data_sources.typed_json import decoder
 from transforms import read_ahead
 from transforms.arrow import as_batch
-from transforms.blocks import Slice, blocks, key_of
+from transforms.blocks import Decided, Slice, Twice, blocks, key_of
 from transforms.dedup import ORDER
-from transforms.judge import NO_TIME, Ruled, judge, may_be_late
+from transforms.judge import NO_TIME, judge, may_be_late
 from transforms.manifest import DELAY_BOUNDS_S, Manifest, PartitionRead
 from transforms.seen import conform
 from transforms.shard import row_hashes, split_by_shard
@@ -68,21 +68,22 @@ class _ReadAndJudge(Step):
 
     def process(self, element):
         partition = _partition(element)
-        tally, current = Tally(partition), None
+        tally, current, twice = Tally(partition), None, Twice(self.slice.contract)
         splits = partition.splits
         if isinstance(splits[0], LateSplit):
             yield from late_again(partition, self.slice)
             return
         for found in read_ahead.take(key_of(splits, self.slice)) or blocks(splits, self.slice):
             if isinstance(found, FileEnd | KafkaEnd):
-                tally.ends.append(found)
+                tally.ends.append(twice.end(found))
                 continue
-            split, decoded = found
-            if split is not current and self.slice.contract.file_order == "none" and isinstance(split, FileSplit):
+            split, block = found
+            if split is not current and self.slice.contract.file_order == "none" and not split.is_log:
                 tally.max_event_time = NO_TIME
+            if split is not current:
+                twice.begin(split)
             current = split
-            ruled, arrivals, source, number = decoded
-            yield from judged_block(ruled, arrivals, source, number, split, tally, self.slice)
+            yield from judged_block(twice.decided(block), split, tally, self.slice)
         read_ahead.has_read(self.slice.attempt, tally.ends)
         yield told(tally.counts())
 
@@ -91,12 +92,11 @@ def told(counts: PartitionRead) -> beam.pvalue.TaggedOutput:
     return beam.pvalue.TaggedOutput("manifests", Manifest(partitions=(counts,)).text())
 
 
-def judged_block(
-    ruled: Ruled, arrivals: Any, source: str, number: int | None, split: Split, tally: "Tally", slice: Slice
-) -> Any:
+def judged_block(decided: Decided, split: FileSplit | KafkaSplit, tally: "Tally", slice: Slice) -> Any:
     """Outputs of one block."""
     contract = slice.contract
-    ordered = may_be_late(contract, partitioned=not isinstance(arrivals, int))
+    ruled, arrivals, source, number, is_log = decided
+    ordered = may_be_late(contract, is_log)
     on_time, late, tally.max_event_time, delays = judge(ruled.rows, tally.max_event_time, contract, ordered)
     rejected = ruled.rejected
     tally.add(on_time, late, rejected, delays, split.number)
@@ -109,11 +109,11 @@ def judged_block(
         lined = lined.append_column(ORDER, pa.array(np.arange(start, start + lined.num_rows)))
         for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
             yield shard, as_batch(rows)
-    if on_time.num_rows and isinstance(split, FileSplit) and split.role == "snapshot":
+    if on_time.num_rows and split.role == "snapshot":
         as_of = pa.array(as_of_rows(on_time, contract, split.name)).cast(UTC)
         held = _held(on_time, source, contract).append_column("_as_of", as_of)
         yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(held)))
-    elif on_time.num_rows and contract.lake.load == "scd2" and contract.lake.tells_snapshots:
+    elif on_time.num_rows and contract.lake.load == "scd2":  # a copy of an older row may be the newest that was said
         yield beam.pvalue.TaggedOutput("aside", ("changes", as_batch(_held(on_time, source, contract))))
     if late.num_rows:
         behind = late["_behind"]

@@ -4,8 +4,9 @@
       every        |--------- 1 h ---------|
     cells      |-15m-|-15m-|-15m-|-15m-|-15m-|
 
-Columns of a window's tiles: its `by` columns, `_cell` (start of the cell, UTC), `_commit`, `_rows` (int64), and those
-of each measure, which `transforms.measures` lists.
+Columns of a window's tiles: its `by` columns, `_cell` (start of the cell, UTC), of a calendar's windows `_until` (the
+end of the cell, which is one window), `_commit`, `_rows` (int64), and those of each measure, which `transforms.measures`
+lists.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ import numpy as np
 import pyarrow as pa
 
 from data_sources.contract import Contract, WindowSpec
-from data_sources.durations import micros
 from data_sources.expressions import sandbox
 from data_sources.identifiers import double_quoted
 from transforms.arrow import plain_table, split_by_instant
+from transforms.cells import cells_of
 from transforms.measures import TIME, aggregates, merged_sql
 
 
 def tile_schema(contract: Contract, window: WindowSpec) -> pa.Schema:
     """Arrow schema of a window's tiles."""
     fields = [pa.field(b, contract.field(b).arrow) for b in window.by]
-    fields += [pa.field("_cell", TIME), pa.field("_commit", pa.int64()), pa.field("_rows", pa.int64())]
+    fields += [pa.field("_cell", TIME), *(pa.field(n, t) for n, t in cells_of(contract, window).columns.items())]
+    fields += [pa.field("_commit", pa.int64()), pa.field("_rows", pa.int64())]
     for aggregate in aggregates(contract, window):
         fields += [pa.field(n, t) for n, t in aggregate.columns.items()]
     return pa.schema(fields)
@@ -34,15 +36,14 @@ def tile_schema(contract: Contract, window: WindowSpec) -> pa.Schema:
 
 def tile_rows(rows: pa.Table, contract: Contract, window: WindowSpec) -> pa.Table:
     """Tiles of rows (contract columns and `_commit`), one row per (`by`, cell, commit)."""
-    cell, offset = micros(window.cell), micros(window.offset) % micros(window.cell)
-    time = f"epoch_us(CAST({double_quoted(contract.event_time)} AS TIMESTAMPTZ))"
-    start = f"{time} - ((({time} - {offset}) % {cell}) + {cell}) % {cell}"
-    groups = [*map(double_quoted, window.by), f"make_timestamptz({start})", "_commit"]
+    cells = cells_of(contract, window)
+    groups = [*map(double_quoted, window.by), cells.row_cell, "_commit"]
     picked = [*groups[:-2], f"{groups[-2]} AS _cell", "_commit", "count(*) AS _rows"]
+    picked += [f"{sql} AS {name}" for name, sql in cells.row_columns.items()]
     for aggregate in aggregates(contract, window):
         picked += [f"{sql} AS {double_quoted(name)}" for name, sql in aggregate.start.items()]
     return _query(
-        rows,
+        cells.placed(rows),
         f"SELECT {', '.join(picked)} FROM t WHERE {double_quoted(contract.event_time)} IS NOT NULL GROUP BY {', '.join(groups)}",
         tile_schema(contract, window),
     )
@@ -57,18 +58,20 @@ def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.T
     if not keys.hash_rows().is_duplicated().any():
         return tiles.take(pa.array(np.argsort(tiles["_cell"].cast(pa.int64()).to_numpy(), kind="stable")))
     groups = [*map(double_quoted, window.by), "_cell", "_commit"]
-    merged = merged_sql("t", groups, aggregates(contract, window), ["CAST(sum(_rows) AS BIGINT) AS _rows"])
+    beside = [f"{sql} AS {name}" for name, sql in cells_of(contract, window).merge.items()]
+    beside += ["CAST(sum(_rows) AS BIGINT) AS _rows"]
+    merged = merged_sql("t", groups, aggregates(contract, window), beside)
     return _query(tiles, f"{merged} ORDER BY _cell", tile_schema(contract, window))
 
 
-def split_by_cell(tiles: pa.Table, width: int = 1, offset: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The tiles of each cell, or of each `width` of cells from `offset` on (microseconds), as slices of one batch sorted by
-    it; its start in microseconds since the epoch stands before them."""
+def split_by_cell(tiles: pa.Table, width: int = 1) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The tiles of each cell, or of each `width` of cells (microseconds), as slices of one batch sorted by it; its start
+    in microseconds since the epoch stands before them."""
     if width == 1:
         yield from split_by_instant(tiles, "_cell")
         return
     cells = tiles["_cell"].cast(pa.int64()).to_numpy()
-    starts = pa.array(cells - (cells - offset) % width)
+    starts = pa.array(cells - cells % width)
     for start, batch in split_by_instant(tiles.append_column("__start", starts), "__start"):
         yield start, batch.drop_columns(["__start"])
 

@@ -17,9 +17,9 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindows
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from data_sources.contract import Contract, WindowSpec
-from data_sources.durations import micros
 from transforms.arrow import as_batch, as_table
 from transforms.batches import RecordBatchCoder
+from transforms.cells import cells_of
 from transforms.step import Step
 from transforms.tiles import split_by_cell, tile_rows
 
@@ -32,6 +32,8 @@ class WindowedTiles(beam.PTransform):
     """(shard, batch) of landed rows to (cell, batch of tiles), one element a cell and pane; cell is its start,
     microseconds since the epoch. The key keeps one window a key: runners pay for many windows under one.
 
+    A calendar's cell goes through FixedWindows of a second, in the last second of the cell: its Beam window ends with it.
+
     trigger: when a cell's pane fires; the default is once, when the watermark passes its end. span: so much event time,
     in whole cells, shares an element and a Beam window instead of one cell: for bounded slices, which fire once anyway,
     because runners pay by the window, and a year has 35,000 quarter hours.
@@ -43,16 +45,14 @@ class WindowedTiles(beam.PTransform):
     span: timedelta | None = None
 
     def expand(self, rows):
-        cell = micros(self.window.cell)
-        width = -(-micros(self.span) // cell) * cell if self.span is not None else cell
-        offset = micros(self.window.offset) % cell
+        width = cells_of(self.contract, self.window).beam(self.span)
         return (
             rows
             | "TileRows"
-            >> beam.ParDo(TileRows(self.contract, self.window, width)).with_output_types(tuple[int, pa.RecordBatch])
+            >> beam.ParDo(TileRows(self.contract, self.window, self.span)).with_output_types(tuple[int, pa.RecordBatch])
             | "IntoCells"
             >> beam.WindowInto(
-                FixedWindows(Duration(micros=width), Timestamp(micros=offset)),
+                FixedWindows(Duration(micros=width)),
                 trigger=self.trigger,
                 accumulation_mode=AccumulationMode.DISCARDING,
                 allowed_lateness=LONGEST_LATENESS.total_seconds(),
@@ -63,12 +63,11 @@ class WindowedTiles(beam.PTransform):
 
 
 class TileRows(Step):
-    """Tiles of each batch, made in a thread while the next shard is judged; one element a cell, or a `width` of cells
-    (microseconds), and bundle."""
+    """Tiles of each batch, made in a thread while the next shard is judged; one element a cell, or a `span` of cells, and
+    bundle."""
 
-    def __init__(self, contract: Contract, window: WindowSpec, width: int | None = None):
-        self.contract, self.window = contract, window
-        self.width = width or micros(window.cell)
+    def __init__(self, contract: Contract, window: WindowSpec, span: timedelta | None = None):
+        self.contract, self.window, self.span = contract, window, span
 
     def start_bundle(self):
         self.thread, self.tiles = ThreadPoolExecutor(1), []
@@ -82,8 +81,11 @@ class TileRows(Step):
         made = [tiles.result() for tiles in self.tiles]
         self.thread.shutdown()
         if made:
-            for start, rows in split_by_cell(pa.concat_tables(made), self.width, micros(self.window.offset)):
-                yield GlobalWindows.windowed_value((start, rows), Timestamp(micros=start))
+            cells = cells_of(self.contract, self.window)
+            width = 1 if self.span is None else cells.beam(self.span)
+            for start, rows in split_by_cell(pa.concat_tables(made), width):
+                time = cells.cell_stamp(start, rows) if self.span is None else start
+                yield GlobalWindows.windowed_value((start, rows), Timestamp(micros=time))
 
 
 @beam.typehints.with_input_types(pa.RecordBatch)

@@ -5,8 +5,10 @@
     panes                         [12:00, 2 rows]  [12:00, 1 row]             and again for what comes after
 
 Rows are pre-combined to tiles within a bundle (as in `transforms.windowed`), and each tile goes to every window its
-cell lies in: an element per window, stamped with the window's last cell, under FixedWindows(cell). So each Beam window
-ends where one window of the contract ends, sliding ones too, and Beam's own SlidingWindows are not needed.
+cell lies in: an element per window, stamped with the window's last cell, under FixedWindows(cell); of a calendar's with
+its last second, under FixedWindows of a second. So each Beam window ends where one window of the contract ends, sliding
+ones and days of 25 hours too, and neither Beam's SlidingWindows nor a window function of our own, which portable runners
+refuse, is needed.
 
 Guaranteed: no row is dropped, however late; the panes of a window, put together, hold each of its rows once. Not
 guaranteed: when and in how many panes a window fires, which is the trigger's and the runner's affair; and nothing is
@@ -24,12 +26,12 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from data_sources.contract import Contract, WindowSpec
-from data_sources.durations import micros
 from data_sources.expressions import sandbox
 from transforms.arrow import split_by_instant
+from transforms.cells import cells_of
 from transforms.step import Step
 from transforms.windowed import LONGEST_LATENESS, Gather, TileRows, has_rows
-from transforms.windows import starts, values_sql, window_schema
+from transforms.windows import values_sql, window_schema
 
 
 @dataclass
@@ -55,17 +57,16 @@ class Windows(beam.PTransform):
     accumulation_mode: Any = AccumulationMode.DISCARDING
 
     def expand(self, rows):
-        cell, offset = micros(self.window.cell), micros(self.window.offset) % micros(self.window.cell)
         return (
             rows
             | "TakeRows" >> beam.ParDo(_TakeRows(self.contract)).with_output_types(tuple[int, pa.RecordBatch])
             | "TileRows"
             >> beam.ParDo(TileRows(self.contract, self.window)).with_output_types(tuple[int, pa.RecordBatch])
             | "ExpandToWindows"
-            >> beam.ParDo(_ExpandToWindows(self.window)).with_output_types(tuple[int, pa.RecordBatch])
+            >> beam.ParDo(_ExpandToWindows(self.contract, self.window)).with_output_types(tuple[int, pa.RecordBatch])
             | "IntoWindows"
             >> beam.WindowInto(
-                FixedWindows(Duration(micros=cell), Timestamp(micros=offset)),
+                FixedWindows(Duration(micros=cells_of(self.contract, self.window).beam())),
                 trigger=self.trigger,
                 accumulation_mode=self.accumulation_mode,
                 allowed_lateness=LONGEST_LATENESS.total_seconds(),
@@ -93,16 +94,16 @@ class _TakeRows(Step):
 
 
 class _ExpandToWindows(Step):
-    """A cell's tiles to each window it lies in, by the window's start, at the time of the window's last cell."""
+    """A cell's tiles to each window it lies in, by the window's start, at a time in the Beam window it ends with."""
 
-    def __init__(self, window: WindowSpec):
-        self.window = window
+    def __init__(self, contract: Contract, window: WindowSpec):
+        self.contract, self.window = contract, window
 
     def process(self, element):
         cell, tiles = element
-        last_cell = micros(self.window.size) - micros(self.window.cell)
-        for start in starts(cell, self.window):
-            yield TimestampedValue((start, tiles), Timestamp(micros=start + last_cell))
+        cells = cells_of(self.contract, self.window)
+        for start in cells.starts(cell):
+            yield TimestampedValue((start, tiles), Timestamp(micros=cells.stamp(start, tiles)))
 
 
 class _EndAsValues(Step):

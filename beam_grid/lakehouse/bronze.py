@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_grid.interrupt import interruptible
 from beam_grid.lakehouse import data_files, delta_log
 from beam_grid.lakehouse.duck import literal, parquet
 from beam_grid.lakehouse.live import Live
@@ -101,7 +102,7 @@ def _text(raw: pa.Array) -> pa.Array:
 def _records(files: list[str], kind: str, contract: Contract) -> Iterator[pa.RecordBatch]:
     own = {"late": [("_behind", pa.int64())], "conflicts": [("_kept", pa.string()), ("_counted", pa.bool_())]}[kind]
     shape = pa.schema([*contract.landed_schema, *(pa.field(n, t) for n, t in own)])
-    with duckdb.connect() as engine:
+    with interruptible(duckdb.connect()) as engine:
         engine.execute("SET TimeZone = 'UTC'")
         engine.register("shape", shape.empty_table())
         rows = f"SELECT * FROM shape UNION ALL BY NAME SELECT * FROM {parquet(files)}"

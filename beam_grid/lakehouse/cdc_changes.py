@@ -4,13 +4,14 @@ batch              touches                       reads
 rows               their keys                    landed files that may hold one of them
 a truncate         every key                     all landed files
 of a snapshot      every key: those it lacks     all landed files
+an update of a key the old one, too              all landed files
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from beam_grid.lakehouse import held
+from beam_grid.lakehouse import cdc_moves, held
 from beam_grid.lakehouse.sequence import (
     changes,
     few,
@@ -20,6 +21,7 @@ from beam_grid.lakehouse.sequence import (
     within_sql,
 )
 from beam_grid.lakehouse.tables import Batch, quoted
+from data_sources.cdc import BEFORE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 def has_snapshots(batch: Batch) -> bool:
     """Whether a snapshot of the feed ever landed, in the batch or before it."""
     return bool(batch.files("snapshot", new_only=False))
+
+
+def is_recounted(batch: Batch) -> bool:
+    """Whether some changes of the feed may not count: a key's changes are then all judged again when it is touched."""
+    return has_snapshots(batch) or batch.moves is not None
 
 
 def has_news(batch: Batch) -> bool:
@@ -48,28 +55,41 @@ def _reads_snapshots(batch: Batch) -> bool:
 
 def touched_bounds(spark: SparkSession, batch: Batch) -> Ranges:
     """What is known of the keys the batch touches."""
+    if batch.moves is not None and not cdc_moves.changed_keys(spark, batch).isEmpty():
+        return {}  # the old keys may be in files of long ago
     return {} if touches_all(spark, batch) else key_bounds(batch.landed("rows"), batch.contract)
 
 
 def touched_keys(spark: SparkSession, batch: Batch) -> DataFrame:
-    """The keys of the batch's new rows."""
-    keys = map(quoted, batch.contract.lake.key)
-    return changes(spark, batch.files("rows"), batch.contract).select(*keys).distinct()
+    """The keys of the batch's new rows, and those of rows that it gave another key."""
+    keys = [quoted(name) for name in batch.contract.lake.key]
+    found = changes(spark, batch.files("rows"), batch.contract).select(*keys)
+    return (found if batch.moves is None else found.union(cdc_moves.changed_keys(spark, batch))).distinct()
 
 
 def touched_changes(spark: SparkSession, batch: Batch) -> DataFrame:
-    """All landed changes of the keys the batch touches, each truncate as a change of each of these keys."""
+    """All landed changes of the keys the batch touches, each truncate as a change of each of these keys.
+
+    Where rows ever changed their key, with the images that end one, and `__moved` and `__own` (cdc_moves.frame).
+    """
     found, everything = _row_changes(spark, batch), truncates(spark, batch, new_only=False)
     if everything is None:
         return found
     keys = batch.contract.lake.key
     of_keys = found.select(*map(quoted, keys)).distinct().crossJoin(everything.drop(*keys))
-    return found.unionByName(of_keys)
+    return found.unionByName(of_keys, allowMissingColumns=True)
 
 
 def _row_changes(spark: SparkSession, batch: Batch) -> DataFrame:
     """All landed changes of the keys the batch touches, from those files that may hold one."""
     contract, fresh = batch.contract, batch.files("rows")
+    if batch.moves is not None:
+        rows = changes(spark, batch.files("rows", new_only=False), contract, BEFORE)
+        rows = cdc_moves.marked(spark, rows, batch)
+        if not batch.applied or touches_all(spark, batch):
+            return rows
+        within = within_sql(touched_bounds(spark, batch), contract, "l")
+        return rows.alias("l").where(f"true{within}").join(touched_keys(spark, batch), contract.lake.key, "left_semi")
     if touches_all(spark, batch) or not batch.applied:
         return changes(spark, batch.files("rows", new_only=False), contract)
     landed = batch.landed("rows")

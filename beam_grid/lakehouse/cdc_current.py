@@ -6,17 +6,18 @@
 
 Guarantees: the source's state for the changes that arrived, whatever their order, copies and slicing. A change that
 is older than what the row shows does nothing; one older than the key's tombstone (cdc_deleted) does not bring the row
-back. A change of a row whose insert never came makes the row. Copies and images before an update do nothing. What full
-snapshots do, resync.py says.
+back. A change of a row whose insert never came makes the row. Copies and images before an update do nothing, but where
+the update gave the row another key: the old one is then gone (cdc_moves.py). What full snapshots do, resync.py says.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from beam_grid.lakehouse import resync
-from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots
+from beam_grid.lakehouse import cdc_moves, resync
+from beam_grid.lakehouse.cdc_changes import has_news, is_recounted
 from beam_grid.lakehouse.sequence import (
+    fill,
     key_bounds,
     last_changes,
     last_truncate,
@@ -31,7 +32,6 @@ from beam_grid.lakehouse.tables import (
     Batch,
     State,
     Table,
-    append,
     arranged,
     literal,
     put,
@@ -39,7 +39,7 @@ from beam_grid.lakehouse.tables import (
     sent_if_few,
     transaction,
 )
-from data_sources.cdc import DELETE, TRUNCATE
+from data_sources.cdc import AFTER, INSERT
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -56,12 +56,16 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     """Bring the rows to the batch's last commit."""
-    if not has_news(batch):
-        return
+    if has_news(batch):
+        with cdc_moves.known(spark, table, batch) as known:
+            _apply(spark, table, known)
+
+
+def _apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     contract = batch.contract
     operation = quoted(str(contract.lake.operation))
-    is_row = f"{operation} NOT IN ({DELETE}, {TRUNCATE})"
-    if has_snapshots(batch):
+    is_row = f"{operation} IN ({INSERT}, {AFTER})"
+    if is_recounted(batch):
         rows = resync.last_changes(spark, batch, "true").where(is_row)
         if batch.applied:
             resync.put_right(spark, table, batch, rows)
@@ -73,7 +77,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
             _empty(spark, table, batch, truncate)
     if not batch.applied:  # all that is known is in the batch
         rows = arranged(rows.where(is_row), contract.sort_by, batch.bytes("rows"))
-        append(rows, table, table.application(contract.name), batch.target)
+        fill(rows, table, batch)
         return
     bounds = key_bounds(batch.landed("rows"), contract)
     found = news(spark, table, rows, contract, bounds)

@@ -3,6 +3,7 @@
     arrives   delete 5, then update 4      the row stays deleted: 4 is before 5
     arrives   delete 5, then insert 7      the row is back; its tombstone stays and stands in nobody's way
     arrives   a full snapshot without it   a delete at the snapshot's place, its columns null, `_source` the snapshot
+    arrives   an update of the key itself  its image before it (operation 3), as a delete of the old key
     arrives   truncate 6                   one row without a key: what stands before 6 is deleted, whichever its key
 
 Tombstones are kept for ever: a change may arrive however late (nothing of a CDC feed is late), and one that came
@@ -15,9 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from beam_grid.lakehouse import resync
-from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots
+from beam_grid.lakehouse import cdc_moves, resync
+from beam_grid.lakehouse.cdc_changes import has_news, is_recounted
 from beam_grid.lakehouse.sequence import (
+    fill,
     key_bounds,
     last_changes,
     make,
@@ -26,8 +28,8 @@ from beam_grid.lakehouse.sequence import (
     truncates,
     within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, State, Table, append, arranged, put, quoted
-from data_sources.cdc import DELETE
+from beam_grid.lakehouse.tables import Batch, State, Table, arranged, put, quoted
+from data_sources.cdc import BEFORE, DELETE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -41,12 +43,16 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     """Take in the batch's deletes."""
-    if not has_news(batch):
-        return
+    if has_news(batch):
+        with cdc_moves.known(spark, table, batch) as known:
+            _apply(spark, table, known)
+
+
+def _apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     contract, key = batch.contract, batch.contract.lake.key
-    is_delete = f"{quoted(str(contract.lake.operation))} = {DELETE}"
+    is_delete = f"{quoted(str(contract.lake.operation))} IN ({DELETE}, {BEFORE})"
     of_all = _new_truncates(spark, table, batch)
-    if has_snapshots(batch):
+    if is_recounted(batch):
         rows = resync.last_changes(spark, batch, is_delete)
         if batch.applied:
             resync.put_right(spark, table, batch, rows, of_all)
@@ -55,7 +61,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
         rows = last_changes(spark, batch, is_delete)
     if not batch.applied:
         rows = rows if of_all is None else rows.unionByName(of_all)
-        append(arranged(rows, key, batch.bytes("rows")), table, table.application(contract.name), batch.target)
+        fill(arranged(rows, key, batch.bytes("rows")), table, batch)
         return
     bounds = key_bounds(batch.landed("rows"), contract)
     found = news(spark, table, rows, contract, bounds).selectExpr("*", "false AS __gone")

@@ -31,9 +31,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from beam_grid.lakehouse import resync
-from beam_grid.lakehouse.cdc_changes import has_news, has_snapshots, touched_bounds, touched_changes
+from beam_grid.lakehouse import cdc_moves, resync
+from beam_grid.lakehouse.cdc_changes import has_news, is_recounted, touched_bounds, touched_changes
 from beam_grid.lakehouse.sequence import (
+    fill,
     keys_sql,
     make,
     newest_first,
@@ -41,25 +42,20 @@ from beam_grid.lakehouse.sequence import (
     table_schema,
     within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, State, Table, append, arranged, quoted, transaction
-from data_sources.cdc import DELETE, TRUNCATE
+from beam_grid.lakehouse.tables import Batch, State, Table, arranged, quoted, transaction
+from data_sources.cdc import AFTER, INSERT
+from data_sources.lake_tables import HISTORY_COLUMNS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from data_sources.contract import Contract
 
 OPEN = "TIMESTAMP '9999-12-31 00:00:00Z'"
 
 _TIME = pa.timestamp("us", "UTC")
 _OWN = [
-    *(pa.field(name, _TIME) for name in ("valid_from", "valid_to", "known_from", "known_to")),
-    pa.field("is_current_knowledge", pa.bool_()),
+    *(pa.field(name, _TIME) for name in HISTORY_COLUMNS[:4]),
+    pa.field(HISTORY_COLUMNS[4], pa.bool_()),
 ]
-
-
-def name_of(contract: Contract) -> str:
-    return f"silver.{contract.name.removesuffix('_transactions')}_history"
 
 
 def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> None:
@@ -72,19 +68,23 @@ def prepare(spark: SparkSession, table: Table, state: State, batch: Batch) -> No
 
 def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     """Bring the knowledge to the batch's last commit in one Delta transaction."""
-    if not has_news(batch):
-        return
+    if has_news(batch):
+        with cdc_moves.known(spark, table, batch) as known:
+            _apply(spark, table, known)
+
+
+def _apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     contract, application = batch.contract, table.application(batch.contract.name)
-    known = resync.known if has_snapshots(batch) else touched_changes
+    known = resync.known if is_recounted(batch) else touched_changes
     known(spark, batch).createOrReplaceTempView("cdc_known")
     names = table_schema(contract, *_OWN).names
     statement = _knowledge_sql(batch)
-    rows = resync.computed(spark, statement) if has_snapshots(batch) else spark.sql(statement)
+    rows = resync.computed(spark, statement) if is_recounted(batch) else spark.sql(statement)
     if not batch.applied:
         rows = rows.select(*map(quoted, names))
-        append(arranged(rows, contract.lake.key, batch.bytes("rows")), table, application, batch.target)
+        fill(arranged(rows, contract.lake.key, batch.bytes("rows")), table, batch)
         return
-    if has_snapshots(batch) and rows.isEmpty():  # a snapshot touches every key, and most for nothing
+    if is_recounted(batch) and rows.isEmpty():  # a snapshot touches every key, and most for nothing
         return
     rows.createOrReplaceTempView("cdc_source")
     within = within_sql(touched_bounds(spark, batch), contract, "t")
@@ -102,7 +102,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
 def _knowledge_sql(batch: Batch) -> str:
     """New rows, and (`__ends`) rows that were open after `applied` and are not any more.
 
-    `__step` is the commit a change became known in, all up to `applied` being one; `__dead` the one that brought
+    `__step` is the commit a change became known in (of an image that ends a key, both sides of its update), all up to `applied` being one; `__dead` the one that brought
     another image for the same sequence that counts more; `__at` runs over the steps of a key, at each of which
     `__counts` says whether the change did, and `__shown` how long a version was valid then, null for none.
     """
@@ -111,10 +111,14 @@ def _knowledge_sql(batch: Batch) -> str:
     known_at = f"PARTITION BY {keys}, __at ORDER BY __place"
     image = f"min(__step) OVER (PARTITION BY {keys}, _sequence ORDER BY {{}} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
     of_key = f"OVER (PARTITION BY {keys})"
-    steps, dead, counts = f"collect_set(__step) {of_key}", image.format(last_first), "true"
-    if has_snapshots(batch):
-        last_first, counts = resync.newest_first(contract, "c"), resync.counts_sql(contract, known_at, "__at")
-        dead = f"IF(__absent, __gone, {image.format(last_first)})"
+    steps, dead, counts, commit = f"collect_set(__step) {of_key}", image.format(last_first), "true", "_commit"
+    if is_recounted(batch):
+        last_first, counts, commit = (
+            resync.newest_first(contract, "c"),
+            resync.counts_sql(batch, known_at, "__at"),
+            "__since",
+        )
+        dead = f"least(__gone, IF(__absent, NULL, {image.format(last_first)}))"
         steps = resync.steps_sql(of_key, applied)
     alive = "step >= __step AND (__dead IS NULL OR step < __dead)"
     time = f"CAST({quoted(contract.event_time)} AS TIMESTAMP)"
@@ -122,7 +126,7 @@ def _knowledge_sql(batch: Batch) -> str:
     of_version = f"OVER (PARTITION BY {keys}, __place ORDER BY __at)"
     columns = ", ".join(map(quoted, table_schema(contract).names))
     return f"""
-        WITH steps AS (SELECT *, greatest(_commit, {applied}L) AS __step FROM cdc_known),
+        WITH steps AS (SELECT *, greatest({commit}, {applied}L) AS __step FROM cdc_known),
         ranked AS (
             SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY {last_first}) AS __place, {dead} AS __dead,
                 {steps} AS __steps
@@ -132,7 +136,7 @@ def _knowledge_sql(batch: Batch) -> str:
         dated AS (SELECT *, {time} AS valid_from, greatest({time}, coalesce({later}, {OPEN})) AS valid_to FROM judged),
         shown AS (
             SELECT *, IF(__counts, valid_to, NULL) AS __shown FROM dated
-            WHERE {quoted(str(contract.lake.operation))} NOT IN ({DELETE}, {TRUNCATE})),
+            WHERE {quoted(str(contract.lake.operation))} IN ({INSERT}, {AFTER})),
         versions AS (SELECT *, lag(__shown) {of_version} AS __before FROM shown),
         turns AS (
             SELECT *, coalesce(lead(__at) {of_version}, __dead) AS __until

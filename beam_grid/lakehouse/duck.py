@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from beam_grid.interrupt import interruptible
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,14 +20,15 @@ FILE = "__file"
 """What a column with a file's path is called: `filename` may be a user's field."""
 
 
-def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
-    """An engine in UTC that spills to `scratch`, which is made."""
+@contextmanager
+def connect(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An engine in UTC that spills to `scratch`, which is made; Ctrl-C ends what it is at."""
     import duckdb
 
     scratch.mkdir(parents=True, exist_ok=True)
-    engine = duckdb.connect(config={"temp_directory": str(scratch)})
-    engine.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
-    return engine
+    with interruptible(duckdb.connect(config={"temp_directory": str(scratch)})) as engine:
+        engine.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
+        yield engine
 
 
 def literal(text: str) -> str:

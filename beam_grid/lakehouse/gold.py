@@ -39,6 +39,7 @@ from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.windows import definition
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
+from transforms.cells import cells_of
 from transforms.tiles import tile_schema
 from transforms.windows import MANY_TILES, ONE_TILE, window_schema, windows_sql
 
@@ -100,7 +101,7 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     with connect(scratch) as engine:
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
         kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
-        is_plain = window.cell == window.size and not any(c.fates.superseded for c in batch.commits)
+        is_plain = cells_of(contract, window).are_windows and not any(c.fates.superseded for c in batch.commits)
         before = open_windows.known(table.path, marked[0], batch, window) if is_plain else None
         if before is not None:
             engine.register("open_tiles", before.tiles)
@@ -161,14 +162,23 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
     was_superseded = any(commit.fates.superseded for commit in batch.commits)
     if was_superseded:
         current = recompute.current(batch, window, scratch, span, new)
-        kept = {*window.by, "_cell", "_commit"}
+        kept = marks_columns(contract, window)
         bare = ", ".join(double_quoted(name) if name in kept else f"NULL AS {double_quoted(name)}" for name in names)
         parts = f"SELECT {bare} FROM ({parts})"
         if current:
             parts += f" UNION ALL SELECT {', '.join(map(double_quoted, names))} FROM {parquet(current)}"
-    is_plain = window.cell == window.size and not was_superseded and not any(str(scratch) in file for file in marks)
+    is_plain = (
+        cells_of(contract, window).are_windows
+        and not was_superseded
+        and not any(str(scratch) in file for file in marks)
+    )
     windows = windows_sql(f"({parts})", contract, window, commits=ONE_TILE if is_plain else MANY_TILES)
     return f"SELECT * FROM ({windows}) WHERE __newest > {batch.applied}"
+
+
+def marks_columns(contract: Contract, window: WindowSpec) -> set[str]:
+    """What of a tile says which window it touches in which commit."""
+    return {*window.by, "_cell", *cells_of(contract, window).columns, "_commit"}
 
 
 def marks_of(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> tuple[list[str], list[str]]:
@@ -195,7 +205,7 @@ def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[s
         return f"SELECT {columns} FROM {parquet(files)} t"
     same = "".join(f" AND t.{double_quoted(by)} IS NOT DISTINCT FROM c.{double_quoted(by)}" for by in window.by)
     return (
-        f"SELECT {columns} FROM {parquet(files)} t SEMI JOIN ({recompute.touched_cells(new, window)}) c "
+        f"SELECT {columns} FROM {parquet(files)} t SEMI JOIN ({recompute.touched_cells(new, batch.contract, window)}) c "
         f"ON c.__cell = epoch_us(t._cell){same}"
     )
 
@@ -253,7 +263,7 @@ def _flipped(
         return []
     if before is not None and now is not None and is_same:
         lateness = micros(contract.allowed_lateness)
-        longest = max(micros(window.size) for window in contract.windows)
+        longest = max(cells_of(contract, window).longest for window in contract.windows)
         low, high = before - lateness - longest, now - lateness
         files = [file for file in files if _span_of(file)[0] <= high and low <= _span_of(file)[1]]
     wanted = final_sql(contract, now, "epoch_us(window_end)")
@@ -309,24 +319,23 @@ def tiles_of(
     return recompute.landed(commit, batch, window, scratch, None if fresh else span)
 
 
-def _new_span(batch: Batch, window: WindowSpec) -> Span | None:
-    """From the first touched instant to the last, by the manifests of the new commits; None where they do not say."""
-    span = event_span(batch.landed("rows", "superseded"), batch.contract)
+def cell_span(batch: Batch, window: WindowSpec) -> Span | None:
+    """The cells that the touched windows are made of, and the event times in them."""
+    span = event_span(batch.landed("rows", "superseded"), batch.contract) if batch.applied else None
     if span is None:
         return None
-    cell = micros(window.cell)
-    return span[0] - span[0] % cell, span[1]
-
-
-def cell_span(batch: Batch, window: WindowSpec) -> Span | None:
-    """The cells that the touched windows are made of."""
-    span = _new_span(batch, window) if batch.applied else None
-    return None if span is None else (span[0] - micros(window.size), span[1] + micros(window.size))
+    cells = cells_of(batch.contract, window)
+    reach, _ = cells.touching
+    return cells.cell_of(span[0])[0] - reach - cells.early, cells.cell_of(span[1])[1] + reach
 
 
 def touched_span(batch: Batch, window: WindowSpec) -> Span | None:
     """First and last start a touched window can have. Nothing touched is an empty span, not an unknown one."""
     if not batch.files("rows") and not batch.files("superseded"):
         return (1 << 62, -(1 << 62))
-    span = _new_span(batch, window)
-    return None if span is None else (span[0] - micros(window.size), span[1])
+    span = event_span(batch.landed("rows", "superseded"), batch.contract)
+    if span is None:
+        return None
+    cells = cells_of(batch.contract, window)
+    reach, _ = cells.touching
+    return cells.cell_of(span[0])[0] - reach, cells.cell_of(span[1])[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from beam_grid.lakehouse import recompute
-from beam_grid.lakehouse.gold import application, cell_span, marks_of, touched_span
+from beam_grid.lakehouse.gold import application, cell_span, marks_columns, marks_of, touched_span
 from beam_grid.lakehouse.spans import Span, timestamp_sql
 from beam_grid.lakehouse.tables import (
     Batch,
@@ -27,6 +27,7 @@ from beam_grid.lakehouse.tables import (
 )
 from beam_grid.lakehouse.windows import expanded_sql, final_sql, merged_sql
 from data_sources.durations import micros
+from transforms.cells import cells_of
 from transforms.tiles import tile_schema
 from transforms.windows import window_schema
 
@@ -40,14 +41,14 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
     """Take in the batch's commits in one Delta transaction."""
     contract = batch.contract
     by = [quoted(name) for name in window.by]
-    size = micros(window.size)
+    end = cells_of(contract, window).end
     names = window_schema(contract, window).names
     flips, flip_span = _flips(table, batch, window)
     _source(spark, batch, window, scratch, flips).createOrReplaceTempView("gold_merged")
     rows = spark.sql(
-        f"SELECT timestamp_micros(__start) AS window_start, timestamp_micros(__start + {size}L) AS window_end, "
+        f"SELECT timestamp_micros(__start) AS window_start, timestamp_micros({end}) AS window_end, "
         f"{''.join(f'{b}, ' for b in by)}{''.join(f'{quoted(m)}, ' for m in window.measures)}"
-        f"{final_sql(contract, batch.watermark, f'(__start + {size}L)')} AS final, revision, "
+        f"{final_sql(contract, batch.watermark, end)} AS final, revision, "
         f"CASE WHEN __newest <= {batch.applied} THEN 'final' WHEN __rows > 0 THEN 'put' ELSE 'drop' END AS __do FROM gold_merged"
     )
     marked = application(table, contract, window)
@@ -90,22 +91,21 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
     if any(commit.fates.superseded for commit in batch.commits):
         current = recompute.current(batch, window, scratch, span, new)
         _view(spark, current, schema, "gold_current", span)
-        parts = f"({_without_values('gold_tiles', schema, window)} UNION ALL SELECT * FROM gold_current)"
-    expanded = expanded_sql(parts, window)
+        parts = f"({_without_values('gold_tiles', schema, marks_columns(contract, window))} UNION ALL SELECT * FROM gold_current)"
+    expanded = expanded_sql(parts, contract, window)
     flipped = "false"
     if flips is not None:
-        kept = ", ".join(
-            quoted(f.name) if f.name in window.by else f"CAST(NULL AS {spark_type(f.type)})" for f in schema
-        )
+        known = {name: quoted(name) for name in window.by}
+        known |= dict.fromkeys(cells_of(contract, window).columns, "window_end")
+        kept = ", ".join(known.get(f.name) or f"CAST(NULL AS {spark_type(f.type)})" for f in schema)
         expanded = f"SELECT *, false AS __flip FROM ({expanded}) UNION ALL SELECT {kept}, unix_micros(window_start), true FROM ({flips})"
         flipped = "__flips"
     merged = merged_sql(f"({expanded})", contract, window, "bool_or(__flip)" if flips is not None else "false")
     return spark.sql(f"SELECT * FROM ({merged}) WHERE __newest > {batch.applied} OR {flipped}")
 
 
-def _without_values(tiles: str, schema: pa.Schema, window: WindowSpec) -> str:
+def _without_values(tiles: str, schema: pa.Schema, kept: set[str]) -> str:
     """The tiles as marks: which windows they touch in which commit, nothing of what they measured."""
-    kept = {*window.by, "_cell", "_commit"}
     columns = (
         quoted(f.name) if f.name in kept else f"CAST(NULL AS {spark_type(f.type)}) AS {quoted(f.name)}" for f in schema
     )
@@ -129,7 +129,7 @@ def _flips(table: Table, batch: Batch, window: WindowSpec) -> tuple[str | None, 
     if not batch.applied:
         return None, empty
     contract = batch.contract
-    size, lateness = micros(window.size), micros(contract.allowed_lateness)
+    longest, lateness = cells_of(contract, window).longest, micros(contract.allowed_lateness)
     last = batch.commits[batch.applied - 1]
     before, now = last.watermark, batch.watermark
     same_contract = last.contract == batch.commits[-1].contract
@@ -139,5 +139,5 @@ def _flips(table: Table, batch: Batch, window: WindowSpec) -> tuple[str | None, 
     changed = f"SELECT * FROM {table.sql} WHERE final <> {wanted}"
     if before is None or now is None or not same_contract:
         return changed, None
-    span = (min(before, now) - lateness - size, max(before, now) - lateness - size)
+    span = (min(before, now) - lateness - longest, max(before, now) - lateness)
     return f"{changed} AND window_start >= {timestamp_sql(span[0])} AND window_start <= {timestamp_sql(span[1])}", span

@@ -23,14 +23,44 @@ from msgspec import Struct
 from msgspec import field as column
 
 from beam_grid.lakehouse.tables import Batch, literal, quoted, read
+from data_sources.snapshots import as_of_name
 from data_sources.splits import FileEnd
 from data_sources.typed_json import encode
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from data_sources.contract import Contract
+
 _PART = "array<struct<__commit: bigint, __files: array<string>, __name: string, __snapshot: int>>"
 _PERIOD = "array<struct<__snapshot: int, __from: bigint, __to: bigint, __name: string>>"
+
+
+_FIRST = "array<struct<__snapshot: int, __commit: bigint, __name: string>>"
+_NAMED = "array<struct<__name: string, __day: bigint>>"
+_IN_COMMIT = "array<struct<__file: string, __commit: bigint>>"
+
+
+class _First(Struct, kw_only=True, frozen=True):
+    """The commit that first read of a snapshot."""
+
+    snapshot: int = column(name="__snapshot")
+    commit: int = column(name="__commit")
+    name: str = column(name="__name")
+
+
+class _Named(Struct, kw_only=True, frozen=True):
+    """A change file and the day in its name, microseconds."""
+
+    name: str = column(name="__name")
+    day: int = column(name="__day")
+
+
+class _InCommit(Struct, kw_only=True, frozen=True):
+    """The commit of a landed file."""
+
+    file: str = column(name="__file")
+    commit: int = column(name="__commit")
 
 
 class Part(Struct, kw_only=True, frozen=True):
@@ -105,15 +135,51 @@ def _small(spark: SparkSession, rows: Sequence[Struct], kind: str) -> DataFrame:
     return broadcast(spark.sql(f"SELECT inline(from_json({literal(encode(rows).decode())}, '{kind}'))"))
 
 
+def files_frame(spark: SparkSession, batch: Batch, dates: DataFrame | None) -> DataFrame:
+    """One row: `__files`, a map of snapshot to (day, commit that first read of it, name), and `__named`, a map of change
+    file to the day in its name."""
+    first: dict[int, Part] = {}
+    for part in Snapshots.of(batch).parts:
+        first.setdefault(part.snapshot, part)
+    kind = date_kind(batch.contract)
+    begun = _small(spark, [_First(snapshot=n, commit=p.commit, name=p.name) for n, p in first.items()], _FIRST)
+    if dates is None:
+        begun = begun.selectExpr("*", f"CAST(NULL AS {kind}) AS __day")
+    else:
+        begun = begun.join(dates, "__snapshot", "left")
+    entry = "struct(__snapshot, struct(__day AS day, __commit AS commit, __name AS name))"
+    named = [_Named(name=name, day=day) for name, day in _dated_names(batch).items()]
+    days = f"map_from_entries(collect_list(struct(__name, CAST(timestamp_micros(__day) AS {kind}))))"
+    return begun.selectExpr(f"map_from_entries(collect_list({entry})) AS __files").crossJoin(
+        _small(spark, named, _NAMED).selectExpr(f"{days} AS __named")
+    )
+
+
+def _dated_names(batch: Batch) -> dict[str, int]:
+    """The dates that change files' names hold, as lake.as_of has them; of those without one, and of streams, none."""
+    found: dict[str, int] = {}
+    for commit in batch.commits:
+        for end in (end for partition in commit.partitions for end in partition.ends):
+            if isinstance(end, FileEnd) and end.role == "delta":
+                try:
+                    day = as_of_name(end.name, batch.contract.lake)
+                except ValueError:
+                    continue
+                if day is not None:
+                    found[end.lineage] = day
+    return found
+
+
 def entries(spark: SparkSession, batch: Batch, snapshots: Snapshots) -> DataFrame | None:
     """One row a record that a snapshot held: the key, `__hash`, `__as_of`, `__snapshot`; None where none ever landed."""
     if not batch.files("snapshot", new_only=False):
         return None
     keys = [batch.contract.schema.field(name) for name in batch.contract.lake.key]
-    schema = pa.schema([*keys, pa.field("_hash", pa.int64()), pa.field("_as_of", pa.timestamp("us", "UTC"))])
+    told = [("_hash", pa.int64()), ("_as_of", pa.timestamp("us", "UTC")), ("_position", pa.int64())]
+    schema = pa.schema([*keys, *(pa.field(name, kind) for name, kind in told)])
     names = [quoted(name) for name in batch.contract.lake.key]
     return records(spark, batch, snapshots, schema).selectExpr(
-        *names, "_hash AS __hash", "_as_of AS __as_of", "__snapshot"
+        *names, "_hash AS __hash", "_as_of AS __as_of", "__snapshot", "_position AS __position"
     )
 
 
@@ -130,13 +196,34 @@ def records(spark: SparkSession, batch: Batch, snapshots: Snapshots, schema: pa.
 
 
 def changed(spark: SparkSession, batch: Batch, *, new_only: bool) -> DataFrame | None:
-    """One row a record of change files: the key and `__hash`; None where they held none."""
-    files = batch.files("changes", new_only=new_only)
-    if not files:
+    """One row a record of change files and streams: the key, `__hash`, and where it was: `__commit`, `__name`,
+    `__position`; None where they held none."""
+    from pyspark.sql.functions import broadcast, expr
+
+    commits = batch.new if new_only else batch.commits
+    held = [_InCommit(file=file.name, commit=c.number) for c in commits for file in c.listed("changes")]
+    if not held:
         return None
     keys = [batch.contract.schema.field(name) for name in batch.contract.lake.key]
-    rows = read(spark, files, pa.schema([*keys, pa.field("_hash", pa.int64())]))
-    return rows.withColumnRenamed("_hash", "__hash")
+    told = [("_hash", pa.int64()), ("_source", pa.string()), ("_position", pa.int64())]
+    rows = read(spark, batch.files("changes", new_only=new_only), pa.schema([*keys, *(pa.field(*one) for one in told)]))
+    return (
+        rows.withColumn("__file", expr("_metadata.file_name"))
+        .join(broadcast(_small(spark, held, _IN_COMMIT)), "__file")
+        .selectExpr(
+            *(quoted(key.name) for key in keys),
+            "_hash AS __hash",
+            "__commit",
+            "_source AS __name",
+            "_position AS __position",
+        )
+    )
+
+
+def date_kind(contract: Contract) -> str:
+    """The Spark type of validity: dates where `effective_from` is a date, else timestamps."""
+    named = contract.lake.effective_from
+    return "DATE" if named is not None and contract.field(named).type == "date" else "TIMESTAMP"
 
 
 def dated(found: DataFrame, kind: str) -> DataFrame:
@@ -176,12 +263,24 @@ def times_held(found: DataFrame, telling: DataFrame, keys: list[str]) -> DataFra
     return once.groupBy(*map(quoted, keys)).agg(expr("count(*) AS __times"))
 
 
-def by_key(found: DataFrame, dates: DataFrame, changes: DataFrame | None, keys: list[str]) -> DataFrame:
-    """One row a key that any file held: `__entries`, an array of (hash, snapshot, day); of a change without the last two."""
+def by_key(
+    found: DataFrame | None, dates: DataFrame | None, changes: DataFrame | None, keys: list[str], kind: str
+) -> DataFrame:
+    """One row a key that any file held: `__entries`, an array of (hash, snapshot, day, commit, name, position); of a change
+    without snapshot and day, of a snapshot without commit and name, which `files_frame` tells."""
     from pyspark.sql.functions import broadcast, expr
 
-    found = found.join(broadcast(dates), "__snapshot").select(*map(quoted, keys), "__hash", "__snapshot", "__day")
+    names = [*map(quoted, keys), "__hash", "__snapshot", "__day", "__commit", "__name", "__position"]
+    parts = []
+    if found is not None and dates is not None:
+        none = "CAST(NULL AS BIGINT) AS __commit", "CAST(NULL AS STRING) AS __name"
+        parts.append(found.join(broadcast(dates), "__snapshot").selectExpr("*", *none).select(*names))
     if changes is not None:
-        found = found.unionByName(changes, allowMissingColumns=True)
-    entry = expr("collect_set(struct(__hash AS hash, __snapshot AS snapshot, __day AS day)) AS __entries")
-    return found.groupBy(*map(quoted, keys)).agg(entry)
+        none = "CAST(NULL AS INT) AS __snapshot", f"CAST(NULL AS {kind}) AS __day"
+        parts.append(changes.selectExpr("*", *none).select(*names))
+    every = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
+    entry = (
+        "collect_set(struct(__hash AS hash, __snapshot AS snapshot, __day AS day, __commit AS commit, __name AS name, "
+        "__position AS position)) AS __entries"
+    )
+    return every.groupBy(*map(quoted, keys)).agg(expr(entry))

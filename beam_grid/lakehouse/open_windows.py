@@ -18,6 +18,7 @@ import pyarrow as pa
 from beam_grid.lakehouse.duck import parquet
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
+from transforms.cells import cells_of
 from transforms.measures import aggregates, merged_sql
 from transforms.tiles import tile_schema
 
@@ -93,7 +94,8 @@ def opened(
     newest = max((cell for f in own if isinstance(cell := f.max.get("_cell"), int)), default=None)
     if newest is None or any(commit.contract != batch.commits[-1].contract for commit in batch.commits):
         return None
-    floor = newest - micros(contract.out_of_orderness) - micros(contract.allowed_lateness) - 2 * micros(window.size)
+    cells = cells_of(contract, window)
+    floor = newest - micros(contract.out_of_orderness) - micros(contract.allowed_lateness) - 2 * cells.longest
     if before is not None:
         files = tiles_of(batch, window)
         floor = max(floor, before.floor)
@@ -104,6 +106,7 @@ def opened(
     names = tile_schema(contract, window).names
     source = with_new([batch.path(f) for f in files], window, names, "open_tiles" if before is not None else None)
     beside = [
+        *(f"{sql} AS {name}" for name, sql in cells.merge.items()),
         "max(_commit) AS _commit",
         "CAST(sum(_rows) AS BIGINT) AS _rows",
         f"CAST(sum({COMMITS}) AS BIGINT) AS {COMMITS}",

@@ -20,13 +20,13 @@ from beam_grid.lakehouse.duck import FILE, connect, literal, parquet
 from beam_grid.lakehouse.silver import IDENTITY
 from beam_grid.lakehouse.spans import Span, may_meet
 from beam_grid.lakehouse.tables import Batch
-from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
+from transforms.cells import cells_of
 from transforms.tiles import tile_rows, tile_schema
 
 if TYPE_CHECKING:
     from beam_grid.commit import Commit
-    from data_sources.contract import WindowSpec
+    from data_sources.contract import Contract, WindowSpec
 
 BATCH_ROWS = 250_000
 
@@ -55,6 +55,7 @@ def superseded(
     told = ", ".join(f"r.{double_quoted(name)}" for name in window.by)
     cell = f"make_timestamptz({_cell('r', batch, window)}) AS _cell"
     with connect(scratch) as engine:
+        cells_of(batch.contract, window).prepare(engine)
         engine.register("shape", shape.empty_table())
         engine.register("numbers", pa.table({"file": list(numbers), "number": list(numbers.values())}))
         rows = (
@@ -64,6 +65,8 @@ def superseded(
             f"SELECT DISTINCT {told + ', ' if told else ''}{cell}, n.number AS _commit FROM ({rows}) r "
             f"JOIN numbers n ON r.{FILE} = n.file WHERE r.{double_quoted(batch.contract.event_time)} IS NOT NULL"
         ).to_arrow_table()
+    for name, values in cells_of(batch.contract, window).of_cells(marks["_cell"]).items():
+        marks = marks.append_column(name, values)
     columns = [
         marks[f.name].cast(f.type) if f.name in marks.column_names else pa.nulls(marks.num_rows, f.type) for f in schema
     ]
@@ -85,16 +88,16 @@ def current(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, 
         query += f" ANTI JOIN (SELECT DISTINCT {', '.join(IDENTITY)} FROM {parquet(gone)}) g ON {same}"
     if batch.applied and touched:
         query = (
-            f"SELECT q.* FROM ({query}) q SEMI JOIN ({touched_cells(touched, window)}) t ON t.__cell = {_cell('q', batch, window)}"
+            f"SELECT q.* FROM ({query}) q SEMI JOIN ({touched_cells(touched, contract, window)}) t "
+            f"ON t.__cell = {_cell('q', batch, window)}"
             + "".join(f" AND t.{double_quoted(by)} IS NOT DISTINCT FROM q.{double_quoted(by)}" for by in window.by)
         )
     return _tiled(query, batch, window, scratch, None)
 
 
-def touched_cells(tiles: list[str], window: WindowSpec) -> str:
-    """Groups and all cells of every window that a tile is part of: those less than a size before or after it."""
-    cell, size = micros(window.cell), micros(window.size)
-    reach = (size // cell - 1) * cell
+def touched_cells(tiles: list[str], contract: Contract, window: WindowSpec) -> str:
+    """Groups and all cells of every window that a tile is part of."""
+    reach, cell = cells_of(contract, window).touching
     by = "".join(f"{double_quoted(name)}, " for name in window.by)
     return (
         f"SELECT DISTINCT {by}unnest(range(epoch_us(_cell) - {reach}, epoch_us(_cell) + {reach + 1}, {cell})) AS __cell "
@@ -103,12 +106,11 @@ def touched_cells(tiles: list[str], window: WindowSpec) -> str:
 
 
 def _cell(row: str, batch: Batch, window: WindowSpec) -> str:
-    name, cell = batch.contract.event_time, micros(window.cell)
+    name = batch.contract.event_time
     time = f"{row}.{double_quoted(name)}"
     if batch.contract.field(name).type == "date":
         time = f"CAST({time} AS TIMESTAMP)"
-    instant = f"epoch_us({time})"
-    return f"{instant} - ((({instant} % {cell}) + {cell}) % {cell})"
+    return cells_of(batch.contract, window).cell_sql(f"epoch_us({time})")
 
 
 def _rows_sql(files: list[str], batch: Batch) -> str:
@@ -123,6 +125,7 @@ def _tiled(query: str, batch: Batch, window: WindowSpec, scratch: Path, commit: 
     where = scratch / f"{secrets.token_hex(8)}.parquet"
     with connect(scratch) as engine:
         engine.register("landed_shape", landed_schema.empty_table())
+        cells_of(batch.contract, window).prepare(engine)
         reader = engine.sql(query).to_arrow_reader(BATCH_ROWS)
         with pq.ParquetWriter(where, schema, compression="zstd", compression_level=1) as out:
             for rows in reader:

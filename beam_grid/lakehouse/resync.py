@@ -13,6 +13,8 @@ is complete and no record of it was rejected, from the commit that completed it 
 
     what counts, of a key's changes in order    a row a snapshot held: unless the row before it has equal content
                                                 an absence: if a row is before it
+                                                a delete, or an image before an update that ends the key: unless
+                                                it is of a row that had the key before (_of_another_row)
                                                 every other change: always
 
 Guarantees: what counts is a function of the changes and snapshots that landed, whatever their order, copies and
@@ -29,7 +31,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from beam_grid.lakehouse import held
-from beam_grid.lakehouse.cdc_changes import touched_bounds, touched_changes, touched_keys, touches_all
+from beam_grid.lakehouse.cdc_changes import has_snapshots, touched_bounds, touched_changes, touched_keys, touches_all
 from beam_grid.lakehouse.sequence import (
     greatest_first,
     has_effect_sql,
@@ -39,7 +41,7 @@ from beam_grid.lakehouse.sequence import (
     within_sql,
 )
 from beam_grid.lakehouse.tables import Batch, Table, differing, put, quoted, spark_type
-from data_sources.cdc import AFTER, DELETE, INSERT
+from data_sources.cdc import AFTER, BEFORE, DELETE, INSERT
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -50,11 +52,14 @@ if TYPE_CHECKING:
 def known(spark: SparkSession, batch: Batch) -> DataFrame:
     """All changes of the keys the batch touches, and their absences, which have `__absent`.
 
-    `__held` is the commit by which a snapshot had held the key at this place in the log; `__gone` the one from which on
+    `__since` is the commit from which on a change is known, `__held` the one by which a snapshot had held the key at this place in the log; `__gone` the one from which on
     an absence is told no more.
     """
     contract, keys = batch.contract, batch.contract.lake.key
-    found, snapshots = touched_changes(spark, batch), held.Snapshots.of(batch)
+    found, snapshots = _in_time(touched_changes(spark, batch), batch), held.Snapshots.of(batch)
+    if not has_snapshots(batch):
+        never = "CAST(NULL AS BIGINT) AS __held"
+        return found.selectExpr("*", never, "false AS __absent")
     records = _records(spark, batch, snapshots)
     telling = _telling(spark, batch, snapshots, records)
     if batch.applied and not touches_all(spark, batch):
@@ -63,11 +68,24 @@ def known(spark: SparkSession, batch: Batch) -> DataFrame:
     at_place = "filter(__entries, e -> e.sequence = _sequence)"
     rows = found.join(entries, keys, "left").selectExpr(
         *map(quoted, table_schema(contract).names),
+        *_TIMES,
         f"array_min(transform({at_place}, e -> e.commit)) AS __held",
-        "CAST(NULL AS BIGINT) AS __gone",
         "false AS __absent",
     )
     return rows.unionByName(_absences(found, entries, telling, contract))
+
+
+_TIMES = ("__since", "__gone", "__moved", "__own")
+_UNMOVED = ("CAST(NULL AS BIGINT) AS __moved", "CAST(NULL AS BIGINT) AS __own")
+
+
+def _in_time(found: DataFrame, batch: Batch) -> DataFrame:
+    """With `_TIMES`: an image before an update ends its key from when its row had moved until it had not."""
+    if batch.moves is None:
+        return found.selectExpr("*", "_commit AS __since", *(f"CAST(NULL AS BIGINT) AS {name}" for name in _TIMES[1:]))
+    is_before = f"{quoted(str(batch.contract.lake.operation))} = {BEFORE}"
+    since, gone = f"IF({is_before}, __moved, _commit) AS __since", f"IF({is_before}, __own, NULL) AS __gone"
+    return found.selectExpr("*", since, gone)
 
 
 def newest_first(contract: Contract, alias: str) -> str:
@@ -75,18 +93,41 @@ def newest_first(contract: Contract, alias: str) -> str:
     return f"{alias}._sequence DESC, {alias}.__absent, {greatest_first(contract, alias)}"
 
 
-def counts_sql(contract: Contract, window: str, commit: str) -> str:
+def counts_sql(batch: Batch, window: str, commit: str) -> str:
     """Whether a change counts as known at the commit; `window` has a key's changes known then, the last first."""
+    contract = batch.contract
     content = f"struct({', '.join(map(quoted, contract.content))})"
     is_row = f"{quoted(str(contract.lake.operation))} IN ({INSERT}, {AFTER})"
     was_row = f"coalesce(lead({is_row}) OVER ({window}), false)"
     is_same = f"{was_row} AND {content} <=> lead({content}) OVER ({window})"
-    return f"CASE WHEN __absent THEN {was_row} WHEN {is_row} AND __held <= {commit} THEN NOT ({is_same}) ELSE true END"
+    others = f"WHEN {_of_another_row(contract, window, commit)} THEN false " if batch.moves is not None else ""
+    return (
+        f"CASE WHEN __absent THEN {was_row} {others}"
+        f"WHEN {is_row} AND __held <= {commit} THEN NOT ({is_same}) ELSE true END"
+    )
+
+
+def _of_another_row(contract: Contract, window: str, commit: str) -> str:
+    """Whether a key's end is that of a row which had the key before: its successor came within the same transaction.
+
+        two rows swap their keys a and b      1 a -> b      2 b -> a      2 ends b of the second row, not of the first
+
+    Told by the change before it: one that gave the key to a row, at the same event time, with other content. (An image
+    may lack columns.)
+    """
+    operation, time = quoted(str(contract.lake.operation)), quoted(contract.event_time)
+    came = f"{operation} = {AFTER} AND __moved <= {commit} AND coalesce(__own > {commit}, true)"
+    before = f"lead(struct({', '.join(map(quoted, contract.content))})) OVER ({window})"
+    same = " AND ".join(f"({quoted(n)} IS NULL OR {quoted(n)} <=> {before}.{quoted(n)})" for n in contract.content)
+    return (
+        f"{operation} IN ({DELETE}, {BEFORE}) AND coalesce(lead({came}) OVER ({window}), false) "
+        f"AND {time} <=> lead({time}) OVER ({window}) AND NOT ({same})"
+    )
 
 
 def steps_sql(of_key: str, applied: int) -> str:
     """The commits at which a key's history may turn, all up to `applied` being one."""
-    commits = f"flatten(collect_set(array(_commit, __held, __gone)) {of_key})"
+    commits = f"flatten(collect_set(array(__since, __held, __gone, __moved, __own)) {of_key})"
     return f"array_distinct(transform(filter({commits}, c -> c IS NOT NULL), c -> greatest(c, {applied}L)))"
 
 
@@ -103,7 +144,7 @@ def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame
             SELECT *, row_number() OVER (PARTITION BY {keys}, _sequence ORDER BY {order}) AS __image
             FROM cdc_known c WHERE __gone IS NULL),
         judged AS (
-            SELECT *, {counts_sql(contract, of_key, str(batch.target))} AS __counts
+            SELECT *, {counts_sql(batch, of_key, str(batch.target))} AS __counts
             FROM images c WHERE __absent OR __image = 1),
         placed AS (SELECT *, row_number() OVER ({of_key}) AS __place FROM judged c WHERE __counts AND {condition})
         SELECT {", ".join(map(quoted, table_schema(contract).names))} FROM placed WHERE __place = 1""",
@@ -207,4 +248,11 @@ def _absences(found: DataFrame, entries: DataFrame, telling: DataFrame, contract
     columns = (
         f"{said.get(f.name, f'CAST(NULL AS {spark_type(f.type)})')} AS {quoted(f.name)}" for f in table_schema(contract)
     )
-    return lacking.selectExpr(*columns, "CAST(NULL AS BIGINT) AS __held", "__span.gone AS __gone", "true AS __absent")
+    return lacking.selectExpr(
+        *columns,
+        "__span.begin AS __since",
+        "__span.gone AS __gone",
+        *_UNMOVED,
+        "CAST(NULL AS BIGINT) AS __held",
+        "true AS __absent",
+    )

@@ -15,7 +15,7 @@ one now.
 A run cut off between the append and the MERGE leaves two current versions of a key, which no version set shows; the
 next compares anew and closes one.
 
-Of two rows of a key and date the greater stays (fields in the contract's order, null least). A row whose tracked
+Of two rows of a key and date the newer stays: that of the later snapshot or change file, see observations.py. A row whose tracked
 columns equal its predecessor's makes no version; a version shows the columns of the last row inside it.
 """
 
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from beam_grid.lakehouse.held import Snapshots
-from beam_grid.lakehouse.observations import Observations, date_sql, date_type
+from beam_grid.lakehouse.observations import Observations, date_sql, date_type, has_copies
 from beam_grid.lakehouse.tables import (
     Batch,
     State,
@@ -43,16 +43,20 @@ from beam_grid.lakehouse.tables import (
     quoted,
 )
 from data_sources.contract import LINEAGE
+from data_sources.lake_tables import VERSION_COLUMNS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from data_sources.contract import Contract
 
-START, END, CURRENT, VERSION = MADE = ("record_effective_date", "record_end_date", "is_current", "scd_version")
+START, END, CURRENT, VERSION = MADE = VERSION_COLUMNS
 """Columns that are made here; a contract's field of the same name is the source's opinion and is not shown."""
 
 _DEFINITION = "beam_grid.scd2"
+
+_RULES = 2
+"""Raised where the same observations make other versions than before."""
 
 
 def table_schema(contract: Contract) -> pa.Schema:
@@ -86,8 +90,8 @@ def apply(spark: SparkSession, table: Table, batch: Batch) -> None:
     application = table.application(contract.name)
     definition = _definition(contract)
     is_redefined = bool(batch.applied) and table.state().properties.get(_DEFINITION) != definition
-    has_copies = batch.files("changes") and batch.files("snapshot", new_only=False)
-    if not (batch.files("rows") or has_copies or Snapshots.of(batch).moved or is_redefined):
+    copies = batch.files("changes") and (batch.files("snapshot", new_only=False) or has_copies(batch))
+    if not (batch.files("rows") or copies or Snapshots.of(batch).moved or is_redefined):
         return
     with Observations(spark, batch, afresh=not batch.applied or is_redefined) as seen:
         wanted = versions(seen.rows(), contract)
@@ -113,7 +117,7 @@ def versions(observations: DataFrame, contract: Contract) -> DataFrame:
     opens = "__last IS NULL OR NOT __same OR exists(__absent, a -> __last < a AND a < __date)"
     forever = f"{kind} '9999-12-31'"
     one_a_date = observations.selectExpr(
-        "*", f"lead(__date) OVER (PARTITION BY {key} ORDER BY __date, __row) AS __after"
+        "*", f"lead(__date) OVER (PARTITION BY {key} ORDER BY __date, __rank, __row) AS __after"
     ).where("NOT __after <=> __date")
     opened = one_a_date.selectExpr("*", f"lag(__date) OVER {by_date} AS __last", f"{same} AS __same").selectExpr(
         "*", f"({opens}) AS __opens"
@@ -145,5 +149,5 @@ def _place(contract: Contract) -> list[str]:
 
 def _definition(contract: Contract) -> str:
     """Identifies what makes a version of observations; the contract may change it."""
-    said = [tracked(contract), contract.lake.effective_from]
+    said = [_RULES, tracked(contract), contract.lake.effective_from]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]

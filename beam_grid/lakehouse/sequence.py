@@ -6,12 +6,14 @@
 
 Changes of one key are ordered by `_sequence`, and where two differ in nothing but their values, by all fields of the
 contract in its order, null least: the greater one counts, whatever arrived first. Images before an update (3) say
-what the row was and change nothing; a message without key and operation (Debezium's tombstone) changes nothing
+what the row was and change nothing, unless the update gave the row another key (cdc_moves.py); a message without key and operation (Debezium's tombstone) changes nothing
 either. A truncate (0, without a key) is a delete of every key, at its own place in the order; no row stands at it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,13 +27,16 @@ from beam_grid.lakehouse.tables import (
     State,
     Table,
     add_columns,
+    append,
     create,
     literal,
+    overwrite,
     quoted,
     read,
     sent_if_few,
 )
 from data_sources.cdc import AFTER, DELETE, INSERT, TRUNCATE
+from data_sources.lake_tables import check_history_columns, unordered
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -41,8 +46,46 @@ if TYPE_CHECKING:
 
 SEQUENCE = pa.field("_sequence", pa.string())
 
+_DEFINITION = "beam_grid.cdc"
+"""Property of a table: by which order and rules it was made."""
+
+_RULES = 2
+"""Raised where the same landed changes come to other tables than before: those there are, are then made anew once."""
+
 _FEW_ROWS = 1_000_000
 """So many keys are small enough to be sent to every task rather than to move what they are looked up in."""
+
+
+def definition(contract: Contract) -> str:
+    """Identifies what orders a feed's changes and what is made of them; the contract may gain fields of the order."""
+    said = [_RULES, contract.lake.sequence_by, contract.lake.operation]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+
+
+def is_outdated(state: State, contract: Contract) -> bool:
+    """Whether the table was made by another order or other rules, and is to be made anew from commit 0."""
+    return state.version is not None and state.properties.get(_DEFINITION) != definition(contract)
+
+
+def application_anew(application: str, contract: Contract) -> str:
+    """Delta's transaction id of the write that made an outdated table anew."""
+    return f"{application}/{definition(contract)}"
+
+
+def fill(rows: DataFrame, table: Table, batch: Batch) -> None:
+    """Write the first batch's rows, in an outdated table in place of all there were. Readers see one or the other."""
+    application = table.application(batch.contract.name)
+    if is_outdated(table.state(), batch.contract):
+        overwrite(rows, table, application_anew(application, batch.contract), batch.target)
+    else:
+        append(rows, table, application, batch.target)
+
+
+def settle(spark: SparkSession, table: Table, batch: Batch) -> None:
+    """Say in the table by which order it is made now. After its rows: a run cut off before this fills it once more."""
+    if is_outdated(table.state(), batch.contract):
+        said = f"{literal(_DEFINITION)} = {literal(definition(batch.contract))}"
+        spark.sql(f"ALTER TABLE {table.sql} SET TBLPROPERTIES ({said})")
 
 
 def sequence_sql(contract: Contract) -> str:
@@ -68,11 +111,8 @@ def _part(contract: Contract, name: str) -> str:
         column = f"unix_date({column})"
     elif pa.types.is_boolean(kind):
         column = f"CAST({column} AS INT)"
-    elif pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale):
-        raise GridError(
-            f"contract {contract.name}, lake.sequence_by: field {name!r} is a {contract.field(name).type}, which cannot "
-            "order changes; use whole numbers, LSNs or times"
-        )
+    elif (said := unordered(contract, name)) is not None:
+        raise GridError(f"contract {contract.name}, {said}")
     digits = f"CAST(abs(CAST({column} AS DECIMAL(38,0))) AS STRING)"
     below = f"concat('1', translate(lpad({digits}, 38, '0'), '0123456789', '9876543210'))"
     return (
@@ -110,16 +150,18 @@ def same_key(contract: Contract, left: str, right: str) -> str:
     return " AND ".join(f"{left}.{quoted(name)} = {right}.{quoted(name)}" for name in contract.lake.key)
 
 
-def changes(spark: SparkSession, files: Sequence[str], contract: Contract) -> DataFrame:
-    """Landed changes of one row each: the contract's columns, lineage and `_sequence`."""
-    rows = read(spark, files, contract.landed_schema).where(has_effect_sql(contract))
+def changes(spark: SparkSession, files: Sequence[str], contract: Contract, *also: int) -> DataFrame:
+    """Landed changes of one row each, and those of the operations `also`: the contract's columns, lineage, `_sequence`."""
+    rows = read(spark, files, contract.landed_schema).where(has_effect_sql(contract, *also))
     return rows.selectExpr("*", f"{sequence_sql(contract)} AS _sequence")
 
 
-def has_effect_sql(contract: Contract) -> str:
-    """Whether a record says what became of one row: an image before an update and a message without a key do not."""
+def has_effect_sql(contract: Contract, *also: int) -> str:
+    """Whether a record says what became of one row: an image before an update, which may be asked for `also`, and a
+    message without a key do not."""
     with_key = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in contract.lake.key)
-    return f"{quoted(str(contract.lake.operation))} IN ({DELETE}, {INSERT}, {AFTER}) AND {with_key}"
+    operations = ", ".join(map(str, (DELETE, INSERT, AFTER, *also)))
+    return f"{quoted(str(contract.lake.operation))} IN ({operations}) AND {with_key}"
 
 
 def truncates(spark: SparkSession, batch: Batch, *, new_only: bool) -> DataFrame | None:
@@ -194,14 +236,13 @@ def make(
         )
     # Spark writes INT96 by default, which delta-rs reads as nanoseconds: year 9999 comes out as 1816.
     spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
-    names = [name.lower() for name in schema.names]
-    if taken := next((name for name in names if names.count(name) > 1), None):
-        raise GridError(
-            f"contract {contract.name}, field {taken!r}: {table.name} has a column of its own with this name; "
-            f"choose another and write source = {taken!r}"
-        )
+    try:  # a contract that landed before contracts were checked for this
+        check_history_columns(contract)
+    except ValueError as cause:
+        raise GridError(f"contract {contract.name}, {cause}") from cause
     if state.version is None:
-        create(spark, table, schema, cluster_by, {"beam_grid.feed": contract.name, **properties})
+        own = {"beam_grid.feed": contract.name, _DEFINITION: definition(contract), **properties}
+        create(spark, table, schema, cluster_by, own)
     else:
         add_columns(spark, table, state, schema)
 

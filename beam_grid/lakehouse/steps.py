@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import gold, guard
+from beam_grid.lakehouse import gold, guard, sequence
 from beam_grid.lakehouse.table_set import PublishedTable, TableSet
 from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
+from data_sources.lake_tables import silver_names as silver_tables
 
 if TYPE_CHECKING:
     from beam_grid.commit import Commit
@@ -44,6 +45,11 @@ class Step:
         return self.table.name.startswith("silver.") and self.batch.contract.lake.load != "append"
 
     @property
+    def is_of_changes(self) -> bool:
+        """Whether the table is one of the three of a CDC feed."""
+        return self.table.name.startswith("silver.") and self.batch.contract.lake.load == "cdc"
+
+    @property
     def application(self) -> str:
         """Delta's transaction id of what the step writes."""
         if self.window is not None:
@@ -65,18 +71,11 @@ def steps_of(lake: Lake, contract: Contract, commits: list[Commit], known: Conte
         guard.check(table, state, known.tables.get(name))
         blank = Step(table, state, Batch(log, contract, commits, 0), windows.get(name))
         applied = max(state.applied(blank.application), recorded(known.tables, table, state, blank.application))
+        if blank.is_of_changes:
+            applied = max(applied, state.applied(sequence.application_anew(blank.application, contract)))
+            applied = 0 if sequence.is_outdated(state, contract) else applied
         steps.append(Step(table, state, Batch(log, contract, commits, min(applied, len(commits))), windows.get(name)))
     return steps
-
-
-def silver_tables(contract: Contract) -> list[str]:
-    """The silver tables of a feed in the order they are written."""
-    name = contract.name
-    if contract.lake.load == "cdc":
-        from beam_grid.lakehouse import cdc_history
-
-        return [f"silver.{name}_deleted", f"silver.{name}", cdc_history.name_of(contract)]
-    return [f"silver.{name}"]
 
 
 def maker(step: Step) -> Any:

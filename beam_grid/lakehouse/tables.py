@@ -105,6 +105,8 @@ class Batch:
     contract: Contract
     commits: list[Commit]
     applied: int
+    moves: str | None = None
+    """Of changes, a Parquet file of the images of rows that changed their key; None where none ever did."""
 
     @property
     def target(self) -> int:
@@ -296,6 +298,11 @@ def arranged(rows: DataFrame, order: Sequence[str], weight: int) -> DataFrame:
 def append(rows: DataFrame, table: Table, application: str, commit: int) -> None:
     """Append once; Delta skips what this transaction id brought before."""
     _writer(rows, application, commit).mode("append").save(str(table.path))
+
+
+def overwrite(rows: DataFrame, table: Table, application: str, commit: int) -> None:
+    """Put these rows in place of all there were, once; the columns stay."""
+    _writer(rows, application, commit).mode("overwrite").save(str(table.path))
 
 
 def replace(rows: DataFrame, table: Table, application: str, commit: int) -> None:

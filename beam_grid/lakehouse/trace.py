@@ -10,8 +10,11 @@ it goes through the guard of `query`.
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 
 from beam_grid.analyses import by_name
@@ -20,6 +23,7 @@ from beam_grid.lakehouse.query import condition, query
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from data_sources.splits import FileSplit
+from transforms.local_days import first_day, next_first_day
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract, WindowSpec
@@ -72,18 +76,47 @@ def trace(lake: Lake, table: str, where: str = "true") -> pa.Table:
 def _rows_of(lake: Lake, contract: Contract, window: WindowSpec, where: str) -> str:
     """SQL for the silver rows `s` of the windows that meet the condition; what they span is said as literals, to prune."""
     by = [_quoted(name) for name in window.by]
+    if window.calendar is not None and contract.field(contract.event_time).type == "date":
+        return _rows_of_days(lake, contract, window, where)
     chosen = f"SELECT {''.join(f'{b}, ' for b in by)}window_start, window_end FROM {_named(f'gold.{window.name}')} WHERE {condition(where)}"  # fmt: skip
     span = query(lake, f"SELECT min(window_start) AS low, max(window_end) AS high FROM ({chosen})").to_pylist()[0]
     time = f"arrow_cast(s.{_quoted(contract.event_time)}, {_TIME})"
     within = "false"
     if span["low"] is not None:
-        low, high = (f"arrow_cast('{span[edge].isoformat()}', {_TIME})" for edge in ("low", "high"))
+        low, high = (_instant(span[edge]) for edge in ("low", "high"))
         within = f"{time} >= {low} AND {time} < {high}"
     same = "".join(f" AND (s.{b} IS NOT DISTINCT FROM g.{b})" for b in by)
     return (
         f"{_named(f'silver.{contract.name}')} s LEFT SEMI JOIN ({chosen}) g "
         f"ON {time} >= g.window_start AND {time} < g.window_end{same} WHERE {within}"
     )
+
+
+def _rows_of_days(lake: Lake, contract: Contract, window: WindowSpec, where: str) -> str:
+    """The same where event times are dates and windows local days: which dates a window holds depends on its zone."""
+    assert window.calendar is not None and window.time_zone is not None
+    by = [_quoted(name) for name in window.by]
+    chosen = f"SELECT {''.join(f'{b}, ' for b in by)}window_start FROM {_named(f'gold.{window.name}')} WHERE {condition(where)}"  # fmt: skip
+    starts = query(lake, f"SELECT DISTINCT window_start FROM ({chosen})")["window_start"].to_pylist()
+    time = f"s.{_quoted(contract.event_time)}"
+    if not starts:
+        return f"{_named(f'silver.{contract.name}')} s WHERE false"
+    held = []
+    for start in starts:
+        first = start.astimezone(ZoneInfo(window.time_zone)).date()
+        days = np.array([(first - date(1970, 1, 1)).days])
+        end = str(next_first_day(first_day(days, window.calendar), window.calendar).astype("M8[D]")[0])
+        held.append(f"({_instant(start)}, arrow_cast('{first}', 'Date32'), arrow_cast('{end}', 'Date32'))")
+    same = "".join(f" AND (s.{b} IS NOT DISTINCT FROM g.{b})" for b in by)
+    return (
+        f"{_named(f'silver.{contract.name}')} s LEFT SEMI JOIN (SELECT c.*, d.low, d.high FROM ({chosen}) c "
+        f"JOIN (VALUES {', '.join(held)}) AS d(at, low, high) ON c.window_start = d.at) g "
+        f"ON {time} >= g.low AND {time} < g.high{same}"
+    )
+
+
+def _instant(moment: datetime) -> str:
+    return f"arrow_cast('{moment.isoformat()}', {_TIME})"
 
 
 def _owner(lake: Lake, table: str) -> str:

@@ -111,7 +111,7 @@ def _engine() -> Any:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(lambda name: (files / name).read_text(encoding="utf-8")),
     )
-    for name in ("count", "plural", "share", "number", "signed", "moment", "duration", "step"):
+    for name in ("count", "plural", "share", "number", "signed", "moment", "duration", "step", "windows_of"):
         engine.filters[name] = getattr(words, name)
     engine.filters["prose"] = prose
     engine.filters["zip"] = lambda one, other: list(zip(one, other, strict=True))

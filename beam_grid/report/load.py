@@ -7,26 +7,22 @@ with a sum, in total; else the same with a count. Values of windows that overlap
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
+from beam_grid.report.steps import steps_of
 from beam_grid.report.words import as_time, printable
-from data_sources.durations import micros
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract, Measure, WindowSpec
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FEW = 8
 """Groups a chart can tell apart."""
 
 MOST_STEPS = 400
 """Steps a chart shows at most; longer histories are summed up in wider steps."""
-
-_NICE = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 7 * 86400, 28 * 86400, 364 * 86400)
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ def load(lake: Lake, contract: Contract, tables: list[WindowTable]) -> Load | No
     filled = [t for t in tables if t.rows]
     for function in ("sum", "count", "count_if"):
         fit = [(t, m) for t in filled for m in t.spec.parsed if m.function == function]
-        fit.sort(key=lambda pair: pair[0].spec.size > pair[0].spec.step)  # those that do not overlap first
+        fit.sort(key=lambda pair: pair[0].spec.overlap)  # those that do not overlap first
         fit = [pair for n, pair in enumerate(fit) if pair[0] not in [other for other, _ in fit[:n]]]
         for table, measure in fit:
             for by in table.spec.by:
@@ -115,17 +111,16 @@ def _groups(lake: Lake, window: WindowSpec, by: str) -> int:
 
 def _series(lake: Lake, contract: Contract, table: WindowTable, measure: Measure, by: str | None) -> Load:
     window = table.spec
-    overlapping = window.size > window.step
-    step, at, since = steps_of(table, MOST_STEPS)
+    steps = steps_of(table, MOST_STEPS)
     counting = next((m.name for m in window.parsed if m.function == "count" and m.argument is None), None)
     key = f"{quoted(by)}" if by else "'all'"
     rows = query(
         lake,
-        f"SELECT {at} AS at, {key} AS g, sum({quoted(measure.name)}) AS v, "
+        f"SELECT {steps.at} AS at, {key} AS g, sum({quoted(measure.name)}) AS v, "
         f"{f'sum({quoted(counting)})' if counting else 'NULL'} AS n, "
-        f"max(CASE WHEN final THEN 0 ELSE 1 END) AS open FROM {table_of(window)} {since}GROUP BY 1, 2 ORDER BY 1, 2",
+        f"max(CASE WHEN final THEN 0 ELSE 1 END) AS open FROM {table_of(window)} {steps.where}GROUP BY 1, 2 ORDER BY 1, 2",
     ).to_pylist()
-    starts = steps([row["at"] for row in rows], step)
+    starts = steps.starts([row["at"] for row in rows])
     index: dict[datetime | None, int] = {start: n for n, start in enumerate(starts)}
     series: dict[str, list[float | None]] = {}
     counts: dict[str, int] = {}
@@ -142,7 +137,17 @@ def _series(lake: Lake, contract: Contract, table: WindowTable, measure: Measure
     unit = contract.field(measure.argument).unit if measure.function == "sum" and measure.argument else None
     ordered = {g.name: series[g.name] for g in groups}
     return Load(
-        table.name, measure.name, measure.function, unit, by, overlapping, step, starts, ordered, provisional, groups
+        table.name,
+        measure.name,
+        measure.function,
+        unit,
+        by,
+        window.overlap,
+        steps.seconds,
+        starts,
+        ordered,
+        provisional,
+        groups,
     )
 
 
@@ -150,34 +155,6 @@ def _group(name: str, values: list[float | None], starts: list[datetime], n: int
     known = [(v, start) for v, start in zip(values, starts, strict=True) if v is not None]
     peak, at = max(known, key=lambda pair: pair[0], default=(0.0, starts[0]))
     return Group(name, sum(v for v, _ in known), n, peak, at)
-
-
-def steps_of(table: WindowTable, most: int) -> tuple[int, str, str]:
-    """The width of a step in seconds, the SQL that gives a window's step, and the WHERE that bounds their number.
-
-    Windows that do not overlap are put together into wider steps; of those that overlap every n-th is taken.
-    """
-    window = table.spec
-    own = micros(window.step) // 1_000_000
-    assert table.first is not None and table.last is not None
-    span = int((table.last - table.first).total_seconds())
-    if span <= own * most:
-        return own, "window_start", ""
-    overlap = window.size > window.step
-    wide = [s for s in _NICE if s % own == 0 and span <= s * most]
-    step = wide[0] if wide else own * -(-span // (own * most))
-    origin = _EPOCH + timedelta(microseconds=micros(window.offset) % micros(window.step))
-    at = f"date_bin(INTERVAL '{step} seconds', window_start, TIMESTAMP '{origin:%Y-%m-%dT%H:%M:%S}Z')"
-    return (step, "window_start", f"WHERE window_start = {at} ") if overlap else (step, at, "")
-
-
-def steps(seen: list[Any], step: int) -> list[datetime]:
-    """Every step from the first to the last, those without windows too."""
-    times = [t for t in map(as_time, seen) if t is not None]
-    if not times:
-        return []
-    first, width = min(times), timedelta(seconds=step)
-    return [first + n * width for n in range((max(times) - first) // width + 1)]
 
 
 def finite(value: Any) -> float | None:

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
-from beam_grid.report.load import FEW, WindowTable, finite, quoted, steps, steps_of, table_of
+from beam_grid.report.load import FEW, WindowTable, finite, quoted, table_of
+from beam_grid.report.steps import steps_of
 from beam_grid.report.words import as_time, moment, number, printable, share
 from data_sources.durations import micros
 
@@ -110,7 +112,7 @@ class Panels:
 
     @property
     def overlapping(self) -> bool:
-        return self.table.spec.size > self.table.spec.step
+        return self.table.spec.overlap
 
     @property
     def widened(self) -> int:
@@ -127,17 +129,17 @@ def panels(lake: Lake, contract: Contract, table: WindowTable, drawn: str | None
     groups = _groups(lake, window, by)
     wanted = [m for m in window.parsed if _is_number(m, contract) and m.name != drawn]
     left_out = [m.name for m in window.parsed if m not in wanted and m.name != drawn]
-    step, at, where = steps_of(table, MOST_STEPS)
+    steps = steps_of(table, MOST_STEPS)
     if not wanted:
-        return Panels(table, by, groups, step, [], [], [], left_out)
+        return Panels(table, by, groups, steps.seconds, [], [], [], left_out)
     tops = [[]] * len(wanted) if groups <= FEW else _tops(lake, window, str(by), wanted)
     inner = (
-        f"SELECT {at} AS at, {_text(by)} AS g, {_merged_all(window, wanted)}, "
-        f"max(CASE WHEN final THEN 0 ELSE 1 END) AS open FROM {table_of(window)} {where}GROUP BY 1, 2"
+        f"SELECT {steps.at} AS at, {_text(by)} AS g, {_merged_all(window, wanted)}, "
+        f"max(CASE WHEN final THEN 0 ELSE 1 END) AS open FROM {table_of(window)} {steps.where}GROUP BY 1, 2"
     )
     rows = query(lake, _named(inner, tops)).to_pylist()
     rest = query(lake, _others(inner, tops)).to_pylist()
-    starts = steps([row["at"] for row in rest], step)
+    starts = steps.starts([row["at"] for row in rest])
     places = {start: n for n, start in enumerate(starts)}
     provisional = [False] * len(starts)
     for row in rest:
@@ -151,7 +153,7 @@ def panels(lake: Lake, contract: Contract, table: WindowTable, drawn: str | None
             name = f"mean of {groups - len(lines):,} others"
             lines.append(Line(name, _values(rest, n, places, measure), rest=True))
         found.append(_panel(measure, contract, lines, facts, n, table, tops[n]))
-    return Panels(table, by, groups, step, starts, provisional, found, left_out)
+    return Panels(table, by, groups, steps.seconds, starts, provisional, found, left_out)
 
 
 def _panel(
@@ -163,7 +165,7 @@ def _panel(
     table: WindowTable,
     top: Sequence[tuple[str | None, float]],
 ) -> Panel:
-    adds_up = _adds_up(measure) and table.spec.size <= table.spec.step
+    adds_up = _adds_up(measure) and not table.spec.overlap
     total = facts["sum"][n] if adds_up else None
     leader = None
     if total and len(lines) > 1:
@@ -285,7 +287,10 @@ def _facts(lake: Lake, window: WindowSpec, wanted: list[Measure]) -> dict[str, l
 
 
 def _when(at: Any, window: WindowSpec) -> str:
-    """Its start; of windows that begin with a day, the day."""
+    """Its start; of windows that begin with a day, the day; of a calendar's, what they are called where they are."""
+    if window.calendar is not None and window.time_zone is not None:
+        local = at.astimezone(ZoneInfo(window.time_zone)).date().isoformat()
+        return {"month": local[:7], "year": local[:4]}.get(window.calendar, local)
     days = not any(micros(length) % 86_400_000_000 for length in (window.step, window.offset))
     return moment(at)[:10] if days else moment(at)
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_sources.contract import WindowSpec
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECRET = re.compile(
@@ -96,7 +99,15 @@ def duration(length: timedelta | float) -> str:
 
 def step(seconds: int) -> str:
     """A step in words that go after `per` or `greatest`: `hour`, `15 min`."""
-    return {60: "minute", 3600: "hour", 86400: "day", 7 * 86400: "week"}.get(seconds) or duration(seconds)
+    named = {60: "minute", 3600: "hour", 86400: "day", 7 * 86400: "week", 2_629_746: "month", 31_556_952: "year"}
+    return named.get(seconds) or duration(seconds)
+
+
+def windows_of(spec: WindowSpec) -> str:
+    """How long a table's windows are: `1 h every 15 min`, `a local day (Europe/Berlin)`."""
+    if spec.calendar is not None:
+        return f"a local {spec.calendar} ({spec.time_zone})"
+    return duration(spec.length) + (f" every {duration(spec.every)}" if spec.every else "")
 
 
 def printable(value: Any, limit: int = 200) -> str:

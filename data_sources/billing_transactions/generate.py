@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data_sources.generators.output import check_arguments, emptied, whole_file
+from data_sources.generators.output import check_arguments, emptied, not_data, whole_file
 from data_sources.generators.registry import meters
 from data_sources.generators.truth import record, withdraw
 
@@ -120,6 +120,7 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
                 rows = rows.with_columns(pl.lit("intact").alias("_label"))
                 file.write(_lines(rows))
             labels.update(dict(rows["_label"].value_counts().iter_rows()))
+    not_data(folder, "cdc_update_pair_example.json")
     _write_example(folder / "cdc_update_pair_example.json", changes(seed, 0, max(per_day, 10)))
 
     counts, causes = count(labels)

@@ -15,9 +15,12 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -28,6 +31,7 @@ from pydantic import (
 )
 
 from data_sources.cdc import checks as cdc_checks
+from data_sources.cdc import order_warning
 from data_sources.contract.fields import FieldSpec as FieldSpec
 from data_sources.contract.layout import CsvSpec as CsvSpec
 from data_sources.contract.layout import JsonSpec as JsonSpec
@@ -35,10 +39,13 @@ from data_sources.contract.layout import SqliteSpec as SqliteSpec
 from data_sources.contract.layout import UnpivotSpec as UnpivotSpec
 from data_sources.contract.parts import TYPES as TYPES
 from data_sources.contract.parts import UNFIT, Duration, Part, meant
+from data_sources.contract.questions import questions
 from data_sources.contract.words import check_words
 from data_sources.durations import micros
+from data_sources.errors import UserError
 from data_sources.expectations import Expectation, parse_expectation
 from data_sources.expressions import ExpressionError, check_condition
+from data_sources.lake_tables import check_tables
 from data_sources.snapshots import parse_as_of
 
 LINEAGE = {
@@ -63,7 +70,7 @@ MEASURE_PARTS = ("n", "sum", "mean", "m2", "time", "key")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
-class ContractError(ValueError):
+class ContractError(UserError, ValueError):
     """A contract that cannot be used: says which file and field, what was seen and what to write instead."""
 
 
@@ -74,6 +81,20 @@ def _table_name(name: str) -> str:
 
 
 TableName = Annotated[str, BeforeValidator(lambda v: _table_name(v) if isinstance(v, str) else v)]
+
+
+def _time_zone(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+        pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone)
+    except Exception as cause:
+        if not available_timezones():
+            raise ValueError(f"{zone!r}: this machine has no time zone data; install its package tzdata") from cause
+        raise ValueError(f"unknown time zone {zone!r}; use a name like UTC or Europe/Berlin") from cause
+    return zone
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
 class DedupSpec(Part):
@@ -93,24 +114,47 @@ class Measure(Part):
     argument: str | None
 
 
+CALENDARS = {
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=365.2425 / 12),
+    "year": timedelta(days=365.2425),
+}
+"""How long a calendar's windows are on average."""
+
+
 class WindowSpec(Part):
-    """A window table: half-open, aligned to the epoch plus `offset`, in UTC."""
+    """A window table: half-open windows of a `size`, aligned to the epoch plus `offset`, in UTC; or a `calendar`'s, local
+    days, weeks, months or years of a `time_zone`."""
 
     name: TableName
-    size: Duration
+    size: Duration | None = None
+    calendar: Literal["day", "week", "month", "year"] | None = None
+    time_zone: TimeZone | None = None
     every: Duration | None = None
     offset: Duration = timedelta(0)
     by: list[str] = []
     measures: dict[str, str] = Field(min_length=1)
 
     @property
+    def length(self) -> timedelta:
+        """Its size; of a calendar's windows how long they are on average."""
+        return CALENDARS[self.calendar] if self.calendar is not None else self.size or timedelta(0)
+
+    @property
     def step(self) -> timedelta:
-        return self.every or self.size
+        """From the start of a window to the next; of a calendar's on average."""
+        return self.length if self.every is None else self.every
 
     @property
     def cell(self) -> timedelta:
-        """The greatest common divisor of size, step and offset: what tiles are made of."""
-        return timedelta(microseconds=math.gcd(micros(self.size), micros(self.step), micros(self.offset)))
+        """The greatest common divisor of size, step and offset: what tiles of windows of a size are made of."""
+        return timedelta(microseconds=math.gcd(micros(self.length), micros(self.step), micros(self.offset)))
+
+    @property
+    def overlap(self) -> bool:
+        """Whether an instant lies in several windows."""
+        return self.length > self.step
 
     @property
     def parsed(self) -> list[Measure]:
@@ -118,12 +162,35 @@ class WindowSpec(Part):
 
     @model_validator(mode="after")
     def _times_that_make_windows(self) -> WindowSpec:
+        if self.calendar is not None:
+            return self._of_a_calendar(self.calendar)
+        if self.time_zone is not None:
+            raise ValueError(
+                "time_zone: windows of a size are aligned in UTC; leave it out, "
+                'or write calendar = "day" (or week, month, year) instead of size'
+            )
+        if self.size is None:
+            raise ValueError(
+                'size: is missing; add size = "1h", or calendar = "day" (or week, month, year) with time_zone for local days'
+            )
         if not self.size or not self.step:
             raise ValueError(f"window {self.name!r}: size and every must be longer than 0s")
         if micros(self.size) // micros(self.cell) > 10_000:
             raise ValueError(
                 f"window {self.name!r}: one window would be made of {micros(self.size) // micros(self.cell)} cells; "
                 "choose size, every and offset with a greater common divisor"
+            )
+        return self
+
+    def _of_a_calendar(self, calendar: str) -> WindowSpec:
+        for word in ("size", "every", "offset"):
+            if word in self.model_fields_set and getattr(self, word) is not None:
+                raise ValueError(
+                    f'{word}: calendar = "{calendar}" says how long windows are and when they begin; leave it out'
+                )
+        if self.time_zone is None:
+            raise ValueError(
+                f'time_zone: calendar = "{calendar}" needs one, such as time_zone = "Europe/Berlin" (or "UTC")'
             )
         return self
 
@@ -250,6 +317,7 @@ class Contract(Part):
         _known("dedup.key", self.dedup.key, names)
         _known("dedup.order_by", self.dedup.order_by, names)
         _known("lake.cluster_by", self.lake.cluster_by, names)
+        _unique("entry of lake.cluster_by:", self.lake.cluster_by)
         self._check_lake(names)
         if self.field(self.event_time).type not in ("timestamp", "date"):
             raise ValueError(
@@ -274,6 +342,8 @@ class Contract(Part):
                 parts = {f"{measure.name}__{part}" for part in MEASURE_PARTS}
                 if taken := parts.intersection([*window.by, *window.measures]):
                     raise ValueError(f"{where}: {min(taken)!r} is needed for {measure.name!r}; choose another name")
+        if are_new:  # what landed before has to be read, whatever it was called
+            check_tables(self)
         for rule in self.rules if are_new else []:
             try:
                 check_condition(rule.check, {f.name: f.arrow for f in self.fields})
@@ -406,6 +476,8 @@ class Contract(Part):
                 "max_future exceeds out_of_orderness + allowed_lateness: one fast clock could make "
                 "the rest of its partition late"
             )
+        if (unordered := order_warning(self)) is not None:
+            found.append(unordered)
         if not self.windows:
             found.append("no [[windows]]: rows land, but no windowed table is made")
         return found
@@ -461,6 +533,8 @@ def parse_contract(raw: dict[str, Any], where: str, *, conditions_are_checked: b
 
     conditions_are_checked: leave out what takes longest, of a contract whose rules were checked before as they stand.
     """
+    if asked := questions(raw):
+        raise ContractError("\n".join(f"contract {where}, {question}" for question in asked))
     try:
         return Contract.model_validate(raw, context={"conditions_are_checked": conditions_are_checked})
     except ValidationError as cause:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
+from data_sources.cdc import no_place_reason, place_fields, without_place
 from data_sources.contract import Contract, FieldSpec
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps, reasons
 from data_sources.decode.debezium import unwrap
@@ -33,7 +34,6 @@ from data_sources.decode.unknown import is_text, to_extra
 from data_sources.records import Records
 
 _names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
 _TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")
 _PIECE = 64
 _FAN_OUT = 16
@@ -47,36 +47,33 @@ def decode_json(records: Records, contract: Contract, constants: Mapping[str, st
 
     constants: by field, the text that holds for all of them, read as a value of a CSV column is.
     """
+    by_reader = records.refused
     records, tombstones, truncates, refused, rejecting, origin = unwrap(records, contract)
     settled = tombstones | refused
+    for i, (rule, reason) in by_reader.items():
+        at = i if origin is None else int(np.searchsorted(origin, i))
+        rejecting.add(at, "undecodable", rule, reason)
+        settled[at] = True
     plan = plan_of(contract, constants or {})
     if plan is None:
         index, raw = _decode(records, contract, settled, rejecting)
-        decoded = finish(
-            raw, index, contract, rejecting, records.positions, truncates, missing=functools.partial(_missing, records)
-        )
+        why = functools.partial(_missing, records)
+        decoded = finish(raw, index, contract, rejecting, records.positions, truncates, missing=why)
     else:
         records, rejecting, parents = flatten(records, plan, rejecting, settled)
         if parents is not None:
             tombstones, truncates, settled = tombstones[parents], truncates[parents], settled[parents]
+            origin = parents if origin is None else origin[parents]
         index, raw = _decode(records, plan.inner, settled | rejecting.mask(len(records)), rejecting)
         reading = Reading(contract, index, rejecting, constants or {})
         raw = typed(raw, plan, reading)
-        positions = records.positions
         decoded = finish(
-            raw,
-            index,
-            contract,
-            rejecting,
-            positions,
-            truncates,
-            later=reading.later,
-            parents=parents,
+            raw, index, contract, rejecting, records.positions, truncates, later=reading.later,
             missing=lambda i, field: missing_in(records.raw(i), field, plan),
-        )
+        )  # fmt: skip
     if tombstones.any():
         decoded = _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions)
-    return decoded if origin is None else decoded._replace(parents=origin)  # a feed of changes has no [unpivot]
+    return decoded._replace(parents=origin)
 
 
 def _decode(
@@ -158,6 +155,10 @@ def finish(
                 rejecting.add(i, "undecodable", f"null:{field.name}", reason)
         columns.append(_as_dictionary(column) if field.type == "string" else column)
     twice = find_twice(dict(zip((f.name for f in contract.fields), columns, strict=True)), second, index, contract)
+    placeless = without_place(dict(zip(contract.schema.names, columns, strict=True)), contract)
+    if len(placeless):
+        rule = f"null:{place_fields(contract)[0]}"
+        rejecting.add_all(index[placeless], "undecodable", rule, no_place_reason(contract))
     rows = pa.table(
         [*columns, pa.array(positions[index], pa.int64()), raw[EXTRA].combine_chunks(), pa.array(index, pa.int64())],
         names=[*(f.name for f in contract.fields), "_position", "_extra", "_index"],

@@ -78,9 +78,9 @@ class Decoded(NamedTuple):
 
     rows: the contract's columns plus `_position`, `_extra` and `_index` (int64, the record's place among the
     records, counted as below); rejecting: the rejects so far, to which judging adds its own. parents: where one
-    record handed in became several (`[unpivot]`, or a Debezium update of a key), int64, of each record the place of the
-    one it came from; `_index` and the rejects then count the records it became, and `_position` of an unpivoted one is
-    the row's times 10,000 plus the column's number (from 1; 0 where the row as a whole is a reject). None: one to one. twice: of a contract with
+    record handed in became several (`[unpivot]`, a change of a key), int64, of each record the place of the one it came from; `_index`
+    and the rejects then count the records it became, and `_position` is the row's times 10,000 plus the column's
+    number (from 1; 0 where the row as a whole is a reject). None: one to one. twice: of a contract with
     on_dst = "in_order", the local times that come twice; see `twice.py`.
     """
 

@@ -28,6 +28,13 @@ def emptied(folder: Path, *patterns: str) -> Path:
     return folder
 
 
+def not_data(folder: Path, *patterns: str) -> None:
+    """Say in the folder's .beamgridignore that files of these names are no data: readers pass them over."""
+    path = folder / ".beamgridignore"
+    known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    path.write_text("".join(f"{row}\n" for row in sorted({*known, *patterns})), encoding="utf-8")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file under a hidden name, renamed when it is whole: no source picks up half a file."""

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_sources.generators.output import not_data
+
 TRUTH, PLANTED = "truth.json", "planted.json"
 COUNTS = ("read", "rejected", "late", "landed - superseded", "duplicates + superseded", "conflicts")
 
@@ -56,4 +58,5 @@ def read(out: Path, name: str = TRUTH) -> dict[str, Any]:
 
 
 def _write(out: Path, entries: dict[str, Any], name: str) -> None:
+    not_data(out, TRUTH, PLANTED)
     (out / name).write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from data_sources.durations import format_duration
-from data_sources.generators.output import emptied, whole_file
+from data_sources.generators.output import emptied, not_data, whole_file
 from data_sources.generators.registry import METERS_PER_REGION, STATES, meters
 from data_sources.generators.truth import record, record_planted, withdraw
 from data_sources.smart_meter_readings.messy import damage, disturb
@@ -124,6 +124,7 @@ def generate(
             _write_damaged(file, here, np.random.default_rng([seed, 3, days]))
             tally.add(here)
     stream = _stream(seed, days, order, plan is None)
+    not_data(folder, SAMPLE)
     for name, rows in ((STREAM, stream), (SAMPLE, stream.head(1))):
         with whole_file(folder / name) as file:
             as_records(rows).write_ndjson(file)

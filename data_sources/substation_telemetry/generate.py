@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from data_sources.generators.damage import arrived, labelled, spoiled, tally_rows
-from data_sources.generators.output import check_arguments, emptied, whole_file
+from data_sources.generators.output import check_arguments, emptied, not_data, whole_file
 from data_sources.generators.tally import Tally
 from data_sources.generators.truth import record, withdraw
 from data_sources.substation_telemetry.messy import WAYS, disturb
@@ -61,6 +61,7 @@ def generate(out: Path, *, seed: int = 42, scale: float = 1.0, days: int = 1, me
                 last = min(first + _CHUNK, per_day)
                 here = _undisturbed(seed, day, first, last, per_day)
                 if day == first == 0:
+                    not_data(folder, SAMPLE)
                     with whole_file(folder / SAMPLE) as sample:
                         as_records(here.head(1)).write_ndjson(sample)
                 rng = np.random.default_rng([seed, 2, day, first])

@@ -23,8 +23,9 @@ from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
 from beam_grid.reinject import reinject
 from data_sources.contract import Contract, parse_contract
+from tests.conftest import EXAMPLES
 from tests.properties.oracle import as_lines, assert_same_windows, landed, oracle, run
-from tests.properties.test_any_slicing import DEDUPS, EXAMPLES, WIDE, Drop, drops
+from tests.properties.test_any_slicing import DEDUPS, WIDE, Drop, drops
 from tests.transforms.making import LATEST, contract, minute
 
 NEVER_LATE = {"allowed_lateness": "36000d"}

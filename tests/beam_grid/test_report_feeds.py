@@ -20,8 +20,9 @@ from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.report import page_names, write_report
 from beam_grid.report.gather import gather
-from beam_grid.report.load import WindowTable, steps_of
+from beam_grid.report.load import WindowTable
 from beam_grid.report.panels import MOST_STEPS, TOP, Panels
+from beam_grid.report.steps import steps_of
 from beam_grid.report.words import number, share
 from data_sources.contract import Contract, parse_contract
 
@@ -295,7 +296,7 @@ def test_weeks_begin_where_the_offset_says(many: Lake) -> None:
     assert all(start.weekday() == 0 for start in feed.load.starts)  # the epoch, a Thursday, and four days
     window = VISITS.windows[0]
     long = WindowTable("gold.visits_weekly", window, 1, 0, START, START + timedelta(days=7000))
-    assert "1970-01-05T00:00:00Z" in steps_of(long, 50)[1]
+    assert "1970-01-05T00:00:00Z" in steps_of(long, 50).at
 
 
 def test_a_broken_window_table_leaves_the_others(tmp_path: Path) -> None:

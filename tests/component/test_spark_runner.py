@@ -72,7 +72,7 @@ def landed_by(runner: str, lake: Path, of: Contract, source: Path, slice_rows: i
     current = table.filter(pa.array([i not in gone for i in identity], pa.bool_()))
     return {
         "commits": commits,
-        "counts": slice_independent(done.fates),
+        "counts": slice_independent(done.fates.by_name()),
         "rows": sorted(zip(*(current[n].to_pylist() for n in names), strict=True), key=str),
         "aside": {kind: sorted(found) for kind, found in aside.items()},
         "tiles": per_commit,

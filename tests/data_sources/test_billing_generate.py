@@ -22,10 +22,11 @@ from data_sources.contract import Contract, load_contract
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import Decoded
 from data_sources.expressions import sandbox
-from data_sources.files import find_files, plan_files, read_file
 from data_sources.generators.registry import meters
 from data_sources.generators.truth import COUNTS
 from data_sources.records import Records
+from data_sources.sources.files import plan_files, read_file
+from data_sources.sources.finding import find_files
 
 CONTRACT = load_contract(Path(__file__).parents[2] / "data_sources/billing_transactions/contract.toml")
 SAMPLE = [

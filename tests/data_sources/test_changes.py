@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import date
 from typing import Any
 
@@ -10,8 +12,11 @@ import pyarrow as pa
 import pytest
 
 from beam_grid.feeds import BUILT_IN
-from data_sources.cdc import LSN, lsn_sort_key
+from data_sources.cdc import LSN, gains_fields, lsn_sort_key
 from data_sources.contract import Contract, ContractError, LakeSpec, load_contract, parse_contract
+from data_sources.decode.json_lines import decode_json
+from data_sources.lake_tables import clash, silver_names
+from data_sources.records import messages
 from data_sources.snapshots import as_of_name, as_of_rows, role
 
 
@@ -107,6 +112,110 @@ def test_mistakes_are_named(lake: dict[str, Any], said: str) -> None:
     with pytest.raises(ContractError) as caught:
         masters(**lake)
     assert said in str(caught.value)
+
+
+CHANGES: dict[str, Any] = {
+    "name": "bills", "format": "json", "event_time": "at",
+    "lake": {"load": "cdc", "key": ["id"], "operation": "op", "sequence_by": ["lsn"]},
+    "fields": [{"name": "id", "type": "string"}, {"name": "op", "type": "int64"}, {"name": "lsn", "type": "string"},
+               {"name": "at", "type": "timestamp"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["valid_from", "valid_to", "Known_From", "KNOWN_TO", "is_current_knowledge"])
+def test_names_that_a_history_needs_are_refused(name: str) -> None:
+    fields = [*CHANGES["fields"], {"name": name, "type": "timestamp"}]
+    with pytest.raises(ContractError, match=f'{name}.*bills_history has a column of its own.*source = "{name}"'):
+        parse_contract({**CHANGES, "fields": fields}, "tests")
+    renamed = {"name": "from_source", "source": name, "type": "timestamp"}
+    parse_contract({**CHANGES, "fields": [*CHANGES["fields"], renamed]}, "tests")
+    parse_contract({**CHANGES, "fields": fields}, "tests", conditions_are_checked=True)  # what landed stays readable
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"),
+    [("float64", False), ("decimal(10,2)", False), ("decimal(38,0)", True), ("int64", True), ("date", True)],
+)
+def test_fractions_order_no_changes(kind: str, fits: bool) -> None:
+    raw = {
+        **CHANGES,
+        "lake": {**CHANGES["lake"], "sequence_by": ["n"]},
+        "fields": [*CHANGES["fields"], {"name": "n", "type": kind}],
+    }
+    if fits:
+        parse_contract(raw, "tests")
+        return
+    with pytest.raises(ContractError, match=r"lake.sequence_by: field 'n' is a .* cannot order changes"):
+        parse_contract(raw, "tests")
+
+
+def test_an_operation_is_no_key_and_a_made_column_none_either() -> None:
+    with pytest.raises(ContractError, match=r"lake\.key: .op. is the operation"):
+        parse_contract({**CHANGES, "lake": {**CHANGES["lake"], "key": ["id", "op"]}}, "tests")
+    raw: dict[str, Any] = {
+        "name": "sites", "format": "csv", "event_time": "at", "lake": {"load": "scd2", "key": ["id"]},
+        "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}],
+    }  # fmt: skip
+    for name, said in (
+        ("Is_Current", "do not differ by case alone"),
+        ("SCD_VERSION", "it is then the source's opinion"),
+    ):
+        with pytest.raises(ContractError, match=said):
+            parse_contract({**raw, "fields": [*raw["fields"], {"name": name, "type": "int64"}]}, "tests")
+    own = [*raw["fields"], {"name": "scd_version", "type": "int64"}]
+    parse_contract({**raw, "fields": own}, "tests")
+    with pytest.raises(ContractError, match=r"silver\.sites makes 'scd_version' itself"):
+        parse_contract({**raw, "fields": own, "lake": {"load": "scd2", "key": ["id", "scd_version"]}}, "tests")
+
+
+@pytest.mark.parametrize(
+    ("sequence", "declared", "said"),
+    [
+        (["__$start_lsn", "__$seqval"], True, "put '__\\$command_id' before it"),
+        (["__$start_lsn", "__$seqval"], False, "declare '__\\$command_id' \\(int64\\) and put it before it"),
+        (["__$start_lsn"], True, "put '__\\$command_id' into it"),
+        (["__$start_lsn", "__$seqval", "__$command_id"], True, "stands behind '__\\$seqval'"),
+        (["__$start_lsn", "__$command_id", "__$seqval"], True, None),
+        (["__$start_lsn"], False, None),
+    ],
+)
+def test_an_order_without_the_command_is_warned_of(sequence: list[str], declared: bool, said: str | None) -> None:
+    names = {*sequence, *(["__$command_id"] if declared else [])}
+    more = [{"name": n, "type": "int64" if n == "__$command_id" else "string"} for n in sorted(names)]
+    raw = {**CHANGES, "lake": {**CHANGES["lake"], "sequence_by": sequence}, "fields": [*CHANGES["fields"], *more]}
+    found = [text for text in parse_contract(raw, "tests").warnings if "sequence_by" in text]
+    assert found == [] if said is None else re.search(said, found[0])
+
+
+def test_a_sequence_may_gain_fields_and_lose_none() -> None:
+    assert gains_fields(["a", "c"], ["a", "b", "c", "d"]) and gains_fields(["a"], ["a"])
+    assert not gains_fields(["a", "c"], ["c", "a"]) and not gains_fields(["a", "c"], ["a", "d"])
+
+
+def test_tables_of_a_built_in_feed_are_told() -> None:
+    billing = load_contract(BUILT_IN / "billing_transactions/contract.toml")
+    assert silver_names(billing)[2] == "silver.billing_history"
+    assert "billing_history is a table of the built-in feed" in str(
+        clash(parse_contract({**CHANGES, "name": "billing"}, "tests"), [billing])
+    )
+    assert clash(parse_contract(CHANGES, "tests"), [billing]) is None and clash(billing, [billing]) is None
+
+
+def test_a_change_without_any_place_is_a_reject_that_says_what_to_name() -> None:
+    contract = parse_contract({**CHANGES, "lake": {**CHANGES["lake"], "sequence_by": ["lsn", "no", "op"]},
+                               "fields": [*CHANGES["fields"], {"name": "no", "type": "int64"}]}, "tests")  # fmt: skip
+    records = [
+        {"id": "a", "op": 2, "at": "2025-01-01T00:00:00Z", **place}
+        for place in ({"lsn": "0x0A"}, {"no": 0}, {"lsn": None, "no": None}, {})
+    ]
+    raw = [json.dumps(record).encode() for record in records] + [b"null"]
+    decoded = decode_json(messages(raw, range(len(raw)), [0] * len(raw)), contract)
+    assert decoded.rows["_position"].to_pylist() == [0, 1, 4], "a tombstone has no place and needs none"
+    rejects = decoded.rejecting.table().to_pylist()
+    assert [(r["_position"], r["cause"], r["rule"]) for r in rejects] == [
+        (n, "undecodable", "null:lsn") for n in (2, 3)
+    ]
+    assert "by lsn, no," in rejects[0]["reason"] and "$.source.lsn" in rejects[0]["reason"]
 
 
 def test_a_cdc_contract_needs_its_words() -> None:

@@ -19,10 +19,11 @@ from data_sources.contract import Contract, load_contract
 from data_sources.customers import generate as customers
 from data_sources.decode.parquet_rows import decode_parquet
 from data_sources.expressions import sandbox
-from data_sources.files import find_files, plan_files, read_file
 from data_sources.generators.registry import meters
 from data_sources.generators.truth import COUNTS
 from data_sources.snapshots import as_of_rows, role
+from data_sources.sources.files import plan_files, read_file
+from data_sources.sources.finding import find_files
 from data_sources.transformers import generate as transformers
 
 SOURCES = Path(__file__).parents[2] / "data_sources"

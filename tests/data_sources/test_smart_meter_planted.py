@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from data_sources.files import NOT_DATA
+
 from data_sources.smart_meter_readings.generate import generate
 from tests.meter_oracle import judge, log_of
 

@@ -8,7 +8,6 @@ commits. The oracle is SQL over the raw lines (oracle.py).
 
 from __future__ import annotations
 
-import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -21,11 +20,11 @@ from hypothesis import strategies as st
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
 from data_sources.contract import Contract
+from tests.conftest import EXAMPLES
 from tests.properties.oracle import as_lines, assert_equal, landed, oracle, run
 from tests.properties.published import assert_published
 from tests.transforms.making import LATEST, TIMELESS, contract, minute
 
-EXAMPLES = int(os.environ.get("BEAM_GRID_TEST_EXAMPLES", "8"))
 DEDUPS: dict[str, dict[str, Any]] = {
     "first": {"key": ["id", "at"]},
     "timeless": TIMELESS,

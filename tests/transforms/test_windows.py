@@ -19,6 +19,7 @@ from beam_grid.lakehouse.windows import expanded_sql, merged_sql
 from data_sources import contract as contracts
 from data_sources.contract import Contract, WindowSpec
 from data_sources.expressions import sandbox
+from tests.conftest import EXAMPLES
 from tests.transforms.test_tiles import MEASURES, SQL, assert_same, feed, random_rows
 from transforms.measures import FUNCTIONS, aggregates
 from transforms.tiles import merge_tiles, tile_rows, tile_schema
@@ -92,7 +93,7 @@ def in_commits(rows: pa.Table, of: Contract, window: WindowSpec, commits: list[i
     return rows, pa.concat_tables(tiles)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_tiles_of_any_commits_give_the_windows_of_one_sql_over_the_rows(data: st.DataObject) -> None:
     shape = data.draw(st.sampled_from(list(SHAPES)))
@@ -128,7 +129,7 @@ def test_spark_merges_the_same_tiles_to_the_same_windows(shape: str, tmp_path: A
     pq.write_table(tiles, tmp_path / "tiles.parquet")
     spark = session()
     spark.read.parquet(str(tmp_path / "tiles.parquet")).createOrReplaceTempView("tiles_of_test")
-    merged = merged_sql(f"({expanded_sql('tiles_of_test', window)})", of, window, "false")
+    merged = merged_sql(f"({expanded_sql('tiles_of_test', of, window)})", of, window, "false")
     names = ", ".join(f"`{name}`" for name in [*window.by, *window.measures, *EDGES])
     size = window.size // timedelta(microseconds=1)
     bounds = f"timestamp_micros(__start) AS window_start, timestamp_micros(__start + {size}L) AS window_end"

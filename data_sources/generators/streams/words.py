@@ -9,11 +9,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from data_sources.durations import parse_duration
+from data_sources.errors import UserError
 
 _MILLIS = re.compile(r"([0-9]+)\s*(ms|us)")
 
 
-class SpecError(ValueError):
+class SpecError(UserError, ValueError):
     """A spec that cannot be used: says which file and column, what was seen and what to write instead."""
 
 

@@ -144,37 +144,42 @@ def expected(files: list[File], contract: Contract) -> list[Row]:
         return tuple(row[k] for k in lake.key)
 
     changes, snapshots = [], []
-    for file in files:
+    for arrival, file in enumerate(files):
         seen = [{n: row.get(n) for n in names} for row in file.rows[: file.read]]
         good = [row for row in seen if None not in key_of(row)]
+        text = file.name.split("_")[1].removesuffix(".csv")
+        named = lake.as_of is not None and lake.as_of.startswith("name")
         if file.name.startswith("delta"):
-            changes += good
+            told = datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC) if named and len(text) == 8 else None
+            told = told.date() if told and lake.effective_from else told
+            told = told or max((day for day, _, _, _ in snapshots), default=None)
+            changes += [((told is not None, told, arrival, n), row) for n, row in enumerate(seen) if row in good]
         elif good:
-            text = file.name.split("_")[1][:8]
-            named = lake.as_of is not None and lake.as_of.startswith("name")
             day = datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC) if named else max(row["day"] for row in good)
             day = day.date() if named and lake.effective_from else day
-            snapshots.append((day, good, file.done and len(good) == len(seen)))
+            snapshots.append(
+                (day, [row if row in good else None for row in seen], file.done and len(good) == len(seen), arrival)
+            )
     result = []
-    for key in {key_of(row) for row in changes} | {key_of(row) for _, rows, _ in snapshots for row in rows}:
-        held = {day for day, rows, _ in snapshots if any(key_of(row) == key for row in rows)}
-        absent = sorted({day for day, _, tells in snapshots if tells} - held)
-        at: dict[Any, Row] = {}
+    for key in {key_of(row) for _, row in changes} | {key_of(row) for _, rows, *_ in snapshots for row in rows if row}:
+        held = {day for day, rows, *_ in snapshots if any(row and key_of(row) == key for row in rows)}
+        absent = sorted({day for day, _, tells, _ in snapshots if tells} - held)
+        newest: dict[Any, tuple[Any, Row]] = {}
 
-        def see(day: Any, row: Row, at: dict[Any, Row] = at) -> None:
-            def order(row: Row) -> list[Any]:
-                return [(row[n] is not None, row[n] if row[n] is not None else 0) for n in names]
+        def see(day: Any, rank: Any, row: Row, newest: dict[Any, tuple[Any, Row]] = newest) -> None:
+            if day not in newest or newest[day][0] < rank:
+                newest[day] = rank, row
 
-            at[day] = max(at.get(day, row), row, key=order)
-
-        for row in changes:
+        for rank, row in changes:
             if key_of(row) == key:
-                see(row[lake.effective_from or contract.event_time], row)
-        for day, rows, _ in snapshots:
-            for row in rows:
-                if key_of(row) == key:
+                see(row[lake.effective_from or contract.event_time], rank, row)
+        for day, rows, _, arrival in snapshots:
+            for n, row in enumerate(rows):
+                if row and key_of(row) == key:
                     begun = row[lake.effective_from] if lake.effective_from else None
-                    see(day if begun is None or any(begun < a < day for a in absent) else begun, row)
+                    is_back = begun is None or any(begun < a < day for a in absent)
+                    see(day if is_back else begun, (True, day, arrival, n), row)
+        at = {day: row for day, (_, row) in newest.items()}
         history: list[Row] = []
         version: Row | None = None
         for day in sorted({*at, *absent}):
@@ -206,6 +211,26 @@ def same(seen: list[Row], wanted: list[Row]) -> None:
 def difference(seen: list[Row], wanted: list[Row]) -> str:
     one, two = ({json.dumps(r, default=str, sort_keys=True) for r in rows} for rows in (seen, wanted))
     return "\n".join([*(f"- {t}" for t in sorted(one - two)[:10]), *(f"+ {t}" for t in sorted(two - one)[:10])])
+
+
+def contested(files: list[tuple[str, list[Row]]], contract: Contract) -> set[tuple[Any, ...]]:
+    """Keys of which a change and another row are of one date, or two rows of snapshots of one date (a superset):
+    which counts, arrival decides."""
+    lake, names = contract.lake, [f.name for f in contract.fields]
+    rows: dict[Any, set[str]] = {}
+    for file, some in files:
+        for row in some:
+            key, date_ = tuple(row[k] for k in lake.key), row[lake.effective_from or contract.event_time]
+            days = [date_]
+            if file.startswith("full"):
+                is_named = lake.as_of is not None and lake.as_of.startswith("name")
+                of_file = datetime.strptime(file.split("_")[1], "%Y%m%d").replace(tzinfo=UTC)
+                of_file = of_file.date() if lake.effective_from else of_file
+                own = of_file if is_named else max(r["day"] for r in some if None not in [r[k] for k in lake.key])
+                days = [date_, own] if lake.effective_from else [own]
+            for day in days:
+                rows.setdefault((key, day), set()).add(str([row.get(n) for n in names]))
+    return {key for (key, _), seen in rows.items() if len(seen) > 1}
 
 
 def invariants(rows: list[Row], contract: Contract) -> None:
@@ -263,19 +288,31 @@ def history(pick: random.Random, raw: dict[str, Any], keys: int) -> list[tuple[s
         if n == 1:
             rows.append({**rows[0], "id": None})
         pick.shuffle(rows)
-        files.append((f"full_{day:%Y%m%d}_{n}.csv" if is_full else f"delta_{n}.csv", rows))
+        files.append(
+            (
+                f"full_{day:%Y%m%d}_{n}.csv"
+                if is_full
+                else f"delta_{n}.csv"
+                if n % 2
+                else f"delta_{day:%Y%m%d}_{n}.csv",
+                rows,
+            )
+        )
     return files
 
 
 @pytest.mark.parametrize(("raw", "seed"), [(BY_DAY, 1), (AS_THE_SEED, 2), (BY_FILE, 3)])
 def test_random_histories(raw: dict[str, Any], seed: int, tmp_path: Path) -> None:
-    """80 keys with histories of their own, batch by batch; then the files in another order, cut elsewhere, at once."""
+    """80 keys with histories of their own, batch by batch; cut elsewhere, at once; and the files in another order."""
     pick = random.Random(seed)
     files = history(pick, raw, 80)
-    world = World(Lake.open(tmp_path / "lake"), parse_contract(raw, "test"))
-    other = World(Lake.open(tmp_path / "other" / "lake"), world.contract)
-    for into in (world, other):
-        pick.shuffle(files)
+    pick.shuffle(files)
+    world, again, other = (
+        World(Lake.open(tmp_path / name / "lake"), parse_contract(raw, "test")) for name in ("one", "again", "other")
+    )
+    for into in (world, again, other):
+        if into is other:
+            pick.shuffle(files)
         for name, rows in files:
             into.land(name, rows, slice_rows=pick.choice([30, 1000]))
     commits = world.commits
@@ -284,7 +321,13 @@ def test_random_histories(raw: dict[str, Any], seed: int, tmp_path: Path) -> Non
     wanted = {cut: expected(world.at(commits[:cut]), world.contract) for cut in cuts}
     seen = world.table(cuts, check=lambda cut: same(world.rows(), wanted[cut]))
     invariants(seen, world.contract)
-    same(other.table([len(other.commits)]), seen)
+    same(again.table([len(again.commits)]), seen)
+    late = other.table([len(other.commits)])
+    same(late, expected(other.at(other.commits), other.contract))
+    moot, key = contested(files, world.contract), world.contract.lake.key
+    sure, sure_too = ([r for r in rows if tuple(r[k] for k in key) not in moot] for rows in (seen, late))
+    same(sure, sure_too)
+    assert len(sure) > 20 and late != seen, "or the order showed nothing"
     assert {r["scd_version"] for r in seen} >= {1, 2, 3} and any(not r["is_current"] for r in seen)
     pairs = [(a, b) for a, b in pairwise(seen) if b["scd_version"] > 1]
     assert any(a["record_end_date"] < b["record_effective_date"] for a, b in pairs), "nothing was deleted and revived"
@@ -323,9 +366,15 @@ EXAMPLES: dict[str, tuple[list[Seen], list[tuple[int, int | None, str | None, in
     "a revision of what is ignored": ([(1, 40, "A", 1), (2, 50, "A", 2)], [(40, None, "A", 2)]),
     "a late one does not show": ([(1, 40, "A", 1), (2, 50, "A", 2), (3, 45, "A", 9)], [(40, None, "A", 2)]),
     "ignored, as last seen inside the version": ([(1, 40, "A", 1), (2, 45, "A", 2), (1, 50, "B", 3)], [(40, 50, "A", 2), (50, None, "B", 3)]),
-    "two rows of one date": ([(1, 40, "B", 1), (2, 40, "A", 9)], [(40, None, "B", 1)]),
-    "two rows of one date, told apart by the ignored": ([(2, 40, "A", 1), (1, 40, "A", 2)], [(40, None, "A", 2)]),
-    "null is least": ([(1, 40, None, 9), (2, 40, "A", 1)], [(40, None, "A", 1)]),
+    "two rows of one date": ([(1, 40, "B", 1), (2, 40, "A", 9)], [(40, None, "A", 9)]),
+    "two rows of one date, told apart by the ignored": ([(2, 40, "A", 1), (1, 40, "A", 2)], [(40, None, "A", 1)]),
+    "two rows of one date in one file": ([(2, 40, "B", 1), (2, 40, "A", 1)], [(40, None, "A", 1)]),
+    "corrected to null": ([(1, 40, "A", 9), (2, 40, None, 1)], [(40, None, None, 1)]),
+    "a correction taken back": ([(1, 40, "A", 1), (2, 40, "B", 1), (3, 40, "A", 1)], [(40, None, "A", 1)]),
+    "corrected in place": ([(10, 1, "B", 1), (20, 1, "A", 1), (30, 1, "A", 1)], [(1, None, "A", 1)]),
+    "corrected in place and back": ([(10, 1, "B", 1), (20, 1, "A", 1), (30, 1, "B", 1)], [(1, None, "B", 1)]),
+    "a change between two snapshots": ([(10, 1, "A", 1), (1, 1, "B", 1), (20, 1, "A", 1), (30, 1, "A", 1)], [(1, None, "A", 1)]),
+    "a change after the snapshots": ([(10, 1, "B", 1), (20, 1, "B", 1), (30, 1, "B", 1), (3, 1, "A", 1)], [(1, None, "A", 1)]),
     "null is a value": ([(1, 40, None, 1), (2, 45, None, 2), (2, 50, "A", 1)], [(40, 50, None, 2), (50, None, "A", 1)]),
     "a copy": ([(1, 40, "A", 1), (2, 40, "A", 1), (2, 40, "A", 1)], [(40, None, "A", 1)]),
 }  # fmt: skip

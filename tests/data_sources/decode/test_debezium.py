@@ -108,6 +108,7 @@ def test_a_truncate_is_its_operation_place_and_time(wrap: Any, feed: Contract) -
         "op": "t",
         "source": {"commit_lsn": 1},
         "__$operation": 2,
+        "__$start_lsn": "0x0A",
         "cdc_timestamp": "2025-01-01T00:00:00Z",
         "id": "b",
     }

@@ -15,7 +15,8 @@ import pytest
 
 from data_sources.contract import Contract
 from data_sources.decode.parquet_rows import decode_parquet
-from data_sources.files import find_files, plan_files, read_file
+from data_sources.sources.files import plan_files, read_file
+from data_sources.sources.finding import find_files
 from data_sources.splits import FileEnd
 from tests.data_sources.decode.cases import contract, fates
 

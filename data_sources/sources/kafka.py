@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from data_sources.files import SourceError
+from data_sources.contract import Contract
+from data_sources.formats import format_of
 from data_sources.records import Records, messages
-from data_sources.splits import KafkaSplit
+from data_sources.sources import Listing
+from data_sources.sources.errors import SourceError
+from data_sources.splits import End, KafkaEnd, KafkaSplit
 
 if TYPE_CHECKING:  # the client takes a while to load and files do without
     from confluent_kafka import Consumer
@@ -27,6 +32,35 @@ _PAUSE_S = 0.2
 """How long to wait at a time: what an aborted transaction leaves at a partition's end never comes, and its end does."""
 
 PREFIX = "BEAM_GRID_KAFKA_"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic, or a broker of which each feed reads its own topic, as a Source."""
+
+    address: str
+    config_file: str | None = None
+    plans_ahead = False
+
+    def holds(self, contract: Contract) -> bool:
+        if is_broker(self.address):
+            return contract.topic in self._topics
+        return parse_source(self.address)[1] == contract.topic
+
+    @cached_property
+    def _topics(self) -> set[str]:
+        return topics(self.address, self.config_file)
+
+    def plan(self, contract: Contract, ends: Mapping[str, End], rows: int) -> Listing:
+        try:
+            format_of(contract).messages(messages([], [], []))
+        except ValueError as cause:
+            raise SourceError(f"feed {contract.name}: {cause}") from cause
+        known = {key: end for key, end in ends.items() if isinstance(end, KafkaEnd)}
+        return plan_topic(self.address, known, self.config_file, rows)
+
+    def partitions(self, listing: Listing, contract: Contract) -> list[tuple[str, Sequence[KafkaSplit]]]:
+        return [(split.key, [split]) for split in listing.splits if isinstance(split, KafkaSplit)]
 
 
 def is_kafka(source: str) -> bool:
@@ -115,13 +149,11 @@ def _silent() -> Any:
     return logger
 
 
-def plan_topic(
-    source: str, known: Mapping[int, int], config_file: str | None, rows: int
-) -> tuple[list[KafkaSplit], list[str]]:
+def plan_topic(source: str, known: Mapping[str, KafkaEnd], config_file: str | None, rows: int) -> Listing:
     """The next slice: a split per partition, numbered, at most `rows` offsets together.
 
-    known: committed next offset by partition. Also returns the gaps: offsets retention took before they
-    were read. Raises SourceError when the broker or topic is not to be had.
+    known: where the commits stand, by TOPIC/PARTITION. The problems are gaps: offsets that retention took before they
+    were read. Raises SourceError when the broker or topic is not to be had, or the topic is another one than was read.
     """
     from confluent_kafka import KafkaException, TopicPartition
 
@@ -131,18 +163,21 @@ def plan_topic(
         found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
         if found.error is not None:
             raise SourceError(f"source {source}: topic {topic!r}: {found.error.str()}; check the name")
+        topic_id = _topic_id(bootstrap, config_file, topic)
         spans, gaps, skipped = [], [], set()
         for number in sorted(found.partitions):
+            before = known.get(f"{topic}/{number}")
+            if before is not None and None not in (before.topic_id, topic_id) and before.topic_id != topic_id:
+                raise SourceError(_made_anew(source, f"its id is {topic_id}, and {before.topic_id} was read before"))
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
-            start = known.get(number, low)
+            start = low if before is None else before.offset
             if start < low:
                 gaps.append(f"{topic}/{number}: offsets {start} to {low - 1} are gone (retention took them unread)")
                 start = low
                 skipped.add(number)  # its offset moves on, also where nothing new has come
             if start > high:
                 raise SourceError(
-                    f"source {source}: partition {number} ends at {high}, but {start} were read before; the topic was "
-                    "made anew: land it into a new lake or under a new topic name"
+                    _made_anew(source, f"partition {number} ends at {high}, and {start} were read before")
                 )
             spans.append([number, start, high])
     except KafkaException as cause:
@@ -157,10 +192,41 @@ def plan_topic(
         left -= take
         takes.append((number, start, start + take))
     splits = [
-        KafkaSplit(topic=topic, bootstrap=bootstrap, partition=partition, start=start, end=end, number=number)
+        KafkaSplit(
+            topic=topic,
+            bootstrap=bootstrap,
+            partition=partition,
+            start=start,
+            end=end,
+            topic_id=topic_id,
+            number=number,
+        )
         for number, (partition, start, end) in enumerate(sorted(takes))
     ]
-    return splits, gaps
+    return Listing([*splits], gaps)
+
+
+def _made_anew(source: str, seen: str) -> str:
+    return (
+        f"source {source}: the topic was deleted and made anew ({seen}): what it holds now would be taken for what was "
+        "read; land it into a new lake or under a new topic name"
+    )
+
+
+def _topic_id(bootstrap: str, config_file: str | None, topic: str) -> str | None:
+    """What the broker calls the topic; None where it does not say (before Kafka 2.8, or it is not allowed to)."""
+    from concurrent.futures import TimeoutError as Late
+
+    from confluent_kafka import KafkaException, TopicCollection
+    from confluent_kafka.admin import AdminClient
+
+    said = {"bootstrap.servers": bootstrap, "log_level": 0, **settings(config_file)}
+    admin = AdminClient(said, logger=_silent())
+    try:
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
+        return str(described.result(TIMEOUT_S).topic_id)
+    except (KafkaException, Late):
+        return None
 
 
 def partitions_of(source: str, config_file: str | None) -> int:
@@ -173,8 +239,17 @@ def partitions_of(source: str, config_file: str | None) -> int:
         consumer.close()
 
 
-def read_partition(split: KafkaSplit, config_file: str | None, now_micros: int) -> Iterator[Records]:
-    """Blocks of messages with offsets in [start, end). Raises SourceError when the broker goes away."""
+def read_partition(
+    split: KafkaSplit, contract: Contract, config_file: str | None, now_micros: int
+) -> Iterator[Records | KafkaEnd]:
+    """Records of messages with offsets in [start, end), then the end. Raises SourceError when the broker goes away."""
+    kind = format_of(contract)
+    for block in _read_messages(split, config_file, now_micros):
+        yield kind.messages(block)
+    yield KafkaEnd(topic=split.topic, partition=split.partition, offset=split.end, topic_id=split.topic_id)
+
+
+def _read_messages(split: KafkaSplit, config_file: str | None, now_micros: int) -> Iterator[Records]:
     from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
     if split.start >= split.end:
@@ -207,7 +282,7 @@ def read_partition(split: KafkaSplit, config_file: str | None, now_micros: int) 
                 values.append(message.value())
                 offsets.append(message.offset())
                 kind, millis = message.timestamp()
-                arrivals.append(millis * 1000 if kind else now_micros)
+                arrivals.append(millis * 1000 if kind and millis >= 0 else now_micros)  # -1: no timestamp
                 ended = ended or message.offset() == split.end - 1
             if values:
                 yield messages(values, offsets, arrivals)

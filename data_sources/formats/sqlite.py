@@ -15,18 +15,24 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from msgspec import structs
 
 from data_sources.contract import Contract
-from data_sources.decode.rejects import MAX_RECORD
+from data_sources.decode.json_lines import decode_json
+from data_sources.decode.rejects import MAX_RECORD, Decoded
+from data_sources.formats import Block, Planned, ended
+from data_sources.formats.parquet import missing_of
 from data_sources.records import Records, lines
-from data_sources.splits import FileSplit
+from data_sources.sources.errors import SourceError
+from data_sources.sources.opening import BLOCK
+from data_sources.splits import FileEnd, FileSplit
 
 MAGIC, HEADER = b"SQLite format 3\0", 100
 _WAL = 2
@@ -37,8 +43,46 @@ _FETCH = 1000
 _LAST = 2**63 - 1
 
 
-class TableError(ValueError):
+class TableError(SourceError):
     """A table that cannot be read: says what was seen and what to try."""
+
+
+@dataclass(frozen=True)
+class Sqlite:
+    """See Format. Position of a record: its rowid."""
+
+    contract: Contract
+    endings = (".db", ".sqlite", ".sqlite3")
+    grows = False
+    is_text = False
+
+    def plan(self, split: FileSplit, before: FileEnd | None, rows: int) -> Planned:
+        assert self.contract.sqlite is not None
+        notes = missing_of(columns_of(split.path, self.contract), self.contract)
+        found = plan_rows(split.path, self.contract, before.offset if before else None, rows)
+        if found is None:
+            return Planned(None)
+        source = f"{split.name}:{self.contract.sqlite.table}"
+        taken = structs.replace(split, source=source, start=found[0], line=found[0], rows=found[1])
+        return Planned(taken, notes if before is None else ())
+
+    def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
+        for found in read_rows(split, self.contract, BLOCK):
+            yield found if isinstance(found, Records) else ended(split, found[0], found[0], done=found[1])
+
+    def decode(self, block: Block, header: tuple[str, ...] | None, constants: Mapping[str, str | None]) -> Decoded:
+        assert isinstance(block, Records)
+        return decode_json(block, self.contract, constants)
+
+    def messages(self, records: Records) -> Records:
+        raise ValueError('messages are read as JSON, and the contract says format = "sqlite"')
+
+
+def columns_of(path: str, contract: Contract) -> tuple[str, ...]:
+    """Names of the table's columns; raises TableError."""
+    with _opened(path) as connection:
+        table, _ = _table(connection, contract)
+        return tuple(column[0] for column in connection.execute(f"SELECT * FROM {table} LIMIT 0").description)
 
 
 def plan_rows(path: str, contract: Contract, start: int | None, limit: int) -> tuple[int, int] | None:
@@ -177,8 +221,6 @@ def _table(connection: sqlite3.Connection, contract: Contract) -> tuple[str, str
     if found[0][0] == "view" or re.match(r"\s*CREATE\s+VIRTUAL", found[0][1], re.I):
         raise TableError(f"{wanted!r} is a view or virtual table, whose rows have no fixed place; make a table of it")
     columns = [column[0] for column in connection.execute(f"SELECT * FROM {table} LIMIT 0").description]
-    if not {f.input_name for f in contract.fields} & set(columns):
-        raise TableError(f"its columns ({', '.join(columns)[:100]}) are none of the contract's; is it another feed's?")
     free = [name for name in _ROWID if name not in {c.lower() for c in columns}]
     try:
         connection.execute(f"SELECT {free[0]} FROM {table} LIMIT 0")

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from data_sources.contract import Contract, ContractError, parse_contract
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import MAX_RECORD
-from data_sources.files import SourceError, find_files, plan_files, read_file
+from data_sources.sources.errors import SourceError
+from data_sources.sources.files import plan_files, read_file
+from data_sources.sources.finding import find_files
 from data_sources.splits import FileEnd
-from tests.data_sources.test_files import Reader
+from tests.data_sources.sources.test_files import Reader
 
 FIELDS = [
     {"name": "id", "type": "string"},
@@ -119,22 +121,24 @@ def test_any_slicing_gives_the_rows_as_sqlite_holds_them(rows: dict[int, tuple[A
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.db"
         inserts = [("INSERT INTO t (rowid, id, v) VALUES (?, ?, ?)", (n, *values)) for n, values in rows.items()]
-        made(path, *inserts, create="CREATE TABLE t (id BLOB, v BLOB)")
+        made(path, *inserts, create="CREATE TABLE t (id BLOB, v BLOB, at, flag)")
         reader = Reader(path, FEED)
         found = reader.all(slice_rows)
         assert reader.problems == [] and reader.slices == -(-len(rows) // slice_rows)
         assert [position for _, position, _ in found] == sorted(rows)
         for _, position, raw in found:
             wanted = [{"$blob": v.hex()} if isinstance(v, bytes) else v for v in rows[position]]
-            assert list(json.loads(raw).values()) == wanted
+            assert list(json.loads(raw).values()) == [*wanted, None, None]
         assert reader.slice() is None
 
 
 @pytest.mark.parametrize("name", ['we"ird', "ta'ble; --", "select", "ünïcode", "123", "a b", "%s"])
 def test_odd_names_of_tables_and_columns(tmp_path: Path, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
-    path = made(tmp_path / "a.db", f"INSERT INTO {quoted} VALUES ('a', 1, 2)", create=f'CREATE TABLE {quoted} (id, "rowid", "{{n}} "" ;")')  # fmt: skip
-    assert [json.loads(r) for _, _, r in records(path, contract(name))] == [{"id": "a", "rowid": 1, '{n} " ;': 2}]
+    path = made(tmp_path / "a.db", f"INSERT INTO {quoted} VALUES ('a', 1, 2, 3, 4, 5)", create=f'CREATE TABLE {quoted} (id, "rowid", "{{n}} "" ;", at, v, flag)')  # fmt: skip
+    assert [json.loads(r) for _, _, r in records(path, contract(name))] == [
+        {"id": "a", "rowid": 1, '{n} " ;': 2, "at": 3, "v": 4, "flag": 5}
+    ]
 
 
 def test_the_table_is_found_whatever_its_case_and_files_by_their_ending(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_sources import files
 from data_sources.contract import Contract, parse_contract
 from data_sources.decode.csv_lines import decode_csv
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import MAX_RECORD
-from data_sources.files import SourceError, find_files, plan_files, read_file
+from data_sources.formats import lines
+from data_sources.sources.errors import SourceError
+from data_sources.sources.files import plan_files, read_file
+from data_sources.sources.finding import find_files
+from data_sources.sources.opening import compression
 from data_sources.splits import FileEnd
 
 
@@ -85,6 +88,8 @@ def test_folder_file_and_glob(tmp_path: Path) -> None:
                  ".git/x.json", "f.parquet", "g.json.tmp", "h"]:  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(line(1))
+    for folder in (tmp_path, tmp_path / "sub"):
+        (folder / ".beamgridignore").write_text("# what the run should come to\n\ntruth.*\n", encoding="utf-8")
     assert names(tmp_path) == ["a.jsonl", "b.json", "sub/c.ndjson.gz", "sub/deep/d.JSON.zst"]
     assert names(tmp_path / "h") == ["h"]
     assert names(tmp_path / "*.json*") == ["a.jsonl", "b.json"]
@@ -208,7 +213,7 @@ def test_an_unfinished_csv_line_waits_whatever_it_looks_like(tmp_path: Path) -> 
     reader = Reader(tmp_path, CSV)
     for content, expected in [
         (b"", []),
-        (b"id,at", []),
+        (b"id,at,v", []),
         (b"id,at,v\n", []),
         (b"id,at,v\na,2025-06-15,x", []),
         (b"id,at,v\na,2025-06-15,x\r", []),
@@ -295,7 +300,7 @@ def pack(data: bytes, codec: str) -> bytes:
 def test_damaged_compressed_files_are_left_out_whole(
     tmp_path: Path, codec: str, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "BLOCK", 1000)
+    monkeypatch.setattr(lines, "BLOCK", 1000)
     data = b"".join(line(os.urandom(8).hex()) for _ in range(3000))
     packed = pack(data, codec)
     (tmp_path / f"cut.json{ending}").write_bytes(packed[: len(packed) // 2])
@@ -352,7 +357,7 @@ def test_a_csv_file_whose_header_fits_nothing_is_named(tmp_path: Path) -> None:
     said = dict(p.split(": ", 1) for p in reader.problems)
     assert said.keys() == {"semicolons.csv", "twice.csv", "blank.csv", "picture.csv"}
     assert (
-        "is the delimiter ','?" in said["semicolons.csv"]
+        "its delimiter looks like ;, and the contract says ','" in said["semicolons.csv"]
         and "'id' twice" in said["twice.csv"]
         and "blank" in said["blank.csv"]
     )
@@ -371,13 +376,13 @@ def cuts_agree(data: bytes, name: str, feed: Contract, block: int) -> None:
     """Slices of 1, 2, 3, 7 records, and tiny blocks, give the records and positions of one read."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / name
-        codec = files.compression(name)
+        codec = compression(name)
         path.write_bytes(pack(data, codec) if codec else data)
         whole = Reader(folder, feed).all()
         decoded = fates_of(Reader(folder, feed), feed)
         for rows in (1, 2, 3, 7):
             assert Reader(folder, feed).all(rows) == whole, rows
-        patch.setattr(files, "BLOCK", block)
+        patch.setattr(lines, "BLOCK", block)
         for rows in (1, 3, 10**6):
             assert Reader(folder, feed).all(rows) == whole, (rows, block)
         assert fates_of(Reader(folder, feed), feed, rows=2) == decoded
@@ -465,7 +470,7 @@ def test_a_headerless_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
 def test_a_line_beyond_all_bounds_costs_one_reject(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """3 MB: longer than a block and what may follow it."""
-    monkeypatch.setattr(files, "BLOCK", 1 << 16)
+    monkeypatch.setattr(lines, "BLOCK", 1 << 16)
     data = line(1) + b'{"id":"' + b"x" * 3_000_000 + b'"}\n' + line(2) + line(3)
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     for rows in (1, 2, 10):

@@ -1,0 +1,84 @@
+"""One JSON object a line, or a message.
+
+A last line without its line end is a record if it is one whole object: nothing could be appended to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from data_sources.contract import Contract
+from data_sources.decode.json_lines import decode_json
+from data_sources.decode.rejects import MAX_RECORD, Decoded
+from data_sources.formats import Block, Planned, lines
+from data_sources.formats.json_scan import ScanError, Scanner
+from data_sources.records import Records
+from data_sources.records import lines as cut_lines
+from data_sources.sources.kinds import kind_of
+from data_sources.sources.opening import opened
+from data_sources.splits import FileEnd, FileSplit
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """See Format."""
+
+    contract: Contract
+    endings = (".json", ".jsonl", ".ndjson")
+    grows = True
+    is_text = True
+
+    def plan(self, split: FileSplit, before: FileEnd | None, rows: int) -> Planned:
+        if before is None:
+            with opened(split.path, self.contract) as stream:
+                _check_is_lines(stream.read(MAX_RECORD))
+        found, waits = lines.count(split, rows, self.contract, _is_object, before is None)
+        why = "its last line is no whole JSON object and has no line end: it waits for the rest" if waits else None
+        return Planned(replace(split, rows=min(found, rows)) if found > 0 else None, waits=why)
+
+    def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
+        return lines.read(split, self.contract, lambda data, first, _: (cut_lines(data, first), len(data)), _is_object)
+
+    def decode(self, block: Block, header: tuple[str, ...] | None, constants: Mapping[str, str | None]) -> Decoded:
+        assert isinstance(block, Records)
+        return decode_json(block, self.contract, constants)
+
+    def messages(self, records: Records) -> Records:
+        return records
+
+
+def _is_object(tail: bytes) -> bool:
+    if len(tail) > MAX_RECORD or not tail.rstrip().endswith(b"}"):
+        return False
+    try:
+        return isinstance(json.loads(tail), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _check_is_lines(head: bytes) -> None:
+    """Raises ValueError for a file that is one document, or no text; of a record that is broken the decoder tells."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:1] == b"[":
+        raise ValueError('is one JSON array, not a JSON object a line; write records = "." into [json] of the contract')
+    if (kind := kind_of(head)) is not None:
+        raise ValueError(f"is {kind}, not JSON text")
+    first, line_end, more = text.partition(b"\n")
+    if not line_end or first[:1] != b"{" or _is_object(first) or not more.strip():
+        return
+    scanner = Scanner(None)
+    try:
+        scanner.feed(first)
+        is_open = scanner.is_within
+        scanner.feed(more)
+    except ScanError:
+        return
+    if is_open:
+        raise ValueError(
+            "is one JSON document over several lines, not a JSON object a line; write the path to the array of its "
+            'records into the contract, as in [json] records = "data.values"'
+        )

@@ -1,0 +1,68 @@
+"""Parquet files: read by whole row groups; position of a record: its row in the file, from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from msgspec.structs import replace
+
+from data_sources.contract import Contract
+from data_sources.decode.columns import bind
+from data_sources.decode.parquet_rows import decode_parquet
+from data_sources.decode.rejects import Decoded
+from data_sources.formats import Block, Planned, ended
+from data_sources.records import Records
+from data_sources.splits import FileEnd, FileSplit
+
+_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """See Format."""
+
+    contract: Contract
+    endings = (".parquet",)
+    grows = False
+    is_text = False
+
+    def plan(self, split: FileSplit, before: FileEnd | None, rows: int) -> Planned:
+        file = pq.ParquetFile(split.path)
+        notes = missing_of(tuple(file.schema_arrow.names), self.contract)
+        take = count = 0
+        while split.start + take < file.metadata.num_row_groups and count < rows:
+            count += file.metadata.row_group(split.start + take).num_rows
+            take += 1
+        return Planned(replace(split, groups=take, rows=count) if count else None, notes if before is None else ())
+
+    def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
+        file = pq.ParquetFile(split.path, coerce_int96_timestamp_unit="us")
+        first = 1 + sum(file.metadata.row_group(g).num_rows for g in range(split.start))
+        for group in range(split.start, split.start + split.groups):
+            for batch in file.iter_batches(_ROWS, row_groups=[group]):
+                yield pa.Table.from_batches([batch]), first
+                first += batch.num_rows
+        end = split.start + split.groups
+        yield ended(split, end, first, done=end >= file.metadata.num_row_groups)
+
+    def decode(self, block: Block, header: tuple[str, ...] | None, constants: Mapping[str, str | None]) -> Decoded:
+        assert not isinstance(block, Records)
+        table, first = block
+        return decode_parquet(table, first, self.contract, constants)
+
+    def messages(self, records: Records) -> Records:
+        raise ValueError('messages are read as JSON, and the contract says format = "parquet"')
+
+
+def missing_of(names: tuple[str, ...], contract: Contract) -> tuple[str, ...]:
+    """What to tell of a file that lacks columns of fields that may be null; raises ValueError where others are missing."""
+    binding = bind(names, contract)
+    if not binding.fits:
+        raise ValueError(f"its columns ({', '.join(names)[:100]}) are none of the contract's; is it another feed's?")
+    lost = [m for m in binding.missing if m.field in contract.required]
+    if lost:
+        raise ValueError("; ".join(str(m) for m in lost))
+    return tuple(f"{m}; it is null in all its rows" for m in binding.missing)

@@ -1,0 +1,132 @@
+"""Which files under a source are a feed's, and which are nobody's.
+
+A feed's are those whose ending its format has, and those that the contract's `files` match; where several feeds read
+one source, those alone that `files` match. Of a .zip archive the members are files, named `a.zip/b.csv`.
+
+Passed over without a word: what begins with a dot, and what a file .beamgridignore beside it names (patterns, one a
+line, as our generators write it for what they put beside their data).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from data_sources.contract import Contract
+from data_sources.formats import format_of
+from data_sources.sources.errors import SourceError
+from data_sources.sources.opening import bare, members
+
+IGNORE = ".beamgridignore"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file under a source: absolute path and the name relative to the source, `/` between parts."""
+
+    path: str
+    name: str
+
+
+def find_files(source: str, contract: Contract, own_globs: bool) -> list[Found]:
+    """Files of the feed under a file, folder or glob, sorted by relative name, bytewise.
+
+    With `own_globs` the contract's `files` decide which are the feed's, else every file that can be its format, too.
+    Raises SourceError where nothing is there.
+    """
+    if os.path.isfile(source) and not source.lower().endswith(".zip"):
+        name = os.fsencode(os.path.basename(source)).decode("utf-8", "backslashreplace")
+        return [Found(os.path.abspath(source), name)]
+    return [found for found in list_files(source) if is_of(found, contract, own_globs)]
+
+
+def is_of(file: Found, contract: Contract, own_globs: bool) -> bool:
+    """Whether a file is the feed's, by its name."""
+    if any(fnmatch(file.name, pattern) or fnmatch(file.name, f"*/{pattern}") for pattern in contract.files):
+        return True
+    if own_globs:
+        return False
+    kind = format_of(contract)
+    return bare(file.path).lower().endswith(kind.endings) and (".zip/" not in file.path.lower() or kind.is_text)
+
+
+def unread(source: str, feeds: Iterable[tuple[Contract, bool]]) -> list[str]:
+    """Names of the files under a folder, glob or archive that none of the feeds (each with its `own_globs`) takes."""
+    if os.path.isfile(source) and not source.lower().endswith(".zip"):
+        return []
+    known = list(feeds)
+    return [file.name for file in list_files(source) if not any(is_of(file, *feed) for feed in known)]
+
+
+def list_files(source: str) -> list[Found]:
+    """All files under a folder, glob or archive but those passed over, sorted by relative name, bytewise."""
+    if os.path.isdir(source):
+        root, paths = source, _walk(source)
+    elif os.path.isfile(source):
+        root, paths = os.path.dirname(source), [source]
+    elif glob.has_magic(source):
+        root = os.path.dirname(re.split(r"[*?\[]", source, maxsplit=1)[0])
+        matches = glob.glob(source, recursive=True)
+        paths = [p for p in matches if os.path.isfile(p)]
+        for folder in sorted(p for p in matches if os.path.isdir(p)):
+            paths += _walk(folder)
+    else:
+        raise SourceError(f"source {source}: there is no such file or folder; check the path")
+    root, ignored = os.path.abspath(root or "."), _Ignored()
+    found: list[tuple[bytes, Found]] = []
+    for path in {os.path.abspath(p) for p in paths}:
+        name = os.path.relpath(path, root).replace(os.sep, "/")
+        if any(part.startswith(".") for part in name.split("/")) or ignored(path):
+            continue
+        for one in _with_members(path, name):
+            found.append(
+                (os.fsencode(one.name), Found(one.path, os.fsencode(one.name).decode("utf-8", "backslashreplace")))
+            )
+    return [file for _, file in sorted(found, key=lambda pair: pair[0])]
+
+
+def _with_members(path: str, name: str) -> list[Found]:
+    """The file, or of an archive its members; one that cannot be opened is met, and told, when it is read."""
+    if not path.lower().endswith(".zip"):
+        return [Found(path, name)]
+    try:
+        inside = [m for m in members(path) if not any(part.startswith((".", "__MACOSX")) for part in m.split("/"))]
+    except (SourceError, OSError):
+        return [Found(path, name)]
+    return [Found(f"{path}/{member}", f"{name}/{member}") for member in inside]
+
+
+def _walk(folder: str) -> list[str]:
+    """Regular files (and links that lead nowhere) below a folder; each real folder once, however links lead to it."""
+    been: set[str] = set()
+    paths = []
+    for at, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(at)) in been:
+            folders.clear()
+            continue
+        been.add(real)
+        folders.sort()
+        paths += [p for name in names if os.path.isfile(p := os.path.join(at, name)) or os.path.islink(p)]
+    return paths
+
+
+class _Ignored:
+    """Whether the folder a file lies in says that it is no data."""
+
+    def __init__(self) -> None:
+        self._patterns: dict[str, list[str]] = {}
+
+    def __call__(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        if folder not in self._patterns:
+            try:
+                with open(os.path.join(folder, IGNORE), encoding="utf-8") as text:
+                    rows = [row.strip() for row in text]
+            except (OSError, UnicodeDecodeError):
+                rows = []
+            self._patterns[folder] = [row for row in rows if row and not row.startswith("#")]
+        return any(fnmatch(name, pattern) for pattern in self._patterns[folder])

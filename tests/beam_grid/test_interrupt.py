@@ -1,0 +1,89 @@
+"""Ctrl-C while DuckDB is at a long statement: the process ends soon, with 130, and "interrupted" is all it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from beam_grid.errors import GridError
+from beam_grid.lakehouse.query import query
+from beam_grid.landing import Lake
+
+SAYS = "interrupted; what was committed stays, the rest is read again by the next run"
+
+CONTRACT = """\
+name = "readings"
+format = "json"
+event_time = "at"
+dedup = { key = ["id"] }
+fields = [{ name = "id", type = "string" }, { name = "at", type = "timestamp" }]
+[[expectations]]
+id = "named"
+expect = "not_null(id)"
+"""
+
+LISTENS = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE (a.range * b.range) % 7919 = 8"
+IS_DEAF = "SELECT levenshtein(repeat('a', 200000), repeat('b', 200000))"
+"""Minutes within one call of a function: DuckDB looks for an interrupt between vectors of rows."""
+
+GRID = """\
+import sys
+from pathlib import Path
+from beam_grid.cli import main
+from beam_grid.lakehouse.engines.embedded import Embedded
+
+long, begun = sys.argv.pop(1), Path(sys.argv.pop(1))
+
+def ask(self, sql):
+    begun.touch()
+    self._engine.execute(long).fetchall()
+
+Embedded.ask = ask
+main()
+"""
+"""The command line, but for expectations and analyses, whose questions take minutes and tell when they begin."""
+
+
+def interrupt(folder: Path, long: str, *arguments: str) -> float:
+    """Run it on a reading, press Ctrl-C while the expectation is asked; returns the seconds it took to end after that."""
+    (folder / "readings.toml").write_text(CONTRACT)
+    (folder / "readings.json").write_text(json.dumps({"id": "r", "at": "2025-06-15T10:00:00Z"}))
+    log, begun, lake = folder / "log", folder / "begun", Lake.open(folder / "lake")
+    words = [sys.executable, "-c", GRID, long, str(begun), "run", "--contract", str(folder / "readings.toml"),
+             "--source", str(folder / "readings.json"), "--lake", str(lake.path), *arguments]  # fmt: skip
+    with log.open("wb") as out:
+        running = subprocess.Popen(words, stdout=out, stderr=out, env={**os.environ, "BEAM_GRID_DEBUG": ""})
+    try:
+        while not begun.exists():
+            assert running.poll() is None, log.read_text()
+            time.sleep(0.1)
+        time.sleep(0.5)
+        before = log.read_text()
+        running.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert running.wait(60) == 130, log.read_text()
+        took = time.monotonic() - began
+    finally:
+        running.kill()
+        running.wait()
+    assert log.read_text().removeprefix(before).strip() == SAYS
+    assert query(lake, "SELECT id FROM silver.readings")["id"].to_pylist() == ["r"]
+    with pytest.raises(GridError, match=r"no table gold\.quality"):
+        query(lake, "SELECT * FROM gold.quality")
+    return took
+
+
+@pytest.mark.parametrize("long", [LISTENS, IS_DEAF], ids=["listens", "is_deaf"])
+def test_while_a_thread_refines_beside_a_run_that_follows(tmp_path: Path, long: str) -> None:
+    assert interrupt(tmp_path, long, "--follow", "--every", "1s", "--refine-every", "1s") < 20
+
+
+def test_while_the_command_itself_refines(tmp_path: Path) -> None:
+    assert interrupt(tmp_path, LISTENS) < 20
