@@ -49,7 +49,7 @@ def decode_json(records: Records, contract: Contract, constants: Mapping[str, st
     """
     by_reader = records.refused
     records, tombstones, truncates, refused, rejecting, origin = unwrap(records, contract)
-    contract, settled = _times_as_text(contract), tombstones | refused
+    settled = tombstones | refused
     for i, (rule, reason) in by_reader.items():
         at = i if origin is None else int(np.searchsorted(origin, i))
         rejecting.add(at, "undecodable", rule, reason)
@@ -74,15 +74,6 @@ def decode_json(records: Records, contract: Contract, constants: Mapping[str, st
     if tombstones.any():
         decoded = _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions)
     return decoded._replace(parents=origin)
-
-
-@functools.lru_cache(maxsize=16)
-def _times_as_text(contract: Contract) -> Contract:
-    """In a feed of changes the unit of `format` is that of Debezium's numbers, which are ISO text by now."""
-    if contract.lake.load != "cdc" or not any(field.epoch for field in contract.fields):
-        return contract
-    fields = [field.model_copy(update={"format": None} if field.epoch else {}) for field in contract.fields]
-    return contract.model_copy(update={"fields": fields})
 
 
 def _decode(

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_sources.contract import Contract, FieldSpec
+from data_sources.contract import Contract, CsvSpec, FieldSpec
 from data_sources.decode.casting import parse_text, reasons, take_pattern
+from data_sources.decode.kernels import NONE, scatter
 from data_sources.decode.rejects import Rejecting
+from data_sources.decode.times import COUNT
 
 Convert = Callable[[pa.Array, FieldSpec], tuple[pa.Array, np.ndarray]]
 Said = Callable[[pa.Array, np.ndarray, FieldSpec], list[str]]
@@ -30,6 +32,7 @@ class Reading:
         self, contract: Contract, index: np.ndarray, rejecting: Rejecting, constants: Mapping[str, str | None]
     ) -> None:
         self._index, self._rejecting, self._constants = index, rejecting, constants
+        self._of_changes = contract.lake.load == "cdc"
         self._csv = contract.csv if contract.format == "csv" else None
         self._nulls = contract.csv.nulls if contract.format == "csv" else []
         self.later: dict[str, pa.Array] = {}
@@ -47,7 +50,10 @@ class Reading:
 
     def typed(self, texts: pa.Array, field: FieldSpec) -> pa.Array:
         """The field's values, of texts that its pattern has been taken from."""
-        values, bad = parse_text(texts, field, self._csv)
+        if field.epoch and self._of_changes:
+            values, bad = _counted_or_iso(texts, field, self._csv)
+        else:
+            values, bad = parse_text(texts, field, self._csv)
         for i, (rule, reason) in zip(bad.tolist(), reasons(texts, bad, field) if len(bad) else (), strict=True):
             self._rejecting.add(self._index[i], "undecodable", rule, reason)
         if field.on_dst == "in_order":
@@ -73,6 +79,21 @@ class Reading:
         if text is None or text in self._nulls:
             return pa.nulls(count, pa.string())
         return self.taken(pa.repeat(pa.scalar(text, pa.string()), count), field)
+
+
+def _counted_or_iso(texts: pa.Array, field: FieldSpec, csv: CsvSpec | None) -> tuple[pa.Array, np.ndarray]:
+    """In a feed of changes `format` says how numbers are read; text is ISO, as Debezium's numbers by now are."""
+    mask = pc.match_substring_regex(texts, COUNT).fill_null(False).to_numpy(zero_copy_only=False)
+    parts, refused = [], []
+    iso = field.model_copy(update={"format": None})
+    for at, spec in ((np.flatnonzero(mask), field), (np.flatnonzero(~mask), iso)):
+        if len(at):
+            times, bad = parse_text(texts.take(pa.array(at)), spec, csv)
+            parts.append((at, times))
+            refused.append(at[bad])
+    if not parts:
+        return pa.array([], field.arrow), NONE
+    return scatter(parts, len(texts), field.arrow), np.sort(np.concatenate(refused))
 
 
 def joined(parts: Sequence[pa.Array], field: FieldSpec) -> pa.Array:

@@ -26,7 +26,8 @@ _AWARE = r"Z$|[ T].*[+-]\d\d(:?\d\d)?$"
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000
 _ISO_HOUR = r"^(?P<before>\d{4}-\d\d-\d\d[T ])(?P<hour>\d\d)(?P<after>.*)$"
 _SHARP_WITH_OFFSET = r"00(:?00)*(\.0+)?\s*(Z|[+-]\d\d:?(\d\d)?)\s*$"
-_COUNT = r"^\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*$"
+COUNT = r"^\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*$"
+"""Pattern (RE2) of a number that counts from 1970."""
 
 
 class Clock(NamedTuple):
@@ -291,7 +292,7 @@ def _epoch_texts(values: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray]:
         micros, beyond = epoch_numbers(ints, unit)
         return micros, np.union1d(bad, beyond)
     trimmed = pc.utf8_trim_whitespace(values)
-    fits = pc.match_substring_regex(trimmed, _COUNT).fill_null(True).to_numpy(zero_copy_only=False)
+    fits = pc.match_substring_regex(trimmed, COUNT).fill_null(True).to_numpy(zero_copy_only=False)
     trimmed = pc.if_else(pa.array(fits), trimmed, pa.scalar(None, pa.string()))
     whole = pc.match_substring_regex(trimmed, r"^[+-]?\d+$").fill_null(True).to_numpy(zero_copy_only=False)
     at, rest = np.flatnonzero(whole), np.flatnonzero(~whole)

@@ -287,3 +287,27 @@ def test_a_key_under_another_name_is_the_key() -> None:
     raw["fields"][2] |= {"source": "ID", "aliases": ["KEY"]}
     before, after = (Image(b"", {"KEY": msgspec.Raw(v)}) for v in (b'"a"', b'"b"'))
     assert plan_of(parse_contract(raw, "tests")).has_another_key(before, after)
+
+
+def test_mysqls_place_is_a_file_a_position_and_a_row() -> None:
+    feed = tariffs(
+        {"name": "file", "type": "int64", "source": "$.source.file", "pattern": r"(\d+)$"},
+        {"name": "pos", "type": "int64", "source": "$.source.pos"},
+        {"name": "row", "type": "int64", "source": "$.source.row"},
+        {"name": "began", "type": "timestamp", "source": ["DAY", "TIME"], "time_zone": "Asia/Kolkata"},
+        {"name": "valid", "type": "timestamp", "format": "epoch_ms", "aliases": ["gueltig_ab"]},
+        sequence_by=["file", "pos", "row"],
+    )
+    place = {"connector": "mysql", "file": "mysql-bin.000012", "pos": 154, "row": 0, "lsn": None}
+    row = {"id": "a", "DAY": 20254, "TIME": 1200000000, "gueltig_ab": 1000}
+    schema = {"fields": [{"field": "after", "fields": [
+        {"field": "DAY", "type": "int32", "name": "io.debezium.time.Date"},
+        {"field": "TIME", "type": "int64", "name": "io.debezium.time.MicroTime"}]}]}  # fmt: skip
+    message = {"schema": schema, "payload": change("c", after=row, **place)}
+    native = {"op_code": 2, "$.source.file": "x.7", "id": "n", "gueltig_ab": 2000, "at": "2025-01-01T00:00:00Z"}
+    iso = {**native, "id": "i", "gueltig_ab": "1970-01-01T00:00:03Z"}
+    rows, rejects = decoded(message, native, iso, feed=feed)
+    assert rejects == [] and [r["file"] for r in rows] == [12, 7, 7]
+    assert (rows[0]["pos"], rows[0]["row"], rows[0]["lsn"]) == (154, 0, None)
+    assert rows[0]["began"] == datetime(2025, 6, 14, 18, 50, tzinfo=UTC)
+    assert [r["valid"] for r in rows] == [datetime(1970, 1, 1, 0, 0, n, tzinfo=UTC) for n in (1, 2, 3)]
