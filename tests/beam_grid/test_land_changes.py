@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beam_grid.errors import GridError
+from beam_grid.feeds import built_in
 from beam_grid.lakehouse.held import Snapshots
 from beam_grid.lakehouse.tables import Batch
 from beam_grid.land import Landed, Options, land
@@ -191,6 +192,23 @@ def test_what_names_a_row_may_not_change(tmp_path: Path) -> None:
     other = {**MASTERS, "lake": {**MASTERS["lake"], "key": ["id", "status"]}}
     with pytest.raises(GridError, match=r"lake.key was \['id'\]"):
         run(tmp_path / "lake", parse_contract(other, "tests"), source)
+
+
+def test_a_lake_of_the_old_order_of_bills_goes_on_with_the_new_one(tmp_path: Path) -> None:
+    """Lakes landed before `__$command_id` was part of the order; less, or another order, is refused as before."""
+    now = built_in()["billing_transactions"]
+    raw = now.to_dict()
+    fields = [name for name in raw["lake"]["sequence_by"] if name != "__$command_id"]
+    before = parse_contract({**raw, "lake": {**raw["lake"], "sequence_by": fields}}, "tests")
+    feed = Path(__file__).parents[1] / "cases/cdc-command-id/given/billing_cdc/billing_cdc_feed.json"
+    lines = feed.read_text(encoding="utf-8").splitlines(keepends=True)
+    source = tmp_path / "in"
+    source.mkdir()
+    for number, contract in enumerate((before, now)):
+        (source / f"{number}.json").write_text("".join(lines[number::2]), encoding="utf-8")
+        assert run(tmp_path / "lake", contract, source).fates.landed == 3
+    with pytest.raises(GridError, match=r"lake.sequence_by was \['__\$start_lsn', '__\$command_id'"):
+        run(tmp_path / "lake", before, source)
 
 
 def test_row_hashes_see_a_value_that_moved_to_another_field() -> None:

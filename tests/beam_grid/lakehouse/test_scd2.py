@@ -27,7 +27,7 @@ from beam_grid.refine import refine
 from data_sources.contract import Contract, parse_contract
 from data_sources.splits import FileEnd
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
 
 NOW = 1_790_000_000_000_000
 OPEN = "9999-12-31"
