@@ -84,8 +84,9 @@ def _of_text(column: Column, field: FieldDraft, reading: Reading) -> None:
         field.type = "bool"
         return
     if not reading.is_text:
-        if is_numeric(column) and subject_rank(field.name) is None:
-            field.comments.append("Numbers written as text: a string keeps them as they are")
+        if subject_rank(field.name) is None and texts and all(re.fullmatch(r"[+-]?\d*\.?\d+", t) for t in texts):
+            field.type, field.words["pattern"] = "float64", "(.+)"
+            field.comments.append("Numbers written as text: the pattern lets text be read as a number")
         return
     if (dressed := pattern_of(column)) is not None:
         pattern, example = dressed
