@@ -18,6 +18,7 @@ from beam_grid.first_contract.names import Taken, slug, unit_of
 from beam_grid.first_contract.numbers import Marks, is_numeric, marks_of
 from beam_grid.first_contract.times import Time, time_of
 from beam_grid.first_contract.wide import Wide, wide_of
+from data_sources.lake_tables import HISTORY_COLUMNS
 
 _SLOT = "slot"
 """The field that [unpivot] puts a column's name into."""
@@ -30,7 +31,7 @@ def draft_of(sample: Sample, name: str, zone: str | None) -> Draft:
     reading = Reading(_marks(sample), zone, sample.format == "csv")
     times = {c.name: t for c in columns if (t := time_of(c)) is not None and events.is_epoch(c, t)}
     _say_nulls(sample, columns, times)
-    names = Taken()
+    names = Taken(HISTORY_COLUMNS if sample.changes is not None else ())
     names.free(_SLOT if wide else "")
     if sample.changes is not None:
         return as_changes(sample, name, columns, times, names, reading)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-import subprocess
-import sys
 import tomllib
 import zipfile
 from contextlib import closing as closed
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from beam_grid.cli import cli
 from beam_grid.first_contract import first_contract
 from beam_grid.first_contract.toml_text import assignment, comment
 from beam_grid.first_contract.trial import trial
 from data_sources.contract import ContractError, load_contract
+from data_sources.errors import UserError
 from data_sources.sources import SourceError
 
 HERE = Path(__file__).parents[2]
@@ -33,9 +34,34 @@ def each(count: int, minutes: int, form: str) -> list[str]:
     return [(START + timedelta(minutes=minutes * n)).strftime(form) for n in range(count)]
 
 
-def grid(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "beam_grid", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=HERE, timeout=300)
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Grid:
+    """The command line, in this process; an error that a user can mend as it is printed."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def __call__(self, *arguments: str) -> Ran:
+        self._capture.readouterr()
+        code, error = 0, ""
+        try:
+            cli.main(list(arguments), standalone_mode=False)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        except UserError as cause:
+            code, error = cause.exit_code, str(cause)
+        out, err = self._capture.readouterr()
+        return Ran(code, out, err + error)
+
+
+@pytest.fixture
+def grid(capsys: pytest.CaptureFixture[str]) -> Grid:
+    return Grid(capsys)
 
 
 class Made:
@@ -316,20 +342,67 @@ def test_text_is_toml_whatever_it_holds(text: str) -> None:
     assert tomllib.loads("\n".join([*comment(text * 40), "b = 1"])) == {"b": 1}
 
 
-def test_check_asks_what_init_left_open(tmp_path: Path) -> None:
+def test_check_asks_what_init_left_open(tmp_path: Path, grid: Grid) -> None:
     rows = "".join(f"M1;{t};0.5\n" for t in each(9, 15, "%Y-%m-%d %H:%M:%S"))
-    (tmp_path / "given.csv").write_text("meter;at;kwh\n" + rows, encoding="utf-8")
-    out = tmp_path / "c.toml"
-    done = grid("contracts", "init", str(tmp_path / "given.csv"), "--name", "mine", "--out", str(out))
-    assert done.returncode == 0 and not done.stdout and "contracts check" in done.stderr and "takes" not in done.stderr
+    given, out = tmp_path / "given.csv", tmp_path / "c.toml"
+    given.write_text("meter;at;kwh\n" + rows, encoding="utf-8")
+    done = grid("contracts", "init", str(given), "--name", "mine", "--out", str(out))
+    assert done.code == 0 and not done.out and "contracts check" in done.err and "takes" not in done.err
     asked = grid("contracts", "check", str(out))
-    assert asked.returncode == 2 and "field 'at', time_zone: is a question still" in asked.stderr
-    assert grid("contracts", "init", str(tmp_path / "given.csv"), "--out", str(out)).returncode == 2
+    assert asked.code == 2 and "field 'at', time_zone: is a question still" in asked.err
+    again = grid("contracts", "init", str(given), "--out", str(out))
+    assert again.code == 2 and "is there already" in again.err
     out.write_text(out.read_text(encoding="utf-8").replace('time_zone = "?"', 'time_zone = "UTC"'), encoding="utf-8")
-    assert load_contract(out).name == "mine"
-    answered = grid("contracts", "init", str(tmp_path / "given.csv"), "--time-zone", "Europe/Vienna")
-    assert answered.returncode == 0 and "takes 9 of 9 rows" in answered.stderr
-    assert "beam-grid land --contract" in answered.stderr and tomllib.loads(answered.stdout)["name"] == "given"
+    assert load_contract(out).name == "mine" and grid("contracts", "check", str(out)).code == 0
+    answered = grid("contracts", "init", str(given), "--time-zone", "Europe/Vienna")
+    assert answered.code == 0 and "takes 9 of 9 rows" in answered.err
+    assert "beam-grid land --contract" in answered.err and tomllib.loads(answered.out)["name"] == "given"
+
+
+@pytest.mark.parametrize(
+    ("case", "zone", "landed", "total"),
+    [
+        ("csv-autumn-hour/given", "Europe/Berlin", 100, ("kwh", 5.05)),
+        ("csv-decimal-comma/given", "Europe/Berlin", 4, ("kwh", 2474.75)),
+        ("datadis/given", "Europe/Madrid", 49, ("consumo_kwh", 13.2)),
+        ("epoch-times/given/sqlite", None, 4, None),
+        ("epoch-times/given/csv", "Europe/Amsterdam", 4, None),
+        ("epoch-times/given/jsonl", None, 3, ("w", 1203)),
+        ("lcl-null/given", "UTC", 8, ("kwh_hh", 2.4250001)),
+        ("local-day-windows/given", None, 292, ("kwh", 292)),
+        ("salzburg-renamed-column/given", "Europe/Vienna", 6, ("lastgaenge", 2.279)),
+        ("timestamp-9999-in-tables/given", None, 3, None),
+        ("uci-split-time/given", "UTC", 5, ("global_active_power", 14.921)),
+        ("wide-half-hours/given", "Europe/London", 96, ("value", 202.84)),
+        ("cdc-command-id/given", None, 6, None),
+        ("cdc-update-changes-key/given", None, None, None),
+        ("debezium-9999-sentinel/given", "UTC", 4, None),
+        ("debezium-decimal-base64/given", None, 2, ("total_amount", -25641.34)),
+        ("debezium-local-datetime/given", "Asia/Kolkata", 2, None),
+        ("debezium-postgres-lsn/given", None, 7, None),
+    ],
+)
+def test_what_is_written_for_a_case_lands_at_least_what_a_person_wrote(
+    tmp_path: Path, grid: Grid, case: str, zone: str | None, landed: int | None, total: tuple[str, float] | None
+) -> None:
+    source, out, lake = HERE / "tests" / "cases" / case, tmp_path / "c.toml", tmp_path / "lake"
+    zoned = ["--time-zone", zone] if zone else []
+    made = grid("contracts", "init", str(source), "--name", "mine", "--out", str(out), *zoned)
+    assert made.code == 0 and "question:" not in made.err and "rejects" not in made.err, made.err
+    done = grid("land", "--contract", str(out), "--source", str(source), "--lake", str(lake))
+    assert done.code == 0, done.err
+    (fates,) = json.loads(grid("ledger", "--lake", str(lake), "--format", "json").out)
+    assert fates["balanced"] and fates["rejected"] == fates["conflicts"] == 0
+    assert fates["landed"] == (landed if landed is not None else fates["read"])
+    if total is not None:
+        files = sorted(lake.glob("landing/mine/data/*/rows-*.parquet"))
+        rows = pa.concat_tables([pq.read_table(file, columns=[total[0]]) for file in files])
+        assert pc.sum(rows.column(0).cast(pa.float64())).as_py() == pytest.approx(total[1])
+
+
+def test_master_rows_of_two_extracts_are_asked_about(grid: Grid) -> None:
+    done = grid("contracts", "init", str(HERE / "tests" / "cases" / "scd2-same-date-correction" / "given"))
+    assert done.code == 0 and "question: dedup.key" in done.err and "built-in feed customers" in done.err
 
 
 @pytest.mark.parametrize(
