@@ -44,7 +44,7 @@ def first_contract(
     """The first contract of a file, folder, glob or topic. Raises SourceError where there is no sample, ContractError
     for a name or zone that no contract can have."""
     sample = look_at(address, kafka_config)
-    text = toml(draft_of(sample, name if name is not None else _name(address), zone))
+    text = toml(draft_of(sample, name if name is not None else _free(_name(address)), zone))
     raw = tomllib.loads(text)
     asked = questions(raw)
     contract = None if asked else parse_contract(raw, "of the sample")
@@ -57,6 +57,13 @@ def _name(address: str) -> str:
     stem = last.split(".")[0] if not address.startswith("kafka://") else last
     words = re.sub(r"(?:^|_)\d{3,}(?=_|$)", "", slug(stem))  # dates and meters of one file do not name a feed
     return re.sub(r"__+", "_", words).strip("_") or slug(stem) or "feed"
+
+
+def _free(name: str) -> str:
+    """`name`, or my_name where a built-in feed is called so."""
+    from beam_grid.feeds import built_in
+
+    return f"my_{name}" if name in built_in() else name
 
 
 def _alike(sample: Sample) -> str | None:

@@ -84,8 +84,9 @@ def _of_text(column: Column, field: FieldDraft, reading: Reading) -> None:
         field.type = "bool"
         return
     if not reading.is_text:
-        if is_numeric(column) and subject_rank(field.name) is None:
-            field.comments.append("Numbers written as text: a string keeps them as they are")
+        if subject_rank(field.name) is None and texts and all(re.fullmatch(r"[+-]?\d*\.?\d+", t) for t in texts):
+            field.type, field.words["pattern"] = "float64", "(.+)"
+            field.comments.append("Numbers written as text: the pattern lets text be read as a number")
         return
     if (dressed := pattern_of(column)) is not None:
         pattern, example = dressed
@@ -103,7 +104,7 @@ def _of_text(column: Column, field: FieldDraft, reading: Reading) -> None:
         field.comments += [s[0].upper() + s[1:] for s in said]
         if field.type != "string":
             odd = [(t, n) for t, n in column.seen.items() if t not in NULLS and not reads(t, reading.marks)]
-            if odd:
+            if odd and reading.marks.decimal != "?":
                 rows = sum(n for _, n in odd)
                 field.comments.append(
                     f"{rows:,} of {column.count:,} values are not written so, such as {odd[0][0]!r}: rejected"
@@ -116,6 +117,9 @@ def time_field(name: str, time: Time, source: Word | None, reading: Reading) -> 
     field = FieldDraft(name, kind, {} if source is None or source == name else {"source": source})
     if time.pattern is not None:
         field.words["pattern"] = time.pattern
+    elif time.is_padded:
+        field.words["pattern"] = r"^\s*(.*?)\s*$"
+        field.comments.append("Blanks stand around its texts")
     if time.other is not None:
         field.words["format"] = f"? {time.form} or {time.other}"
         field.comments.append(
@@ -127,8 +131,8 @@ def time_field(name: str, time: Time, source: Word | None, reading: Reading) -> 
         field.comments.append(time.why[0].upper() + time.why[1:])
     if kind == "timestamp" and not time.has_offset:
         says_utc = re.search(r"utc|gmt", str(source or name).lower()) is not None
-        field.words["time_zone"] = reading.zone or ("UTC" if says_utc else "?")
-        if says_utc and reading.zone is None:
+        field.words["time_zone"] = "UTC" if says_utc else reading.zone or "?"
+        if says_utc:
             field.comments.append("Its name speaks of UTC")
         elif reading.zone is None:
             field.comments.append("Its times have no offset: whose clock do they follow?")

@@ -18,6 +18,7 @@ from beam_grid.first_contract.names import Taken, slug, unit_of
 from beam_grid.first_contract.numbers import Marks, is_numeric, marks_of
 from beam_grid.first_contract.times import Time, time_of
 from beam_grid.first_contract.wide import Wide, wide_of
+from data_sources.lake_tables import HISTORY_COLUMNS
 
 _SLOT = "slot"
 """The field that [unpivot] puts a column's name into."""
@@ -30,7 +31,7 @@ def draft_of(sample: Sample, name: str, zone: str | None) -> Draft:
     reading = Reading(_marks(sample), zone, sample.format == "csv")
     times = {c.name: t for c in columns if (t := time_of(c)) is not None and events.is_epoch(c, t)}
     _say_nulls(sample, columns, times)
-    names = Taken()
+    names = Taken(HISTORY_COLUMNS if sample.changes is not None else ())
     names.free(_SLOT if wide else "")
     if sample.changes is not None:
         return as_changes(sample, name, columns, times, names, reading)
@@ -140,7 +141,7 @@ def _fields(
             continue
         elif column.name in times and times[column.name].kind != "clock":
             time = times[column.name]
-            fields.append(time_field(names.free(slug(column.name)), time, column.name, reading))
+            fields.append(time_field(names.free(slug(column.name.split("#")[0])), time, column.name, reading))
         elif wide is not None and _is_total(column):
             field = plain_field(column, names, reading)
             field.hidden = True
@@ -209,12 +210,9 @@ def _more_fields(draft: Draft, names: Taken) -> None:
         name = names.free(slug(label))
         pattern = rf"^\"?{_escaped(label)}\"?\s*{_escaped(mark)}\s*\"?([^{_escaped(mark)}\"]+)"
         pattern = pattern.replace(r"\"", '"')
-        rank = subject_rank(slug(label))
-        draft.fields.append(
-            FieldDraft(
-                name, "string", {"from_preamble": pattern}, [f"{text!r} in the lines above the header"], rank is None
-            )
-        )
+        hidden = (subject_rank(slug(label)) or 9) > 4
+        said = f"{text!r} in the lines above the header"
+        draft.fields.append(FieldDraft(name, "string", {"from_preamble": pattern}, [said], hidden))
     for digits in _numbers_above(sample, draft):
         pattern = rf"(?:^|[^0-9])([0-9]{{{len(digits)}}})(?:[^0-9]|$)"
         said = f"{digits!r} in the lines above the header: does it name what is metered?"
@@ -315,7 +313,14 @@ def _key(draft: Draft, at: FieldDraft, event: Event, columns: list[Column], wide
             moments, [tuple(v[n] for v in values.values() if len(set(v)) < 50) for n in range(len(moments))]
         )
     values[at.name] = moments
-    found = key_of(at.name, values, measures)
+    times = frozenset(
+        f.name
+        for f in draft.fields
+        if _is_time(f) or re.search(r"\d:\d\d", str(next(iter(values.get(f.name) or [""]))))
+    )
+    found = key_of(at.name, values, measures, times)
+    if draft.sample.layout.get("header") is False:
+        found = _with_unnamed(found, values, measures)
     constants = [
         f.name
         for f in draft.fields
@@ -329,7 +334,12 @@ def _key(draft: Draft, at: FieldDraft, event: Event, columns: list[Column], wide
     if wide is not None and wide.form is None:
         fields.append(_SLOT)
     draft.key = fields
-    draft.comments["key"] = [_of_key(found, draft.sample.rows, constants, fields)]
+    draft.comments["key"] = [_of_key(found, fields)]
+    if len(fields) == 1:
+        draft.comments["key"].append(
+            "No field names what is metered: records of a second meter at the same time would be taken for copies. If files "
+            "are of several, read it from their names with from_name, and add it here"
+        )
     if found.apart < 0.9 * found.of:
         draft.key = [f"? {', '.join(fields)}"]
 
@@ -344,6 +354,14 @@ def _is_root(field: FieldDraft) -> bool:
     return str(field.words.get("source", "")).startswith("$.")
 
 
+def _with_unnamed(found: Key, values: dict[str, Sequence[str | None]], measures: set[str]) -> Key:
+    """With the first column of text that has the same value again and again, where columns have no names to go by."""
+    for name, texts in values.items():
+        if name not in (*found.fields, *measures) and None not in texts and len(set(texts)) * 2 <= len(texts):
+            return replace(found, fields=(name, *found.fields))
+    return found
+
+
 def _numbered(moments: list[str | None], subjects: list[tuple[object, ...]]) -> list[str | None]:
     seen: dict[tuple[object, object], int] = {}
     out: list[str | None] = []
@@ -353,7 +371,7 @@ def _numbered(moments: list[str | None], subjects: list[tuple[object, ...]]) -> 
     return out
 
 
-def _of_key(found: Key, rows: int, constants: list[str], fields: list[str]) -> str:
+def _of_key(found: Key, fields: list[str]) -> str:
     share = f"{', '.join(found.fields)}: {found.apart:,} of {found.of:,} rows that differ are told apart"
     if found.copies:
         share += f"; {found.copies:,} more {'row is a copy' if found.copies == 1 else 'rows are copies'}, and dropped"

@@ -10,7 +10,7 @@ _SUBJECTS = (
     r"event_?id|record_?id|reading_?id|transaction_?id|message_?id|uuid|guid",
     r"meter|zaehler|zahler|compteur|contador|contatore|teller",
     r"ean|mpan|mprn|prm|pdl|pod|cups|nmi|lclid|zaehlpunkt|messpunkt|metering_?point|malo|melo|metadata_id",
-    r"sensor|device|geraet|inverter|station|substation|feeder|transformer|asset|unit_id|register|obis|channel|point",
+    r"entity_id|entity|sensor|device|geraet|inverter|station|substation|feeder|transformer|asset|unit_id|register|obis|channel|point",
     r"site|konto|account|customer|kunde|anlage|household|building|plant|zone|area|region|location",
     r"(.*_)?id|serial|nummer|number|(.*_)?no|(.*_)?nr|code|name|type|typ|direction|series|status_type",
 )
@@ -32,14 +32,19 @@ class Key:
 
 def subject_rank(name: str) -> int | None:
     """How likely a field names what is metered: 0 the likeliest, None not at all."""
+    if name == "id":
+        return 4
     for rank, pattern in enumerate(_SUBJECTS):
         if re.fullmatch(rf"(?:.*_)?(?:{pattern})(?:_.*)?" if 0 < rank < 5 else rf"(?:.*_)?(?:{pattern})", name):
             return rank
     return None
 
 
-def key_of(time: str, columns: dict[str, Sequence[str | None]], measures: set[str]) -> Key:
-    """The fewest fields that tell the records apart: `time`, and of `columns` (by field name) what is no measure."""
+def key_of(
+    time: str, columns: dict[str, Sequence[str | None]], measures: set[str], times: frozenset[str] = frozenset()
+) -> Key:
+    """The fewest fields that tell the records apart: `time`, and of `columns` (by field name) what is no measure,
+    and of other `times` none before all else."""
     names = [time, *(n for n in columns if n != time)]
     rows = list(zip(*(columns[n] for n in names), strict=True))
     distinct = list(dict.fromkeys(rows))
@@ -55,7 +60,7 @@ def key_of(time: str, columns: dict[str, Sequence[str | None]], measures: set[st
     if usable and subject_rank(usable[0]) != 5:
         chosen.append(usable[0])
     if not usable and len(distinct) > 2:
-        names_of_records = (n for n in names[1:] if n not in measures and apart([n]) == len(distinct))
+        names_of_records = (n for n in names[1:] if n not in measures | times and apart([n]) == len(distinct))
         chosen += [n for n in names_of_records if all(row[place[n]] is not None for row in distinct)][:1]
     best = apart(chosen)
     rest = [n for n in usable if n not in chosen]

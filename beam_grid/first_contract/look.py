@@ -106,7 +106,7 @@ def _of_files(address: str, kind: str, files: list[Found]) -> Sample:
         raise SourceError(f"source {address}: " + "; ".join(left[:3]))
     joined = _joined(samples)
     joined.left = left
-    joined.globs = _globs(files, kind, [s.files[0] for s in samples], one=_is_one(address), has_others=bool(left))
+    joined.globs = _globs(files, kind, [s.files[0] for s in samples], has_others=bool(left))
     if len(files) > MOST_FILES:
         joined.notes["files"] = f"{MOST_FILES} of {len(files):,} files were looked at"
     return joined
@@ -160,16 +160,17 @@ def _joined(samples: Sequence[Sample]) -> Sample:
     return first
 
 
-def _globs(files: list[Found], kind: str, taken: list[str], *, one: bool, has_others: bool) -> list[str]:
+def _globs(files: list[Found], kind: str, taken: list[str], *, has_others: bool) -> list[str]:
     """What `files` must say for these to be read: nothing where their endings are the format's own."""
     own = {"csv": (".csv", ".txt"), "json": (".json", ".jsonl", ".ndjson"), "parquet": (".parquet",),
            "sqlite": (".db", ".sqlite", ".sqlite3"), "xlsx": ()}[kind]  # fmt: skip
     names = taken if has_others else [f.name for f in files]
     endings = sorted({os.path.splitext(bare(n))[1].lower() for n in names})
-    strange = [f"*{e}*" if e else "*" for e in endings if e not in own]
+    packed = sorted({os.path.splitext(n)[1].lower() for n in names if bare(n) != n})
+    strange = [f"*{e}" if e else "*" for e in endings if e not in own]
     if kind == "xlsx":
         return ["*.xlsx"]
-    return [] if one and not strange else strange
+    return [*strange, *(f"{glob}{codec}" for glob in strange for codec in packed)]
 
 
 def head_of(path: str, count: int, contract: Contract | None = None) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _SPELT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø": "oe", "å": "aa", "œ": "oe", "ł": "l", "đ": "d",
@@ -53,13 +54,15 @@ def _plain(text: str) -> str:
 
 
 class Taken:
-    """Names that are given out once, whatever their case."""
+    """Names that are given out once, whatever their case. reserved: those that tables have columns of their own by."""
 
-    def __init__(self) -> None:
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._names: set[str] = set()
+        self._reserved = frozenset(reserved)
 
     def free(self, wanted: str) -> str:
-        """`wanted`, or wanted_2 and so on."""
+        """`wanted`, or wanted_2 and so on; source_wanted for a reserved one."""
+        wanted = f"source_{wanted}" if wanted in self._reserved else wanted
         name, number = wanted, 2
         while name.lower() in self._names:
             name, number = f"{wanted}_{number}", number + 1

@@ -46,9 +46,11 @@ def marks_of(columns: Sequence[Column], delimiter: str) -> Marks:
     cells: Counter[str] = Counter()
     for column in numeric:
         cells.update(column.seen)
+    spaced, apart = _count(cells, _SPACED), _count(cells, _APART)
+    if spaced or apart:
+        cells = _without(cells, _BLANKS if spaced else _APOSTROPHES)
     comma, point = _count(cells, _COMMA), _count(cells, _POINT)
     open_comma, open_point = _count(cells, _OPEN_COMMA), _count(cells, _OPEN_POINT)
-    spaced, apart = _count(cells, _SPACED), _count(cells, _APART)
     thousands = " " if spaced else "'" if apart else None
     if delimiter == ",":
         comma = 0  # a decimal comma could not be told from the delimiter
@@ -65,7 +67,7 @@ def marks_of(columns: Sequence[Column], delimiter: str) -> Marks:
         return Marks(",", thousands, why + (f"; {point:,} have a decimal point" if point and thousands != "." else ""))
     if point:
         grouped = open_comma or any("," in cell and "." in cell for cell in cells)
-        return Marks(".", thousands or ("," if grouped else None), f"such as {_example(cells, _POINT)}")
+        return Marks(".", thousands or ("," if grouped else None), f"Such as {_example(cells, _POINT)}")
     if open_comma and not open_point and delimiter != ",":
         return Marks(
             "?",
@@ -73,8 +75,15 @@ def marks_of(columns: Sequence[Column], delimiter: str) -> Marks:
             f"{open_comma:,} numbers are written as {_example(cells, _OPEN_COMMA)}: thousands, or decimals?",
         )
     if open_comma:
-        return Marks(".", thousands or ",", f"such as {_example(cells, _OPEN_COMMA)}; are the commas thousands?")
-    return Marks(".", thousands)
+        return Marks(".", thousands or ",", f"Such as {_example(cells, _OPEN_COMMA)}; are the commas thousands?")
+    return Marks(".", thousands, "Blanks or apostrophes group the digits" if thousands else "")
+
+
+def _without(cells: Counter[str], marks: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for text, count in cells.items():
+        found[re.sub(marks, "", text)] += count
+    return found
 
 
 def is_numeric(column: Column) -> bool:

@@ -21,7 +21,26 @@ from dataclasses import dataclass
 from data_sources.sources import SourceError
 
 DELIMITERS = ";,\t|"
-NULLS = ("?", "NULL", "Null", "null", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "None", "none", "-", "--", "ND", "k.A.")
+NULLS = (
+    "?",
+    "NULL",
+    "Null",
+    "null",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "NaN",
+    "nan",
+    "None",
+    "none",
+    "-",
+    "--",
+    "ND",
+    "k.A.",
+    "unavailable",
+    "unknown",
+)
 """Texts that programs and people write where there is no value."""
 
 _VALUE = re.compile(r"[-+]?[\d.,:/ '\u00a0TZeE%+-]*\d[\d.,:/ '\u00a0TZeE%+-]*(?:AM|PM|am|pm)?")

@@ -61,6 +61,8 @@ class Time:
     hours: frozenset[int] = frozenset()
     why: str = ""
     latest: datetime | None = None
+    is_padded: bool = False
+    """Whether blanks stand around texts."""
 
     @property
     def has_24(self) -> bool:
@@ -73,6 +75,12 @@ class Time:
 
 def time_of(column: Column, joined: bool = False) -> Time | None:
     """How the column's texts are times; None where they are none."""
+    found = _time_of(column, joined)
+    padded = column.kinds == {"text"} and any(v != v.strip() for v in column.values if v is not None and v.strip())
+    return replace(found, is_padded=True) if found is not None and padded else found
+
+
+def _time_of(column: Column, joined: bool) -> Time | None:
     if not column.kinds <= {"text", "int", "float", "time", "local", "date"}:
         return None
     texts = [t for t in column.seen if t not in NULLS][:MOST_TEXTS]

@@ -21,9 +21,10 @@ def value(word: Word) -> str:
 
 def _text(text: str) -> str:
     text = _encodable(text)
-    if "\\" in text and "'" not in text and not _CONTROLS.search(text):
+    if re.search(r'[\\"]', text) and "'" not in text and not _CONTROLS.search(text):
         return f"'{text}'"  # a regular expression reads better as it is
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = escaped.replace("\t", "\\t")
     return '"' + _CONTROLS.sub(lambda m: f"\\u{ord(m[0]):04x}", escaped) + '"'
 
 

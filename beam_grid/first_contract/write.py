@@ -35,7 +35,7 @@ def toml(draft: Draft) -> str:
     if sample.layout:
         out += ["", f"[{sample.format}]"]
         for word, given in sample.layout.items():
-            out += comment(sample.notes[word]) if word in sample.notes else []
+            out += comment(sample.notes[word]) if sample.notes.get(word) else []
             out.append(assignment(word, given))
     if draft.unpivot:
         out += ["", *_comments(draft, "unpivot"), "[unpivot]"]
