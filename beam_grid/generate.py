@@ -80,8 +80,8 @@ def stream(
 
 
 def _stream(path: Path, out: str | None, rate: float | None, kafka: str | None, **given: Any) -> str:
-    from data_sources.streams.feed import emit_feed
-    from data_sources.streams.load import load_spec
+    from data_sources.generators.streams.feed import emit_feed
+    from data_sources.generators.streams.load import load_spec
 
     spec = load_spec(path)
     done = emit_feed(spec, Path(out) if out is not None else None, kafka, rate=rate, **given)

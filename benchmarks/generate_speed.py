@@ -60,10 +60,10 @@ def speed(rows: int, runs: int) -> dict[str, float]:
 
 def ours(rows: int) -> dict[str, float]:
     """Making all batches, then making and writing them."""
-    from data_sources.streams.emit import emit
-    from data_sources.streams.load import load_spec
-    from data_sources.streams.sinks import JsonFiles, ParquetFiles
-    from data_sources.streams.stream import Stream
+    from data_sources.generators.streams.emit import emit
+    from data_sources.generators.streams.load import load_spec
+    from data_sources.generators.streams.sinks import JsonFiles, ParquetFiles
+    from data_sources.generators.streams.stream import Stream
 
     spec = load_spec(S0)
     Stream(spec, 1).batch(0)  # what is set up once
@@ -110,10 +110,10 @@ def dbldatagen() -> Path:
 
 def rates(seconds: float) -> dict[str, float]:
     """How far each rate is off, in percent, over `seconds`."""
-    from data_sources.streams.emit import emit
-    from data_sources.streams.load import load_spec
-    from data_sources.streams.sinks import JsonFiles
-    from data_sources.streams.stream import Stream
+    from data_sources.generators.streams.emit import emit
+    from data_sources.generators.streams.load import load_spec
+    from data_sources.generators.streams.sinks import JsonFiles
+    from data_sources.generators.streams.stream import Stream
 
     spec = load_spec(ROOT / "data_sources" / "iot_events" / "spec.toml")
     found = {}

@@ -1,7 +1,7 @@
 """What `gold.anomalies` found: readings far from their meter's own past, and beside them what was planted.
 
 The last days of the data are shown, `RECENT` before the day of the newest reading. A generator that planted anomalies
-left `planted.json` beside its data (data_sources/truth.py); where the folder that was landed holds one, each planted
+left `planted.json` beside its data (data_sources/generators/truth.py); where the folder that was landed holds one, each planted
 anomaly is looked up in the table: found, missed, not scored, or not in it. Counting is the engine's; what comes back
 is bounded by `SHOWN`, `DRAWN` and `MOST_PLANTED`.
 """
@@ -20,7 +20,7 @@ from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.report.panels import literal
 from beam_grid.report.words import as_time, plural, printable
-from data_sources import truth
+from data_sources.generators import truth
 
 if TYPE_CHECKING:
     from beam_grid.landing import FeedLog, Lake

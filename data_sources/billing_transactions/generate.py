@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data_sources.output import check_arguments, emptied, whole_file
-from data_sources.registry import meters
-from data_sources.truth import record, withdraw
+from data_sources.generators.output import check_arguments, emptied, whole_file
+from data_sources.generators.registry import meters
+from data_sources.generators.truth import record, withdraw
 
 FEED = "billing_transactions"
 FOLDER = "billing_cdc"

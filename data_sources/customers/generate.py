@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from data_sources.output import check_arguments
-from data_sources.registry import customers
+from data_sources.generators.output import check_arguments
+from data_sources.generators.registry import customers
+from data_sources.generators.truth import withdraw
 from data_sources.transformers.generate import SNAPSHOT_DAY, versioned, write_masters
-from data_sources.truth import withdraw
 
 FEED = "customers"
 

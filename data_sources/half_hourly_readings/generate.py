@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_sources.damage import arrived, spoiled, tally_rows
+from data_sources.generators.damage import arrived, spoiled, tally_rows
+from data_sources.generators.output import check_arguments, emptied, whole_file
+from data_sources.generators.tally import Tally
+from data_sources.generators.truth import record, withdraw
 from data_sources.half_hourly_readings.case_study import as_sqlite, counts, meterpoint_id, tables
 from data_sources.half_hourly_readings.readings import COLUMNS, WAYS, disturb, half_hours, readings
-from data_sources.output import check_arguments, emptied, whole_file
-from data_sources.tally import Tally
-from data_sources.truth import record, withdraw
 
 FEED = "half_hourly_readings"
 TABLES = ("meterpoints", "products", "agreements")

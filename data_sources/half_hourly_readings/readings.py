@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from data_sources.damage import (
+from data_sources.generators.damage import (
     TO_2099_MS,
     any_of,
     change_type_of,
@@ -93,7 +93,7 @@ def readings(meterpoint_id: str, starts: list[int], rng: np.random.Generator, fi
 
 
 def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
-    """The readings with their faults, then their copies; takes and gives labelled rows (`data_sources/damage.py`)."""
+    """The readings with their faults, then their copies; takes and gives labelled rows (`data_sources/generators/damage.py`)."""
     n = base.height
     fault, copy = pick(FAULT_SHARES, n, rng), pick(COPY_SHARES, n, rng)
     arrival_ms = base["_arrival_ms"].to_numpy() + fault["delayed"] * rng.integers(HALF_HOUR_MS, _DAY_MS, n)

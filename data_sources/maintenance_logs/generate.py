@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from data_sources.damage import arrived, labelled, tally_rows
+from data_sources.generators.damage import arrived, labelled, tally_rows
+from data_sources.generators.output import check_arguments, emptied, whole_file
+from data_sources.generators.tally import Tally
+from data_sources.generators.truth import record, withdraw
 from data_sources.maintenance_logs.jobs import COLUMNS, as_lines, jobs
 from data_sources.maintenance_logs.messy import WAYS, cut_off, disturb
-from data_sources.output import check_arguments, emptied, whole_file
-from data_sources.tally import Tally
-from data_sources.truth import record, withdraw
 
 FEED = "maintenance_logs"
 FOLDER = "maintenance_csv"

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from data_sources.registry import transformers
+from data_sources.generators.registry import transformers
 
 COLUMNS = (
     "log_id",

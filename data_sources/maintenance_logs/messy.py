@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from data_sources.damage import TO_2099_MS, Way, any_of, pick
+from data_sources.generators.damage import TO_2099_MS, Way, any_of, pick
 from data_sources.maintenance_logs.jobs import COLUMNS
 
 FAULT_SHARES = {
@@ -42,7 +42,7 @@ DAMAGE = ("truncated", "too_few", "too_many", "not_utf8", "wrong_type", "null_ke
 
 
 def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
-    """The entries with their faults, then their copies; takes and gives labelled rows (`data_sources/damage.py`)."""
+    """The entries with their faults, then their copies; takes and gives labelled rows (`data_sources/generators/damage.py`)."""
     n = base.height
     fault = pick(FAULT_SHARES, n, rng)
     copy = pick(COPY_SHARES, n, rng)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from data_sources.damage import (
+from data_sources.generators.damage import (
     TO_2099_MS,
     any_of,
     break_utf8,
@@ -58,7 +58,7 @@ WAYS = (
 
 
 def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
-    """The readings with their faults, then their copies; takes and gives labelled rows (`data_sources/damage.py`)."""
+    """The readings with their faults, then their copies; takes and gives labelled rows (`data_sources/generators/damage.py`)."""
     n = base.height
     fault = pick(FAULT_SHARES, n, rng)
     copy = pick(COPY_SHARES, n, rng)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data_sources.registry import plants
+from data_sources.generators.registry import plants
 from data_sources.smart_meter_readings.generate import event_ids, iso_timestamps
 
 WEATHER = {"CLEAR": 1.0, "PARTLY_CLOUDY": 0.75, "CLOUDY": 0.4, "RAIN": 0.2}

@@ -23,11 +23,11 @@ import polars as pl
 import pyarrow as pa
 
 from data_sources.durations import format_duration
-from data_sources.output import emptied, whole_file
-from data_sources.registry import METERS_PER_REGION, STATES, meters
+from data_sources.generators.output import emptied, whole_file
+from data_sources.generators.registry import METERS_PER_REGION, STATES, meters
+from data_sources.generators.truth import record, record_planted, withdraw
 from data_sources.smart_meter_readings.messy import damage, disturb
 from data_sources.smart_meter_readings.planted import NOTHING, SPIKE, THEFT, Plan, kwh_of
-from data_sources.truth import record, record_planted, withdraw
 
 FEED = "smart_meter_readings"
 FOLDER = "smart_meter_kafka"

@@ -22,7 +22,7 @@ import numpy as np
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from data_sources.registry import meters
+from data_sources.generators.registry import meters
 from data_sources.smart_meter_readings.generate import as_records, meter_sizes, readings
 
 TOPIC = "energy.smart_meter.readings"

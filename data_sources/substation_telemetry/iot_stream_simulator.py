@@ -2,7 +2,7 @@
 
 Each message is one reading of a random transformer that the hub takes at the moment it is sent, measured up to 2.5
 seconds before: key = iot_device_id, value = JSON as in the generated files. Exit codes are those of
-`data_sources/simulator.py`.
+`data_sources/generators/simulator.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_sources.simulator import simulate
+from data_sources.generators.simulator import simulate
 from data_sources.substation_telemetry.readings import as_records, condition, readings
 
 TOPIC = "energy.substation.telemetry"

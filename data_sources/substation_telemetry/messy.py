@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from data_sources.damage import (
+from data_sources.generators.damage import (
     TO_2099_MS,
     any_of,
     break_utf8,
@@ -73,7 +73,7 @@ WAYS = (
 
 
 def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
-    """The messages with their faults, then their copies; takes and gives labelled rows (`data_sources/damage.py`)."""
+    """The messages with their faults, then their copies; takes and gives labelled rows (`data_sources/generators/damage.py`)."""
     n = base.height
     fault = pick(FAULT_SHARES, n, rng)
     copy = pick(COPY_SHARES, n, rng)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data_sources.registry import STATES, transformers
+from data_sources.generators.registry import STATES, transformers
 from data_sources.smart_meter_readings.generate import event_ids, iso_timestamps
 
 OVERHEATING_SHARE = 0.04

@@ -18,9 +18,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_sources.output import check_arguments, emptied, whole_file
-from data_sources.registry import transformers
-from data_sources.truth import record, withdraw
+from data_sources.generators.output import check_arguments, emptied, whole_file
+from data_sources.generators.registry import transformers
+from data_sources.generators.truth import record, withdraw
 
 FEED = "transformers"
 FOLDER = "transformer_parquet"

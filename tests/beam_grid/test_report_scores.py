@@ -15,7 +15,7 @@ from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.report.prose import prose
 from beam_grid.report.scores import Scores, planted_beside, scores
-from data_sources import truth
+from data_sources.generators import truth
 from tests.beam_grid.test_report import METERS, Page, reading, report, written
 
 NOON = datetime(2026, 3, 8, 12, tzinfo=UTC)

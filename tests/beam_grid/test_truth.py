@@ -9,7 +9,7 @@ import pytest
 
 from beam_grid.feeds import built_in
 from beam_grid.generate import sources
-from data_sources import truth
+from data_sources.generators import truth
 from tests.landed_truth import landed_truth
 
 SEEDS = 50

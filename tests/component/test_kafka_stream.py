@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer
 
 from beam_grid.feeds import BUILT_IN
-from data_sources.streams.feed import emit_feed
-from data_sources.streams.load import load_spec
+from data_sources.generators.streams.feed import emit_feed
+from data_sources.generators.streams.load import load_spec
 from tests.component.broker import KafkaBroker
 
 pytestmark = [pytest.mark.component]

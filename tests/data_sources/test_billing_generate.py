@@ -23,9 +23,9 @@ from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import Decoded
 from data_sources.expressions import sandbox
 from data_sources.files import find_files, plan_files, read_file
+from data_sources.generators.registry import meters
+from data_sources.generators.truth import COUNTS
 from data_sources.records import Records
-from data_sources.registry import meters
-from data_sources.truth import COUNTS
 
 CONTRACT = load_contract(Path(__file__).parents[2] / "data_sources/billing_transactions/contract.toml")
 SAMPLE = [

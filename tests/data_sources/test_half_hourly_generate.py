@@ -18,7 +18,7 @@ from beam_grid.feeds import BUILT_IN, built_in, chosen
 from beam_grid.generate import generate as generate_sources
 from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
-from data_sources import truth
+from data_sources.generators import truth
 from data_sources.half_hourly_readings.generate import TABLES, generate
 from tests.landed_truth import NOW, landed_truth, truth_of
 from tests.properties.oracle import run

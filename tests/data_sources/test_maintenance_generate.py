@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from data_sources.generators.registry import transformers
 from data_sources.maintenance_logs.generate import generate
-from data_sources.registry import transformers
 from tests.landed_truth import landed_rows, landed_truth, truth_of
 
 FEED = "maintenance_logs"

@@ -20,10 +20,10 @@ from data_sources.customers import generate as customers
 from data_sources.decode.parquet_rows import decode_parquet
 from data_sources.expressions import sandbox
 from data_sources.files import find_files, plan_files, read_file
-from data_sources.registry import meters
+from data_sources.generators.registry import meters
+from data_sources.generators.truth import COUNTS
 from data_sources.snapshots import as_of_rows, role
 from data_sources.transformers import generate as transformers
-from data_sources.truth import COUNTS
 
 SOURCES = Path(__file__).parents[2] / "data_sources"
 CONTRACTS = {name: load_contract(SOURCES / name / "contract.toml") for name in ("transformers", "customers")}

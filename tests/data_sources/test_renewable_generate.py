@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data_sources.registry import plants
+from data_sources.generators.registry import plants
 from data_sources.renewable_production.generate import generate
 from tests.landed_truth import landed_rows, landed_truth, truth_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data_sources.registry import meters
+from data_sources.generators.registry import meters
 from data_sources.smart_meter_readings.generate import generate
 from tests.meter_oracle import NOW, REQUIRED, TYPES, ZERO, decode, judge, log_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_sources.registry import transformers
+from data_sources.generators.registry import transformers
 from data_sources.substation_telemetry.generate import generate
 from data_sources.substation_telemetry.iot_stream_simulator import _Hub, main
 from data_sources.substation_telemetry.readings import condition

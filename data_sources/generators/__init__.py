@@ -1,0 +1,1 @@
+"""What the generators of the sources share: how to damage, count, write and stream records. Readers know none of it."""
