@@ -46,14 +46,14 @@ def format_duration(duration: timedelta) -> str:
 
 def parse_shift(text: str | timedelta) -> timedelta:
     """Parse a duration with or without a sign, as in `-15m`; raises ValueError that names what was seen."""
-    if isinstance(text, str) and text.strip()[:1] in ("-", "+"):
-        sign, rest = text.strip()[0], text.strip()[1:]
-        try:
-            duration = parse_duration(rest)
-        except ValueError as cause:
-            raise ValueError(f"{text!r} is not a shift; write it as -15m, 1h or -1d") from cause
-        return -duration if sign == "-" else duration
-    return parse_duration(text)
+    if isinstance(text, timedelta):
+        return text
+    given = text.strip() if isinstance(text, str) else ""
+    try:
+        duration = parse_duration(given.removeprefix("+").removeprefix("-") if given[:2] not in ("+-", "-+") else given)
+    except ValueError as cause:
+        raise ValueError(f"{text!r} is not a shift; write it as -15m, 1h or -1d") from cause
+    return -duration if given.startswith("-") else duration
 
 
 def format_shift(shift: timedelta) -> str:

@@ -37,19 +37,21 @@ def check_time_format(form: str) -> None:
     if form in EPOCH_UNITS:
         return
     if form.startswith("epoch"):
-        raise ExpressionError(f"{form!r} is no unit of an epoch; write one of {', '.join(EPOCH_UNITS)}")
+        raise ExpressionError(f"format {form!r} is no unit of an epoch; write one of {', '.join(EPOCH_UNITS)}")
     check_format(form)
     used = codes(form)
     for part, letters in _SAYS.items():
         found = [f"%{letter}" for letter in used if letter in letters]
         if len(found) > 1:
             raise ExpressionError(
-                f"{form!r} reads the {part} twice ({' and '.join(found)}); name it once, and take one time out of "
+                f"format {form!r} reads the {part} twice ({' and '.join(found)}); name it once, and take one time out of "
                 'a text that holds two with pattern = "..."'
             )
     if "I" in used and "p" not in used:
-        raise ExpressionError(f"{form!r} has %I, hours of twelve, and no %p to tell morning from evening; write %H")
+        raise ExpressionError(
+            f"format {form!r} has %I, hours of twelve, and no %p to tell morning from evening; write %H"
+        )
     if not set(used) & set(_SAYS["year"]):
         raise ExpressionError(
-            f'{form!r} has no year; join the columns that make the time, as in source = ["Date", "Time"]'
+            f'format {form!r} has no year; join the columns that make the time, as in source = ["Date", "Time"]'
         )

@@ -107,8 +107,8 @@ class FieldSpec(Part):
             raise ValueError("from_name and from_preamble: a value comes from one place; leave one of them out")
         for word in ("source", "aliases", "pattern") if elsewhere else ():
             if getattr(self, word):
-                instead = "put its group into" if word == "pattern" else "leave one of them out:"
-                raise ValueError(f"{elsewhere[0]} and {word}: {instead} {elsewhere[0]}, which is no column's value")
+                remedy = f"give {elsewhere[0]} the whole pattern" if word == "pattern" else "leave one of them out"
+                raise ValueError(f"{elsewhere[0]} and {word}: the value is no column's; {remedy}")
         if isinstance(self.source, list) and self.aliases:
             raise ValueError("aliases: are other names of one column, and source joins several; leave one of them out")
         return self

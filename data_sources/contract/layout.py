@@ -89,9 +89,8 @@ class CsvSpec(Part):
             if getattr(self, word) == self.quote:
                 raise ValueError(f"{word} and quote are both {self.quote!r}; they must differ")
         if self.decimal == self.delimiter:
-            raise ValueError(
-                f"decimal and delimiter are both {self.decimal!r}; name the delimiter of the files, as in ';'"
-            )
+            remedy = 'delimiter = ";"' if self.decimal == "," else 'decimal = ","'
+            raise ValueError(f"decimal and delimiter are both {self.decimal!r}; they must differ, as in {remedy}")
         return self
 
     @property

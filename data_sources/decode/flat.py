@@ -50,6 +50,8 @@ class Plan(NamedTuple):
     slot: int | None
     value: int | None
     """Places of the fields that take an unpivoted name and its value."""
+    is_level: bool
+    """Whether no name could be a path, so that no object of a record is opened."""
 
 
 def plan_of(contract: Contract, constants: Mapping[str, str | None]) -> Plan | None:
@@ -78,8 +80,7 @@ def flatten(records: Records, plan: Plan, rejecting: Rejecting, settled: np.ndar
         if opened is None:
             found: list[tuple[int, bytes]] = [(0, raw)]
         elif unpivot is None:
-            record = _Record(opened)
-            found = [(0, _object(_values(record, plan), record.rest()))]
+            found = [(0, _level(opened, plan) if plan.is_level else _nested(_Record(opened), plan))]
         else:
             found = _unpivoted(_Record(opened), plan)
             if not found:
@@ -132,7 +133,8 @@ def _plan(contract: Contract, constants: frozenset[str]) -> Plan | None:
             columns[field.name] = (n,)
     slot, value = ([f.name for f in contract.fields].index(name) for name in into) if into else (None, None)
     inner = contract.model_copy(update={"fields": [*own, *more]})
-    return Plan(contract, inner, tuple(reads), columns, slot, value)
+    is_level = not any("." in name for _, names, _ in reads for name in names)
+    return Plan(contract, inner, tuple(reads), columns, slot, value, is_level)
 
 
 def _is_special(field: FieldSpec) -> bool:
@@ -193,14 +195,38 @@ class _Record:
         return self._objects[path]
 
 
+def _level(top: dict[str, msgspec.Raw], plan: Plan) -> bytes:
+    """The flat record of one without paths."""
+    members, used = [], []
+    for at, names, is_text in plan.reads:
+        for name in names:
+            value = top.get(name)
+            if value is not None:
+                members.append(_member(at, _as_text(bytes(value)) if is_text else bytes(value)))
+                used.append(name)
+                break
+    if len(used) < len(top):
+        for name in used:
+            top.pop(name, None)
+        return _object(members, top)
+    return b"{" + b",".join(members) + b"}"
+
+
+def _nested(record: _Record, plan: Plan) -> bytes:
+    """The flat record of one that paths may lead into."""
+    members = _values(record, plan)
+    return _object(members, record.rest())
+
+
 def _values(record: _Record, plan: Plan) -> list[bytes]:
     """What the record has of the contract's fields, as members of a flat record."""
     found = []
     for at, names, is_text in plan.reads:
-        value = next((v for name in names if (v := record.find(name)) is not None), None)
-        if value is not None:
-            raw = bytes(value)
-            found.append(_member(at, _as_text(raw) if is_text else raw))
+        for name in names:
+            value = record.find(name)
+            if value is not None:
+                found.append(_member(at, _as_text(bytes(value)) if is_text else bytes(value)))
+                break
     return found
 
 
@@ -222,7 +248,7 @@ def _unpivoted(record: _Record, plan: Plan) -> list[tuple[int, bytes]]:
 
 
 def _member(at: int, raw: bytes) -> bytes:
-    return b'"%s%d":%s' % (_MARK.encode(), at, raw)
+    return b'"\xee\x80\x80%d":%s' % (at, raw)
 
 
 def _object(members: list[bytes], rest: Mapping[str, Any]) -> bytes:
@@ -242,9 +268,8 @@ def _opened(raw: bytes) -> dict[str, msgspec.Raw] | None:
         found = _open(raw.removeprefix(codecs.BOM_UTF8))
     except (ValueError, RecursionError):
         return None
-    colons = len(found) + sum(name.count(":") for name in found if ":" in name)
-    inside = sum(value.count(b":") for value in map(bytes, found.values()))
-    if raw.count(b":") != colons + inside:  # a name twice, or one written with escapes
+    colons = len(found) + "".join(found).count(":")
+    if raw.count(b":") != colons + b"".join(found.values()).count(b":"):  # a name twice, or one written with escapes
         return found if _names_once(raw, found) else None
     return found
 

@@ -101,9 +101,11 @@ def joined(parts: Sequence[pa.Array], field: FieldSpec) -> pa.Array:
     stripped = [pc.utf8_trim_whitespace(part) for part in parts]
     if field.type != "string":
         return pc.binary_join_element_wise(*stripped, " ", null_handling="emit_null")
-    texts = pc.binary_join_element_wise(*stripped, " ", null_handling="skip")
-    absent = functools.reduce(pc.and_, [part.is_null() for part in parts])
-    return pc.if_else(absent, pa.scalar(None, pa.string()), texts)
+    return functools.reduce(_both_or_one, stripped)  # null_handling="skip" of Arrow 25 drops rows that are all null
+
+
+def _both_or_one(left: pa.Array, right: pa.Array) -> pa.Array:
+    return pc.coalesce(pc.binary_join_element_wise(left, right, " "), left, right)
 
 
 def taken_later(field: FieldSpec) -> FieldSpec:
