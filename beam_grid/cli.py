@@ -313,7 +313,7 @@ def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
             + f"; see beam-grid inspect rejected --lake {lake.path}"
         )
     for problem in landed.problems:
-        say(f"  left out: {problem}")
+        say(f"  {problem}")
 
 
 def _refine(

@@ -120,7 +120,7 @@ def follow(
                     for problem in lander.done.problems:
                         if problem not in said:
                             said.add(problem)
-                            say(f"  left out: {problem}")
+                            say(f"  {problem}")
                     if commit is not None and began - told.get(lander.contract.name, -_TELL_EVERY_S) >= _TELL_EVERY_S:
                         told[lander.contract.name] = began
                         say(_line(lander))

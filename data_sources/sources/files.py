@@ -68,7 +68,7 @@ def plan_files(found: list[Found], known: Mapping[str, FileEnd], contract: Contr
             if planned.split is None:
                 _check_snapshot(file, known.get(file.path), contract)
         except (OSError, pa.ArrowException, ValueError) as cause:
-            listing.problems.append(f"{file.name}: {_short(cause)}")
+            listing.problems.append(f"{file.name}: left out: {_short(cause)}")
             continue
         listing.problems += [f"{file.name}: {note}" for note in planned.notes]
         if planned.waits:
@@ -106,13 +106,11 @@ def _plan_one(file: Found, before: FileEnd | None, contract: Contract, rows: int
     if closed:
         found = before.digest if before and untouched else digest(file.path)
         if before is not None and found != before.digest:
-            raise SourceError("has changed since it was read; what it holds now is left out (land it under a new name)")
+            raise SourceError("has changed since it was read (land what it holds now under a new name)")
     elif before is not None and not untouched:
         same = size >= before.offset and all(digest(file.path, s, e) == d for s, e, d in before.segments)
         if not same:
-            raise SourceError(
-                "has changed since it was read, not only grown; it is left out (land it under a new name)"
-            )
+            raise SourceError("has changed since it was read, not only grown (land what it holds now under a new name)")
     if before is not None and before.done and closed:
         return Planned(None)
     split = FileSplit(

@@ -241,7 +241,7 @@ def test_a_file_that_changed_never_counts_as_grown(tmp_path: Path) -> None:
     assert reader.slice() is None and reader.problems == []
     made(path, row("b", "2021-01-01", 2, 0), create="SELECT 1")
     assert reader.slice() is None
-    assert reader.problems == ["a.db: has changed since it was read; what it holds now is left out (land it under a new name)"]  # fmt: skip
+    assert reader.problems == ["a.db: left out: has changed since it was read (land what it holds now under a new name)"]  # fmt: skip
 
 
 def test_a_file_that_changes_between_plan_and_reading_stops_the_slice(tmp_path: Path) -> None:
