@@ -192,7 +192,7 @@ def test_a_locked_file_waits_and_is_read_later(tmp_path: Path) -> None:
     writer.execute("BEGIN EXCLUSIVE")
     reader = Reader(tmp_path, FEED)
     assert reader.slice() is None
-    assert reader.problems == ["a.db: SQLite says: database is locked; another program writes to it; run again when it is done"]  # fmt: skip
+    assert reader.problems == ["a.db: left out: SQLite says: database is locked; another program writes to it; run again when it is done"]  # fmt: skip
     writer.execute("COMMIT")
     writer.close()
     assert reader.ids() == ["a"] and reader.problems == []
