@@ -111,7 +111,7 @@ def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> D
     decoded = format_of(contract).decode(block, split.header, dict(split.constants))
     arrivals: np.ndarray | int = slice.now
     if isinstance(block, Records) and block.arrivals is not None:
-        arrivals = block.arrivals if decoded.parents is None else block.arrivals[decoded.parents]
+        arrivals = block.arrivals
     if decoded.twice is not None:
         return Undecided(decoded, arrivals, split)
     return _decide(decoded, arrivals, split, contract)

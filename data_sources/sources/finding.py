@@ -3,7 +3,7 @@
 A feed's are those whose ending its format has, and those that the contract's `files` match; where several feeds read
 one source, those alone that `files` match. Of a .zip archive the members are files, named `a.zip/b.csv`.
 
-Passed over without a word: what begins with a dot, and what a file .beamgridignore beside it names (patterns, one a
+Passed over without a word: what begins with a dot, a lake (a folder with a lake.json), and what a file .beamgridignore beside it names (patterns, one a
 line, as our generators write it for what they put beside their data).
 """
 
@@ -109,6 +109,9 @@ def _walk(folder: str) -> list[str]:
             folders.clear()
             continue
         been.add(real)
+        if "lake.json" in names:  # what was landed is no source
+            folders.clear()
+            continue
         folders.sort()
         paths += [p for name in names if os.path.isfile(p := os.path.join(at, name)) or os.path.islink(p)]
     return paths

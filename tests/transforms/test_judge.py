@@ -55,7 +55,7 @@ def judged(
 ) -> tuple[list[int], list[int], list[tuple[int, str]], Judged]:
     """Ids on time, ids late, rejects, and the whole answer."""
     ruled = apply_rules(decoded(minutes, feed, **columns), arrivals, feed)
-    found = judge(ruled.rows, max_event_time, feed, may_be_late(feed, partitioned=not isinstance(arrivals, int)))
+    found = judge(ruled.rows, max_event_time, feed, may_be_late(feed, is_log=not isinstance(arrivals, int)))
     rejects = [(r["_position"] - 100, r["rule"]) for r in ruled.rejected.to_pylist()]
     return found.on_time["id"].to_pylist(), found.late["id"].to_pylist(), rejects, found
 

@@ -97,6 +97,10 @@ def test_folder_file_and_glob(tmp_path: Path) -> None:
     assert names(tmp_path / "s*") == ["sub/c.ndjson.gz", "sub/deep/d.JSON.zst"]
     assert names(tmp_path / "no*") == []
     assert names(tmp_path, CSV) == ["e.csv"]
+    (tmp_path / "lake" / "landing").mkdir(parents=True)
+    for name in ("lake/lake.json", "lake/landing/0000000001.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    assert not any("lake" in name for name in names(tmp_path)), "a lake is no source"
     own = contract(files=["c.*", "deep/*"])
     assert names(tmp_path, own, own_globs=True) == ["sub/c.ndjson.gz", "sub/deep/d.JSON.zst"]
     assert names(tmp_path, JSON, own_globs=True) == []
