@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from pathlib import Path
 
 import data_sources
@@ -19,6 +20,11 @@ MOST_UNREAD = 20
 
 def built_in() -> dict[str, Contract]:
     """The contracts that come with Beam Grid, by feed name; a test checks their conditions."""
+    return dict(_built_in())
+
+
+@functools.lru_cache(maxsize=1)
+def _built_in() -> dict[str, Contract]:
     return {
         p.parent.name: load_contract(p, conditions_are_checked=True) for p in sorted(BUILT_IN.glob("*/contract.toml"))
     }

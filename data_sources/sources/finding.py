@@ -46,7 +46,8 @@ def find_files(source: str, contract: Contract, own_globs: bool) -> list[Found]:
 
 def is_of(file: Found, contract: Contract, own_globs: bool) -> bool:
     """Whether a file is the feed's, by its name."""
-    if any(fnmatch(file.name, pattern) or fnmatch(file.name, f"*/{pattern}") for pattern in contract.files):
+    named = [file.name, *(file.name[: at.end() - 1] for at in re.finditer(r"(?i)\.zip/", file.name))]
+    if any(fnmatch(name, pattern) or fnmatch(name, f"*/{pattern}") for name in named for pattern in contract.files):
         return True
     if own_globs:
         return False
