@@ -15,12 +15,9 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -38,7 +35,7 @@ from data_sources.contract.layout import JsonSpec as JsonSpec
 from data_sources.contract.layout import SqliteSpec as SqliteSpec
 from data_sources.contract.layout import UnpivotSpec as UnpivotSpec
 from data_sources.contract.parts import TYPES as TYPES
-from data_sources.contract.parts import UNFIT, Duration, Part, meant
+from data_sources.contract.parts import UNFIT, Duration, Part, TimeZone, meant
 from data_sources.contract.questions import questions
 from data_sources.contract.words import check_words
 from data_sources.durations import micros
@@ -81,20 +78,6 @@ def _table_name(name: str) -> str:
 
 
 TableName = Annotated[str, BeforeValidator(lambda v: _table_name(v) if isinstance(v, str) else v)]
-
-
-def _time_zone(zone: str) -> str:
-    try:
-        ZoneInfo(zone)
-        pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone)
-    except Exception as cause:
-        if not available_timezones():
-            raise ValueError(f"{zone!r}: this machine has no time zone data; install its package tzdata") from cause
-        raise ValueError(f"unknown time zone {zone!r}; use a name like UTC or Europe/Berlin") from cause
-    return zone
-
-
-TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
 class DedupSpec(Part):

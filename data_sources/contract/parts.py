@@ -7,8 +7,11 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from data_sources.durations import format_duration, format_shift, parse_duration, parse_shift
 
@@ -18,6 +21,20 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer
 Shift = Annotated[timedelta, BeforeValidator(parse_shift), PlainSerializer(format_shift)]
 DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 UNFIT = re.compile(r"[ ,;{}()\n\t=`\"]")
+
+
+def _time_zone(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+        pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone)
+    except Exception as cause:
+        if not available_timezones():
+            raise ValueError(f"{zone!r}: this machine has no time zone data; install its package tzdata") from cause
+        raise ValueError(f"unknown time zone {zone!r}; use a name like UTC or Europe/Berlin") from cause
+    return zone
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
 class Part(BaseModel):
