@@ -6,7 +6,7 @@ import os
 
 from beam_grid.first_contract.look import ROWS, head_of, probe
 from beam_grid.first_contract.model import Column, Sample, Word
-from beam_grid.first_contract.tables import Layout, layout_of
+from beam_grid.first_contract.tables import HEAD, Layout, layout_of
 from beam_grid.first_contract.texts import decoded, encoding_of
 from data_sources.sources.finding import Found
 from data_sources.sources.opening import compression, place
@@ -26,7 +26,7 @@ def of_csv(file: Found, address: str, most: int) -> Sample:
             notes["encoding"] = why
         if len(data) > most:
             text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
-    layout = layout_of(text)
+    layout = layout_of("".join(text.splitlines(keepends=True)[: ROWS + HEAD]))
     words = _words(layout, encoding, notes)
     if not is_sheet and encoding == "utf-8" and _ends_without_a_line_end(file.path):
         words["last_line"] = "whole"

@@ -153,7 +153,7 @@ def _joined(samples: Sequence[Sample]) -> Sample:
             if column.name in given:
                 column.kinds |= given[column.name].kinds
                 column.type = column.type if column.type == given[column.name].type else None
-            column.__dict__.pop("seen", None)
+            column.forget()
         first.files += sample.files
         first.layout |= {w: v for w, v in sample.layout.items() if w in ("last_line", "short_rows")}
         first.notes |= {w: v for w, v in sample.notes.items() if w not in first.notes}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
+
+BLANKS, APOSTROPHES = "[ \u00a0\u202f\u2009]", "['\u2019]"
+NUMBER = re.compile(rf"[+-]?(\d[\d.,]*|[.,]\d+|\d{{1,3}}(({BLANKS}|{APOSTROPHES})\d{{3}})+([.,]\d+)?)([eE][+-]?\d+)?")
+DOTTED = re.compile(r"\d{1,2}\.\d{1,2}\.(\d{4}|\d{2})|\d{4}\.\d{1,2}\.\d{1,2}\.?")
+"""A date such as 26.10.2025, which is no number."""
 
 Word = str | bool | list[str]
 """A value of a contract's word. A text that begins with ? is a question to the person who reads the contract."""
@@ -26,6 +32,20 @@ class Column:
     def seen(self) -> Counter[str]:
         """Values that are neither null nor blank, without the blanks around them, and how often each came."""
         return Counter(v.strip() for v in self.values if v is not None and v.strip())
+
+    @cached_property
+    def numbers(self) -> list[str]:
+        """Of the texts seen, those that may be numbers, whatever their marks."""
+        return [
+            text
+            for text in self.seen
+            if NUMBER.fullmatch(text) and not (text.count(".") == 2 and DOTTED.fullmatch(text))
+        ]
+
+    def forget(self) -> None:
+        """What was counted of its values, where these have changed."""
+        for name in ("seen", "numbers"):
+            self.__dict__.pop(name, None)
 
     @property
     def count(self) -> int:

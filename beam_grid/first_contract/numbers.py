@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from beam_grid.first_contract.model import Column
+from beam_grid.first_contract.model import APOSTROPHES, BLANKS, NUMBER, Column
 from beam_grid.first_contract.names import is_unit
 from beam_grid.first_contract.tables import NULLS
 
@@ -23,11 +23,11 @@ _POINT = re.compile(
     r"[+-]?\d+\.(?!\d{3}$)\d+|[+-]?0\d*\.\d+|[+-]?\d{4,}\.\d+|[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(,\d{3}){2,}|[+-]?\.\d+"
 )
 _OPEN_COMMA, _OPEN_POINT = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}"), re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
-_BLANKS, _APOSTROPHES = r"[ \u00a0\u202f\u2009]", "['\u2019]"
-_SPACED = re.compile(rf"[+-]?\d{{1,3}}({_BLANKS}\d{{3}})+([.,]\d+)?")
-_APART = re.compile(rf"[+-]?\d{{1,3}}({_APOSTROPHES}\d{{3}})+([.,]\d+)?")
-_ANY = re.compile(rf"[+-]?(\d[\d.,]*|[.,]\d+|\d{{1,3}}(({_BLANKS}|{_APOSTROPHES})\d{{3}})+([.,]\d+)?)([eE][+-]?\d+)?")
-_DRESSED = re.compile(rf"(?P<before>[€$£¥]|[A-Z]{{3}} )?\s*({_ANY.pattern})\s*(?P<after>[^\d\s.,:/-][^\d.,:]{{0,7}})?")
+_SPACED = re.compile(rf"[+-]?\d{{1,3}}({BLANKS}\d{{3}})+([.,]\d+)?")
+_APART = re.compile(rf"[+-]?\d{{1,3}}({APOSTROPHES}\d{{3}})+([.,]\d+)?")
+_DRESSED = re.compile(
+    rf"(?P<before>[€$£¥]|[A-Z]{{3}} )?\s*({NUMBER.pattern})\s*(?P<after>[^\d\s.,:/-][^\d.,:]{{0,7}})?"
+)
 _MONEY = {"€", "$", "£", "¥", "eur", "usd", "gbp", "chf", "sek", "nok", "dkk", "pln", "p", "ct", "c"}
 
 
@@ -48,7 +48,7 @@ def marks_of(columns: Sequence[Column], delimiter: str) -> Marks:
         cells.update(column.seen)
     spaced, apart = _count(cells, _SPACED), _count(cells, _APART)
     if spaced or apart:
-        cells = _without(cells, _BLANKS if spaced else _APOSTROPHES)
+        cells = _without(cells, BLANKS if spaced else APOSTROPHES)
     comma, point = _count(cells, _COMMA), _count(cells, _POINT)
     open_comma, open_point = _count(cells, _OPEN_COMMA), _count(cells, _OPEN_POINT)
     thousands = " " if spaced else "'" if apart else None
@@ -88,7 +88,7 @@ def _without(cells: Counter[str], marks: str) -> Counter[str]:
 
 def is_numeric(column: Column) -> bool:
     """Whether most of the texts are numbers, whatever their marks, and the rest says that there is none."""
-    numbers = sum(n for text, n in column.seen.items() if _ANY.fullmatch(text) and not _is_dotted(text))
+    numbers = sum(column.seen[text] for text in column.numbers)
     return numbers > 0 and numbers + sum(column.seen[null] for null in NULLS) >= 0.9 * column.count
 
 
@@ -109,14 +109,14 @@ def nulls_of(columns: Sequence[Column], values: Sequence[bool]) -> dict[str, tup
 def pattern_of(column: Column) -> tuple[str, str] | None:
     """(pattern, an example) where the column's texts are numbers in dress: `$0.12`, `1,5 kWh`, or Excel's `="EAN"`."""
     texts = [t for t in column.seen if t not in NULLS]
-    if not texts:
+    if len(column.numbers) >= len(texts):
         return None
     if all(re.fullmatch(r'="[^"]*"', t) for t in texts):
         return '="([^"]*)"', texts[0]
     matches = [m for m in map(_DRESSED.fullmatch, texts) if m]
     dresses = {(m[part] or "").strip().lower() for m in matches for part in ("before", "after")} - {""}
     if len(matches) == len(texts) and dresses and all(dress in _MONEY or is_unit(dress) for dress in dresses):
-        return r"([+-]?[0-9][0-9.,]*)", next(t for t in texts if not _ANY.fullmatch(t))
+        return r"([+-]?[0-9][0-9.,]*)", next(t for t in texts if not NUMBER.fullmatch(t))
     return None
 
 
@@ -145,17 +145,12 @@ def reads(text: str, marks: Marks) -> bool:
 
 def _plain(text: str, marks: Marks) -> str:
     if marks.thousands == " ":
-        text = re.sub(_BLANKS, "", text)
+        text = re.sub(BLANKS, "", text)
     elif marks.thousands == "'":
-        text = re.sub(_APOSTROPHES, "", text)
+        text = re.sub(APOSTROPHES, "", text)
     elif marks.thousands:
         text = text.replace(marks.thousands, "")
     return text.replace(marks.decimal, ".") if marks.decimal not in (".", "?") else text
-
-
-def _is_dotted(text: str) -> bool:
-    """Whether a text of digits and dots is a date, as 26.10.2025."""
-    return re.fullmatch(r"\d{1,2}\.\d{1,2}\.(\d{4}|\d{2})|\d{4}\.\d{1,2}\.\d{1,2}\.?", text) is not None
 
 
 def _count(cells: Counter[str], form: re.Pattern[str]) -> int:

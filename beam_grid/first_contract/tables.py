@@ -43,6 +43,9 @@ NULLS = (
 )
 """Texts that programs and people write where there is no value."""
 
+HEAD = 1_000
+"""Lines by which delimiter and header are told."""
+
 _VALUE = re.compile(r"[-+]?[\d.,:/ '\u00a0TZeE%+-]*\d[\d.,:/ '\u00a0TZeE%+-]*(?:AM|PM|am|pm)?")
 
 
@@ -61,8 +64,9 @@ class Layout:
 
 def layout_of(text: str) -> Layout:
     """How the text is laid out. Raises SourceError for one that is no table of two columns or more."""
-    sniffed, quote = _sniffed(text)
-    delimiter = _delimiter(text, sniffed, quote)
+    head = "".join(text.splitlines(keepends=True)[:HEAD])
+    sniffed, quote = _sniffed(head)
+    delimiter = _delimiter(head, sniffed, quote)
     rows, lines = _rows(text, delimiter, quote)
     full = [n for n, row in enumerate(rows) if any(cell.strip() for cell in row)]
     if not full:
@@ -70,7 +74,7 @@ def layout_of(text: str) -> Layout:
     width = _width([rows[n] for n in full])
     if width < 2:
         raise SourceError("has one column only, whatever the delimiter (; , tab |): a feed needs a time and a value")
-    first = _first_of_values(rows, full, width)
+    first = _first_of_values(rows, full[:HEAD], width)
     if first is None:
         at = next(n for n in full if len(rows[n]) == width)
         if len(full) - full.index(at) < 2:

@@ -136,8 +136,8 @@ def clock_of(column: Column) -> Time | None:
 
 def _of_two(texts: list[str], column: Column) -> Time | None:
     """A text of two times, `a - b`: the first of them."""
-    halves = [_halves(t) for t in texts]
-    if not all(halves):
+    halves = [_halves(t) for t in texts] if _halves(texts[0]) else []
+    if not halves or not all(halves):
         return None
     between = {h[1].strip() for h in halves if h}
     firsts = Column(column.name, [h[0] for h in halves if h])
