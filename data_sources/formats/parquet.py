@@ -36,7 +36,9 @@ class Parquet:
         while split.start + take < file.metadata.num_row_groups and count < rows:
             count += file.metadata.row_group(split.start + take).num_rows
             take += 1
-        return Planned(replace(split, groups=take, rows=count) if count else None, notes if before is None else ())
+        if not count:  # of a file without rows nothing is null
+            return Planned(None)
+        return Planned(replace(split, groups=take, rows=count), notes if before is None else ())
 
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         file = pq.ParquetFile(split.path, coerce_int96_timestamp_unit="us")

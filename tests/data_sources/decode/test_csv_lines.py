@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_sources.decode.columns import bind
 from data_sources.decode.csv_lines import MAX_LINES, decode_csv, header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD, Decoded
 from tests.data_sources.decode.cases import contract, fate, fates
@@ -134,12 +135,13 @@ def test_missing_extra_and_reordered_columns() -> None:
 def test_headers() -> None:
     feed = contract("csv")
     assert header_names(b'\xef\xbb\xbf"id" , at,kwh', feed) == ["id", "at", "kwh"]
-    with pytest.raises(ValueError, match="names 'kwh' twice"):
-        header_names(b"id,kwh,at,kwh", feed)
-    assert header_names(b"id,x,x,at", feed) == ["id", "x", "x", "at"]
-    with pytest.raises(ValueError, match="none of the contract's columns; is the delimiter ','"):
-        header_names(b"id;at;kwh", feed)
-    with pytest.raises(ValueError, match="utf-8"):
+    twice = header_names(b"id,kwh,at,kwh", feed)
+    assert twice == ["id", "kwh", "at", "kwh"]
+    with pytest.raises(ValueError, match="names 'kwh' twice; say which column is meant with source = 'kwh#1'"):
+        bind(twice, feed)
+    assert bind(header_names(b"id,x,x,at", feed), feed).unknown == (1, 2)
+    assert not bind(header_names(b"id;at;kwh", feed), feed).fits
+    with pytest.raises(UnicodeDecodeError):
         header_names(b"id,\xff", feed)
 
 
