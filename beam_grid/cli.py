@@ -354,15 +354,23 @@ def query(sql: str, lake: str, form: str) -> None:
 
 
 @cli.command()
-@click.argument("what", type=click.Choice(["late"]))
-@click.option("--feed", required=True, metavar="F", help="The feed whose late rows are taken in.")
+@click.argument("what", type=click.Choice(["late", "rejected"]))
+@click.option("--feed", required=True, metavar="F", help="The feed whose late rows or rejects are taken again.")
+@click.option("--rule", metavar="ID", help="rejected: only those of this rule, as `inspect rejected` names it.")
+@click.option("--contract", metavar="FILE", help="rejected: the mended contract of a feed of your own.")
 @LAKE
-def reinject(what: str, feed: str, lake: str) -> None:
-    """Let late rows, which are kept whole, land after all, as commits of their own; then refine."""
+def reinject(what: str, feed: str, rule: str | None, contract: str | None, lake: str) -> None:
+    """Let what was kept land after all, as commits of its own; then refine. late: late rows, kept whole. rejected: the
+    kept bytes of rejects, judged again under the contract of now."""
     from beam_grid.landing import Lake
     from beam_grid.reinject import reinject as again
 
     opened = Lake.open(lake, create=False)
+    if what == "rejected":
+        _reinject_rejected(opened, feed, rule, contract)
+        return
+    if rule or contract:
+        raise GridError(f"{'--rule' if rule else '--contract'}: late rows are taken in as they are; leave it out")
     with opened.lock("land"):
         done = again(opened, feed, command=_command())
     f = done.fates.by_name()
@@ -374,6 +382,31 @@ def reinject(what: str, feed: str, lake: str) -> None:
         f"{f['superseded']:,}, conflicts {f['conflicts']:,} ({done.commits} commit{'s' if done.commits > 1 else ''}, "
         f"{done.seconds:.1f} s); beam-grid refine --lake {lake} brings them into the tables"
     )
+
+
+def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | None) -> None:
+    from beam_grid.reinject_rejected import reinject_rejected
+
+    with lake.lock("land"):
+        done = reinject_rejected(lake, feed, contract_file=contract, rule=rule, command=_command())
+    f = done.fates.by_name()
+    if done.commits:
+        more = f" (of which {f['read']:,} more than there were rejects)" if f["read"] > 0 else ""
+        say(
+            f"{feed}: {done.judged:,} rejects judged again: landed {f['landed']:,}, duplicates {f['duplicates']:,}{more}, "
+            f"still rejected {done.still_rejected:,}; superseded {f['superseded']:,}, conflicts {f['conflicts']:,} "
+            f"({done.commits} commit{'s' if done.commits > 1 else ''}, {done.seconds:.1f} s); "
+            f"beam-grid refine --lake {lake.path} brings them into the tables"
+        )
+    elif not done.there:
+        say(f"{feed}: no rejects")
+    else:
+        say(f"{feed}: none of its {done.there:,} rejects is to be judged again: this contract has judged them")
+    if done.snapshots:
+        say(
+            f"  left out: {done.snapshots:,} rejects of full snapshots; land the snapshot again, under another name or of a "
+            "later day"
+        )
 
 
 @cli.command()

@@ -20,7 +20,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from beam_grid.errors import GridError
-from data_sources.splits import LateSplit, PartitionPlan
+from data_sources.splits import LateSplit, PartitionPlan, RejectedSplit
 from data_sources.typed_json import decoder, encode, from_plain
 from transforms.manifest import Kind, LandedFile, PartitionCounts
 
@@ -34,7 +34,8 @@ class Fates(Struct, frozen=True, kw_only=True):
     """What became of records: read = landed + duplicates + late + rejected, in every commit and in total."""
 
     read: int = 0
-    """Records; 0 in a commit that takes late rows in again, for they were read before."""
+    """Records; in a commit that takes late rows in, or judges rejects, again, only how many more they have become (a row
+    that [unpivot] makes several): they were read before."""
     landed: int = 0
     """Rows that are new."""
     duplicates: int = 0
@@ -42,7 +43,8 @@ class Fates(Struct, frozen=True, kw_only=True):
     late: int = 0
     """Rows; less than 0 in a commit that takes late rows in again: as many are late no more."""
     rejected: int = 0
-    """Records that cannot be decoded, break a rule, or come from the future."""
+    """Records that cannot be decoded, break a rule, or come from the future; less than 0 in a commit that judges rejects
+    again: as many are rejects no more."""
     superseded: int = 0
     """Beside the equation: landed rows, of this commit or earlier ones, that a greater one of their key replaces."""
     conflicts: int = 0
@@ -103,13 +105,13 @@ class Commit(Struct, frozen=True, kw_only=True):
     shards: int
     """Into how many shards keys are spread, the same in all commits of a feed."""
     plan: tuple[PartitionPlan, ...]
-    """What the slice was to read; of a commit that takes late rows in again, whose late files."""
+    """What the slice was to read; of a commit that takes late rows in, or judges rejects, again, which files of them."""
     partitions: tuple[PartitionStatistics, ...]
     """What was read, one for each partition of the plan."""
     fates: Fates
     """Of the slice as a whole."""
     rejected_by: dict[str, int]
-    """Records by CAUSE/RULE."""
+    """Records by CAUSE/RULE; less than 0 for those that are no more, as rejects judged again."""
     warned_by: dict[str, int]
     """Rows on time by warning rule."""
     extra: int = 0
@@ -135,13 +137,19 @@ class Commit(Struct, frozen=True, kw_only=True):
         return [split for partition in self.plan for split in partition.splits if isinstance(split, LateSplit)]
 
     @property
+    def judged_again(self) -> list[RejectedSplit]:
+        """Files of rejects of earlier commits that this one has judged again: its own file holds those that are left."""
+        return [split for partition in self.plan for split in partition.splits if isinstance(split, RejectedSplit)]
+
+    @property
     def filed(self) -> dict[str, int]:
-        """By fate the rows that its files hold, less the late ones it took in again: what its fates must say."""
+        """By fate the rows that its files hold, less those of the files it took again: what its fates must say."""
         kinds: dict[str, Kind] = {
             "landed": "rows", "late": "late", "rejected": "rejected", "superseded": "superseded",
         }  # fmt: skip
         found = {fate: sum(file.rows for file in self.listed(kind)) for fate, kind in kinds.items()}
         found["late"] -= sum(split.rows for split in self.taken_again)
+        found["rejected"] -= sum(split.rows for split in self.judged_again)
         return found
 
     @property

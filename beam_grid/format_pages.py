@@ -17,7 +17,7 @@ import msgspec
 
 from beam_grid.commit import Commit, Fates, PartitionStatistics
 from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, TableSet, TableVersion, View
-from data_sources.splits import FileEnd, FileSplit, KafkaEnd, KafkaSplit, LateSplit, PartitionPlan, Segment
+from data_sources.splits import FileEnd, FileSplit, JudgedBy, KafkaEnd, KafkaSplit, LateSplit, Origin, PartitionPlan, RejectedSplit, Segment
 from transforms.manifest import Bound, LandedFile
 
 COMMIT_LOG: dict[type, str] = {
@@ -27,6 +27,9 @@ COMMIT_LOG: dict[type, str] = {
     FileSplit: "file split",
     KafkaSplit: "Kafka split",
     LateSplit: "late split",
+    RejectedSplit: "rejected split",
+    JudgedBy: "judged by",
+    Origin: "origin",
     PartitionStatistics: "partition statistics",
     FileEnd: "file end",
     KafkaEnd: "Kafka end",

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from beam_grid.commit import Commit
 from beam_grid.errors import GridError
 from beam_grid.landing import FeedLog, Lake
-from data_sources.splits import FileEnd, FileSplit, KafkaSplit, LateSplit
+from data_sources.splits import FileEnd, FileSplit, KafkaSplit, LateSplit, RejectedSplit
 from transforms.manifest import Kind
 
 WHAT = ("rejected", "late", "conflicts", "commits", "lineage")
@@ -35,9 +35,11 @@ def inspect(lake: Lake, what: str, feed: str | None = None) -> pa.Table:
 
 
 def _records(log: FeedLog, kind: Kind) -> list[pa.Table]:
+    commits = list(log.commits())
+    gone = {split.path for commit in commits for split in commit.judged_again}  # those left are in a later file
     found = []
-    for commit in log.commits():
-        for file in commit.listed(kind):
+    for commit in commits:
+        for file in (file for file in commit.listed(kind) if file.path not in gone):
             table = pq.read_table(log.path / file.path)
             found.append(table.add_column(0, "feed", pa.repeat(log.name, table.num_rows)))
     return found
@@ -70,6 +72,8 @@ def _lineage_rows(commit: Commit) -> list[dict[str, Any]]:
         match split:
             case LateSplit():
                 row |= {"source": f"late rows of commit {split.commit}", "from": 0, "to": split.rows}
+            case RejectedSplit():
+                row |= {"source": f"rejects of commit {split.commit}", "from": 0, "to": split.rows}
             case FileSplit():
                 line = end.line if isinstance(end, FileEnd) else None
                 row |= {"source": split.lineage, "path": split.path, "from": split.line, "to": line}

@@ -135,7 +135,7 @@ class Lander:
         self.plan = Plan()
         self._source = source_at(options.source, own_globs=options.own_globs, kafka_config=options.kafka_config)
         self._state = FeedState.of(self.feed)
-        _check_contract(self.feed, contract)
+        check_contract(self.feed, contract)
         self._shards = settle_shards(self.feed, options.shards)
         self._started = time.monotonic()
         self._now: int | None = None
@@ -374,7 +374,7 @@ def settle_shards(feed: FeedLog, wanted: int | None) -> int:
     return count
 
 
-def _check_contract(feed: FeedLog, contract: Contract) -> None:
+def check_contract(feed: FeedLog, contract: Contract) -> None:
     """A contract may gain fields with `since`, warning rules, windows and fields that order changes; what identifies a row may not change."""
     if not feed.last:
         return

@@ -9,7 +9,7 @@ from beam_grid.commit import Commit, Fates
 from beam_grid.landing import FeedLog
 from data_sources.contract import Contract
 from data_sources.durations import micros
-from data_sources.splits import End, LateSplit
+from data_sources.splits import End, LateSplit, RejectedSplit
 from transforms.manifest import LandedFile, PartitionCounts
 
 
@@ -19,7 +19,7 @@ class FeedState:
 
     ends: where reading stands, by path of a file and by TOPIC/PARTITION; max_event_times,
     arrivals: M and newest arrival per partition, microseconds; rows, conflicts: landed files; late: late files that no
-    commit took in again, by path; attempts: folders that commits list; totals: fates so far.
+    commit took in again, by path; rejected: files of rejects that no commit judged again, by path; attempts: folders that commits list; totals: fates so far.
     """
 
     last: int = 0
@@ -30,6 +30,7 @@ class FeedState:
     rows: list[LandedFile] = field(default_factory=list)
     conflicts: list[LandedFile] = field(default_factory=list)
     late: dict[str, LateSplit] = field(default_factory=dict)
+    rejected: dict[str, RejectedSplit] = field(default_factory=dict)
     attempts: set[str] = field(default_factory=set)
     totals: Fates = field(default_factory=Fates)
 
@@ -55,6 +56,10 @@ class FeedState:
             self.late[file.path] = LateSplit(path=file.path, commit=commit.number, rows=file.rows)
         for split in commit.taken_again:
             del self.late[split.path]
+        for file in commit.listed("rejected"):
+            self.rejected[file.path] = RejectedSplit(path=file.path, commit=commit.number, rows=file.rows)
+        for taken in commit.judged_again:
+            del self.rejected[taken.path]
 
     def watermark_after(self, partitions: Iterable[PartitionCounts], contract: Contract) -> int | None:
         """The feed's watermark once these partitions are committed: the least M - out_of_orderness of partitions that

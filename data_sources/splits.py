@@ -156,7 +156,53 @@ class LateSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
         return self.path
 
 
-Split = FileSplit | KafkaSplit | LateSplit
+class Origin(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What decoding rejects of a source needs besides their bytes: what the file said once for all its records."""
+
+    source: str
+    """`_source` of the rejects."""
+    name: str | None = None
+    """The file's path relative to the source; null for a topic."""
+    header: tuple[str, ...] | None = None
+    """Column names of a CSV file that has a header."""
+    constants: tuple[tuple[str, str | None], ...] = ()
+    """(field, text) of the fields whose value the file's name, its preamble or its document said once for all records."""
+
+
+class JudgedBy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A commit that judged rejects, and how its contract numbered records."""
+
+    commit: int
+    unpivot: bool = False
+    """Whether it had [unpivot]: positions are those of rows times 10,000 plus a column."""
+    document: bool = False
+    """Whether it had [json] records: positions of messages are offsets times 1,000,000 plus a number."""
+
+
+class RejectedSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="rejected"):
+    """A landed file of rejects, some or all of which are judged again; the others go into the new commit's file."""
+
+    path: str = field(name="rejected")
+    """Relative to LAKE/landing/FEED."""
+    commit: int
+    """The commit that kept it."""
+    rows: int
+    """How many it holds."""
+    rule: str | None = None
+    """Judged again are those of this rule only, RULE or CAUSE/RULE; null: of any."""
+    judged: tuple[JudgedBy, ...] = ()
+    """Judged again are those that these commits were the last to judge: under another contract than that of now."""
+    origins: tuple[Origin, ...] = ()
+    """Judged again are those of these sources."""
+    number: int = field(name="part", default=0)
+    """Its place among the splits of the slice."""
+
+    @property
+    def key(self) -> str:
+        return self.path
+
+
+Split = FileSplit | KafkaSplit | LateSplit | RejectedSplit
 
 
 class FileEnd(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="file"):
@@ -226,7 +272,8 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     """
 
     key: str
-    """TOPIC/NUMBER, a file's path, `files` for those that form one log, `late` for late rows taken in again."""
+    """TOPIC/NUMBER, a file's path, `files` for those that form one log, `late` for late rows taken in again,
+    `rejected` for rejects judged again."""
     max_event_time: int | None = field(name="greatest", default=None)
     """M before the slice, microseconds since the epoch; null before the first record, and for files that are whole in
     themselves."""

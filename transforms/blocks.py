@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from msgspec.structs import replace
 
 from data_sources import sources
 from data_sources.contract import Contract
+from data_sources.decode.casting import UTC_MICROS
 from data_sources.decode.rejects import Decoded
 from data_sources.decode.twice import in_order
 from data_sources.formats import Block, format_of
@@ -119,6 +121,10 @@ def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> D
 
 def _decide(decoded: Decoded, arrivals: np.ndarray | int, split: FileSplit | KafkaSplit, contract: Contract) -> Decided:
     ruled = apply_rules(decoded, arrivals, contract)
+    if not isinstance(arrivals, int) and ruled.rejected.num_rows:
+        at = decoded.rejecting.indices
+        arrived = pa.array(arrivals[at if decoded.parents is None else decoded.parents[at]]).cast(UTC_MICROS)
+        ruled = ruled._replace(rejected=ruled.rejected.append_column("_arrival", arrived))
     return Decided(ruled, arrivals, split.lineage, split.partition, split.is_log)
 
 

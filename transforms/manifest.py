@@ -74,13 +74,15 @@ class PartitionCounts(Struct, frozen=True, kw_only=True):
     """What was read of a partition in a slice."""
 
     key: str
-    """TOPIC/NUMBER, a file's path, `files` for those that form one log, `late` for late rows taken in again."""
+    """TOPIC/NUMBER, a file's path, `files` for those that form one log, `late` for late rows taken in again,
+    `rejected` for rejects judged again."""
     read: int
-    """Records; 0 where late rows are taken in again, for they were read before."""
+    """Records; where late rows or rejects are taken again, only how many more they have become: they were read before."""
     late: int
     """Rows; less than 0 where late rows are taken in again: as many are late no more."""
     rejected: int
-    """Records that cannot be decoded, break a rule, or come from the future."""
+    """Records that cannot be decoded, break a rule, or come from the future; where rejects are judged again, less than 0 by
+    how many are rejects no more."""
     extra: int = 0
     """Rows on time with a field that the contract does not know."""
     rejected_by: dict[str, int] = {}

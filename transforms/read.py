@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from data_sources.contract import Contract
 from data_sources.decode.rejects import REJECT_SCHEMA
 from data_sources.snapshots import as_of_rows
-from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, KafkaSplit, LateSplit, PartitionPlan
+from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, KafkaSplit, LateSplit, PartitionPlan, RejectedSplit
 from data_sources.typed_json import decoder
 from transforms import read_ahead
 from transforms.arrow import as_batch
@@ -73,6 +73,11 @@ class _ReadAndJudge(Step):
         if isinstance(splits[0], LateSplit):
             yield from late_again(partition, self.slice)
             return
+        if isinstance(splits[0], RejectedSplit):
+            from transforms.rejected_again import rejected_again
+
+            yield from rejected_again(partition, self.slice)
+            return
         for found in read_ahead.take(key_of(splits, self.slice)) or blocks(splits, self.slice):
             if isinstance(found, FileEnd | KafkaEnd):
                 tally.ends.append(twice.end(found))
@@ -111,10 +116,10 @@ def judged_block(decided: Decided, split: FileSplit | KafkaSplit, tally: "Tally"
             yield shard, as_batch(rows)
     if on_time.num_rows and split.role == "snapshot":
         as_of = pa.array(as_of_rows(on_time, contract, split.name)).cast(UTC)
-        held = _held(on_time, source, contract).append_column("_as_of", as_of)
+        held = held_rows(on_time, source, contract).append_column("_as_of", as_of)
         yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(held)))
     elif on_time.num_rows and contract.lake.load == "scd2":  # a copy of an older row may be the newest that was said
-        yield beam.pvalue.TaggedOutput("aside", ("changes", as_batch(_held(on_time, source, contract))))
+        yield beam.pvalue.TaggedOutput("aside", ("changes", as_batch(held_rows(on_time, source, contract))))
     if late.num_rows:
         behind = late["_behind"]
         rows = _with_lineage(late, source, number, slice).append_column("_behind", behind)
@@ -146,11 +151,17 @@ def late_again(partition: PartitionPlan, slice: Slice) -> Any:
 
 
 def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice) -> pa.Table:
+    n = rows.num_rows
+    partitions = pa.nulls(n, pa.int32()) if number is None else pa.repeat(pa.scalar(number, pa.int32()), n)
+    return with_lineage(rows, _constant(source, n), partitions, slice)
+
+
+def with_lineage(rows: pa.Table, sources: pa.Array, partitions: pa.Array, slice: Slice) -> pa.Table:
     """Rows in the landed schema (text may be dictionaries)."""
     n = rows.num_rows
     lineage = {
-        "_source": _constant(source, n),
-        "_partition": pa.nulls(n, pa.int32()) if number is None else pa.repeat(pa.scalar(number, pa.int32()), n),
+        "_source": sources,
+        "_partition": partitions,
         "_position": rows["_position"],
         "_ingested_at": pa.repeat(pa.scalar(slice.now, pa.int64()), n).cast(UTC),
         "_commit": pa.repeat(pa.scalar(slice.commit, pa.int64()), n),
@@ -161,7 +172,7 @@ def _with_lineage(rows: pa.Table, source: str, number: int | None, slice: Slice)
     return pa.table({**columns, **lineage})
 
 
-def _held(rows: pa.Table, source: str, contract: Contract) -> pa.Table:
+def held_rows(rows: pa.Table, source: str, contract: Contract) -> pa.Table:
     """What a file held, copies too: table key, hash of all fields, and where; of changes their place in the log, too."""
     lake = contract.lake
     place = [*lake.sequence_by, str(lake.operation), contract.event_time] if lake.load == "cdc" else []
@@ -181,6 +192,8 @@ def _rejected_with_lineage(rejected: pa.Table, source: str, number: int | None, 
             "raw": rejected["raw"],
             "_ingested_at": pa.repeat(pa.scalar(slice.now, pa.int64()), n).cast(UTC),
             "_commit": pa.repeat(pa.scalar(slice.commit, pa.int64()), n),
+            "_arrival": rejected["_arrival"] if "_arrival" in rejected.column_names else pa.nulls(n, UTC),
+            "_judged": pa.nulls(n, pa.int64()),
         }
     )
 

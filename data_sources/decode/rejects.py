@@ -46,6 +46,11 @@ class Rejecting:
         for index in indices:
             self.add(index, cause, rule, reason)
 
+    @property
+    def indices(self) -> np.ndarray:
+        """The rejected records, int64, as `table` has them."""
+        return np.asarray(sorted(self._found), np.int64)
+
     def mask(self, count: int) -> np.ndarray:
         """Which of `count` records are rejected."""
         mask = np.zeros(count, bool)
