@@ -17,7 +17,18 @@ import msgspec
 
 from beam_grid.commit import Commit, Fates, PartitionStatistics
 from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, TableSet, TableVersion, View
-from data_sources.splits import FileEnd, FileSplit, JudgedBy, KafkaEnd, KafkaSplit, LateSplit, Origin, PartitionPlan, RejectedSplit, Segment
+from data_sources.splits import (
+    FileEnd,
+    FileSplit,
+    JudgedBy,
+    KafkaEnd,
+    KafkaSplit,
+    LateSplit,
+    Origin,
+    PartitionPlan,
+    RejectedSplit,
+    Segment,
+)
 from transforms.manifest import Bound, LandedFile
 
 COMMIT_LOG: dict[type, str] = {

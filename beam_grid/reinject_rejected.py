@@ -179,7 +179,9 @@ class _Run:
     def _looked_into(self, split: RejectedSplit) -> _File:
         path = self.feed.path / split.path
         there = set(pq.read_schema(path).names)
-        rows = rejected.conform(pq.read_table(path, columns=[n for n in rejected.SCHEMA.names if n in there and n != "raw"]))
+        rows = rejected.conform(
+            pq.read_table(path, columns=[n for n in rejected.SCHEMA.names if n in there and n != "raw"])
+        )
         rules = Counter(f"{c}/{r}" for c, r in zip(rows["cause"].to_pylist(), rows["rule"].to_pylist(), strict=True))
         wanted = np.ones(len(rows), bool) if self.rule is None else rejected.of_rule(rows, self.rule)
         by = rejected.judged_by(rows)
@@ -195,7 +197,10 @@ class _Run:
                     origins[source] = origin
         of_snapshots = wanted & np.isin(rows["_source"].to_pylist(), list(snapshots))
         asked = replace(
-            split, rule=self.rule, judged=tuple(judged), origins=tuple(o for s, o in origins.items() if s not in snapshots)
+            split,
+            rule=self.rule,
+            judged=tuple(judged),
+            origins=tuple(o for s, o in origins.items() if s not in snapshots),
         )
         taken = int(rejected.taken(rows, asked).sum())
         return _File(rules, int(wanted.sum()), int(of_snapshots.sum()), asked if taken else None, taken)

@@ -144,7 +144,7 @@ def _folded(lake: Lake, rows: pa.Table) -> pa.Table:
 def _paths(lake: Lake, feed: str, number: int) -> dict[str, str]:
     """Where the files a commit read were, by the name its rows have for them."""
     commit = lake.feed(feed).read(number)
-    earlier = {split.commit for split in [*commit.taken_again, *commit.judged_again]}
+    earlier = {s.commit for s in commit.taken_again} | {s.commit for s in commit.judged_again}
     found = {name: path for before in earlier for name, path in _paths(lake, feed, before).items()}
     splits = [split for partition in commit.plan for split in partition.splits]
     return found | {split.name: split.path for split in splits if isinstance(split, FileSplit)}

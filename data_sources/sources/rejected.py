@@ -235,5 +235,3 @@ class _Made:
             self.wanted,
             unpivots,
         )
-
-

@@ -75,7 +75,9 @@ def examples(page: Path) -> list[Example]:
             now.files.append((" ".join(words), body))
         elif table is not None and now is not None:
             assert now.contract, f"{page.name}, {heading}: an example without its contract"
-            cells = [[cell.strip().strip("`") for cell in row.strip().strip("|").split("|")] for row in table.splitlines()]
+            cells = [
+                [cell.strip().strip("`") for cell in row.strip().strip("|").split("|")] for row in table.splitlines()
+            ]
             now.columns, now.rows = cells[0], cells[2:]
             found.append(now)
             now = None

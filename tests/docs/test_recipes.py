@@ -30,6 +30,8 @@ def test_each_recipe_is_a_whole_contract() -> None:
 
 def test_a_wrong_row_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = RECIPES[0]
-    broken = Example(recipe.heading, recipe.files, recipe.contract, recipe.says, recipe.rejects, recipe.columns, recipe.rows[1:])
+    broken = Example(
+        recipe.heading, recipe.files, recipe.contract, recipe.says, recipe.rejects, recipe.columns, recipe.rows[1:]
+    )
     with pytest.raises(AssertionError):
         check(broken, tmp_path, capsys)
