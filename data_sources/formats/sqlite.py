@@ -158,7 +158,7 @@ def _text(value: bytes) -> str:
 
 
 def _flags(contract: Contract) -> set[str]:
-    return {field.input_name for field in contract.fields if field.type == "bool"}
+    return {name for field in contract.fields if field.type == "bool" for name in field.wanted}
 
 
 @contextmanager
