@@ -22,8 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refine would start it for a small job, with a JVM that compiles quickly; a worker's lasts, and is to compile well."""
+    """A JVM that compiles quickly, whoever asks first: the thorough compiler took half of the CPU, for statements of which
+    each runs a few times."""
     if item.get_closest_marker("spark") is not None:
         from runners import delta
 
-        delta.session()
+        delta.session(brief=True)
