@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from beam_grid.first_contract.events import is_epoch
 from beam_grid.first_contract.look import ROWS, head_of
 from beam_grid.first_contract.model import Sample
 from beam_grid.first_contract.records import of_records
+from beam_grid.first_contract.times import time_of
 from data_sources.sources import SourceError
 from data_sources.sources.finding import Found
 
@@ -28,6 +30,8 @@ def of_json(file: Found, address: str, most: int) -> Sample:
     records = _lines(text, most)
     if records is not None and not (len(records) == 1 and _arrays(records[0])):
         sample = of_records(records[:ROWS], address)
+        if sample.changes is None and not has_times(sample) and any(map(_arrays, records[:10])):
+            sample = of_documents(records, address)
         sample.files = [file.name]
         return sample
     if len(data) > MOST_DOCUMENT:
@@ -43,9 +47,15 @@ def of_json(file: Found, address: str, most: int) -> Sample:
     return sample
 
 
-def of_documents(documents: Sequence[Any], address: str) -> Sample:
+def has_times(sample: Sample) -> bool:
+    """Whether a column of the records themselves holds times."""
+    found = ((column, time_of(column)) for column in sample.columns if "nested" not in column.kinds)
+    return any(time is not None and is_epoch(column, time) for column, time in found)
+
+
+def of_documents(documents: Sequence[Any], address: str, *, is_each: bool = False) -> Sample:
     """The sample of documents of one kind: the records are their largest array of objects. Raises SourceError without
-    any."""
+    any. is_each: each has its own values at the root, as messages have; in a file the records of all share them."""
     arrays: dict[str, list[dict[str, Any]]] = {}
     for document in documents:
         for path, array in _arrays(document).items():
@@ -59,7 +69,12 @@ def of_documents(documents: Sequence[Any], address: str) -> Sample:
     sample.notes["records"] = f"The largest array of objects, {len(arrays[path]):,} of them" + (
         f"; others: {', '.join(others)}" if others else ""
     )
-    sample.roots = dict(_scalars(documents[0], "$")) if isinstance(documents[0], dict) else {}
+    roots = [dict(_scalars(d, "$")) for d in documents[:100] if isinstance(d, dict)]
+    sample.roots = (
+        {path: text for path, text in roots[0].items() if is_each or len({r.get(path) for r in roots}) == 1}
+        if roots
+        else {}
+    )
     return sample
 
 

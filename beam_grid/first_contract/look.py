@@ -106,7 +106,9 @@ def _of_files(address: str, kind: str, files: list[Found]) -> Sample:
         raise SourceError(f"source {address}: " + "; ".join(left[:3]))
     joined = _joined(samples)
     joined.left = left
-    joined.globs = _globs(files, kind, [s.files[0] for s in samples], has_others=bool(left))
+    joined.globs = _globs(
+        files, kind, [s.files[0] for s in samples], has_others=bool(left), is_document="records" in joined.layout
+    )
     if len(files) > MOST_FILES:
         joined.notes["files"] = f"{MOST_FILES} of {len(files):,} files were looked at"
     return joined
@@ -160,10 +162,12 @@ def _joined(samples: Sequence[Sample]) -> Sample:
     return first
 
 
-def _globs(files: list[Found], kind: str, taken: list[str], *, has_others: bool) -> list[str]:
+def _globs(files: list[Found], kind: str, taken: list[str], *, has_others: bool, is_document: bool) -> list[str]:
     """What `files` must say for these to be read: nothing where their endings are the format's own."""
     own = {"csv": (".csv", ".txt"), "json": (".json", ".jsonl", ".ndjson"), "parquet": (".parquet",),
            "sqlite": (".db", ".sqlite", ".sqlite3"), "xlsx": ()}[kind]  # fmt: skip
+    if is_document:
+        own = (".json",)
     names = taken if has_others else [f.name for f in files]
     endings = sorted({os.path.splitext(bare(n))[1].lower() for n in names})
     packed = sorted({os.path.splitext(n)[1].lower() for n in names if bare(n) != n})

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from beam_grid.first_contract.json_files import of_documents
+from beam_grid.first_contract.json_files import has_times, of_documents
 from beam_grid.first_contract.look import probe
 from beam_grid.first_contract.model import Sample
 from beam_grid.first_contract.records import of_records
@@ -40,9 +40,9 @@ def of_topic(address: str, config: str | None) -> Sample:
             f"begins with {given[0][:20]!r}); Avro and Protobuf are not read"
         )
     sample = of_records(found, address)
-    if not sample.changes and all("nested" in c.kinds or len(c.seen) < 2 for c in sample.columns):
+    if not sample.changes and not has_times(sample):
         with contextlib.suppress(SourceError):
-            sample = of_documents(found, address)
+            sample = of_documents(found, address, is_each=True)
     sample.files, sample.topic = [topic], topic
     return sample
 

@@ -7,15 +7,18 @@ import json
 import sqlite3
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from contextlib import closing as closed
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import Producer
 
 from beam_grid.cli import cli
 from beam_grid.first_contract import first_contract
@@ -258,6 +261,17 @@ def test_records_within_a_document_and_what_its_root_says(tmp_path: Path) -> Non
     assert made(tmp_path, "b.json", json.dumps(values)).raw["json"] == {"records": "."}
 
 
+def test_lines_that_are_documents(tmp_path: Path) -> None:
+    times = each(9, 15, "%Y-%m-%dT%H:%M:%SZ")
+    lines = [
+        {"unit": "kWh", "batch": n, "values": [{"meter": f"m{i}", "at": t, "kwh": i} for i in range(3)]}
+        for n, t in enumerate(times)
+    ]
+    found = made(tmp_path, "a.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
+    assert found.raw["json"] == {"records": "values"} and found.raw["files"] == ["*.jsonl"]
+    assert found.raw["dedup"]["key"] == ["meter", "at"] and found.taken() == (27, 0)
+
+
 def test_numbers_that_json_writes_as_text(tmp_path: Path) -> None:
     rows = [
         json.dumps({"meter": "1", "utc": t, "kwh": f"{n}.5"}) for n, t in enumerate(each(9, 15, "%Y-%m-%d %H:%M:%S"))
@@ -486,3 +500,57 @@ def test_a_sheet_of_a_workbook(tmp_path: Path) -> None:
     found = made(tmp_path, "a.xlsx", workbook(rows))
     assert found.raw["files"] == ["*.xlsx"] and found.raw["csv"]["header"] == "Meter,"
     assert found.raw["dedup"]["key"] == ["meter", "zeit"] and found.taken() == (9, 0)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[tuple[Producer, str]]:
+    """librdkafka's own mock of a broker, on loopback: a producer, and its address."""
+    producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "log_level": 0})
+    server = next(iter(producer.list_topics(timeout=10).brokers.values()))
+    yield producer, f"kafka://{server.host}:{server.port}"
+    producer.flush(10)
+
+
+def test_messages_of_a_topic(broker: tuple[Producer, str], grid: Grid) -> None:
+    producer, address = broker
+    for n, t in enumerate(each(20, 1, "%Y-%m-%dT%H:%M:%SZ")):
+        producer.produce("meters.raw", json.dumps({"meter": f"m{n % 3}", "ts": t, "kwh": n / 2}).encode())
+        producer.produce(
+            "documents", json.dumps({"site": {"id": n}, "values": [{"at": t, "w": n}, {"at": t, "w": 1}]}).encode()
+        )
+        producer.produce("binary", b"\x00\x00\x00\x00\x07avro")
+    producer.flush(10)
+    done = grid("contracts", "init", f"{address}/meters.raw")
+    found = tomllib.loads(done.out)
+    assert found["topic"] == "meters.raw" and found["name"] == "meters_raw" and found["dedup"]["key"] == ["meter", "ts"]
+    assert "takes 20 of 20 rows" in done.err and f"--source {address}/meters.raw" in done.err
+    nested = first_contract(f"{address}/documents")
+    assert tomllib.loads(nested.text)["json"] == {"records": "values"}
+    with pytest.raises(SourceError, match="20 of 20 messages are not JSON objects"):
+        first_contract(f"{address}/binary")
+    with pytest.raises(SourceError, match="check the name"):
+        first_contract(f"{address}/missing")
+    with pytest.raises(SourceError, match="write it as kafka://host:port/topic"):
+        first_contract(address)
+
+
+def test_bytes_of_any_kind_are_a_contract_or_an_error_with_a_reason(tmp_path: Path) -> None:
+    given = (
+        "meter;at;kwh\n" + "".join(f"M1;{t};1.2{n},5\n" for n, t in enumerate(each(9, 15, "%d.%m.%Y %H:%M")))
+    ).encode()
+    chance, told = Random(3), 0
+    for n in range(60):
+        bytes_ = bytearray(given)
+        for _ in range(chance.randrange(1, 8)):
+            at = chance.randrange(len(bytes_))
+            bytes_[at : at + chance.randrange(6)] = chance.choice(
+                [b";", b'"', b"\n", b"\0", b"\xff", b"24:00", b"", b"?"]
+            )
+        path = tmp_path / f"{n}.csv"
+        path.write_bytes(bytes_)
+        try:
+            tomllib.loads(first_contract(str(path)).text)
+            told += 1
+        except SourceError as cause:
+            assert path.name in str(cause)
+    assert told > 30
