@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beam_grid.first_contract.keys import subject_rank
@@ -111,8 +112,8 @@ def _of_text(column: Column, field: FieldDraft, reading: Reading) -> None:
                 )
 
 
-def time_field(name: str, time: Time, source: Word | None, reading: Reading) -> FieldDraft:
-    """The field of a time, with what its format leaves open as a question."""
+def time_field(name: str, time: Time, source: Word | None, reading: Reading, words: Sequence[str] = ()) -> FieldDraft:
+    """The field of a time, with what its format leaves open as a question. words: values of it that are no times."""
     kind = "date" if time.kind == "date" else "timestamp"
     field = FieldDraft(name, kind, {} if source is None or source == name else {"source": source})
     if time.pattern is not None:
@@ -127,6 +128,8 @@ def time_field(name: str, time: Time, source: Word | None, reading: Reading) -> 
         )
     elif time.form is not None:
         field.words["format"] = time.form
+    if words:
+        field.comments.append(f"Some of its values are no times, such as {words[0]!r}: those rows will be rejected")
     if time.why:
         field.comments.append(time.why[0].upper() + time.why[1:])
     if kind == "timestamp" and not time.has_offset:

@@ -16,7 +16,7 @@ from beam_grid.first_contract.keys import Key, key_of, subject_rank
 from beam_grid.first_contract.model import Column, Draft, FieldDraft, Sample
 from beam_grid.first_contract.names import Taken, slug, unit_of
 from beam_grid.first_contract.numbers import Marks, is_numeric, marks_of
-from beam_grid.first_contract.times import Time, time_of
+from beam_grid.first_contract.times import Time, texts_of, time_of
 from beam_grid.first_contract.wide import Wide, wide_of
 from data_sources.lake_tables import HISTORY_COLUMNS
 
@@ -136,12 +136,14 @@ def _fields(
     fields: list[FieldDraft] = []
     for column in columns:
         if event is not None and column.name == event.columns[0]:
-            fields.append(_event_field(event, wide, names, reading))
+            fields.append(_event_field(event, wide, names, reading, texts_of(column)[1]))
         elif event is not None and column.name in event.columns and sample.layout.get("header") is not False:
             continue
         elif column.name in times and times[column.name].kind != "clock":
             time = times[column.name]
-            fields.append(time_field(names.free(slug(column.name.split("#")[0])), time, column.name, reading))
+            fields.append(
+                time_field(names.free(slug(column.name.split("#")[0])), time, column.name, reading, texts_of(column)[1])
+            )
         elif wide is not None and _is_total(column):
             field = plain_field(column, names, reading)
             field.hidden = True
@@ -156,7 +158,7 @@ def _is_total(column: Column) -> bool:
     return (is_numeric(column) or column.kinds <= {"int", "float"}) and subject_rank(slug(column.name)) is None
 
 
-def _event_field(event: Event, wide: Wide | None, names: Taken, reading: Reading) -> FieldDraft:
+def _event_field(event: Event, wide: Wide | None, names: Taken, reading: Reading, words: Sequence[str]) -> FieldDraft:
     time, source = event.time, _source(event, wide)
     if wide is not None and wide.form is not None:
         day = time.form or "%Y-%m-%d"
@@ -165,9 +167,9 @@ def _event_field(event: Event, wide: Wide | None, names: Taken, reading: Reading
             time, kind="time", form=f"{day} {wide.form}", other=other, pattern=wide.pattern, has_offset=False
         )
     if isinstance(source, list):
-        field = time_field(names.free("at"), time, source, reading)
+        field = time_field(names.free("at"), time, source, reading, words)
     else:
-        field = time_field(names.free(slug(source)), time, source, reading)
+        field = time_field(names.free(slug(source)), time, source, reading, words)
     return field
 
 

@@ -65,10 +65,15 @@ def of_documents(documents: Sequence[Any], address: str, *, is_each: bool = Fals
     path = max(arrays, key=lambda p: len(arrays[p]))
     sample = of_records(arrays[path][:ROWS], address)
     sample.layout["records"] = path
+    joined = sum(sum(p == path for p, _ in _parts(document)) for document in documents[:1])
     others = [f"{p} ({len(found):,})" for p, found in arrays.items() if p != path]
     sample.notes["records"] = f"The largest array of objects, {len(arrays[path]):,} of them" + (
         f"; others: {', '.join(others)}" if others else ""
     )
+    if joined > 1:
+        sample.notes["records"] += (
+            f". They are of {joined:,} arrays, joined: what the objects around each array say of it is in no record"
+        )
     roots = [dict(_scalars(d, "$")) for d in documents[:100] if isinstance(d, dict)]
     sample.roots = (
         {path: text for path, text in roots[0].items() if is_each or len({r.get(path) for r in roots}) == 1}
@@ -101,10 +106,16 @@ def _lines(text: str, most: int) -> list[dict[str, Any]] | None:
 def _arrays(value: Any) -> dict[str, list[dict[str, Any]]]:
     """The arrays of objects in a document, by path; the arrays at one path together, as the reader has them."""
     found: dict[str, list[dict[str, Any]]] = {}
+    for path, array in _parts(value):
+        found.setdefault(path, []).extend(array)
+    return found
+
+
+def _parts(value: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Each array of objects, with its path."""
     for path, array in _walk(value, ()):
         if array and all(isinstance(one, dict) for one in array):
-            found.setdefault(".".join(path) or ".", []).extend(array)
-    return found
+            yield ".".join(path) or ".", array
 
 
 def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:

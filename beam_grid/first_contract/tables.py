@@ -18,6 +18,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 
+from beam_grid.first_contract.names import is_unit
 from data_sources.sources import SourceError
 
 DELIMITERS = ";,\t|"
@@ -84,7 +85,15 @@ def layout_of(text: str) -> Layout:
     before = [n for n in full if n < first and len(rows[n]) >= max(2, width - 1)]
     if not before:
         return Layout(delimiter, quote, None, None, [], [rows[n] for n in full if n >= first])
-    return _layout(text, delimiter, quote, rows, lines, before[-1])
+    at = before[-1]
+    if len(before) > 1 and _is_of_units(rows[at]) and len(rows[before[-2]]) == len(rows[at]):
+        at = before[-2]  # a row of units stands between the header and the values
+    return _layout(text, delimiter, quote, rows, lines, at)
+
+
+def _is_of_units(row: list[str]) -> bool:
+    cells = [cell.strip(" ()[]") for cell in row if cell.strip()]
+    return bool(cells) and all(is_unit(cell) for cell in cells)
 
 
 def _layout(text: str, delimiter: str, quote: str, rows: list[list[str]], lines: list[int], at: int) -> Layout:

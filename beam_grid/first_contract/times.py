@@ -23,7 +23,7 @@ from data_sources.expressions import sandbox
 _DATES = (
     "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d", "%Y%m%d", "%d.%m.%y",
     "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d-%b-%Y", "%d %b %Y", "%d-%b-%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
-    "%d %b %y", "%Y. %m. %d.", "%d%m%Y",
+    "%d %b %y", "%Y. %m. %d.", "%d%m%Y", "%Y-%m", "%m/%Y", "%b %Y", "%B %Y", "%b-%Y",
 )  # fmt: skip
 _CLOCKS = (
     "%H:%M",
@@ -83,7 +83,7 @@ def time_of(column: Column, joined: bool = False) -> Time | None:
 def _time_of(column: Column, joined: bool) -> Time | None:
     if not column.kinds <= {"text", "int", "float", "time", "local", "date"}:
         return None
-    texts = [t for t in column.seen if t not in NULLS][:MOST_TEXTS]
+    texts, _ = texts_of(column)
     if not texts:
         return None
     if column.type in ("timestamp", "date"):
@@ -123,9 +123,19 @@ def _written(texts: list[str], column: Column, joined: bool) -> Time | None:
     return Time(kind, form, offset, other, hours=hours, latest=_latest(plain, form) if has_date else None)
 
 
+def texts_of(column: Column) -> tuple[list[str], list[str]]:
+    """The texts that may be times, and the few words among them (a last row that says `Sum`), which are none."""
+    texts = [t for t in column.seen if t not in NULLS]
+    words = [t for t in texts if not any(c.isdigit() for c in t)]
+    rows = sum(column.seen[t] for t in words)
+    if words and (rows == 1 < column.count // 3 or rows <= column.count // 20):
+        return [t for t in texts if t not in words][:MOST_TEXTS], words
+    return texts[:MOST_TEXTS], []
+
+
 def clock_of(column: Column) -> Time | None:
     """The times of day of a column that would be joined to a date, also those written as 0130, 1 or 24."""
-    texts = [t for t in column.seen if t not in NULLS][:MOST_TEXTS]
+    texts, _ = texts_of(column)
     found = time_of(column, joined=True)
     if found is not None or not texts:
         return found if found and found.kind == "clock" else None
@@ -256,7 +266,8 @@ def _chosen(fitting: list[str], column: Column) -> tuple[str, str | None]:
     rivals = [f for f in fitting[1:] if _places(f) != _places(first) and len(f) == len(first)]
     if not rivals or "." in first:
         return first, None
-    given = [v.strip() for v in column.values if v and v.strip() and v.strip() not in NULLS][:MOST_TEXTS]
+    words = {*NULLS, *texts_of(column)[1]}
+    given = [v.strip() for v in column.values if v and v.strip() and v.strip() not in words][:MOST_TEXTS]
     plain = _hours(given)[0]
     steps = {form: _step(parsed_times(plain, form)) for form in (first, rivals[0])}
     near, far = sorted(steps, key=lambda form: steps[form])

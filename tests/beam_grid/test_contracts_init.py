@@ -140,6 +140,19 @@ def test_a_preamble_as_wide_as_the_table(tmp_path: Path) -> None:
     assert found.taken() == (9, 0)
 
 
+def test_a_row_of_units_below_the_header_and_a_sum_at_the_end(tmp_path: Path) -> None:
+    rows = "".join(f"{t};0,{n:03};1,5\n" for n, t in enumerate(each(40, 15, "%d.%m.%Y;%H:%M")))
+    found = made(tmp_path, "a.csv", "Datum;Zeit;Bezug;Lieferung\n;;kWh;kWh\n" + rows + "Summe;;9,5;60\n")
+    assert list(found.fields) == ["at", "bezug", "lieferung"] and found.at["source"] == ["Datum", "Zeit"]
+    assert found.fields["bezug"]["type"] == "float64" and found.taken() == (40, 2)
+    assert "'Summe': those rows will be rejected" in found.first.text
+
+
+def test_months_are_dates(tmp_path: Path) -> None:
+    found = made(tmp_path, "a.csv", "meter;month;kwh\n" + "".join(f"M1;2024-{m:02};{m}.5\n" for m in range(1, 13)))
+    assert found.at["type"] == "date" and found.at["format"] == "%Y-%m" and found.taken() == (12, 0)
+
+
 def test_no_header_at_all(tmp_path: Path) -> None:
     found = made(tmp_path, "a.csv", "".join(f"M1,{t},{n}.5\n" for n, t in enumerate(each(9, 15, "%Y-%m-%dT%H:%M:%SZ"))))
     assert found.raw["csv"]["header"] is False and found.raw["dedup"]["key"] == ["column_1", "column_2"]
