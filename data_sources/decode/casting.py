@@ -27,10 +27,8 @@ def parse_text(values: pa.Array, field: FieldSpec, csv: CsvSpec | None = None) -
     odd = NONE
     if csv is not None and (field.is_numeric or field.epoch):
         values, odd = plain_numbers(values, csv)
-    if field.type == "timestamp":
-        typed, bad = parse_timestamps(values, field)
-    elif field.type == "date":
-        typed, bad = parse_dates(values, field)
+    if field.type in ("timestamp", "date"):
+        typed, bad = _times(values, field)
     else:
         cast = _to_int if field.type == "int64" else lambda a: pc.cast(a, field.arrow)
         typed, bad = try_cast(values, cast)
@@ -54,6 +52,19 @@ def reasons(texts: pa.Array, bad: np.ndarray, field: FieldSpec) -> list[tuple[st
     """Rule and sentence of each refused text."""
     rule = f"{'time' if field.type in ('timestamp', 'date') else 'type'}:{field.name}"
     return [(rule, reason) for reason in refusals(texts.take(pa.array(bad)), field)]
+
+
+def _times(values: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
+    """Times and refused indices; blanks around a time are none of it, as with numbers."""
+    read = parse_timestamps if field.type == "timestamp" else parse_dates
+    typed, bad = read(values, field)
+    if not len(bad):
+        return typed, bad
+    refused = values.take(pa.array(bad))
+    again, still_bad = read(pc.utf8_trim_whitespace(refused), field)
+    mask = np.zeros(len(values), bool)
+    mask[bad] = True
+    return pc.replace_with_mask(typed, pa.array(mask), again), bad[still_bad]
 
 
 def _to_int(values: pa.Array) -> pa.Array:

@@ -44,7 +44,7 @@ class Reading:
         groups, unmatched = take_pattern(texts, field, self._nulls)
         for i in unmatched.tolist():
             shown = texts[i].as_py()[:60]
-            reason = f"{field.name}: pattern {field.pattern!r} is not found in {shown!r}"
+            reason = f"{field.name}: pattern '{field.pattern}' is not found in {shown!r}"
             self._rejecting.add(self._index[i], "undecodable", f"pattern:{field.name}", reason)
         return groups
 

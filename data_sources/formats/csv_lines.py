@@ -140,7 +140,7 @@ class Csv:
                 if found[field.name] is None and field.name in self.contract.required:
                     raise ValueError(
                         f"the lines above its header hold nothing that from_preamble of field {field.name!r} finds "
-                        f"({field.from_preamble!r}); they are: {preamble[:200]!r}"
+                        f"('{field.from_preamble}'); they are: {preamble[:200]!r}"
                     )
         return found
 

@@ -143,8 +143,8 @@ def _plan_one(file: Found, before: FileEnd | None, contract: Contract, rows: int
 def _looked_for(field: FieldSpec) -> str:
     """Where a value that a file says once was looked for."""
     if field.from_name is not None:
-        return f"from_name = {field.from_name!r}"
-    return f"from_preamble = {field.from_preamble!r}" if field.from_preamble is not None else str(field.source)
+        return f"from_name = '{field.from_name}'"
+    return f"from_preamble = '{field.from_preamble}'" if field.from_preamble is not None else str(field.source)
 
 
 def _from_name(name: str, contract: Contract) -> tuple[tuple[str, str | None], ...]:
@@ -154,7 +154,7 @@ def _from_name(name: str, contract: Contract) -> tuple[tuple[str, str | None], .
             text = first_group(name, field.from_name)
             if text is None and field.name in contract.required:
                 raise SourceError(
-                    f"its name has nothing that from_name of field {field.name!r} finds ({field.from_name!r})"
+                    f"its name has nothing that from_name of field {field.name!r} finds ('{field.from_name}')"
                 )
             found.append((field.name, text))
     return tuple(found)

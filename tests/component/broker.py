@@ -113,6 +113,17 @@ class KafkaBroker:
             time.sleep(0.05)
         raise RuntimeError(f"Kafka topic {name}: no leader for all {partitions} partitions after 10 s")
 
+    def recreate_topic(self, name: str, partitions: int = 1) -> None:
+        """Deletes the topic and makes it anew; returns when the new one can be written to."""
+        admin = self._admin()
+        admin.delete_topics([name])[name].result(timeout=10)
+        deadline = time.monotonic() + 10
+        while name in admin.list_topics(timeout=5).topics:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Kafka topic {name}: still there 10 s after it was deleted")
+            time.sleep(0.05)
+        self.create_topic(name, partitions)
+
     def produce(
         self,
         topic: str,
@@ -123,7 +134,7 @@ class KafkaBroker:
         """Writes the messages in order and waits for the broker to have them all.
 
         None is a tombstone. `timestamps` are the messages' own, in milliseconds since the epoch,
-        one a message; without them it is the time of writing.
+        one a message, -1 for none; without them it is the time of writing.
         """
         failed: list[str] = []
         values = list(messages)

@@ -20,7 +20,7 @@ from beam_grid.commit import Commit, Fates
 from beam_grid.errors import GridError
 from beam_grid.land import Landed
 from beam_grid.landing import Lake
-from data_sources.contract import Contract
+from data_sources.contract import Contract, load_contract
 from tests.beam_grid.test_land import toml_of
 from tests.component.broker import KafkaBroker
 from tests.properties.oracle import run
@@ -125,6 +125,51 @@ def test_the_future_is_judged_by_the_messages_own_time(topic: Topic) -> None:
     topic.land(now=millis(-9000) * 1000)
     assert topic.kept() == ["soon", "then it was not"]
     assert topic.kept("rejected", "cause", "_position") == [("from_the_future", 1)]
+
+
+def test_a_message_without_a_timestamp_is_judged_by_the_clock_of_the_run(topic: Topic) -> None:
+    ids, own = ("a", "b", "far ahead of the run"), millis(5)
+    sent = [value(id, at) for id, at in zip(ids, (0, 29, 31), strict=True)]
+    topic.broker.produce(topic.name, sent, 0, [-1, -1, -1])
+    topic.broker.produce(topic.name, [value("own", 24), value("far ahead of its own time", 26)], 0, [own, own])
+    topic.land(now=millis(10) * 1000)
+    assert topic.kept() == ["a", "b", "own"]
+    assert topic.kept("rejected", "cause", "_position") == [("from_the_future", 2), ("from_the_future", 4)]
+
+
+def test_readings_without_timestamps_all_land_in_the_built_in_feed(topic: Topic) -> None:
+    """Issue 12, case kafka-no-timestamp: taken for messages of 1969, four of the five were of the future."""
+    reading = {"reading_kwh": 0.25, "region": "NORTH", "grid_zone": "Z1", "meter_status": "ACTIVE"}
+    sent = [
+        {"event_id": f"e-{n}", "meter_id": f"SM-N-0000{n}", "timestamp": minute(n).isoformat(), **reading}
+        for n in range(1, 6)
+    ]
+    topic.broker.produce(topic.name, [json.dumps(r).encode() for r in sent], 0, [-1, -1, -1, -1, millis(5)])
+    feed = load_contract(ROOT / "data_sources" / "smart_meter_readings" / "contract.toml")
+    assert topic.land(feed).fates == Fates(read=5, landed=5)
+
+
+@pytest.mark.parametrize("messages", [2, 3, 5])
+def test_a_topic_that_was_made_anew_is_refused_however_long_it_is(topic: Topic, messages: int) -> None:
+    topic.send(0, *(value(f"old-{n}", n) for n in range(3)), arrival=10)
+    assert topic.land().fates == Fates(read=3, landed=3)
+    topic.broker.recreate_topic(topic.name)
+    topic.send(0, *(value(f"new-{n}", n) for n in range(messages)), arrival=10)
+    for _ in range(2):
+        with pytest.raises(GridError, match=r"the topic was deleted and made anew .* was read before\)") as caught:
+            topic.land()
+        assert caught.value.exit_code == 2 and "land it into a new lake" in str(caught.value)
+    assert topic.kept() == ["old-0", "old-1", "old-2"] and Lake.open(topic.lake).feed("readings").last == 1
+
+
+def test_a_topic_that_was_made_anew_before_it_was_read_is_any_topic(topic: Topic) -> None:
+    topic.send(0, value("never read", 0))
+    topic.broker.recreate_topic(topic.name)
+    topic.send(0, value("a", 0))
+    assert topic.land().fates == Fates(read=1, landed=1)
+    topic.send(0, value("b", 1))
+    topic.land()
+    assert topic.kept() == ["a", "b"]
 
 
 def test_an_idle_partition_does_not_hold_the_watermark(two: Topic) -> None:

@@ -3,7 +3,7 @@
 An example is a run of fenced blocks and the table that follows them:
 
     ```csv a.csv           an input file; words after its name: an encoding, `no-line-end`, `sheet=NAME` of a workbook
-    ```toml                its contract; without a `name` the page's first block of TOML comes before it
+    ```toml                its contract; without a `name` the page's block ```toml common comes before it
     ```text says           lines that stand in what `beam-grid run` prints; the exit code is then 1
     ```text rejects        a line a reject, found in its reason
     | at | kwh |           the rows of silver that come out, in the order of the input; of gold with `window_start`
@@ -62,11 +62,11 @@ def examples(page: Path) -> list[Example]:
         if title is not None:
             assert now is None, f"{page.name}, {heading}: an example without its rows"
             heading = title
+        elif language == "toml" and words == ["common"]:
+            common = body
         elif language == "toml":
             if now is not None and not now.contract:
                 now.contract = body if "name" in tomllib.loads(body) else _placed(common, body, now)
-            elif not common:
-                common = body
         elif language == "text" and words in (["says"], ["rejects"]):
             assert now is not None, f"{page.name}, {heading}: says of no example"
             getattr(now, words[0]).extend(body.splitlines())

@@ -204,3 +204,23 @@ def test_try_cast_finds_exactly_the_bad_ones(values: list[str]) -> None:
     found, bad = try_cast(pa.array(values, pa.string()), lambda a: a.cast(pa.int64()))
     assert bad.tolist() == [i for i, v in enumerate(values) if v in ("x", "")]
     assert found.to_pylist() == [None if v in ("x", "") else int(v) for v in values]
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "good"),
+    [
+        ("timestamp", None, "2025-06-15T12:00:00+02:00"),
+        ("timestamp", "%d.%m.%Y %H:%M", "15.06.2025 12:00"),
+        ("timestamp", "epoch_s", "1749981600"),
+        ("date", None, "2025-06-15"),
+        ("date", "%d.%m.%Y", "15.06.2025"),
+    ],
+)
+def test_blanks_around_a_time_are_none_of_it(kind: str, form: str | None, good: str) -> None:
+    field = FieldSpec(name="t", type=kind, format=form)
+    texts = pa.array([good, f" {good}", f"{good}\t", "x", None, " x ", f" {good} "])
+    typed, bad = parse_text(texts, field)
+    assert bad.tolist() == [3, 5]
+    values = typed.to_pylist()
+    assert values[0] is not None and [values[n] for n in (1, 2, 6)] == [values[0]] * 3
+    assert values[3:6] == [None] * 3
