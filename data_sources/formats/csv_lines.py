@@ -156,7 +156,8 @@ def _no_header(text: bytes, why: str, contract: Contract) -> str:
         names = header_names(row.encode(codec(contract), "replace"), contract)
         if len(bind(names, contract).columns) >= 2:
             begin = row[: row.find(csv.delimiter) + 1]
-            return f"{why}; line {number} does: write header = {begin!r} into [csv]".replace("'", '"')
+            mark = "'" if '"' in begin else '"'  # as TOML writes it
+            return f"{why}; line {number} does: write header = {mark}{begin}{mark} into [csv]"
     wanted = [name for field in contract.fields for name in field.wanted]
     for mark, word in ((";", ";"), (",", ","), ("\t", "a tab"), ("|", "|")):
         first = rows[0] if rows else ""
