@@ -44,6 +44,12 @@ def _check_fields(contract: Contract) -> None:
                 f"{where}, from_preamble: only a CSV file whose header is named has lines above it; write "
                 '[csv] header = "..." with what the header line begins with'
             )
+        rooted = [name.startswith("$.") for name in field.wanted]
+        if contract.document is not None and any(rooted) and not all(rooted):
+            raise ValueError(
+                f"{where}, aliases: a path from the document's root and a name of its records cannot stand for each "
+                "other; begin all of them with $. or none"
+            )
         sources = [*field.wanted, *(field.source if isinstance(field.source, list) else [])]
         for source in sources:
             if not source.startswith("$.") and source != "$":

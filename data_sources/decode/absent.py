@@ -44,7 +44,9 @@ def _beyond_its_day(times: pa.Array, rows: np.ndarray, field: FieldSpec) -> np.n
     refused = times.is_null().to_numpy(zero_copy_only=False)
     micros = pc.cast(times, pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     _, row = np.unique(rows, return_inverse=True)
-    first, last = (np.full(row.max(initial=-1) + 1, bound) for bound in (np.iinfo(np.int64).max, np.iinfo(np.int64).min))
+    first, last = (
+        np.full(row.max(initial=-1) + 1, bound) for bound in (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
+    )
     np.minimum.at(first, row[~refused], micros[~refused])
     np.maximum.at(last, row[~refused], micros[~refused])
     has_time = last >= first

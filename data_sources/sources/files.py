@@ -131,7 +131,12 @@ def _plan_one(file: Found, before: FileEnd | None, contract: Contract, rows: int
     )
     if split.role == "snapshot":
         as_of_name(file.name, contract.lake)
-    return kind.plan(split, before, rows)
+    planned = kind.plan(split, before, rows)
+    if before is not None or planned.split is None:
+        return planned
+    nowhere = [name for name, text in split.constants if text is None]
+    notes = [f"its name has nothing that from_name of field {n!r} finds; it is null in all its rows" for n in nowhere]
+    return planned._replace(notes=(*planned.notes, *notes))
 
 
 def _from_name(name: str, contract: Contract) -> tuple[tuple[str, str | None], ...]:

@@ -43,7 +43,14 @@ def landed(
     folder: Path, fields: list[dict[str, Any]], form: str = "csv", slice_rows: int = 500_000, **words: Any
 ) -> Outcome:
     """Land what lies in `folder`/in once more."""
-    raw = {"name": "t", "format": form, "event_time": "at", "dedup": {"key": ["meter", "at"]}, "fields": fields, **words}
+    raw = {
+        "name": "t",
+        "format": form,
+        "event_time": "at",
+        "dedup": {"key": ["meter", "at"]},
+        "fields": fields,
+        **words,
+    }
     contract, lake = parse_contract(raw, "t.toml"), Lake.open(str(folder / "lake"))
     with lake.lock("land"):
         done = land(lake, contract, Options(source=str(folder / "in"), slice_rows=slice_rows, now=NOW))
@@ -171,3 +178,77 @@ def test_other_formats_have_such_rows_too(tmp_path: Path, form: str) -> None:
     found = landed(tmp_path, WIDE, form, unpivot=UNPIVOT)
     assert found.counts["read"] == found.counts["landed"] == 240 and not found.rejected
     assert all(row["kwh"] is not None for row in found.rows)
+
+
+# --- headers
+
+
+def test_a_quoted_name_in_the_header_may_go_over_lines(tmp_path: Path) -> None:
+    body = 'Kunde;X\n"ZP";"Datum";"Verbrauch\n(kWh)";"a"\nA;01.01.2025 00:00;1,5;x\nB;01.01.2025 00:00;2,5;"y\nz"\n'
+    csv = {"delimiter": ";", "decimal": ",", "header": '"ZP'}
+    for n, (name, ends) in enumerate((("Verbrauch\n(kWh)", "\n"), ("Verbrauch (kWh)", "\r\n"))):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        write(folder, a_csv=body.replace("\n", ends))
+        found = landed(folder, [METER, AT, {**KWH, "source": name}], csv=csv, slice_rows=1)
+        assert [(row["kwh"], row["_position"]) for row in found.rows] == [(Decimal("1.5"), 4), (Decimal("2.5"), 5)]
+        assert not found.told and not found.rejected
+
+
+def test_a_header_that_begins_otherwise_is_shown_as_the_contract_must_write_it(tmp_path: Path) -> None:
+    write(tmp_path, a_csv='"Kunde";"X"\n"ZP";"Datum";"kWh"\n"A";"01.01.2025 00:00";"1"\n')
+    found = landed(tmp_path, [METER, AT, KWH], csv={"delimiter": ";", "header": "ZP;"})
+    (told,) = found.told
+    assert "no line begins with 'ZP;'; line 2 names them: write header = '\"ZP\";' into [csv]" in told
+
+
+# --- values that a file says once
+
+
+def test_what_a_file_does_not_say_of_its_records_is_told(tmp_path: Path) -> None:
+    above = "Zaehlpunkt;AT1\n\nDatum;kWh\n01.01.2025 00:00;1\n"
+    write(tmp_path, AT7_csv=above, other_csv=above.replace("Zaehlpunkt", "Kunde").replace(";1\n", ";2\n"))
+    fields = [
+        {"name": "meter", "type": "string", "from_preamble": r"Zaehlpunkt;(\w+)"},
+        {"name": "grid", "type": "string", "from_name": r"(AT\d)"},
+        AT,
+        KWH,
+    ]
+    csv = {"delimiter": ";", "header": "Datum;"}
+    found = landed(tmp_path, fields, csv=csv, dedup={"key": ["at", "kwh"]})
+    assert [(row["meter"], row["grid"]) for row in found.rows] == [("AT1", "AT7"), (None, None)]
+    assert sorted(found.told) == [
+        "other.csv: its name has nothing that from_name of field 'grid' finds; it is null in all its rows",
+        "other.csv: the lines above its header hold nothing that from_preamble of field 'meter' finds; it is null in all its "
+        "rows",
+    ]
+    again = landed(tmp_path, fields, csv=csv, dedup={"key": ["at", "kwh"]})
+    assert not again.told and again.counts["read"] == 0
+
+
+def test_paths_from_a_documents_root_join_with_the_records_own(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a_json='{"values": [{"h": "00:15", "kwh": 1.5}, {"h": "24:00", "kwh": 2}], "day": "31.12.2025", "site": {"id": 7}}',
+    )
+    fields = [
+        {"name": "meter", "type": "string", "source": "$.meter.id", "aliases": ["$.site.id"]},
+        {**AT, "source": ["$.day", "h"]},
+        {"name": "kwh", "type": "decimal(10,3)"},
+        {"name": "grid", "type": "string", "source": "$.site.grid"},
+    ]
+    found = landed(tmp_path, fields, "json", slice_rows=1, json={"records": "values"})
+    assert [(row["meter"], row["at"]) for row in found.rows] == [
+        ("7", datetime(2025, 12, 30, 23, 15, tzinfo=UTC)),
+        ("7", datetime(2025, 12, 31, 23, tzinfo=UTC)),
+    ]
+    found = landed(tmp_path, fields, "json", json={"records": "values"})
+    assert found.counts["read"] == 0 and not found.told
+    (tmp_path / "b").mkdir()
+    write(tmp_path / "b", a_json='{"values": [{"h": "00:15", "kwh": 1.5}], "day": "31.12.2025", "site": [{"id": 7}]}')
+    found = landed(tmp_path / "b", [{**fields[0], "nullable": True}, *fields[1:]], "json", json={"records": "values"},
+                   dedup={"key": ["at"]})  # fmt: skip
+    assert found.told == [
+        "a.json: has nothing at $.meter.id or $.site.id, where field 'meter' is read; it is null in all its records",
+        "a.json: has nothing at $.site.grid, where field 'grid' is read; it is null in all its records",
+    ]

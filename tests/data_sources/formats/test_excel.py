@@ -50,7 +50,16 @@ def cell(name: str, xml: str) -> Callable[[str, bytes], bytes]:
 
 
 def test_values_as_they_are_shown() -> None:
-    row = ["AT1", datetime(2025, 1, 1, 0, 15), date(2025, 1, 2), time(0, 30), timedelta(hours=24), 1.5, 1234567.125, True]
+    row = [
+        "AT1",
+        datetime(2025, 1, 1, 0, 15),
+        date(2025, 1, 2),
+        time(0, 30),
+        timedelta(hours=24),
+        1.5,
+        1234567.125,
+        True,
+    ]
     assert text(workbook([row]), decimal=",") == [
         "AT1;2025-01-01T00:15:00;2025-01-02;00:30:00;24:00:00;1,5;1234567,125;true"
     ]
