@@ -50,11 +50,11 @@ def _as_csv(workbook: bytes, sheet: str | None, delimiter: str, quote: str, deci
             rows[at][column] = text
     except (python_calamine.CalamineError, zipfile.BadZipFile, KeyError, IndexError, ElementTree.ParseError) as cause:
         raise SourceError(f"is no Excel workbook that can be read ({cause}); save it again as .xlsx or CSV") from cause
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, quotechar=quote, lineterminator="\n")
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter=delimiter, quotechar=quote, lineterminator="\n")
     for row in rows:
         writer.writerow([_cell(value, decimal) for value in row])
-    return text.getvalue().encode()
+    return written.getvalue().encode()
 
 
 def _cell(value: Any, decimal: str) -> str:

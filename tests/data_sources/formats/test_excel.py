@@ -52,7 +52,7 @@ def cell(name: str, xml: str) -> Callable[[str, bytes], bytes]:
 def test_values_as_they_are_shown() -> None:
     row = [
         "AT1",
-        datetime(2025, 1, 1, 0, 15),
+        datetime.fromisoformat("2025-01-01T00:15"),
         date(2025, 1, 2),
         time(0, 30),
         timedelta(hours=24),
@@ -95,6 +95,6 @@ def test_sheets_that_were_moved_are_judged_by_their_own_formulas() -> None:
 
 
 def test_an_empty_first_sheet_beside_others_is_told() -> None:
-    with pytest.raises(SourceError, match="nothing in its first sheet.*one of 'S1', 'S2'"):
+    with pytest.raises(SourceError, match=r"nothing in its first sheet.*one of 'S1', 'S2'"):
         text(workbook([], [["a"], [1]]))
     assert text(workbook([], [["a"], [1]]), sheet="S2") == ["a", "1"]
