@@ -126,7 +126,7 @@ class JsonSpec(Part):
     @field_validator("records")
     @classmethod
     def _a_path(cls, path: str) -> str:
-        if path != "." and not all(part.strip() for part in path.removeprefix("$.").split(".")):
+        if path == "$" or (path != "." and not all(part.strip() for part in path.removeprefix("$.").split("."))):
             raise ValueError(
                 f'{path!r} is not a path; write names with dots, as in "energy.values", or "." where the document '
                 "is the array"

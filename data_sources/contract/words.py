@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from data_sources.contract.layout import CsvSpec
 from data_sources.contract.parts import meant
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
 
-_OF_CSV = ("decimal", "thousands", "last_line", "short_rows", "sheet")
+
+_OF_CSV = ("encoding", "header", "decimal", "thousands", "last_line", "short_rows", "sheet")
+"""Words that other formats would pass over, and somebody would read numbers or letters wrong."""
 
 
 def check_words(contract: Contract) -> None:
@@ -22,12 +25,16 @@ def check_words(contract: Contract) -> None:
 
 def _check_layout(contract: Contract) -> None:
     csv = contract.csv
+    for glob in contract.files:
+        if not glob.strip() or glob.startswith(("/", "./", "../")):
+            raise ValueError(
+                f"files: {glob!r} matches no file; write a glob of the names below the source, as in "
+                '"*.tsv" or "meters/*.csv"'
+            )
     if contract.format != "csv":
         for word in _OF_CSV:
-            if word in csv.model_fields_set:
+            if getattr(csv, word) != CsvSpec.model_fields[word].default:
                 raise ValueError(f'csv.{word}: is for format = "csv", not for "{contract.format}"; leave it out')
-        if isinstance(csv.header, str):
-            raise ValueError(f'csv.header: is for format = "csv", not for "{contract.format}"; leave it out')
     if contract.document is not None and contract.format != "json":
         raise ValueError(f'json.records: is for format = "json", not for "{contract.format}"; leave [json] out')
     if csv.sheet is not None and not any(".xlsx" in glob.lower() for glob in contract.files):
@@ -43,6 +50,16 @@ def _check_fields(contract: Contract) -> None:
             raise ValueError(
                 f"{where}, from_preamble: only a CSV file whose header is named has lines above it; write "
                 '[csv] header = "..." with what the header line begins with'
+            )
+        if field.aliases and contract.format == "csv" and contract.csv.header is False:
+            raise ValueError(
+                f"{where}, aliases: are names of a header, and csv.header is false; leave aliases out, or header"
+            )
+        rooted = [name.startswith("$.") for name in field.wanted]
+        if contract.document is not None and any(rooted) and not all(rooted):
+            raise ValueError(
+                f"{where}, aliases: a path from the document's root and a name of its records cannot stand for each "
+                "other; begin all of them with $. or none"
             )
         sources = [*field.wanted, *(field.source if isinstance(field.source, list) else [])]
         for source in sources:

@@ -6,7 +6,7 @@
     unpivoted                         2       3
     used                                              5                    source = "Usage#2"
 
-A name is found as it is written, else without the blanks around both; `NAME#2` is the second column of a name.
+A name is found as it is written, else without the blanks around both and with blanks for line breaks; `NAME#2` is the second column of a name.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _part(name: str, spec: FieldSpec, names: tuple[str, ...], texts: set[str]) -
 
 def _find(name: str, names: tuple[str, ...]) -> int | None:
     """The column's place; None where there is none. Raises ValueError where two have the name."""
-    for these, wanted in ((names, name), (tuple(n.strip() for n in names), name.strip())):
+    for these, wanted in ((names, name), (tuple(map(_on_one_line, names)), _on_one_line(name))):
         places = [at for at, n in enumerate(these) if n == wanted]
         if len(places) > 1:
             raise ValueError(
@@ -143,6 +143,10 @@ def _find(name: str, names: tuple[str, ...]) -> int | None:
         return None
     places = [at for at, n in enumerate(names) if n.strip() == numbered[1].strip()]
     return places[int(numbered[2]) - 1] if len(places) >= int(numbered[2]) else None
+
+
+def _on_one_line(name: str) -> str:
+    return " ".join(part.strip() for part in name.strip().splitlines())
 
 
 def _missing(spec: FieldSpec, wanted: Sequence[str], names: tuple[str, ...]) -> Missing:

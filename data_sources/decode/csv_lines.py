@@ -142,9 +142,11 @@ def decode_csv(
         positions, parents = expanded.positions, expanded.parents
     reading = Reading(contract, index, rejecting, constants or {})
     raw = _typed(columns, contract, reading)
+    blank = None if contract.unpivot is None else columns.own[contract.unpivot.into[1]].is_null()
     return finish(
-        raw, index, contract, rejecting, positions, later=reading.later, parents=parents, missing=binding.says_missing
-    )
+        raw, index, contract, rejecting, positions, later=reading.later, parents=parents, missing=binding.says_missing,
+        blank=blank,
+    )  # fmt: skip
 
 
 class Columns:

@@ -309,6 +309,9 @@ def typed(raw: pa.Table, plan: Plan, reading: Reading) -> pa.Table:
         return pa.concat_arrays(chunks) if chunks else pa.array([], raw.column(at).type)
 
     fields = plan.contract.fields
+    for name in {at for places in plan.columns.values() for at in places if isinstance(at, str)}:
+        if name.startswith("$."):  # a part of joined columns that the document's root says
+            texts[name] = reading.said(name, count)
     for field in fields:
         if reading.has_constant(field):
             texts[field.name] = reading.constant(field, count)

@@ -22,6 +22,7 @@ import pyarrow.json
 
 from data_sources.cdc import no_place_reason, place_fields, without_place
 from data_sources.contract import Contract, FieldSpec
+from data_sources.decode.absent import absent, without
 from data_sources.decode.casting import beyond_years, parse_dates, parse_timestamps, reasons
 from data_sources.decode.debezium import unwrap
 from data_sources.decode.flat import flatten, missing_in, plan_of, typed
@@ -63,16 +64,18 @@ def decode_json(records: Records, contract: Contract, constants: Mapping[str, st
         records, rejecting, parents = flatten(records, plan, rejecting, settled)
         if parents is not None:
             tombstones, truncates, settled = tombstones[parents], truncates[parents], settled[parents]
-            origin = parents if origin is None else origin[parents]
         index, raw = _decode(records, plan.inner, settled | rejecting.mask(len(records)), rejecting)
         reading = Reading(contract, index, rejecting, constants or {})
+        blank = None if plan.value is None else raw.column(plan.value).is_null()
         raw = typed(raw, plan, reading)
         decoded = finish(
-            raw, index, contract, rejecting, records.positions, truncates, later=reading.later,
+            raw, index, contract, rejecting, records.positions, truncates, later=reading.later, parents=parents, blank=blank,
             missing=lambda i, field: missing_in(records.raw(i), field, plan),
         )  # fmt: skip
     if tombstones.any():
         decoded = _with_tombstones(decoded, np.flatnonzero(tombstones), records.positions)
+    if decoded.parents is not None:
+        return decoded if origin is None else decoded._replace(parents=origin[decoded.parents])
     return decoded._replace(parents=origin)
 
 
@@ -122,12 +125,14 @@ def finish(
     later: Mapping[str, pa.Array] | None = None,
     parents: np.ndarray | None = None,
     missing: Callable[[int, FieldSpec], str | None] | None = None,
+    blank: pa.Array | pa.ChunkedArray | None = None,
 ) -> Decoded:
     """Parse times, shift them, refuse nulls where a value is due, and drop what was refused.
 
     raw: a column a field, in the contract's order, then EXTRA. truncates: mask over all records of those that have no
     row, of which no value but the event time is due. later, parents: see `Reading` and `Decoded`. missing: a sentence
-    where a record does not have a field at all, None where the field is null.
+    where a record does not have a field at all, None where the field is null. blank: of an unpivoted row's records,
+    whether their cell is; see `absent.py`.
     """
     columns, second = [], dict(later or {})
     for place, field in enumerate(contract.fields):
@@ -165,7 +170,13 @@ def finish(
     )
     if len(rejecting):
         rows = rows.filter(pa.array([i not in rejecting for i in index.tolist()], pa.bool_()))
-    return Decoded(rows, rejecting, parents, twice)
+    decoded = Decoded(rows, rejecting, parents, twice)
+    if blank is None or parents is None:
+        return decoded
+    times = dict(zip((f.name for f in contract.fields), columns, strict=True))
+    dropped = np.zeros(len(parents), bool)
+    dropped[index] = absent(times, np.asarray(blank), parents[index], contract)
+    return without(decoded, dropped) if dropped.any() else decoded
 
 
 def _as_dictionary(column: pa.Array) -> pa.Array:

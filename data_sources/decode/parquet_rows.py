@@ -61,6 +61,7 @@ def decode_parquet(
         later=reading.later,
         parents=parents,
         missing=binding.says_missing,
+        blank=None if contract.unpivot is None else own[contract.unpivot.into[1]].is_null(),
     )
 
 

@@ -75,10 +75,14 @@ class Reading:
 
     def constant(self, field: FieldSpec, count: int) -> pa.Array:
         """The text that holds for all records, its pattern taken."""
-        text = self._constants[field.name]
+        return self.taken(self.said(field.name, count), field)
+
+    def said(self, name: str, count: int) -> pa.Array:
+        """The text of that name, which holds for all records."""
+        text = self._constants[name]
         if text is None or text in self._nulls:
             return pa.nulls(count, pa.string())
-        return self.taken(pa.repeat(pa.scalar(text, pa.string()), count), field)
+        return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
 def _counted_or_iso(texts: pa.Array, field: FieldSpec, csv: CsvSpec | None) -> tuple[pa.Array, np.ndarray]:

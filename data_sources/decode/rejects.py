@@ -64,6 +64,14 @@ class Rejecting:
             moved.add(int(to[index]), *found)
         return moved
 
+    def only(self, kept: np.ndarray) -> Rejecting:
+        """Those of the records at `kept`, counted as they stand there."""
+        found = Rejecting(lambda i: self._raw(int(kept[i])), self._positions[kept])
+        for number, index in enumerate(kept.tolist()):
+            if index in self._found:
+                found.add(number, *self._found[index])
+        return found
+
     def table(self) -> pa.Table:
         """REJECT_SCHEMA, in the order of the records."""
         index = sorted(self._found)

@@ -171,14 +171,14 @@ def _elapsed(values: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
     absent = naive.is_null().to_numpy(zero_copy_only=False)
     micros = naive.fill_null(0).to_numpy(zero_copy_only=False)
     midnight = micros // _DAY * _DAY
-    begins, ends = _day_start(midnight, field.time_zone), _day_start(midnight + _DAY, field.time_zone)
+    begins, ends = day_starts(midnight, field.time_zone), day_starts(midnight + _DAY, field.time_zone)
     instants = np.where(own, micros, begins + (micros - midnight) + hours * _HOUR)
     beyond = ~own & ~absent & (instants > ends)
     times = pc.cast(pa.array(instants, mask=absent | beyond), UTC_MICROS)
     return times, np.union1d(clock.bad, np.flatnonzero(beyond))
 
 
-def _day_start(midnight: np.ndarray, zone: str) -> np.ndarray:
+def day_starts(midnight: np.ndarray, zone: str) -> np.ndarray:
     """The first instant of local days; where the clock goes forward at midnight, the one it goes to."""
     days, place = np.unique(midnight, return_inverse=True)
     naive = pc.cast(pa.array(days), MICROS)

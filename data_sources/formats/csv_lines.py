@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from data_sources.contract import Contract
 from data_sources.decode.columns import bind, headerless_names
-from data_sources.decode.csv_lines import codec, decode_csv, header_names, split_csv
+from data_sources.decode.csv_lines import MAX_LINES, codec, decode_csv, header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD, Decoded
 from data_sources.formats import Block, Planned, lines
 from data_sources.patterns import first_group
@@ -60,19 +60,22 @@ class Csv:
         if head is None:
             return Planned(None)
         notes: tuple[str, ...] = ()
+        from_preamble = self._from_preamble(head.preamble)
+        constants = dict(split.constants) | from_preamble
         if head.names is not None:
             missing = bind(head.names, contract).missing
             lost = [m for m in missing if m.field in contract.required]
             if lost:
                 raise ValueError("; ".join(str(m) for m in lost))
-            notes = tuple(f"{m}; it is null in all its rows" for m in missing) if before is None else ()
+            absent = [*map(str, missing), *(_nothing_above(name) for name, v in from_preamble.items() if v is None)]
+            notes = tuple(f"{why}; it is null in all its rows" for why in absent) if before is None else ()
         start, line = (before.offset, before.line) if before is not None else (head.body, head.line)
-        constants = dict(split.constants) | self._from_preamble(head.preamble)
         split = replace(
             split, start=start, line=line, header=head.names, returns=returns, constants=tuple(constants.items())
         )
         found, waits = lines.count(split, rows, contract, self._is_whole, before is None)
-        return Planned(replace(split, rows=min(found, rows)) if found > 0 else None, notes, WAITS if waits else None)
+        why = WAITS if waits else None
+        return Planned(replace(split, rows=min(found, rows)), notes, why) if found > 0 else Planned(None, waits=why)
 
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         return lines.read(split, self.contract, self._cut, self._is_whole)
@@ -109,14 +112,14 @@ class Csv:
                 at, number = end, number + 1
         else:
             at, number = 0, 1
-        line, line_end, _ = text[at:].partition(b"\n")
+        line = _record_at(text, at, contract)
         if not line.strip():
             raise ValueError("the first line, where the header is due, is blank")
         names = self._names(line.rstrip(b"\r"), text)
         if names is None:
             return None
         above = text[:at].decode(codec(contract), "replace")
-        return Head(names, above, bom + at + len(line) + len(line_end), number + 1)
+        return Head(names, above, min(bom + at + len(line) + 1, len(data)), number + 1 + line.count(b"\n"))
 
     def _names(self, line: bytes, text: bytes) -> tuple[str, ...] | None:
         contract = self.contract
@@ -145,6 +148,24 @@ class Csv:
         return found
 
 
+def _nothing_above(field: str) -> str:
+    return f"the lines above its header hold nothing that from_preamble of field {field!r} finds"
+
+
+def _record_at(text: bytes, at: int, contract: Contract) -> bytes:
+    """The line at a place, with those below it where a quoted name goes on there."""
+    quote, end = contract.csv.quote.encode(), at
+    for _ in range(MAX_LINES):
+        found = text.find(b"\n", end)
+        end = len(text) if found < 0 else found + 1
+        line = text[at : end if found < 0 else found]
+        if line.count(quote) % 2 == 0:
+            return line
+        if found < 0:
+            break
+    return text[at:].partition(b"\n")[0]
+
+
 def _no_header(text: bytes, why: str, contract: Contract) -> str:
     """What is wrong with a header, and the likeliest reason: another kind of file, lines above it, another delimiter."""
     if (kind := kind_of(text)) is not None:
@@ -152,11 +173,12 @@ def _no_header(text: bytes, why: str, contract: Contract) -> str:
         return f"is {kind}, not CSV text in {contract.csv.encoding}{remedy}"
     csv = contract.csv
     rows = text[: 1 << 16].decode(codec(contract), "replace").splitlines()
-    for number, row in enumerate(rows[1:100], 2):
+    for number, row in enumerate(rows[:100], 1):
         names = header_names(row.encode(codec(contract), "replace"), contract)
         if len(bind(names, contract).columns) >= 2:
             begin = row[: row.find(csv.delimiter) + 1]
-            return f"{why}; line {number} does: write header = {begin!r} into [csv]".replace("'", '"')
+            mark = "'" if '"' in begin else '"'  # as TOML writes it
+            return f"{why}; line {number} names them: write header = {mark}{begin}{mark} into [csv]"
     wanted = [name for field in contract.fields for name in field.wanted]
     for mark, word in ((";", ";"), (",", ","), ("\t", "a tab"), ("|", "|")):
         first = rows[0] if rows else ""

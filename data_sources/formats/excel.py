@@ -1,8 +1,9 @@
 """One sheet of an Excel workbook as CSV text: a row of the sheet is a line, so lines number rows as Excel does.
 
-Numbers are written with the contract's decimal mark, dates and times as ISO 8601, truth as true and false; line breaks
-within a cell are blanks. Of merged cells the first has the value. A formula is the value Excel last computed for it; a
-workbook in which one has none is left out, as its cells would read as empty.
+Numbers are written with the contract's decimal mark, dates and times as ISO 8601, hours counted beyond a day as 24:00:00,
+truth as true and false; line breaks within a cell are blanks. Of merged cells the first has the value. A formula is the
+value Excel last computed for it, an error its text (#N/A), so that it is no number; a workbook in which a formula has no
+value is left out, as its cells would read as empty.
 """
 
 from __future__ import annotations
@@ -36,18 +37,24 @@ def _as_csv(workbook: bytes, sheet: str | None, delimiter: str, quote: str, deci
     try:
         _check_size(workbook)
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(workbook))
+        sheets = ", ".join(map(repr, book.sheet_names))
         if sheet is not None and sheet not in book.sheet_names:
-            raise SourceError(f"has no sheet {sheet!r}; its sheets: {', '.join(map(repr, book.sheet_names))}")
+            raise SourceError(f"has no sheet {sheet!r}; its sheets: {sheets}")
         name = sheet or book.sheet_names[0]
         rows = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
-        _check_computed(workbook, book.sheet_names.index(name))
+        if not rows and sheet is None and len(book.sheet_names) > 1:
+            raise SourceError(
+                f"has nothing in its first sheet; name the one to read with sheet in [csv], one of {sheets}"
+            )
+        for (at, column), text in _check_sheet(workbook, name).items():
+            rows[at][column] = text
     except (python_calamine.CalamineError, zipfile.BadZipFile, KeyError, IndexError, ElementTree.ParseError) as cause:
         raise SourceError(f"is no Excel workbook that can be read ({cause}); save it again as .xlsx or CSV") from cause
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, quotechar=quote, lineterminator="\n")
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter=delimiter, quotechar=quote, lineterminator="\n")
     for row in rows:
         writer.writerow([_cell(value, decimal) for value in row])
-    return text.getvalue().encode()
+    return written.getvalue().encode()
 
 
 def _cell(value: Any, decimal: str) -> str:
@@ -60,7 +67,8 @@ def _cell(value: Any, decimal: str) -> str:
         case datetime() | date() | time():
             return value.isoformat()
         case timedelta():
-            return str(value)
+            seconds = round(value.total_seconds())
+            return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
         case _:
             return re.sub(r"\s*[\r\n]+\s*", " ", str(value))
 
@@ -72,23 +80,47 @@ def _check_size(workbook: bytes) -> None:
         raise SourceError(f"unpacks to {size:,} bytes: not opened; save the sheet as CSV")
 
 
-def _check_computed(workbook: bytes, number: int) -> None:
-    """Raises SourceError where a formula of the sheet has no value."""
-    with zipfile.ZipFile(io.BytesIO(workbook)) as archive:
-        sheets = sorted(
-            (name for name in archive.namelist() if re.fullmatch(r"xl/worksheets/sheet\d+\.xml", name)),
-            key=lambda name: int(re.sub(r"\D", "", name.rsplit("/", 1)[1])),
-        )
-        if number >= len(sheets):
-            return
-        with archive.open(sheets[number]) as part:
-            for _, element in ElementTree.iterparse(part):
-                if not element.tag.endswith("}c"):
-                    continue
-                inside = {child.tag.rsplit("}", 1)[-1]: child for child in element}
-                if "f" in inside and ("v" not in inside or not inside["v"].text):
-                    where = element.get("r", "?")
-                    raise SourceError(
-                        f"has a formula without a value in cell {where}; open it in Excel and save it, or save it as CSV"
-                    )
-                element.clear()
+def _check_sheet(workbook: bytes, sheet: str) -> dict[tuple[int, int], str]:
+    """Texts of the errors (#N/A, #DIV/0!) in a sheet by row and column, from 0; raises SourceError where a formula has no value.
+
+    The reader shows either as an empty cell.
+    """
+    errors = {}
+    with zipfile.ZipFile(io.BytesIO(workbook)) as archive, archive.open(_part_of(archive, sheet)) as part:
+        for _, element in ElementTree.iterparse(part):
+            if not element.tag.endswith("}c"):
+                continue
+            inside = {child.tag.rsplit("}", 1)[-1]: child.text for child in element}
+            kind, where = element.get("t"), element.get("r", "?")
+            if kind == "e" and inside.get("v"):
+                errors[_place(where)] = inside["v"] or ""
+            elif "f" in inside and not inside.get("v") and kind != "str":  # a formula's text may be empty
+                raise SourceError(
+                    f"has a formula without a value in cell {where}; open it in Excel and save it, or save it as CSV"
+                )
+            element.clear()
+    return errors
+
+
+def _part_of(archive: zipfile.ZipFile, sheet: str) -> str:
+    """The archive's name of a sheet's own part: sheets may have been moved since they were numbered."""
+    book = ElementTree.fromstring(archive.read("xl/workbook.xml"))
+    ids = {
+        element.get("name"): value
+        for element in book.iter()
+        if element.tag.endswith("}sheet")
+        for key, value in element.attrib.items()
+        if key.endswith("}id")
+    }
+    links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+    target = {link.get("Id"): link.get("Target", "") for link in links}[ids[sheet]]
+    return target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
+
+
+def _place(name: str) -> tuple[int, int]:
+    """Row and column, from 0, of a cell by its name: C2 is (1, 2)."""
+    letters = name.rstrip("0123456789")
+    column = 0
+    for letter in letters:
+        column = column * 26 + ord(letter) - ord("A") + 1
+    return int(name[len(letters) :]) - 1, column - 1

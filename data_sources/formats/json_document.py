@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -45,10 +46,14 @@ class JsonDocument:
                     raise ValueError(f"is {kind}, not JSON text")
                 count += len(scanner.feed(block))
         scanner.finish()
-        self._check_led_there(scanner)
+        nowhere = self._check_led_there(scanner)
         constants = dict(split.constants) | self._constants(scanner)
         left = min(rows, count - split.start)
-        return Planned(replace(split, rows=left, constants=tuple(constants.items())) if left > 0 else None)
+        if left <= 0:
+            return Planned(None)
+        notes = [f"{root}; it is null in all its records" for root in nowhere]
+        taken = replace(split, rows=left, constants=tuple(constants.items()))
+        return Planned(taken, tuple(notes) if before is None else ())
 
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         scanner, number = self._scanner(), 0
@@ -111,29 +116,58 @@ class JsonDocument:
         document = self.contract.document
         assert document is not None
         records = document.records.removeprefix("$.")
-        return Scanner(() if records == "." else tuple(records.split(".")), self._roots.values())
+        return Scanner(
+            () if records == "." else tuple(records.split(".")), [path for root in self._roots for path in root.paths]
+        )
 
     @property
-    def _roots(self) -> dict[str, Path]:
-        """Per field, the path from the document's root that it is read at."""
-        return {
-            field.name: tuple(field.source.removeprefix("$.").split("."))
-            for field in self.contract.fields
-            if isinstance(field.source, str) and field.source.startswith("$.")
-        }
+    def _roots(self) -> list[Root]:
+        """What fields read at the document's root."""
+        found = []
+        for field in self.contract.fields:
+            if isinstance(field.source, list):
+                parts = dict.fromkeys(name for name in field.source if name.startswith("$."))
+                found += [Root(name, field.name, (_path(name),)) for name in parts]
+            elif (paths := [_path(name) for name in field.wanted if name.startswith("$.")]) != []:
+                found.append(Root(field.name, field.name, tuple(paths)))
+        return found
 
     def _constants(self, scanner: Scanner) -> dict[str, str | None]:
-        return {name: _as_text(scanner.values.get(path)) for name, path in self._roots.items()}
+        return {root.key: _as_text(root.value(scanner)) for root in self._roots}
 
-    def _check_led_there(self, scanner: Scanner) -> None:
+    def _check_led_there(self, scanner: Scanner) -> list[Root]:
+        """What no field has at the root, of fields that may be null. Raises ScanError for the others."""
         assert self.contract.document is not None
         path = self.contract.document.records
         if not scanner.arrays:
             seen = "an object" if scanner.led_to_object else "nothing"
-            raise ScanError(f"has no array at {path!r} ({seen} there); mend [json] records of the contract")
-        for name, wanted in self._roots.items():
-            if wanted not in scanner.values and name in self.contract.required:
-                raise ScanError(f"has nothing at $.{'.'.join(wanted)}, where field {name!r} is read")
+            raise ScanError(f"has no array at {path!r} ({seen} there); correct [json] records of the contract")
+        nowhere = [root for root in self._roots if root.value(scanner) is None]
+        for root in nowhere:
+            if root.field in self.contract.required:
+                raise ScanError(str(root))
+        return nowhere
+
+
+class Root(NamedTuple):
+    """A value at a document's root: what it is handed on as, the field that reads it, the paths it may be at."""
+
+    key: str
+    field: str
+    paths: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"has nothing at {' or '.join('$.' + '.'.join(p) for p in self.paths)}, where field {self.field!r} is read"
+        )
+
+    def value(self, scanner: Scanner) -> bytes | None:
+        """JSON text; None where the document has none."""
+        return next((scanner.values[path] for path in self.paths if path in scanner.values), None)
+
+
+def _path(name: str) -> Path:
+    return tuple(name.removeprefix("$.").split("."))
 
 
 def _as_text(value: bytes | None) -> str | None:

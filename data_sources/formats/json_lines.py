@@ -63,23 +63,37 @@ def _is_object(tail: bytes) -> bool:
 def _check_is_lines(head: bytes) -> None:
     """Raises ValueError for a file that is one document, or no text; of a record that is broken the decoder tells."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:1] not in (b"[", b"{"):
+        if (kind := kind_of(head)) is not None:
+            raise ValueError(f"is {kind}, not JSON text")
+        return
+    first, _, more = text.partition(b"\n")
+    if _is_object(first) or not _is_document(first, more, is_cut=len(head) >= MAX_RECORD):
+        return
     if text[:1] == b"[":
         raise ValueError('is one JSON array, not a JSON object a line; write records = "." into [json] of the contract')
-    if (kind := kind_of(head)) is not None:
-        raise ValueError(f"is {kind}, not JSON text")
-    first, line_end, more = text.partition(b"\n")
-    if not line_end or first[:1] != b"{" or _is_object(first) or not more.strip():
-        return
+    raise ValueError(
+        "is one JSON document over several lines, not a JSON object a line; write the path to the array of its "
+        'records into the contract, as in [json] records = "data.values"'
+    )
+
+
+def _is_document(first: bytes, more: bytes, is_cut: bool) -> bool:
+    """Whether a text whose first line is no object is one document, rather than lines of which the first is broken.
+
+    is_cut: whether the text goes on beyond what is here.
+    """
     scanner = Scanner(None)
     try:
         scanner.feed(first)
-        is_open = scanner.is_within
-        scanner.feed(more)
+        if not scanner.is_within:
+            return not more.strip() and first[:1] == b"[" and b"{" in first  # [1] is a broken record
+        if not more.strip():
+            return is_cut or first[:1] == b"["
+        scanner.feed(b"\n" + more)
     except ScanError:
-        return
-    is_whole = scanner.texts > 0 or len(head) >= MAX_RECORD
-    if is_open and is_whole:  # else a line that is broken, whose rest may be under way
-        raise ValueError(
-            "is one JSON document over several lines, not a JSON object a line; write the path to the array of its "
-            'records into the contract, as in [json] records = "data.values"'
-        )
+        return False
+    if not scanner.is_within or is_cut or len(first.strip()) == 1:
+        return True
+    rest = [row.strip() for row in more.splitlines()]
+    return any(row.endswith(b",") for row in rest) or not any(map(_is_object, rest))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|"', re.S)
 _QUOTE, _OPEN, _CLOSE, _OPEN_ARRAY, _CLOSE_ARRAY, _COMMA, _COLON = b'"{}[],:'
+_BLANKS = b" \t\r\n\xef\xbb\xbf"
 _MAY_PRECEDE = {None, _COLON, _COMMA, _OPEN_ARRAY}
 MOST_WAITING = 64 << 20
 """Bytes an element, or a text without any bracket, may have."""
@@ -89,7 +90,7 @@ class Scanner:
 
     def finish(self) -> None:
         """Raises ScanError for a text that is not whole."""
-        if self._frames or self._data[self._at :].strip(b" \t\r\n\xef\xbb\xbf"):
+        if self._frames or self._data[self._at :].strip(_BLANKS):
             raise ScanError("is cut off, or not JSON: its brackets are not closed" if self._frames else "is not JSON")
         if not self.texts:
             raise ScanError("is not a JSON object or array")
@@ -124,7 +125,8 @@ class Scanner:
         mark = token[0]
         frame = self._frames[-1] if self._frames else None
         if mark in (_OPEN, _OPEN_ARRAY):
-            if self._previous not in _MAY_PRECEDE or (frame and frame.kind == _OPEN and self._previous != _COLON):
+            is_due = self._previous in _MAY_PRECEDE and not (frame and frame.kind == _OPEN and self._previous != _COLON)
+            if not is_due or self._data[self._at : start].strip(_BLANKS):
                 raise ScanError("is not JSON: a value stands where a comma or a name is due")
             self._capture = None
             self._open(mark, end)
@@ -136,8 +138,7 @@ class Scanner:
         elif mark == _QUOTE:
             if frame is None:
                 raise ScanError("is a JSON text, not an object or array")
-            self._string = token
-            self._previous = _QUOTE if self._previous != _COLON else self._previous
+            self._string, self._previous = (b"", _CLOSE) if self._previous == _COLON else (token, _QUOTE)
         elif mark == _COLON:
             if frame is None or frame.kind != _OPEN or not self._string:
                 raise ScanError("is not JSON: a : stands where none is due")

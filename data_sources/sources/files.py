@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from msgspec.structs import replace
 
-from data_sources.contract import Contract, FieldSpec
+from data_sources.contract import Contract
 from data_sources.formats import Block, Planned, format_of
 from data_sources.patterns import first_group
 from data_sources.snapshots import as_of_name, role
@@ -132,19 +132,9 @@ def _plan_one(file: Found, before: FileEnd | None, contract: Contract, rows: int
     planned = kind.plan(split, before, rows)
     if before is not None or planned.split is None:
         return planned
-    empty = [field for field, text in planned.split.constants if text is None]
-    notes = [
-        f"nothing found for field {field!r} ({_looked_for(contract.field(field))}); it is null in all its rows"
-        for field in empty
-    ]
+    nowhere = [name for name, text in split.constants if text is None]
+    notes = [f"its name has nothing that from_name of field {n!r} finds; it is null in all its rows" for n in nowhere]
     return planned._replace(notes=(*planned.notes, *notes))
-
-
-def _looked_for(field: FieldSpec) -> str:
-    """Where a value that a file says once was looked for."""
-    if field.from_name is not None:
-        return f"from_name = '{field.from_name}'"
-    return f"from_preamble = '{field.from_preamble}'" if field.from_preamble is not None else str(field.source)
 
 
 def _from_name(name: str, contract: Contract) -> tuple[tuple[str, str | None], ...]:

@@ -107,19 +107,20 @@ def write(path: Path, table: pa.Table, **options: Any) -> None:
     pq.write_table(table, path, **options)
 
 
-def test_a_renamed_key_column_rejects_each_row_with_all_it_held(tmp_path: Path, masters: pa.Table) -> None:
-    names = ["asset" if n == "transformer_id" else n for n in masters.column_names]
+def test_a_file_whose_key_column_is_renamed_is_left_out_with_the_likely_name(tmp_path: Path, masters: pa.Table) -> None:
+    names = ["transformer" if n == "transformer_id" else n for n in masters.column_names]
     write(tmp_path / "in" / "transformer_master.parquet", masters.rename_columns(names))
-    fates, rejects, _ = landed(tmp_path, ASSETS)
-    assert rejects == {"undecodable/null:transformer_id": masters.num_rows} and fates.landed == 0
-    assert b'"asset": "TRF-' in written(tmp_path / "lake", ASSETS, "rejected")[0]["raw"]
+    fates, _, problems = landed(tmp_path, ASSETS)
+    assert fates.read == 0 and len(problems) == 1
+    assert "no column 'transformer_id'" in problems[0] and "did you mean 'transformer'?" in problems[0]
 
 
 def test_a_renamed_other_column_is_kept_as_unknown(tmp_path: Path, masters: pa.Table) -> None:
     names = ["maker" if n == "manufacturer" else n for n in masters.column_names]
     write(tmp_path / "in" / "transformer_master.parquet", masters.rename_columns(names))
-    fates, rejects, _ = landed(tmp_path, ASSETS)
+    fates, rejects, problems = landed(tmp_path, ASSETS)
     assert fates.landed == masters.num_rows and not rejects
+    assert len(problems) == 1 and "no column 'manufacturer'" in problems[0] and "null in all its rows" in problems[0]
     assert all('"maker"' in r["_extra"] for r in written(tmp_path / "lake", ASSETS, "rows"))
 
 

@@ -1,0 +1,100 @@
+"""A sheet as CSV text: what Excel shows is what is read, and what has no value is told."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import openpyxl
+import pytest
+
+from data_sources.formats.excel import sheet_as_csv
+from data_sources.sources.errors import SourceError
+from tests.data_sources.decode.cases import contract
+
+
+def workbook(*sheets: list[list[Any]], patch: Callable[[str, bytes], bytes] = lambda _, part: part) -> bytes:
+    """Sheets named S1, S2, ...; patch: what becomes of each part of the archive."""
+    book, made, patched = openpyxl.Workbook(), io.BytesIO(), io.BytesIO()
+    book.remove(book.active)
+    for number, rows in enumerate(sheets, 1):
+        sheet = book.create_sheet(f"S{number}")
+        for row in rows:
+            sheet.append(row)
+    book.save(made)
+    with zipfile.ZipFile(made) as old, zipfile.ZipFile(patched, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, patch(name, old.read(name)))
+    return patched.getvalue()
+
+
+def text(book: bytes, **words: Any) -> list[str]:
+    return sheet_as_csv(book, contract("csv", files=["*.xlsx"], csv={"delimiter": ";", **words})).decode().splitlines()
+
+
+def cell(name: str, xml: str) -> Callable[[str, bytes], bytes]:
+    """Make another cell of the one called `name` in the first sheet."""
+
+    def patch(part: str, content: bytes) -> bytes:
+        if not part.endswith("sheet1.xml"):
+            return content
+        changed = re.sub(rf'<c r="{name}"[^>]*?(/>|>.*?</c>)'.encode(), xml.encode(), content)
+        assert changed != content
+        return changed
+
+    return patch
+
+
+def test_values_as_they_are_shown() -> None:
+    row = [
+        "AT1",
+        datetime.fromisoformat("2025-01-01T00:15"),
+        date(2025, 1, 2),
+        time(0, 30),
+        timedelta(hours=24),
+        1.5,
+        1234567.125,
+        True,
+    ]
+    assert text(workbook([row]), decimal=",") == [
+        "AT1;2025-01-01T00:15:00;2025-01-02;00:30:00;24:00:00;1,5;1234567,125;true"
+    ]
+
+
+def test_an_error_is_no_empty_cell() -> None:
+    for shown in ("#N/A", "#DIV/0!"):
+        for formula in ("", "<f>1/0</f>"):
+            book = workbook([["a", "b"], ["x", 2]], patch=cell("B2", f'<c r="B2" t="e">{formula}<v>{shown}</v></c>'))
+            assert text(book) == ["a;b", f"x;{shown}"]
+
+
+def test_a_formula_may_give_an_empty_text_but_not_nothing() -> None:
+    rows = [["a", "b"], ["x", "=1+1"]]
+    empty = cell("B2", '<c r="B2" t="str"><f>IF(TRUE,"","x")</f><v></v></c>')
+    assert text(workbook(rows, patch=empty)) == ["a;b", "x;"]
+    assert text(workbook(rows, patch=cell("B2", '<c r="B2"><f>1+1</f><v>2</v></c>'))) == ["a;b", "x;2"]
+    with pytest.raises(SourceError, match="formula without a value in cell B2"):
+        text(workbook(rows))
+
+
+def test_sheets_that_were_moved_are_judged_by_their_own_formulas() -> None:
+    def moved(part: str, content: bytes) -> bytes:
+        if part != "xl/workbook.xml":
+            return content
+        first, second = re.findall(rb"<sheet [^>]*/>", content)
+        return content.replace(first + second, second + first)
+
+    book = workbook([["a"], ["=1+1"]], [["a"], [5]], patch=moved)
+    assert text(book) == ["a", "5"] and text(book, sheet="S2") == ["a", "5"]
+    with pytest.raises(SourceError, match="formula without a value"):
+        text(book, sheet="S1")
+
+
+def test_an_empty_first_sheet_beside_others_is_told() -> None:
+    with pytest.raises(SourceError, match=r"nothing in its first sheet.*one of 'S1', 'S2'"):
+        text(workbook([], [["a"], [1]]))
+    assert text(workbook([], [["a"], [1]]), sheet="S2") == ["a", "1"]
