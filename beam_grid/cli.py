@@ -386,9 +386,11 @@ def reinject(what: str, feed: str, rule: str | None, contract: str | None, lake:
 
 def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | None) -> None:
     from beam_grid.reinject_rejected import reinject_rejected
+    from data_sources.contract import load_contract
 
+    mended = load_contract(contract) if contract else None
     with lake.lock("land"):
-        done = reinject_rejected(lake, feed, contract_file=contract, rule=rule, command=_command())
+        done = reinject_rejected(lake, feed, mended=mended, rule=rule, command=_command())
     f = done.fates.by_name()
     if done.commits:
         more = f" (of which {f['read']:,} more than there were rejects)" if f["read"] > 0 else ""
