@@ -129,7 +129,7 @@ class _Run:
         done.there, done.snapshots = sum(f.wanted for f in files), sum(f.snapshots for f in files)
         if is_remembered and done.there > done.snapshots and not any(f.split for f in files):
             raise GridError(
-                f"feed {name}: its {done.there:,} rejects were judged by the contract that the lake remembers, under which "
+                f"feed {name}: its rejects ({done.there:,}) were judged by the contract that the lake remembers, under which "
                 "nothing would change; give the mended one: --contract FILE"
             )
         options = Options("rejected records", command=command)
