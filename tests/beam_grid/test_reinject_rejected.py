@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from beam_grid.ledger import ledger
 from beam_grid.refine import refine
 from beam_grid.reinject_rejected import JudgedAgain, reinject_rejected
 from data_sources.contract import Contract, parse_contract
+from data_sources.records import Records, messages
+from data_sources.sources import Listing, kafka
+from data_sources.splits import KafkaEnd, KafkaSplit
 from tests.conftest import EXAMPLES
 from tests.properties.oracle import as_lines, assert_equal, landed, oracle, run
 from tests.properties.published import assert_published, assert_tables
@@ -278,10 +282,10 @@ def test_a_cut_record_stays_rejected(tmp_path: Path) -> None:
 
 
 def of_fields(kind: str, fields: list[dict[str, Any]], **words: Any) -> Contract:
-    return parse_contract(
-        {"name": "readings", "format": kind, "event_time": "at", "dedup": {"key": ["id", "at"]}, "fields": fields, **words},
-        "tests",
-    )  # fmt: skip
+    said = {"name": "readings", "format": kind, "event_time": "at", "out_of_orderness": "1h", "fields": fields, **words}
+    if "lake" not in words:
+        said["dedup"] = {"key": ["id", "at"]}
+    return parse_contract(said, "tests")
 
 
 def silver(lake: Path, feed: Contract) -> list[tuple[Any, ...]]:
@@ -455,3 +459,173 @@ def test_a_null_word_that_the_first_contract_lacked(tmp_path: Path) -> None:
     assert "no rejects" in grid("reinject", "rejected", "--feed", "household", "--contract", str(first), *told).stderr
     done = grid("reinject", "late", "--feed", "household", "--rule", "x", *told)
     assert done.returncode == 2 and "--rule: late rows are taken in as they are" in done.stderr
+
+
+class Topic:
+    """Messages as if a broker held them: (partition, offset) by place, in place of what the client would bring."""
+
+    source = "kafka://localhost:9092/topic"
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, messages: dict[int, list[tuple[bytes | None, float]]]) -> None:
+        """messages: by partition (value, minute of its timestamp)."""
+        self.messages = messages
+        monkeypatch.setattr(kafka, "plan_topic", self._plan)
+        monkeypatch.setattr(kafka, "_read_messages", self._read)
+
+    def _plan(self, source: str, known: dict[str, KafkaEnd], config: str | None, rows: int) -> Listing:
+        splits = []
+        for partition, held in self.messages.items():
+            end = known.get(f"topic/{partition}")
+            start = end.offset if end else 0
+            if start < len(held):
+                number = len(splits)
+                splits.append(
+                    KafkaSplit(
+                        topic="topic", bootstrap="x", partition=partition, start=start, end=len(held), number=number
+                    )
+                )
+        return Listing(splits=list(splits))
+
+    def _read(self, split: KafkaSplit, config: str | None, now: int) -> Iterator[Records]:
+        held = self.messages[split.partition][split.start : split.end]
+        arrivals = [int(minute(at).timestamp() * 1_000_000) for _, at in held]
+        yield messages([value for value, _ in held], list(range(split.start, split.end)), arrivals)
+
+
+def places(lake: Path) -> list[tuple[Any, ...]]:
+    log = Lake.open(lake).feed("readings")
+    rows = [r for c in log.commits() for f in c.listed("rows") for r in pq.read_table(log.path / f.path).to_pylist()]
+    return sorted((r["id"], r["_source"], r["_partition"], r["_position"]) for r in rows)
+
+
+def test_messages_keep_partition_offset_and_arrival(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {
+        n: [(json.dumps(reading(f"{name}{n}", at, kwh)).encode(), 0.0) for name, at, kwh in
+            (("a", 1, 0.5), ("b", 30, 5.0), ("c", 2, 5.0))]
+        for n in (0, 3)
+    }  # fmt: skip
+    topic = Topic(monkeypatch, lines)
+    topic.messages[3].append((None, 0.0))
+    rules = [{"id": "LOW", "check": "kwh > 1"}]
+    lake, mended = tmp_path / "lake", contract(max_future="20m")
+    run(lake, contract(rules=rules, max_future="20m"), topic.source)
+    assert book(lake)["rejected"] == 5
+    done = again(lake, mended)
+    assert (done.judged, done.fates.landed, done.still_rejected) == (5, 2, 3)
+    run(tmp_path / "other", mended, topic.source)
+    assert places(lake) == places(tmp_path / "other") and book(lake) == book(tmp_path / "other")
+    names = ["cause", "rule", "reason", "_source", "_partition", "_position", "raw", "_arrival"]
+    mine, others = (inspect(Lake.open(tmp_path / name), "rejected").select(names) for name in ("lake", "other"))
+    assert mine.to_pylist() == others.to_pylist()
+    assert set(mine["rule"].to_pylist()) == {"max_future", "json"} or mine.num_rows == 3
+
+
+IN_MESSAGES: list[dict[str, Any]] = [
+    {"name": "id", "type": "string", "nullable": False},
+    {"name": "at", "type": "timestamp", "nullable": False},
+    {"name": "kwh", "type": "float64"},
+    {"name": "site", "type": "string", "source": "$.site.name", "nullable": False},
+]
+
+
+@pytest.mark.parametrize(
+    "was",
+    [
+        {},
+        {"json": {"records": "values"}},
+        {"json": {"records": "data.values"}, "rules": [{"id": "R", "check": "kwh > 1"}]},
+    ],
+)
+def test_the_records_of_a_message_come_by_a_mended_path(
+    was: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one message that was one reject come as many records as it holds, at their places in it."""
+
+    def message(*records: dict[str, Any]) -> bytes:
+        return json.dumps({"site": {"name": "S1"}, "data": {"values": records}}).encode()
+
+    broken = b'{"site": {"name": "S1"}, "data": '
+    held = [message(reading("a", 0), reading("b", 1, 2.0)), broken, message(reading("c", 2), reading("a", 0))]
+    topic = Topic(monkeypatch, {0: [(one, 0.0) for one in held]})
+    right = of_fields("json", IN_MESSAGES, json={"records": "data.values"})
+    lake = tmp_path / "lake"
+    run(lake, of_fields("json", IN_MESSAGES, **was), topic.source)
+    before = book(lake)
+    assert before["rejected"] >= 3
+    again(lake, right)
+    run(tmp_path / "other", right, topic.source)
+    assert places(lake) == places(tmp_path / "other") and len(places(lake)) == 3
+    assert book(lake) == book(tmp_path / "other"), "read, too, is what it had been from the start"
+    again(lake, of_fields("json", IN_MESSAGES, json={"records": "data.values"}, description="x"))
+    assert book(lake) == book(tmp_path / "other"), "and stays so when what is left is judged once more"
+    assert places(lake) == places(tmp_path / "other")
+
+
+def test_a_document_keeps_what_its_root_said(tmp_path: Path) -> None:
+    said = {"site": {"name": "S1"}, "data": {"values": [reading("a", 0, 0.5), reading("b", 1, 2.0)]}}
+    (tmp_path / "1.json").write_text(json.dumps(said, indent=1))
+    words = {"json": {"records": "data.values"}}
+    run(tmp_path / "lake", of_fields("json", IN_MESSAGES, **words, rules=[{"id": "R", "check": "kwh > 1"}]), tmp_path)
+    right = of_fields("json", IN_MESSAGES, **words)
+    assert again(tmp_path / "lake", right).fates.landed == 1
+    rows = silver(tmp_path / "lake", right)
+    assert [row[3] for row in rows] == ["S1", "S1"] and places(tmp_path / "lake")[0][3] == 1
+
+
+CHANGES = {
+    "load": "cdc", "key": ["id"], "operation": "op", "sequence_by": ["lsn"], "envelope": "auto",
+}  # fmt: skip
+
+
+def test_changes_of_a_log_land_and_a_changed_key_once(tmp_path: Path) -> None:
+    """An update that changes its key is two records of one line; the one that had landed is a copy."""
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "type": "int64"},
+        {"name": "at", "type": "timestamp"},
+        {"name": "kwh", "type": "float64"},
+        {"name": "op", "type": "int64"},
+        {"name": "lsn", "type": "int64", "source": "$.source.lsn"},
+    ]
+
+    def change(op: str, lsn: int, before: Any, after: Any) -> str:
+        return json.dumps(
+            {"op": op, "before": before, "after": after, "source": {"lsn": lsn, "ts_ms": 1750000000000 + lsn}}
+        )
+
+    def row(id: int, kwh: float) -> dict[str, Any]:
+        return {"id": id, "kwh": kwh, "at": "2025-06-15T12:00:00Z"}
+
+    lines = [
+        change("c", 1, None, row(1, 5.0)),
+        change("u", 2, row(1, 5.0), row(2, 0.5)),
+        change("d", 3, row(9, 0.1), None),
+    ]
+    (tmp_path / "1.json").write_text("\n".join(lines) + "\n")
+    words: dict[str, Any] = {"lake": CHANGES}
+    lake, right = tmp_path / "lake", of_fields("json", fields, **words)
+    run(lake, of_fields("json", fields, **words, rules=[{"id": "R", "check": "kwh > 1"}]), tmp_path)
+    assert (book(lake)["landed"], book(lake)["rejected"]) == (2, 2)
+    done = again(lake, right)
+    assert (done.judged, done.fates.landed, done.still_rejected, done.fates.duplicates) == (2, 2, 0, 1)
+    run(tmp_path / "other", right, tmp_path)
+    assert places(lake) == places(tmp_path / "other") and len(places(lake)) == 4
+    assert book(lake)["balanced"]
+
+
+def test_rejects_of_full_snapshots_are_left(tmp_path: Path) -> None:
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "type": "string", "nullable": False},
+        {"name": "at", "type": "timestamp", "nullable": False},
+        {"name": "kwh", "type": "float64"},
+    ]
+    words: dict[str, Any] = {"lake": {"load": "scd2", "key": ["id"], "snapshot_files": ["full_*.csv"]}}
+    (tmp_path / "full_1.csv").write_text("id,at,kwh\na,2025-06-15T12:00:00Z,1\nb,2025-06-15T12:00:00Z,?\n")
+    (tmp_path / "more.csv").write_text("id,at,kwh\nc,2025-06-15T12:00:00Z,?\n")
+    lake = tmp_path / "lake"
+    run(lake, of_fields("csv", fields, **words), tmp_path)
+    mended = of_fields("csv", fields, **words, csv={"null": ["", "?"]})
+    done = again(lake, mended)
+    assert (done.judged, done.fates.landed, done.snapshots) == (1, 1, 1)
+    assert inspect(Lake.open(lake), "rejected")["_source"].to_pylist() == ["full_1.csv"] and book(lake)["balanced"]
+    assert Lake.open(lake).feed("readings").read(2).listed("changes")[0].rows == 1
+    assert again(lake, mended).commits == 0 and again(lake, None).commits == 0
