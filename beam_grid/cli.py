@@ -386,14 +386,16 @@ def reinject(what: str, feed: str, rule: str | None, contract: str | None, lake:
 
 def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | None) -> None:
     from beam_grid.reinject_rejected import reinject_rejected
+    from data_sources.contract import load_contract
 
+    mended = load_contract(contract) if contract else None
     with lake.lock("land"):
-        done = reinject_rejected(lake, feed, contract_file=contract, rule=rule, command=_command())
+        done = reinject_rejected(lake, feed, mended=mended, rule=rule, command=_command())
     f = done.fates.by_name()
     if done.commits:
-        more = f" (of which {f['read']:,} more than there were rejects)" if f["read"] > 0 else ""
+        more = f" ({f['read']:,} records more than there were rejects)" if f["read"] > 0 else ""
         say(
-            f"{feed}: {done.judged:,} rejects judged again: landed {f['landed']:,}, duplicates {f['duplicates']:,}{more}, "
+            f"{feed}: {_rejects(done.judged)} judged again: landed {f['landed']:,}, duplicates {f['duplicates']:,}{more}, "
             f"still rejected {done.still_rejected:,}; superseded {f['superseded']:,}, conflicts {f['conflicts']:,} "
             f"({done.commits} commit{'s' if done.commits > 1 else ''}, {done.seconds:.1f} s); "
             f"beam-grid refine --lake {lake.path} brings them into the tables"
@@ -401,12 +403,13 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
     elif not done.there:
         say(f"{feed}: no rejects")
     else:
-        say(f"{feed}: none of its {done.there:,} rejects is to be judged again: this contract has judged them")
+        say(f"{feed}: nothing to judge again: this contract has judged its {_rejects(done.there - done.snapshots)}")
     if done.snapshots:
-        say(
-            f"  left out: {done.snapshots:,} rejects of full snapshots; land the snapshot again, under another name or of a "
-            "later day"
-        )
+        say(f"  left out: {_rejects(done.snapshots)} of full snapshots; land the snapshot again, under another name")
+
+
+def _rejects(count: int) -> str:
+    return f"{count:,} reject{'' if count == 1 else 's'}"
 
 
 @cli.command()

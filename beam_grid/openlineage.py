@@ -1,7 +1,7 @@
 """What a run read and wrote, as OpenLineage events (spec 2-0-2): a JSON line each, in LAKE/lineage/openlineage.jsonl.
 
     land.FEED      source (a topic, a folder's name) ──► landing.FEED
-    reinject.FEED  landing.FEED (late rows)          ──► landing.FEED
+    reinject.FEED  landing.FEED (late rows, rejects) ──► landing.FEED
     refine         landing.FEED ...                  ──► silver.X, gold.Y, bronze.Z
 
 A run that finds work writes START and, with row counts, schemas and versions, COMPLETE; FAIL with the error, or ABORT

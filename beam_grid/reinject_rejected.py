@@ -43,7 +43,7 @@ from beam_grid.land import (
 from beam_grid.landing import FeedLog, Lake
 from beam_grid.plan import Plan
 from beam_grid.state import FeedState
-from data_sources.contract import Contract, load_contract
+from data_sources.contract import Contract
 from data_sources.sources import rejected
 from data_sources.splits import FileSplit, JudgedBy, KafkaSplit, Origin, PartitionPlan, RejectedSplit
 
@@ -69,12 +69,14 @@ def reinject_rejected(
     lake: Lake,
     name: str,
     *,
-    contract_file: str | None = None,
+    mended: Contract | None = None,
     rule: str | None = None,
     command: str = "",
     slice_rows: int = SLICE_ROWS,
 ) -> JudgedAgain:
     """Judge the current rejects of a feed again, of one rule or all; the caller holds the landing lock.
+
+    mended: the contract of now; None for the built-in one, or else the one that the lake remembers.
 
     Raises GridError for a feed that never landed, a rule that rejected nothing, a contract that differs in what
     identifies a row or under which nothing would change; RunFailed when a slice fails; earlier ones stay.
@@ -84,19 +86,18 @@ def reinject_rejected(
             f"feed {name!r}: nothing of it has landed in {lake.path} (landed: {', '.join(lake.feeds) or 'none yet'})"
         )
     feed = lake.feed(name)
-    contract, is_remembered = _contract(feed, contract_file)
+    contract, is_remembered = _contract(feed, mended)
     check_contract(feed, contract)
     with written_to(lake):
         return _Run(feed, contract, rule).run(is_remembered, command, slice_rows)
 
 
-def _contract(feed: FeedLog, contract_file: str | None) -> tuple[Contract, bool]:
+def _contract(feed: FeedLog, mended: Contract | None) -> tuple[Contract, bool]:
     """The contract of now, and whether it is the one that the lake remembers."""
-    if contract_file is not None:
-        contract = load_contract(contract_file)
-        if contract.name != feed.name:
-            raise GridError(f"--contract {contract_file}: is of feed {contract.name!r}, not of {feed.name!r}")
-        return contract, False
+    if mended is not None:
+        if mended.name != feed.name:
+            raise GridError(f"--contract: is of feed {mended.name!r}, and --feed names {feed.name!r}")
+        return mended, False
     known = built_in()
     return (known[feed.name], False) if feed.name in known else (feed.contract(), True)
 
@@ -128,7 +129,7 @@ class _Run:
         done.there, done.snapshots = sum(f.wanted for f in files), sum(f.snapshots for f in files)
         if is_remembered and done.there > done.snapshots and not any(f.split for f in files):
             raise GridError(
-                f"feed {name}: its {done.there:,} rejects were judged by the contract that the lake remembers, under which "
+                f"feed {name}: its rejects ({done.there:,}) were judged by the contract that the lake remembers, under which "
                 "nothing would change; give the mended one: --contract FILE"
             )
         options = Options("rejected records", command=command)

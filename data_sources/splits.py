@@ -173,6 +173,7 @@ class JudgedBy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A commit that judged rejects, and how its contract numbered records."""
 
     commit: int
+    """Its number."""
     unpivot: bool = False
     """Whether it had [unpivot]: positions are those of rows times 10,000 plus a column."""
     document: bool = False

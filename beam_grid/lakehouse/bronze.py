@@ -2,15 +2,20 @@
 
 Shared by all feeds, so `feed` comes first. The tables exist when empty. They are plain Delta tables without
 clustering, made and written without Spark, whichever engine makes the others.
+
+bronze.late and bronze.conflicts are records of what was: rows are only ever added. bronze.rejected holds what is rejected
+now, as the ledger counts it: with a commit that judged rejects again the feed's rows are those of its current files.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_grid.interrupt import interruptible
@@ -69,6 +74,9 @@ def _publish(table: Table, at: Live, batch: Batch) -> None:
     kind = table.name.removeprefix("bronze.")
     application = (table.application(batch.contract.name), batch.target)
     batch = batch.at(at, application[0])
+    if kind == "rejected" and any(commit.judged_again for commit in batch.new):
+        _publish_current(table, at, batch, application)
+        return
     files = batch.files(KINDS[kind])
     if not files:
         return
@@ -76,6 +84,27 @@ def _publish(table: Table, at: Live, batch: Batch) -> None:
     actions = data_files.write(table.path, rows, SCHEMAS[kind], FILE_ROWS, delta_log.statistics_columns(at))
     rows_written = sum(file.rows for file in batch.landed(KINDS[kind]))
     delta_log.put(table.path, at, actions, "WRITE", application, rows=rows_written)
+    delta_log.checkpoint(table.path, at)
+
+
+def _publish_current(table: Table, at: Live, batch: Batch, application: tuple[str, int]) -> None:
+    """Put the feed's current rejects in place of those the table has of it."""
+    gone = {split.path for commit in batch.commits for split in commit.judged_again}
+    current = [file for file in batch.landed("rejected", new_only=False) if file.path not in gone]
+    removed, others = [], list[pa.Table]()
+    for file in at.files:
+        rows = pq.read_table(table.path / file.path)
+        is_mine = pc.equal(rows["feed"], batch.contract.name)
+        if pc.any(is_mine).as_py():
+            removed.append(delta_log.removed(file))
+            others.append(rows.filter(pc.invert(is_mine)).select(SCHEMAS["rejected"].names).cast(SCHEMAS["rejected"]))
+    kept = (some for rows in others for some in rows.to_batches())
+    mine = _rejected([batch.path(file) for file in current], batch.contract)
+    measured = delta_log.statistics_columns(at)
+    actions = data_files.write(table.path, itertools.chain(kept, mine), SCHEMAS["rejected"], FILE_ROWS, measured)
+    if not (removed or actions):
+        return
+    delta_log.put(table.path, at, [*removed, *actions], "WRITE", application, rows=sum(map(delta_log.rows_of, actions)))
     delta_log.checkpoint(table.path, at)
 
 

@@ -7,7 +7,7 @@ has, so that only files with something to show are opened, and of those only the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -43,11 +43,13 @@ class Conflict:
 
 
 def rejects(feed: FeedLog, commits: list[Commit], wanted: list[str]) -> dict[str, Reject]:
-    """For each `cause/rule` the first rejected record, in the order of commits."""
+    """For each `cause/rule` the first record that is rejected now, in the order of commits."""
     found: dict[str, Reject] = {}
+    gone = {split.path for commit in commits for split in commit.judged_again}
     for commit in commits:
-        missing = {rule for rule in wanted if rule not in found and rule in commit.rejected_by}
-        for file in _files(feed, commit, "rejected") if missing else ():
+        holds = {*commit.rejected_by} if not commit.judged_again else {*wanted}
+        missing = {rule for rule in wanted if rule not in found and rule in holds}
+        for file in _files(feed, commit, "rejected", gone) if missing else ():
             for group in range(file.metadata.num_row_groups):
                 head = file.read_row_group(group, columns=["cause", "rule"]).to_pydict()
                 firsts: dict[int, str] = {}
@@ -77,8 +79,8 @@ def conflicts(feed: FeedLog, commits: list[Commit], contract: Contract, most: in
     return found
 
 
-def _files(feed: FeedLog, commit: Commit, kind: Kind) -> Iterator[pq.ParquetFile]:
-    for landed in commit.listed(kind):
+def _files(feed: FeedLog, commit: Commit, kind: Kind, gone: Container[str] = ()) -> Iterator[pq.ParquetFile]:
+    for landed in (file for file in commit.listed(kind) if file.path not in gone):
         with pq.ParquetFile(feed.path / landed.path) as file:
             yield file
 

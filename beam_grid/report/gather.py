@@ -207,7 +207,7 @@ def gather_feed(lake: Lake, name: str, found: TableSet | None) -> FeedReport:
     refined = min(found.commits.get(name, 0) if found else 0, len(commits))
     notes: list[str] = []
     first, last = _event_times(commits, contract)
-    rejected = _total(commit.rejected_by for commit in commits)
+    rejected = {rule: n for rule, n in _total(commit.rejected_by for commit in commits).items() if n}
     shown = sorted(rejected, key=lambda rule: (-rejected[rule], rule))[:SHOWN_RULES]
     problems = list(dict.fromkeys(problem for commit in reversed(commits) for problem in commit.problems))
     nothing: dict[str, examples.Reject] = {}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,12 +16,16 @@ import pyarrow.compute as pc
 from data_sources.contract import Contract, FieldSpec
 from data_sources.decode.columns import bind, unique_names
 from data_sources.decode.expand import expand
-from data_sources.decode.json_lines import finish
+from data_sources.decode.json_lines import decode_json, finish
 from data_sources.decode.kernels import MICROS, NONE, UTC_MICROS, drop_non_finite, try_cast
 from data_sources.decode.reading import Reading, joined
 from data_sources.decode.rejects import EXTRA, Decoded, Rejecting
 from data_sources.decode.times import epoch_numbers, localize, parse_dates, parse_timestamps, unreal
-from data_sources.records import Records
+from data_sources.records import Records, messages
+
+_NUMBER_TEXT = re.compile(rb'"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"')
+_open = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def decode_parquet(
@@ -63,6 +69,29 @@ def decode_parquet(
         missing=binding.says_missing,
         blank=None if contract.unpivot is None else own[contract.unpivot.into[1]].is_null(),
     )
+
+
+def decode_kept(records: Records, contract: Contract, constants: Mapping[str, str | None] | None = None) -> Decoded:
+    """Rows and rejects of Parquet rows that were kept as JSON, see `_plain`; which types their columns had is not known any
+    more, so a text of digits in a field of numbers is taken for the decimal that it was."""
+    numbers = {name for field in contract.fields if field.is_numeric and field.pattern is None for name in field.wanted}
+    if contract.unpivot is not None and contract.field(contract.unpivot.into[1]).is_numeric:
+        return decode_json(records, contract, constants)
+    texts = [_with_numbers(records.raw(i), numbers) for i in range(len(records))]
+    arrivals = np.zeros(len(texts), np.int64) if records.arrivals is None else records.arrivals
+    return decode_json(messages(texts, records.positions.tolist(), arrivals.tolist()), contract, constants)
+
+
+def _with_numbers(raw: bytes, names: Set[str]) -> bytes:
+    """The record with the numbers that were written as text under these names as JSON numbers."""
+    try:
+        row = _open(raw)
+    except (ValueError, RecursionError):
+        return raw
+    for name in names & row.keys():
+        if _NUMBER_TEXT.fullmatch(bytes(row[name])):
+            row[name] = msgspec.Raw(bytes(row[name])[1:-1])
+    return _encode(row)
 
 
 class Rows:

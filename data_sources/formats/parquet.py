@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from data_sources.contract import Contract
 from data_sources.decode.columns import bind
-from data_sources.decode.parquet_rows import decode_parquet
+from data_sources.decode.parquet_rows import decode_kept, decode_parquet
 from data_sources.decode.rejects import Decoded
 from data_sources.formats import Block, Planned, ended
 from data_sources.records import Records
@@ -51,7 +51,8 @@ class Parquet:
         yield ended(split, end, first, done=end >= file.metadata.num_row_groups)
 
     def decode(self, block: Block, header: tuple[str, ...] | None, constants: Mapping[str, str | None]) -> Decoded:
-        assert not isinstance(block, Records)
+        if isinstance(block, Records):  # rejects kept as JSON
+            return decode_kept(block, self.contract, constants)
         table, first = block
         return decode_parquet(table, first, self.contract, constants)
 

@@ -23,7 +23,7 @@ from beam_grid.landing import Lake
 from data_sources.contract import Contract
 from data_sources.durations import micros
 from data_sources.expressions import sandbox
-from data_sources.splits import LateSplit
+from data_sources.splits import LateSplit, RejectedSplit
 from transforms.tiles import tile_rows
 from transforms.windows import windows_sql
 
@@ -139,6 +139,7 @@ def landed(lake: Lake, feed: Contract) -> dict[str, Any]:
             elif file.kind == "superseded":
                 gone |= set(_tuples(table, identity))
         held["late"] -= sum(split.rows for p in commit.plan for split in p.splits if isinstance(split, LateSplit))
+        held["rejected"] -= sum(s.rows for p in commit.plan for s in p.splits if isinstance(s, RejectedSplit))
         assert (held["rows"], held["late"], held["rejected"], held["superseded"]) == tuple(
             fates[f] for f in ("landed", "late", "rejected", "superseded")
         )
