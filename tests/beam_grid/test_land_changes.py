@@ -132,7 +132,7 @@ def test_a_snapshot_of_changes_says_where_in_the_log_each_record_stood(tmp_path:
     (source / "full_2.json").write_text("")
     done = run(tmp_path / "lake", feed, source)
     assert (done.fates.landed, done.fates.duplicates) == (2, 4)
-    assert len(done.problems) == 1 and "full_2.json" in done.problems[0] and "holds no record" in done.problems[0]
+    assert len(done.problems) == 1 and "full_2.json" in done.problems[0] and "without any record" in done.problems[0]
     held = written(tmp_path / "lake", feed, "snapshot")
     assert [(h["_source"], h["id"], h["__$operation"], h["__$start_lsn"]) for h in held] == [
         ("full_1.json", k, 2, "0x09") for k in "aab"

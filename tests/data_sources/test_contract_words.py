@@ -97,7 +97,7 @@ FIELD: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "elapsed without hours": ("at", {"on_dst": "elapsed", "format": "%Y", **BERLIN}, "elapsed", "%H"),
     "elapsed since 1970": ("at", {"on_dst": "elapsed", "format": "epoch_s", **BERLIN}, "elapsed", "%H"),
     "in order with offsets": ("at", {"on_dst": "in_order", "format": "%Y%z", **BERLIN}, "in_order", "leave on_dst out"),
-    "in order of a number": ("v", {"on_dst": "in_order"}, "in_order", "not for float64"),
+    "in order of a number": ("v", {"on_dst": "in_order"}, "on_dst", "not for float64"),
     "a misspelt on_dst": ("at", {"on_dst": "in_ordr"}, "on_dst", "did you mean 'in_order'"),
     "a format of a number": ("v", {"format": "epoch_s"}, "format", "not for float64"),
     "a misspelt epoch": ("at", {"format": "epoch_m"}, "format", "epoch_ms"),

@@ -164,7 +164,7 @@ def test_links_pipes_and_loops(tmp_path: Path) -> None:
     (tmp_path / "in" / "gone.json").symlink_to(tmp_path / "nothing")
     reader = Reader(tmp_path / "in")
     assert reader.ids() == ["1", "2"]
-    assert len(reader.problems) == 1 and reader.problems[0].startswith("gone.json: No such file")
+    assert len(reader.problems) == 1 and reader.problems[0].startswith("gone.json: left out: No such file")
 
 
 # --- what is new
@@ -265,7 +265,7 @@ def test_a_file_that_changed_otherwise_is_left_out_and_named(tmp_path: Path, nam
         with (tmp_path / "b.json").open("ab") as out:
             out.write(line(9))
         assert reader.ids() == ["9"], "the rest lands"
-        assert len(reader.problems) == 1 and reader.problems[0].startswith(f"{name}: has changed since it was read")
+        assert len(reader.problems) == 1 and reader.problems[0].startswith(f"{name}: left out: has changed since it was read")
     path.write_bytes(pack(line(1) + line(2)))
     assert reader.slice() is None and not reader.problems
 
