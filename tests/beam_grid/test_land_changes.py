@@ -152,7 +152,7 @@ def test_a_snapshot_that_cannot_tell_of_deletes_is_named(tmp_path: Path) -> None
 
     def problems() -> list[tuple[str, str]]:
         found = run(tmp_path / "lake", feed, source).problems
-        return [(p.split(":")[0], "no record" if "holds no record" in p else "no end" if "no line end" in p else p) for p in found]  # fmt: skip
+        return [(p.split(":")[0], "no record" if "without any record" in p else "no end" if "no line end" in p else p) for p in found]  # fmt: skip
 
     waiting = [("full_1.csv", "no record"), ("full_2.csv", "no end")]
     assert problems() == waiting and problems() == waiting
