@@ -1,0 +1,59 @@
+"""Fields that a file says once: in the lines above its header, at a document's root, in its name."""
+
+from __future__ import annotations
+
+import re
+
+from beam_grid.first_contract.keys import subject_rank
+from beam_grid.first_contract.model import Draft, FieldDraft, Sample
+from beam_grid.first_contract.names import Taken, slug
+
+
+def add_beside(draft: Draft, names: Taken) -> None:
+    """What a file says of all its records: lines above a header, values at a document's root."""
+    sample = draft.sample
+    for line in sample.preamble[:40]:
+        label, mark, text = line.partition(str(sample.layout.get("delimiter", ";")))
+        label, text = label.strip(' "\t'), text.strip(f' "\t{mark}')
+        if not mark or not label or not text or mark in text or len(label) > 60:
+            continue
+        name = names.free(slug(label))
+        pattern = rf"^\"?{escaped(label)}\"?\s*{escaped(mark)}\s*\"?([^{escaped(mark)}\"]+)"
+        pattern = pattern.replace(r"\"", '"')
+        hidden = (subject_rank(slug(label)) or 9) > 4
+        said = f"{text!r} in the lines above the header"
+        draft.fields.append(FieldDraft(name, "string", {"from_preamble": pattern}, [said], hidden))
+    for digits in _numbers_above(sample, draft):
+        pattern = rf"(?:^|[^0-9])([0-9]{{{len(digits)}}})(?:[^0-9]|$)"
+        said = f"{digits!r} in the lines above the header: does it name what is metered?"
+        draft.fields.append(FieldDraft(names.free("meter"), "string", {"from_preamble": pattern}, [said]))
+    for path, text in list(sample.roots.items())[:20]:
+        name = names.free(slug(path.removeprefix("$.")))
+        hidden = subject_rank(name) is None
+        said = f"{text[:60]!r} at the document's root"
+        draft.fields.append(FieldDraft(name, "string", {"source": path}, [said], hidden))
+    if not any(subject_rank(f.name) is not None and not f.hidden for f in draft.fields):
+        _from_name(draft, names)
+
+
+def _from_name(draft: Draft, names: Taken) -> None:
+    """A field for a long number in the files' names, where nothing else names what is metered."""
+    files = [] if draft.sample.topic else draft.sample.files
+    texts = [re.search(r"(?:^|[^0-9A-Za-z])([A-Z]{0,4}[0-9]{8,33})(?:[^0-9A-Za-z]|$)", file) for file in files[:1]]
+    for match in texts:
+        if match is not None and not re.fullmatch(r"(19|20)\d{6}(\d{4,6})?", match[1]):
+            pattern = rf"(?:^|[^0-9A-Za-z])([0-9A-Z]{{{len(match[1])}}})(?:[^0-9A-Za-z]|$)"
+            said = f"{match[1]!r} in the file's name: does it name what is metered?"
+            draft.fields.append(FieldDraft(names.free("meter"), "string", {"from_name": pattern}, [said]))
+
+
+def _numbers_above(sample: Sample, draft: Draft) -> list[str]:
+    """A long number in the lines above a header, where no labelled one names what is metered."""
+    if any("from_preamble" in f.words and not f.hidden for f in draft.fields):
+        return []
+    found = [m for line in sample.preamble[:40] for m in re.findall(r"(?<!\d)\d{8,33}(?!\d)", line)]
+    return list(dict.fromkeys(found))[:1]
+
+
+def escaped(text: str) -> str:
+    return re.sub(r"([.^$*+?()\[\]{}|\\])", r"\\\1", text)
