@@ -18,9 +18,10 @@ def add_beside(draft: Draft, names: Taken) -> None:
         if not mark or not label or not text or mark in text or len(label) > 60:
             continue
         name = names.free(slug(label))
-        pattern = rf"^\"?{escaped(label)}\"?\s*{escaped(mark)}\s*\"?([^{escaped(mark)}\"]+)"
+        pattern = rf"^\"?{_escaped(label)}\"?\s*{_escaped(mark)}\s*\"?([^{_escaped(mark)}\"]+)"
         pattern = pattern.replace(r"\"", '"')
-        hidden = (subject_rank(slug(label)) or 9) > 4
+        rank = subject_rank(slug(label))
+        hidden = rank is None or rank > 4
         said = f"{text!r} in the lines above the header"
         draft.fields.append(FieldDraft(name, "string", {"from_preamble": pattern}, [said], hidden))
     for digits in _numbers_above(sample, draft):
@@ -55,5 +56,6 @@ def _numbers_above(sample: Sample, draft: Draft) -> list[str]:
     return list(dict.fromkeys(found))[:1]
 
 
-def escaped(text: str) -> str:
+def _escaped(text: str) -> str:
+    """The text as a regular expression of RE2 that finds itself."""
     return re.sub(r"([.^$*+?()\[\]{}|\\])", r"\\\1", text)

@@ -28,7 +28,9 @@ def tell_clock(at: FieldDraft, event: Event, columns: list[Column], draft: Draft
         subjects = list(zip(*(c.values for c in columns if subject_rank(slug(c.name)) is not None), strict=True))
         pairs = twice(event.times, subjects or [()] * len(event.times), zone)
         if pairs is not None and draft.sample.format != "sqlite":
-            at.words["on_dst"] = "in_order"
+            for field in draft.fields:  # the ends of intervals come twice where their beginnings do
+                if field.type == "timestamp" and "time_zone" in field.words and "on_dst" not in field.words:
+                    field.words["on_dst"] = "in_order"
             at.comments.append(
                 f"{pairs.times} local times come twice, the first {pairs.first:%Y-%m-%d %H:%M}, as where the clock goes back "
                 f"in {pairs.where}: the second in the file is the later"

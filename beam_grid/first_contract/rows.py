@@ -27,6 +27,7 @@ def fields_of(
     event: Event | None,
     wide: Wide | None,
 ) -> list[FieldDraft]:
+    """A field for each column, the event's with what it is joined of; a total of an unpivoted row hidden."""
     fields: list[FieldDraft] = []
     for column in columns:
         if event is not None and column.name == event.columns[0]:
@@ -76,6 +77,7 @@ def _is_total(column: Column) -> bool:
 def unpivot(
     draft: Draft, wide: Wide, columns: list[Column], names: Taken, reading: Reading, event: Event | None
 ) -> None:
+    """Make the wide columns records: [unpivot] of the draft, and the two fields that it fills."""
     all_columns = {c.name: c for c in draft.sample.columns}
     of_day = [all_columns[n] for n in wide.names]
     unit = next((u for c in columns if (u := unit_of(c.name)) is not None), None)
@@ -108,4 +110,5 @@ def first_column(field: FieldDraft) -> str:
 
 
 def is_time(field: FieldDraft) -> bool:
+    """Whether the field is a timestamp or a date."""
     return field.type in ("timestamp", "date")

@@ -185,6 +185,14 @@ def test_an_autumn_hour_that_comes_twice(tmp_path: Path) -> None:
     assert "on_dst" not in made(tmp_path, "c.csv", "meter;read_at;kwh\n" + plain).at
 
 
+def test_ends_of_intervals_come_twice_where_their_beginnings_do(tmp_path: Path) -> None:
+    clock = [h for h in QUARTERS if h < "03:00"] + [h for h in QUARTERS if h >= "02:00"]
+    spans = zip(clock, [*clock[1:], "24:00"], strict=True)
+    rows = "".join(f"29.10.2023 {a};29.10.2023 {b};0,{n:03}\n" for n, (a, b) in enumerate(spans))
+    found = made(tmp_path, "a.csv", "Datum von;Datum bis;kWh\n" + rows)
+    assert found.fields["datum_bis"]["on_dst"] == "in_order" and found.taken() == (100, 0)
+
+
 def test_two_times_in_one_text(tmp_path: Path) -> None:
     form, hour = "%d.%m.%Y %H:%M", timedelta(hours=1)
     spans = [START + hour * n for n in range(30)]
