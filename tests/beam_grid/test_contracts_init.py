@@ -415,6 +415,17 @@ def test_check_asks_what_init_left_open(tmp_path: Path, grid: Grid) -> None:
         ("debezium-decimal-base64/given", None, 2, ("total_amount", -25641.34)),
         ("debezium-local-datetime/given", "Asia/Kolkata", 2, None),
         ("debezium-postgres-lsn/given", None, 7, None),
+        ("csv-no-last-newline/given", "Europe/Berlin", 3, ("kwh", 6)),
+        ("enedis-preamble/given", None, 8, ("valeur", 2030)),
+        ("json-document/given/solaredge", "Europe/Amsterdam", 4, ("value", 343.75)),
+        ("json-document/given/octopus", None, 3, ("consumption", 0.243)),
+        ("json-document/given/array", None, None, None),
+        ("json-document/given/array_lines", None, 3, ("consumption", 0.243)),
+        ("register-rollover/given", "Europe/Amsterdam", 6, None),
+        ("utf16-vorarlberg/given/le", "Europe/Vienna", 3, ("messwert_in_kwh", 1.425)),
+        ("utf16-vorarlberg/given/bom", "Europe/Vienna", 3, ("kwh", 1.425)),
+        ("zip-xlsx-xml/given/2024_01.zip", None, None, None),
+        ("zip-xlsx-xml/given_xlsx", "UTC", None, None),
     ],
 )
 def test_what_is_written_for_a_case_lands_at_least_what_a_person_wrote(
