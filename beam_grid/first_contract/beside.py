@@ -8,6 +8,8 @@ from beam_grid.first_contract.keys import subject_rank
 from beam_grid.first_contract.model import Draft, FieldDraft, Sample
 from beam_grid.first_contract.names import Taken, slug
 
+_WORDS = "[Ss]ite|[Mm]eter|[Ss]ensor|[Ss]tation|[Zz]aehler|[Pp]lant|[Dd]evice|[Hh]ouse|[Hh]ousehold|[Aa]nlage|[Ff]eeder"
+
 
 def add_beside(draft: Draft, names: Taken) -> None:
     """What a file says of all its records: lines above a header, values at a document's root."""
@@ -38,14 +40,21 @@ def add_beside(draft: Draft, names: Taken) -> None:
 
 
 def _from_name(draft: Draft, names: Taken) -> None:
-    """A field for a long number in the files' names, where nothing else names what is metered."""
-    files = [] if draft.sample.topic else draft.sample.files
-    texts = [re.search(r"(?:^|[^0-9A-Za-z])([A-Z]{0,4}[0-9]{8,33})(?:[^0-9A-Za-z]|$)", file) for file in files[:1]]
-    for match in texts:
-        if match is not None and not re.fullmatch(r"(19|20)\d{6}(\d{4,6})?", match[1]):
-            pattern = rf"(?:^|[^0-9A-Za-z])([0-9A-Z]{{{len(match[1])}}})(?:[^0-9A-Za-z]|$)"
-            said = f"{match[1]!r} in the file's name: does it name what is metered?"
-            draft.fields.append(FieldDraft(names.free("meter"), "string", {"from_name": pattern}, [said]))
+    """A field for a long number in the files' names, or one behind a word such as site, where no other field names what
+    is metered."""
+    file = draft.sample.files[0] if draft.sample.files and not draft.sample.topic else ""
+    long = re.search(r"(?:^|[^0-9A-Za-z])([A-Z]{0,4}[0-9]{8,33})(?:[^0-9A-Za-z]|$)", file)
+    worded = re.search(rf"(?:^|[^A-Za-z])({_WORDS})[_-]?([0-9]+)(?:[^0-9A-Za-z]|$)", file)
+    if long is not None and not re.fullmatch(r"(19|20)\d{6}(\d{4}|\d{6})?", long[1]):
+        seen, name = long[1], "meter"
+        pattern = rf"(?:^|[^0-9A-Za-z])([0-9A-Z]{{{len(seen)}}})(?:[^0-9A-Za-z]|$)"
+    elif worded is not None:
+        seen, name = worded[2], slug(worded[1])
+        pattern = rf"(?:^|[^A-Za-z]){worded[1]}[_-]?([0-9]+)"
+    else:
+        return
+    said = f"{seen!r} in the file's name: does it name what is metered?"
+    draft.fields.append(FieldDraft(names.free(name), "string", {"from_name": pattern}, [said]))
 
 
 def _numbers_above(sample: Sample, draft: Draft) -> list[str]:

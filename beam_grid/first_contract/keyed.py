@@ -25,9 +25,8 @@ def tell_key(draft: Draft, at: FieldDraft, event: Event, columns: list[Column], 
     if event.time.has_offset and len(event.columns) == 1:
         moments = list(next(c for c in columns if c.name == event.columns[0]).values)
     if at.words.get("on_dst") == "in_order":
-        moments = _numbered(
-            moments, [tuple(v[n] for v in values.values() if len(set(v)) < 50) for n in range(len(moments))]
-        )
+        subjects = [v for name, v in values.items() if subject_rank(name) is not None and name not in measures]
+        moments = _numbered(moments, [tuple(v[n] for v in subjects) for n in range(len(moments))])
     values[at.name] = moments
     times = frozenset(
         f.name for f in draft.fields if is_time(f) or re.search(r"\d:\d\d", str(next(iter(values.get(f.name) or [""]))))

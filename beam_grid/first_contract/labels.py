@@ -41,6 +41,8 @@ def tell_clock(at: FieldDraft, event: Event, columns: list[Column], draft: Draft
                 "times are rejected"
             )
     step = step_of(event.times)
+    if step is None and all(t.minute == 0 for t in event.times if t is not None):
+        step = "1h"
     midnight = 0 in time.hours
     if (
         time.hours
