@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,6 +28,8 @@ from beam_grid.first_contract.trial import trial
 from data_sources.contract import ContractError, load_contract
 from data_sources.errors import UserError
 from data_sources.sources import SourceError, kafka
+from tests.docs.examples import Example, examples
+from tests.docs.examples import _write as write
 
 HERE = Path(__file__).parents[2]
 START = datetime(2024, 1, 1)  # noqa: DTZ001
@@ -446,6 +449,18 @@ def test_what_is_written_for_a_case_lands_at_least_what_a_person_wrote(
         assert pc.sum(rows.column(0).cast(pa.float64())).as_py() == pytest.approx(total[1])
 
 
+RECIPES = examples(HERE / "docs" / "recipes.md")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.words["name"])
+def test_each_layout_of_the_recipes_lands_whole(tmp_path: Path, recipe: Example) -> None:
+    for info, text in recipe.files:
+        write(tmp_path, info.split(), text)
+    zone = next((f["time_zone"] for f in recipe.words["fields"] if "time_zone" in f), "UTC")
+    taken, rejected = Made(tmp_path, zone).taken()
+    assert taken >= len(recipe.rows) and rejected == 0
+
+
 def test_master_rows_of_two_extracts_are_asked_about(grid: Grid) -> None:
     done = grid("contracts", "init", str(HERE / "tests" / "cases" / "scd2-same-date-correction" / "given"))
     assert done.code == 0 and "question: dedup.key" in done.err and "built-in feed customers" in done.err
@@ -532,6 +547,18 @@ def test_a_sheet_of_a_workbook(tmp_path: Path) -> None:
     found = made(tmp_path, "a.xlsx", workbook(rows))
     assert found.raw["files"] == ["*.xlsx"] and found.raw["csv"]["header"] == "Meter,"
     assert found.raw["dedup"]["key"] == ["meter", "zeit"] and found.taken() == (9, 0)
+
+
+def test_the_sheet_that_holds_a_table(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["Readings of the house"])
+    sheet = book.create_sheet("Data")
+    sheet.append(["Meter", "Zeit", "kWh"])
+    for n in range(9):
+        sheet.append(["M1", START + timedelta(hours=n), n + 0.5])
+    book.save(tmp_path / "a.xlsx")
+    found = Made(tmp_path / "a.xlsx")
+    assert found.raw["csv"]["sheet"] == "Data" and found.taken() == (9, 0)
 
 
 @pytest.fixture(scope="module")
