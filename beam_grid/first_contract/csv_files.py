@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+import python_calamine
+
 from beam_grid.first_contract.look import ROWS, head_of, probe
 from beam_grid.first_contract.model import Column, Sample, Word
 from beam_grid.first_contract.tables import HEAD, Layout, layout_of
 from beam_grid.first_contract.texts import decoded, encoding_of
+from data_sources.sources import SourceError
 from data_sources.sources.finding import Found
 from data_sources.sources.opening import compression, place
 
@@ -16,8 +19,9 @@ def of_csv(file: Found, address: str, most: int) -> Sample:
     """The file's sample. Raises SourceError for what is no table, UnicodeDecodeError for what is no text."""
     is_sheet = file.path.lower().endswith(".xlsx")
     notes: dict[str, str] = {}
+    sheet = None
     if is_sheet:
-        text, encoding = head_of(file.path, most, probe("csv", files=["*.xlsx"])).decode(), "utf-8"
+        (sheet, text), encoding = _sheet(file.path, most), "utf-8"
     else:
         data = head_of(file.path, most + 1)
         encoding, why = encoding_of(data)
@@ -28,12 +32,30 @@ def of_csv(file: Found, address: str, most: int) -> Sample:
             text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
     layout = layout_of("".join(text.splitlines(keepends=True)[: ROWS + HEAD]))
     words = _words(layout, encoding, notes)
+    if sheet is not None:
+        words["sheet"] = sheet
+        notes["sheet"] = "The first sheet that holds a table of two columns or more"
     if not is_sheet and encoding == "utf-8" and _ends_without_a_line_end(file.path):
         words["last_line"] = "whole"
         notes["last_line"] = f"{file.name} has no line end behind its last row"
     rows = layout.rows[:ROWS]
     columns = _columns(layout, rows, words, notes)
     return Sample(address, "csv", columns, words, notes, layout.above, files=[file.name])
+
+
+def _sheet(path: str, most: int) -> tuple[str | None, str]:
+    """Name (None for the first) and text of the first sheet that holds a table. Raises SourceError without any."""
+    text = head_of(path, most, probe("csv", files=["*.xlsx"])).decode()
+    book = python_calamine.CalamineWorkbook.from_path(path) if place(path).member is None else None
+    for name in book.sheet_names if book is not None else []:
+        spec = probe("csv", files=["*.xlsx"], csv={"sheet": name})
+        try:
+            found = head_of(path, most, spec).decode()
+            layout_of(found)
+        except SourceError:
+            continue
+        return (None if found == text else name), found
+    return None, text
 
 
 def _words(layout: Layout, encoding: str, notes: dict[str, str]) -> dict[str, Word]:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from beam_grid.first_contract.model import Column
+from beam_grid.first_contract.model import Column, Sample
+from beam_grid.first_contract.names import slug
 from beam_grid.first_contract.times import Time, clock_of, parsed_times
+from beam_grid.first_contract.wide import Wide
 
 _BEGIN = r"beginn?|begin_.*|von|from|start|ab|debut|inicio|inizio|interval_start|period_start|start_.*|.*_start|desde"
 _WHEN = r"event_?time|date_?time|time_?stamp|ts|time|zeit|zeitpunkt|zeitstempel|horodate|moment|datum|date|fecha|data|at|.*_at|dato|tid|tijd|settlement_?date|.*read.*|.*mess.*|period|utc.*|.*_ts|.*_time|.*date.*|.*zeit.*"
@@ -81,3 +83,39 @@ def times_of(texts: Sequence[str | None], time: Time) -> list[datetime | None]:
         return [start + timedelta(seconds=float(t) / per) if re.fullmatch(r"[\d.eE+-]+", t) else None for t in plain]
     parsed = parsed_times(plain, time.form)
     return [p if p is None else p + timedelta(hours=h) for p, h in zip(parsed, more, strict=True)]
+
+
+def event_of(sample: Sample, columns: list[Column], times: dict[str, Time], wide: Wide | None) -> Event | None:
+    """The likeliest event time: a date with a time of day beside it, else the column that looks most like one."""
+    rows = sample.rows
+    full = [c for c in columns if c.name in times and times[c.name].kind == "time"]
+    days = [c for c in columns if c.name in times and times[c.name].kind == "date"]
+    if not full and wide is None:
+        for day in sorted(days, key=lambda c: -_score(c, times, columns, rows)):
+            at = columns.index(day)
+            for clock in [*columns[at + 1 :], *columns[:at]]:
+                if clock.name not in times or times[clock.name].kind == "clock":
+                    found = joined(day, times[day.name], clock)
+                    if found is not None and _is_clock(clock, times):
+                        return found
+    best = max([*full, *days], key=lambda c: _score(c, times, columns, rows), default=None)
+    if best is None:
+        return None
+    time = times[best.name]
+    why = f"{best.name}: {best.count:,} of {rows:,} rows have a {'date' if time.kind == 'date' else 'time'} in it"
+    others = [c.name for c in [*full, *days] if c is not best]
+    if others:
+        why += f"; others that could be it: {', '.join(others[:5])}"
+    return Event((best.name,), time, tuple(times_of(best.values, time)), why)
+
+
+def _is_clock(column: Column, times: dict[str, Time]) -> bool:
+    """Times of day by their text, or bare hours by their name."""
+    return (
+        column.name in times
+        or re.search(r"hour|hora|stunde|heure|uur|time|zeit|he$|^h$|period", column.name, re.I) is not None
+    )
+
+
+def _score(column: Column, times: dict[str, Time], columns: Sequence[Column], rows: int) -> float:
+    return score(slug(column.name), column, times[column.name], rows, list(columns).index(column))

@@ -16,6 +16,10 @@ _SUBJECTS = (
 )
 
 
+_STATES = re.compile("statu|state|qualit|valid|ersatz|estimat|comment|note|bemerkung")
+"""Names of what is said of a record: a correction has another, and would be a second record beside the first."""
+
+
 @dataclass(frozen=True)
 class Key:
     """fields: names; apart: how many of the `of` records that differ they tell apart; copies: rows equal in all."""
@@ -54,22 +58,25 @@ def key_of(
         at = [place[n] for n in chosen]
         return len({tuple(row[i] for i in at) for row in distinct})
 
+    def is_full(name: str) -> bool:
+        return all((row[place[name]] or "").strip() for row in distinct)
+
     ranked = sorted((r, place[n], n) for n in names[1:] if (r := subject_rank(n)) is not None and n not in measures)
-    usable = [n for _, _, n in ranked if all(row[place[n]] is not None for row in distinct)]
+    usable = [n for _, _, n in ranked if is_full(n)]
     chosen = [time]
     if usable and subject_rank(usable[0]) != 5:
         chosen.append(usable[0])
     if not usable and len(distinct) > 2:
         names_of_records = (n for n in names[1:] if n not in measures | times and apart([n]) == len(distinct))
-        chosen += [n for n in names_of_records if all(row[place[n]] is not None for row in distinct)][:1]
+        chosen += [n for n in names_of_records if is_full(n)][:1]
     best = apart(chosen)
-    rest = [n for n in usable if n not in chosen]
-    rest += [n for n in names[1:] if n not in measures and n not in rest and n not in chosen]
-    while best < len(distinct) and rest and len(chosen) < 5:
-        better = max(rest, key=lambda n: (apart([*chosen, n]), -rest.index(n)))
-        if (count := apart([*chosen, better])) == best:
-            break
-        chosen.append(better)
-        rest.remove(better)
-        best = count
+    others = [n for n in names[1:] if n not in measures and n not in usable and n not in chosen and is_full(n)]
+    for rest in ([n for n in usable if n not in chosen], sorted(others, key=lambda n: bool(_STATES.search(n)))):
+        while best < len(distinct) and rest and len(chosen) < 5:
+            better = max(rest, key=lambda n: (apart([*chosen, n]), -rest.index(n)))
+            if (count := apart([*chosen, better])) == best:
+                break
+            chosen.append(better)
+            rest.remove(better)
+            best = count
     return Key((*chosen[1:], time), best, len(distinct), len(rows) - len(distinct))

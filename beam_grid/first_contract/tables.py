@@ -41,6 +41,9 @@ NULLS = (
     "k.A.",
     "unavailable",
     "unknown",
+    "n/e",
+    "n.a.",
+    "N.A.",
 )
 """Texts that programs and people write where there is no value."""
 
@@ -82,7 +85,8 @@ def layout_of(text: str) -> Layout:
             seen = text.splitlines()[lines[at]][:80]
             raise SourceError(f"has a header only ({seen!r}); a contract is told from rows below it")
         return _layout(text, delimiter, quote, rows, lines, at)
-    before = [n for n in full if n < first and len(rows[n]) >= max(2, width - 1)]
+    above = [n for n in full if n < first]
+    before = [n for n in above if len(rows[n]) == width] or [n for n in above if len(rows[n]) >= max(2, width - 1)]
     if not before:
         return Layout(delimiter, quote, None, None, [], [rows[n] for n in full if n >= first])
     at = before[-1]
@@ -143,9 +147,9 @@ def _delimiter(text: str, sniffed: str | None, quote: str) -> str:
 
 
 def _evenness(text: str, delimiter: str, quote: str) -> float:
-    """The share of rows, the first few left out, that have as many cells as most, and more than one."""
+    """The share of rows, the first half left out, that have as many cells as most, and more than one."""
     rows = [row for row in _rows(text, delimiter, quote)[0] if row]
-    rows = rows[len(rows) // 5 :]
+    rows = rows[len(rows) // 2 :]
     width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
     return count / len(rows) if width > 1 else 0.0
 
@@ -166,7 +170,7 @@ def _rows(text: str, delimiter: str, quote: str) -> tuple[list[list[str]], list[
 
 
 def _width(rows: list[list[str]]) -> int:
-    below = rows[len(rows) // 5 :]
+    below = rows[len(rows) // 2 :]
     return Counter(map(len, below)).most_common(1)[0][0]
 
 

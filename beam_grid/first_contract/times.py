@@ -41,6 +41,8 @@ _CLOCKS = (
 _BETWEEN = (" ", "T", ", ", "", " - ", " / ", ";")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?( ?(Z|[+-]\d\d(:?\d\d)?))?")
 _OFFSET = re.compile(r"( ?)(Z|[+-]\d\d:?\d\d)$")
+_NAMED = re.compile(r" *\([A-Z]{2,5}\)")
+"""The name of a clock in brackets behind a time, as (CEST)."""
 _APART = re.compile(r"(.+?)(\s+(?:-|–|—|to|bis|till|until|à|a)\s+|\s*(?:/|–|—|→)\s*|-)(.+)")
 _UNITS = (("epoch_s", 1), ("epoch_ms", 10**3), ("epoch_us", 10**6), ("epoch_ns", 10**9))
 _FIRST, _LAST = 631_152_000, 2_524_608_000
@@ -146,6 +148,8 @@ def clock_of(column: Column) -> Time | None:
 
 def _of_two(texts: list[str], column: Column) -> Time | None:
     """A text of two times, `a - b`: the first of them."""
+    named = any(_NAMED.search(t) for t in texts)
+    texts = [_NAMED.sub("", t) for t in texts] if named else texts
     halves = [_halves(t) for t in texts] if _halves(texts[0]) else []
     if not halves or not all(halves):
         return None
@@ -159,6 +163,7 @@ def _of_two(texts: list[str], column: Column) -> Time | None:
     pattern = rf"^(.+?) *{mark} " if mark == "-" and " - " in texts[0] else rf"^(.+?) *{mark}"
     if mark == "-" and " - " not in texts[0]:
         pattern = r"^([^-]+)-"
+    pattern = pattern.replace("(.+?)", r"(.+?)(?: *\([A-Z]+\))?") if named else pattern
     return replace(found, pattern=pattern, why="each text holds two times; the first is read")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,6 +28,8 @@ from beam_grid.first_contract.trial import trial
 from data_sources.contract import ContractError, load_contract
 from data_sources.errors import UserError
 from data_sources.sources import SourceError, kafka
+from tests.docs.examples import Example, examples
+from tests.docs.examples import _write as write
 
 HERE = Path(__file__).parents[2]
 START = datetime(2024, 1, 1)  # noqa: DTZ001
@@ -183,6 +186,14 @@ def test_an_autumn_hour_that_comes_twice(tmp_path: Path) -> None:
     assert made(tmp_path, "b.csv", "meter;read_at;kwh\n" + rows).taken() == (100, 0)
     plain = "".join(f"M1;27.10.2025 {t};{n}.5\n" for n, t in enumerate(QUARTERS))
     assert "on_dst" not in made(tmp_path, "c.csv", "meter;read_at;kwh\n" + plain).at
+
+
+def test_ends_of_intervals_come_twice_where_their_beginnings_do(tmp_path: Path) -> None:
+    clock = [h for h in QUARTERS if h < "03:00"] + [h for h in QUARTERS if h >= "02:00"]
+    spans = zip(clock, [*clock[1:], "24:00"], strict=True)
+    rows = "".join(f"29.10.2023 {a};29.10.2023 {b};0,{n:03}\n" for n, (a, b) in enumerate(spans))
+    found = made(tmp_path, "a.csv", "Datum von;Datum bis;kWh\n" + rows)
+    assert found.fields["datum_bis"]["on_dst"] == "in_order" and found.taken() == (100, 0)
 
 
 def test_two_times_in_one_text(tmp_path: Path) -> None:
@@ -407,6 +418,17 @@ def test_check_asks_what_init_left_open(tmp_path: Path, grid: Grid) -> None:
         ("debezium-decimal-base64/given", None, 2, ("total_amount", -25641.34)),
         ("debezium-local-datetime/given", "Asia/Kolkata", 2, None),
         ("debezium-postgres-lsn/given", None, 7, None),
+        ("csv-no-last-newline/given", "Europe/Berlin", 3, ("kwh", 6)),
+        ("enedis-preamble/given", None, 8, ("valeur", 2030)),
+        ("json-document/given/solaredge", "Europe/Amsterdam", 4, ("value", 343.75)),
+        ("json-document/given/octopus", None, 3, ("consumption", 0.243)),
+        ("json-document/given/array", None, None, None),
+        ("json-document/given/array_lines", None, 3, ("consumption", 0.243)),
+        ("register-rollover/given", "Europe/Amsterdam", 6, None),
+        ("utf16-vorarlberg/given/le", "Europe/Vienna", 3, ("messwert_in_kwh", 1.425)),
+        ("utf16-vorarlberg/given/bom", "Europe/Vienna", 3, ("kwh", 1.425)),
+        ("zip-xlsx-xml/given/2024_01.zip", None, None, None),
+        ("zip-xlsx-xml/given_xlsx", "UTC", None, None),
     ],
 )
 def test_what_is_written_for_a_case_lands_at_least_what_a_person_wrote(
@@ -425,6 +447,18 @@ def test_what_is_written_for_a_case_lands_at_least_what_a_person_wrote(
         files = sorted(lake.glob("landing/mine/data/*/rows-*.parquet"))
         rows = pa.concat_tables([pq.read_table(file, columns=[total[0]]) for file in files])
         assert pc.sum(rows.column(0).cast(pa.float64())).as_py() == pytest.approx(total[1])
+
+
+RECIPES = examples(HERE / "docs" / "recipes.md")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.words["name"])
+def test_each_layout_of_the_recipes_lands_whole(tmp_path: Path, recipe: Example) -> None:
+    for info, text in recipe.files:
+        write(tmp_path, info.split(), text)
+    zone = next((f["time_zone"] for f in recipe.words["fields"] if "time_zone" in f), "UTC")
+    taken, rejected = Made(tmp_path, zone).taken()
+    assert taken >= len(recipe.rows) and rejected == 0
 
 
 def test_master_rows_of_two_extracts_are_asked_about(grid: Grid) -> None:
@@ -513,6 +547,18 @@ def test_a_sheet_of_a_workbook(tmp_path: Path) -> None:
     found = made(tmp_path, "a.xlsx", workbook(rows))
     assert found.raw["files"] == ["*.xlsx"] and found.raw["csv"]["header"] == "Meter,"
     assert found.raw["dedup"]["key"] == ["meter", "zeit"] and found.taken() == (9, 0)
+
+
+def test_the_sheet_that_holds_a_table(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["Readings of the house"])
+    sheet = book.create_sheet("Data")
+    sheet.append(["Meter", "Zeit", "kWh"])
+    for n in range(9):
+        sheet.append(["M1", START + timedelta(hours=n), n + 0.5])
+    book.save(tmp_path / "a.xlsx")
+    found = Made(tmp_path / "a.xlsx")
+    assert found.raw["csv"]["sheet"] == "Data" and found.taken() == (9, 0)
 
 
 @pytest.fixture(scope="module")
