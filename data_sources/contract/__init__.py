@@ -290,7 +290,11 @@ class Contract(Part):
         are_new = not (info.context or {}).get("conditions_are_checked")
         names = [f.name for f in self.fields]
         _unique("field", [n.lower() for n in names])
-        _unique("input field", [n for f in self.fields if f.pattern is None for n in f.wanted])
+        _unique(
+            "input field",
+            [n for f in self.fields if f.pattern is None for n in f.wanted],
+            "give one of the fields that read it pattern = '(.*)'",
+        )
         _unique("window", [w.name for w in self.windows])
         _unique("rule", [r.id for r in self.rules])
         _unique("expectation", [e.id for e in self.expectations])
@@ -582,7 +586,7 @@ def _known(where: str, used: list[str], names: list[str]) -> None:
             raise ValueError(f"{where}: there is no field {name!r}{meant(name, names)}")
 
 
-def _unique(what: str, names: list[str]) -> None:
+def _unique(what: str, names: list[str], remedy: str = "names count once, in upper or lower case") -> None:
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{what} {name!r} is declared twice; names count once, in upper or lower case")
+            raise ValueError(f"{what} {name!r} is declared twice; {remedy}")

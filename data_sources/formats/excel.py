@@ -1,9 +1,9 @@
 """One sheet of an Excel workbook as CSV text: a row of the sheet is a line, so lines number rows as Excel does.
 
-Numbers are written with the contract's decimal mark, dates and times as ISO 8601, hours counted beyond a day as 24:00:00,
-truth as true and false; line breaks within a cell are blanks. Of merged cells the first has the value. A formula is the
-value Excel last computed for it, an error its text (#N/A), so that it is no number; a workbook in which a formula has no
-value is left out, as its cells would read as empty.
+Numbers are written with the contract's decimal mark and the 15 digits that Excel shows, dates and times as ISO 8601,
+hours counted beyond a day as 24:00:00, truth as true and false; line breaks within a cell are blanks. Of merged cells the
+first has the value. A formula is the value Excel last computed for it, an error its text (#N/A), so that it is no number;
+a workbook in which a formula has no value is left out, as its cells would read as empty.
 """
 
 from __future__ import annotations
@@ -62,15 +62,27 @@ def _cell(value: Any, decimal: str) -> str:
         case bool():
             return "true" if value else "false"
         case float():
+            value = float(f"{value:.15g}")  # a sum of 0.1 and 0.2 is shown as 0.3
             plain = str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
             return plain.replace(".", decimal)
-        case datetime() | date() | time():
+        case datetime():
+            return _to_second(value).isoformat()
+        case time():
+            moment = _to_second(datetime.combine(date.min, value))
+            return moment.time().isoformat() if moment.date() == date.min else "24:00:00"
+        case date():
             return value.isoformat()
         case timedelta():
             seconds = round(value.total_seconds())
             return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
         case _:
             return re.sub(r"\s*[\r\n]+\s*", " ", str(value))
+
+
+def _to_second(value: datetime) -> datetime:
+    """The whole second that a time stands for: it is stored as a part of a day, often with few digits."""
+    whole = (value + timedelta(milliseconds=500)).replace(microsecond=0)
+    return whole if abs(value - whole) <= timedelta(milliseconds=10) else value
 
 
 def _check_size(workbook: bytes) -> None:

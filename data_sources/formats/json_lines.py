@@ -35,7 +35,7 @@ class JsonLines:
     def plan(self, split: FileSplit, before: FileEnd | None, rows: int) -> Planned:
         if before is None:
             with opened(split.path, self.contract) as stream:
-                _check_is_lines(stream.read(MAX_RECORD))
+                _check_is_lines(stream.read(MAX_RECORD), self.contract)
         found, waits = lines.count(split, rows, self.contract, _is_object, before is None)
         why = "its last line is no whole JSON object and has no line end: it waits for the rest" if waits else None
         return Planned(replace(split, rows=min(found, rows)) if found > 0 else None, waits=why)
@@ -60,7 +60,7 @@ def _is_object(tail: bytes) -> bool:
         return False
 
 
-def _check_is_lines(head: bytes) -> None:
+def _check_is_lines(head: bytes, contract: Contract) -> None:
     """Raises ValueError for a file that is one document, or no text; of a record that is broken the decoder tells."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] not in (b"[", b"{"):
@@ -68,13 +68,19 @@ def _check_is_lines(head: bytes) -> None:
             raise ValueError(f"is {kind}, not JSON text")
         return
     first, _, more = text.partition(b"\n")
+    if not more.strip() and (path := _array_in(first)) and not _has_fields(first, contract):
+        raise ValueError(
+            f'is one JSON document, none of whose names is a field of the contract; write records = "{path}" into '
+            "[json] of the contract, if its records are there"
+        )
     if _is_object(first) or not _is_document(first, more, is_cut=len(head) >= MAX_RECORD):
         return
     if text[:1] == b"[":
         raise ValueError('is one JSON array, not a JSON object a line; write records = "." into [json] of the contract')
+    path = _array_in(text) or "data.values"
     raise ValueError(
         "is one JSON document over several lines, not a JSON object a line; write the path to the array of its "
-        'records into the contract, as in [json] records = "data.values"'
+        f'records into the contract, as in [json] records = "{path}"'
     )
 
 
@@ -97,3 +103,30 @@ def _is_document(first: bytes, more: bytes, is_cut: bool) -> bool:
         return True
     rest = [row.strip() for row in more.splitlines()]
     return any(row.endswith(b",") for row in rest) or not any(map(_is_object, rest))
+
+
+def _has_fields(line: bytes, contract: Contract) -> bool:
+    """Whether an object has anything that the contract reads; changes come in envelopes and have it further in, and what
+    [unpivot] takes has any name."""
+    if contract.lake.load != "append" or contract.unpivot is not None:
+        return True
+    document = json.loads(line)
+    asked = [name for f in contract.fields for name in (f.source if isinstance(f.source, list) else f.wanted)]
+    return any(name in document or name.removeprefix("$.").split(".")[0] in document for name in asked)
+
+
+def _array_in(text: bytes) -> str | None:
+    """The path to the first array of objects in a document, the least deep; None where there is none."""
+    try:
+        level = [("", json.loads(text))]
+    except (ValueError, RecursionError):
+        return None
+    while level:
+        below = []
+        for path, value in level:
+            if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
+                return path
+            if isinstance(value, dict):
+                below += [(f"{path}.{name}" if path else name, inner) for name, inner in value.items()]
+        level = below
+    return None

@@ -11,8 +11,9 @@ from typing import Any
 
 import openpyxl
 import pytest
+from openpyxl.utils.datetime import from_excel
 
-from data_sources.formats.excel import sheet_as_csv
+from data_sources.formats.excel import _cell, sheet_as_csv
 from data_sources.sources.errors import SourceError
 from tests.data_sources.decode.cases import contract
 
@@ -98,3 +99,31 @@ def test_an_empty_first_sheet_beside_others_is_told() -> None:
     with pytest.raises(SourceError, match=r"nothing in its first sheet.*one of 'S1', 'S2'"):
         text(workbook([], [["a"], [1]]))
     assert text(workbook([], [["a"], [1]]), sheet="S2") == ["a", "1"]
+
+
+@pytest.mark.parametrize(
+    ("serial", "shown"),
+    [
+        (45383.0208333, "2024-04-01T00:30:00"),
+        (45383.010416667, "2024-04-01T00:15:00"),
+        (45383.9999999, "2024-04-02T00:00:00"),
+        (45383.99999421, "2024-04-01T23:59:59.500000"),
+        (0.0208333, "00:30:00"),
+        (0.9999999, "24:00:00"),
+    ],
+)
+def test_a_part_of_a_day_with_few_digits_is_the_second_that_it_stands_for(serial: float, shown: str) -> None:
+    assert _cell(from_excel(serial), ".") == shown
+
+
+def test_a_number_has_the_digits_that_excel_shows() -> None:
+    assert text(workbook([["kWh"], [0.1 + 0.2], [8.8999999999999996e-2], [1.0000000000000002], [123456789.25]]))[1:] == [
+        "0.3", "0.089", "1", "123456789.25",
+    ]  # fmt: skip
+
+
+def test_each_minute_of_a_day_is_that_minute() -> None:
+    rows = text(
+        workbook([["at"], *([datetime.fromisoformat("2025-10-26") + timedelta(minutes=n)] for n in range(1440))])
+    )
+    assert rows[2:] == [f"2025-10-26T{n // 60:02d}:{n % 60:02d}:00" for n in range(1, 1440)]
