@@ -265,7 +265,9 @@ def test_a_file_that_changed_otherwise_is_left_out_and_named(tmp_path: Path, nam
         with (tmp_path / "b.json").open("ab") as out:
             out.write(line(9))
         assert reader.ids() == ["9"], "the rest lands"
-        assert len(reader.problems) == 1 and reader.problems[0].startswith(f"{name}: left out: has changed since it was read")
+        assert len(reader.problems) == 1 and reader.problems[0].startswith(
+            f"{name}: left out: has changed since it was read"
+        )
     path.write_bytes(pack(line(1) + line(2)))
     assert reader.slice() is None and not reader.problems
 
