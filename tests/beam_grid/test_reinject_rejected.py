@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from beam_grid.errors import GridError
 from beam_grid.feeds import built_in
 from beam_grid.inspect import inspect
+from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
 from beam_grid.refine import refine
@@ -182,6 +184,36 @@ def test_the_future_is_judged_by_when_a_record_came(tmp_path: Path) -> None:
     (left,) = inspect(Lake.open(lake), "rejected").to_pylist()
     assert (left["rule"], left["_position"]) == ("max_future", 1)
     assert again(lake, contract(max_future="60m")).fates.landed == 1
+
+
+def test_rejects_of_another_feed_stay_in_the_table_also_where_files_were_put_together(tmp_path: Path) -> None:
+    from deltalake import DeltaTable
+
+    (tmp_path / "1.json").write_text(as_lines([reading("a", 0, 0.5), reading("b", 1, -1.0), reading("c", 2, 5.0)]))
+    lake, rules = Lake.open(tmp_path / "lake"), [{"id": "LOW", "check": "kwh > 1"}]
+    for name in ("readings", "others"):
+        windows = [{**plain_contract()["windows"][0], "name": f"quarters_of_{name}"}]
+        run(lake.path, contract(name=name, rules=rules, windows=windows), tmp_path / "1.json")
+        refine(lake)
+    path = lake.path / "tables" / "bronze" / "rejected"
+    DeltaTable(path).optimize.compact()
+    assert len(DeltaTable(path).file_uris()) == 1
+
+    def counted() -> list[tuple[Any, ...]]:
+        sql = "SELECT feed, rule, _position, raw_text FROM bronze.rejected ORDER BY feed, _position"
+        return [tuple(row.values()) for row in query(lake, sql).to_pylist()]
+
+    before = counted()
+    assert len(before) == 4
+    windows = [{**plain_contract()["windows"][0], "name": "quarters_of_readings"}]
+    assert again(lake.path, contract(windows=windows)).fates.landed == 1
+    assert counted() == before, "until refine has run"
+    refine(lake)
+    after = counted()
+    assert after[:2] == before[:2] and [row[:3] for row in after[2:]] == [("readings", "R-1", 2)]
+    shutil.rmtree(lake.path / "tables")
+    refine(lake)
+    assert counted() == after and all(row["balanced"] for row in ledger(lake).to_pylist())
 
 
 POINTS = ["land:before-commit", "land:committed"]
