@@ -402,8 +402,10 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
         )
     elif not done.there:
         say(f"{feed}: no rejects")
-    else:
+    elif done.there > done.snapshots:
         say(f"{feed}: nothing to judge again: this contract has judged its {_rejects(done.there - done.snapshots)}")
+    else:
+        say(f"{feed}: nothing that can be judged again")
     if done.snapshots:
         say(f"  left out: {_rejects(done.snapshots)} of full snapshots; land the snapshot again, under another name")
 

@@ -22,7 +22,25 @@ _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
 
 
 def try_cast(values: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> tuple[pa.Array, np.ndarray]:
-    """Cast what can be cast. Returns the array, null where a value was refused, and the refused indices."""
+    """Cast what can be cast, value by value. Returns the array, null where a value was refused, and the refused indices.
+
+    Of texts each is tried once, however often it is there: what spoils a column is often one word for "no value".
+    """
+    try:
+        return cast(values), NONE
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass
+    if pa.types.is_string(values.type) and len(values) > _FAN_OUT:
+        encoded = values.dictionary_encode()
+        if len(encoded.dictionary) < len(values):
+            distinct, bad = _cast_parts(encoded.dictionary, cast)
+            at = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            return distinct.take(encoded.indices), np.flatnonzero(np.isin(at, bad))
+    return _cast_parts(values, cast)
+
+
+def _cast_parts(values: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> tuple[pa.Array, np.ndarray]:
+    """The same, cut smaller where a part is refused."""
     try:
         return cast(values), NONE
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -32,7 +50,7 @@ def try_cast(values: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> tuple[pa
     parts, refused = [], []
     step = -(-len(values) // _FAN_OUT)
     for start in range(0, len(values), step):
-        part, bad = try_cast(values.slice(start, step), cast)
+        part, bad = _cast_parts(values.slice(start, step), cast)
         parts.append(part)
         refused.append(bad + start)
     return pa.concat_arrays(parts), np.concatenate(refused)

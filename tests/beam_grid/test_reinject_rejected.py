@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +21,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from beam_grid.errors import GridError
+from beam_grid.feeds import built_in
 from beam_grid.inspect import inspect
+from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
 from beam_grid.refine import refine
@@ -182,6 +186,36 @@ def test_the_future_is_judged_by_when_a_record_came(tmp_path: Path) -> None:
     assert again(lake, contract(max_future="60m")).fates.landed == 1
 
 
+def test_rejects_of_another_feed_stay_in_the_table_also_where_files_were_put_together(tmp_path: Path) -> None:
+    from deltalake import DeltaTable
+
+    (tmp_path / "1.json").write_text(as_lines([reading("a", 0, 0.5), reading("b", 1, -1.0), reading("c", 2, 5.0)]))
+    lake, rules = Lake.open(tmp_path / "lake"), [{"id": "LOW", "check": "kwh > 1"}]
+    for name in ("readings", "others"):
+        windows = [{**plain_contract()["windows"][0], "name": f"quarters_of_{name}"}]
+        run(lake.path, contract(name=name, rules=rules, windows=windows), tmp_path / "1.json")
+        refine(lake)
+    path = lake.path / "tables" / "bronze" / "rejected"
+    DeltaTable(path).optimize.compact()
+    assert len(DeltaTable(path).file_uris()) == 1
+
+    def counted() -> list[tuple[Any, ...]]:
+        sql = "SELECT feed, rule, _position, raw_text FROM bronze.rejected ORDER BY feed, _position"
+        return [tuple(row.values()) for row in query(lake, sql).to_pylist()]
+
+    before = counted()
+    assert len(before) == 4
+    windows = [{**plain_contract()["windows"][0], "name": "quarters_of_readings"}]
+    assert again(lake.path, contract(windows=windows)).fates.landed == 1
+    assert counted() == before, "until refine has run"
+    refine(lake)
+    after = counted()
+    assert after[:2] == before[:2] and [row[:3] for row in after[2:]] == [("readings", "R-1", 2)]
+    shutil.rmtree(lake.path / "tables")
+    refine(lake)
+    assert counted() == after and all(row["balanced"] for row in ledger(lake).to_pylist())
+
+
 POINTS = ["land:before-commit", "land:committed"]
 
 
@@ -273,7 +307,7 @@ def test_files_of_rejects_of_before_are_read(tmp_path: Path) -> None:
 
 
 def test_a_cut_record_stays_rejected(tmp_path: Path) -> None:
-    (tmp_path / "1.json").write_text(as_lines([reading("a", 0, note="x" * (1 << 20)), reading("b", 1, -1.0)]))
+    (tmp_path / "1.json").write_text(as_lines([reading("b", 1, -1.0), reading("a", 0, note="x" * (1 << 20))]))
     run(tmp_path / "lake", contract(), tmp_path / "1.json")
     done = again(tmp_path / "lake", contract(rules=[]))
     assert (done.judged, done.fates.landed, done.still_rejected) == (2, 1, 1)
@@ -459,6 +493,37 @@ def test_a_null_word_that_the_first_contract_lacked(tmp_path: Path) -> None:
     assert "no rejects" in grid("reinject", "rejected", "--feed", "household", "--contract", str(first), *told).stderr
     done = grid("reinject", "late", "--feed", "household", "--rule", "x", *told)
     assert done.returncode == 2 and "--rule: late rows are taken in as they are" in done.stderr
+
+
+@pytest.mark.parametrize("feed", ["maintenance_logs", "renewable_production", "half_hourly_readings", "transformers"])
+def test_of_a_feed_of_ours_the_contract_of_now_is_the_built_in_one(feed: str, tmp_path: Path) -> None:
+    """All of it was rejected by a rule; in CSV, JSON lines, one document a file, and Parquet."""
+    module = importlib.import_module(f"data_sources.{feed}.generate")
+    module.generate(tmp_path / "in", seed=7, scale=0.05, messy=True)
+    right = built_in()[feed]
+    said = right.to_dict()
+    said["rules"] = [*said.get("rules", []), {"id": "NEVER", "check": "false"}]
+    for lake, contract_then in (("lake", parse_contract(said, "tests")), ("other", right)):
+        run(tmp_path / lake, contract_then, tmp_path / "in", own_globs=True)
+    lake, other = (Lake.open(tmp_path / name) for name in ("lake", "other"))
+    assert book(lake.path)["landed"] == 0 and book(other.path)["landed"] > 0
+    with lake.lock("land"):
+        done = reinject_rejected(lake, feed)
+    snapshots = [
+        name for name in set(inspect(lake, "rejected")["_source"].to_pylist()) if name.endswith("master.parquet")
+    ]
+    assert bool(done.snapshots) == bool(snapshots) == (right.lake.load == "scd2")
+    mine, others = (placed(one, feed, {*snapshots}) for one in (lake, other))
+    assert mine == others and len(mine) > 0
+    assert book(lake.path) == book(other.path) or snapshots
+
+
+def placed(lake: Lake, feed: str, without: set[str]) -> list[str]:
+    """Landed rows with their places, no payload left out, but those of some sources."""
+    log = lake.feed(feed)
+    rows = [r for c in log.commits() for f in c.listed("rows") for r in pq.read_table(log.path / f.path).to_pylist()]
+    ours = ("_commit", "_ingested_at")
+    return sorted(repr({k: v for k, v in r.items() if k not in ours}) for r in rows if r["_source"] not in without)
 
 
 class Topic:
