@@ -107,10 +107,10 @@ class FieldSpec(Part):
             raise ValueError(f"`format` is for dates and timestamps, not for {self.type}")
         if self.format is not None:
             check_time_format(self.format)
-        if self.on_dst != "reject" and self.type not in ("timestamp", "date"):
-            raise ValueError(f"`on_dst` is for timestamps, not for {self.type}; leave it out")
         if self.on_dst in ("in_order", "elapsed"):
             self._check_hours()
+        elif self.on_dst != "reject" and self.type not in ("timestamp", "date"):
+            raise ValueError(f"`on_dst` is for timestamps, not for {self.type}; leave it out")
         if self.shift is None:
             return self
         if self.type not in ("timestamp", "date"):

@@ -67,11 +67,6 @@ def _check_fields(contract: Contract) -> None:
                 continue
             if contract.format != "json":
                 raise ValueError(f'{where}, source: {source!r} is a path of JSON; format is "{contract.format}"')
-            if contract.document is not None and isinstance(field.source, list):
-                raise ValueError(
-                    f"{where}, source: {source!r} is a value of the whole document; give it a field of its own, and name "
-                    "that field in the list"
-                )
             if not all(part.strip() for part in source[2:].split(".")):
                 raise ValueError(f'{where}, source: {source!r} is not a path; write names with dots, as in "$.site.id"')
 
