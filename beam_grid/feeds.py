@@ -46,10 +46,13 @@ def chosen(
 ) -> list[Contract]:
     """The feeds a `land` is about: those named, else those of --contract, else all built-in ones whose source is there.
 
-    Raises GridError for an unknown name, with the nearest known one.
+    Raises GridError for an unknown name, with the nearest known one, and for two contracts of one name.
     """
     known = built_in()
-    given = {c.name: c for c in map(load_contract, contract_files)}
+    given: dict[str, Contract] = {}
+    for path, contract in zip(contract_files, map(load_contract, contract_files), strict=True):
+        if given.setdefault(contract.name, contract) != contract:
+            raise GridError(f"--contract {path}: another contract given is called {contract.name!r}, too; rename one")
     known |= given
     for name in names:
         if name not in known:
@@ -90,8 +93,8 @@ def unread(source: str, chosen: list[Contract], own_globs: bool) -> list[str]:
     feeds = {name: (contract, True) for name, contract in built_in().items()}
     feeds |= {contract.name: (contract, own_globs) for contract in chosen}
     try:
-        names = finding.unread(source, feeds.values())
+        files = finding.unread(source, feeds.values())
     except SourceError:
         return []
-    told = [f"{name}: no feed's format or `files` takes it" for name in names[:MOST_UNREAD]]
-    return told + ([f"{len(names) - MOST_UNREAD:,} more files"] if len(names) > MOST_UNREAD else [])
+    told = [f"{file.name}: {finding.why_unread(file, chosen)}" for file in files[:MOST_UNREAD]]
+    return told + ([f"{len(files) - MOST_UNREAD:,} more files"] if len(files) > MOST_UNREAD else [])

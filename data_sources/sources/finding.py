@@ -55,12 +55,31 @@ def is_of(file: Found, contract: Contract, own_globs: bool) -> bool:
     return bare(file.path).lower().endswith(kind.endings) and (".zip/" not in file.path.lower() or kind.is_text)
 
 
-def unread(source: str, feeds: Iterable[tuple[Contract, bool]]) -> list[str]:
-    """Names of the files under a folder, glob or archive that none of the feeds (each with its `own_globs`) takes."""
+def unread(source: str, feeds: Iterable[tuple[Contract, bool]]) -> list[Found]:
+    """The files under a folder, glob or archive that none of the feeds (each with its `own_globs`) takes."""
     if os.path.isfile(source) and not source.lower().endswith(".zip"):
         return []
     known = list(feeds)
-    return [file.name for file in list_files(source) if not any(is_of(file, *feed) for feed in known)]
+    return [file for file in list_files(source) if not any(is_of(file, *feed) for feed in known)]
+
+
+def why_unread(file: Found, chosen: Iterable[Contract]) -> str:
+    """Why no feed takes a file, and what to do. chosen: those that were asked to."""
+    if file.path.lower().endswith(".zip") and ".zip/" not in file.path.lower():
+        try:
+            members(file.path)
+        except (SourceError, OSError) as cause:
+            return str(cause)
+        return "is an archive without files"
+    if ".zip/" in file.path.lower() and file.path.lower().endswith(".zip"):
+        return "is an archive within an archive; unpack it"
+    could = [contract.name for contract in chosen if is_of(file, contract, own_globs=False)]
+    if could:
+        return (
+            f"several feeds read this source, and `files` of none takes it; it could be of {' or '.join(could)}: write files = "
+            '["..."] into the contract'
+        )
+    return "no feed's format or `files` takes it"
 
 
 def list_files(source: str) -> list[Found]:
@@ -95,10 +114,15 @@ def _with_members(path: str, name: str) -> list[Found]:
     if not path.lower().endswith(".zip"):
         return [Found(path, name)]
     try:
-        inside = [m for m in members(path) if not any(part.startswith((".", "__MACOSX")) for part in m.split("/"))]
+        every = members(path)
     except (SourceError, OSError):
         return [Found(path, name)]
-    return [Found(f"{path}/{member}", f"{name}/{member}") for member in inside]
+    inside = dict.fromkeys(m for m in every if not any(map(_is_hidden, m.split("/"))))
+    return [Found(f"{path}/{member}", f"{name}/{member}") for member in inside] if every else [Found(path, name)]
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith((".", "__MACOSX")) and part not in (".", "..")
 
 
 def _walk(folder: str) -> list[str]:

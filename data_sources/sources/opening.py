@@ -137,7 +137,11 @@ def _archive(path: str) -> Iterator[zipfile.ZipFile]:
 def _entry(archive: zipfile.ZipFile, where: Place) -> zipfile.ZipInfo:
     entries = [entry for entry in archive.infolist() if entry.filename == where.member]
     if len(entries) != 1:
-        raise SourceError("is in the archive twice" if entries else "is not in the archive any more")
+        raise SourceError(
+            "is in the archive twice; unpack it, and give each of the two a name of its own"
+            if entries
+            else "is not in the archive any more"
+        )
     return entries[0]
 
 

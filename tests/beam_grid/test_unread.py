@@ -1,0 +1,77 @@
+"""What lies at a source and is not read is told with the reason, archives and files of several feeds included."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from beam_grid import feeds
+from beam_grid.errors import GridError
+from data_sources.contract import parse_contract
+
+TEXT = "id,at\na,2025-06-15T12:00:00Z\n"
+TOML = """name = "NAME"
+format = "csv"
+event_time = "at"
+dedup = { key = ["id", "at"] }
+fields = [{ name = "id", type = "string" }, { name = "at", type = "timestamp" }]
+"""
+
+
+def contract(folder: Path, name: str, more: str = "") -> str:
+    path = folder / f"{name}{len(more)}.toml"
+    path.write_text(TOML.replace("NAME", name) + more)
+    return str(path)
+
+
+def archive(path: Path, *members: str) -> None:
+    with zipfile.ZipFile(path, "w") as made, pytest.MonkeyPatch.context() as quiet:
+        quiet.setattr("warnings.warn", lambda *a, **k: None)  # of a name given twice
+        for member in members:
+            made.writestr(member, TEXT)
+
+
+def told(source: Path, *contracts: str) -> dict[str, str]:
+    chosen = feeds.chosen((), contracts, str(source))
+    lines = feeds.unread(str(source), chosen, feeds.by_their_globs(chosen, str(source), named=True))
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def test_archives_say_why(tmp_path: Path) -> None:
+    (source := tmp_path / "in").mkdir()
+    archive(source / "empty.zip")
+    archive(source / "good.zip", "./a.csv", "../b.csv", "x/.hidden.csv", "__MACOSX/c.csv", "in.zip", "read.me")
+    (source / "broken.zip").write_bytes(b"PK\x03\x04")
+    found = told(source, contract(tmp_path, "f"))
+    assert set(found) == {"broken.zip", "empty.zip", "good.zip/in.zip", "good.zip/read.me"}
+    assert "damaged" in found["broken.zip"] and found["empty.zip"] == "is an archive without files"
+    assert "unpack it" in found["good.zip/in.zip"]
+    assert set(told(source / "empty.zip", contract(tmp_path, "f"))) == {"empty.zip"}
+
+
+def test_files_that_any_of_several_feeds_could_take(tmp_path: Path) -> None:
+    (source := tmp_path / "in").mkdir()
+    for name in ("a.csv", "b.tsv", "c.xml"):
+        (source / name).write_text(TEXT)
+    one, two = contract(tmp_path, "f"), contract(tmp_path, "g", 'files = ["*.tsv"]\n')
+    found = told(source, one, two)
+    assert set(found) == {"a.csv", "c.xml"}
+    assert "could be of f or g" in found["a.csv"] and "files" in found["a.csv"]
+    assert found["c.xml"] == "no feed's format or `files` takes it"
+    assert set(told(source, one)) == {"b.tsv", "c.xml"}
+
+
+def test_two_contracts_of_one_name(tmp_path: Path) -> None:
+    one, two = contract(tmp_path, "f"), contract(tmp_path, "f", 'files = ["*.tsv"]\n')
+    assert [c.name for c in feeds.chosen((), (one, one), str(tmp_path))] == ["f"]
+    with pytest.raises(GridError, match=r"another contract given is called 'f', too; rename one"):
+        feeds.chosen((), (one, two), str(tmp_path))
+
+
+def test_json_that_is_called_a_sample_is_data(tmp_path: Path) -> None:
+    raw = {"name": "j", "format": "json", "event_time": "at", "dedup": {"key": ["id"]},
+           "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}]}  # fmt: skip
+    (tmp_path / "sample_message.json").write_text('{"id": "a", "at": "2025-06-15T12:00:00Z"}\n')
+    assert not feeds.unread(str(tmp_path), [parse_contract(raw, "j.toml")], own_globs=False)
