@@ -1,7 +1,7 @@
 """Numbers of a CSV as people write them, `1.204,5`, as programs do, `1204.5`; what is written otherwise is refused.
 
 With `thousands`, digits before the decimal mark stand in groups of three or without any mark: `12.34` is no number
-where the dot groups thousands, and neither is `1.2,5`. A blank as the mark is any blank (the no-break ones too), an
+where the dot groups thousands, and neither is `1.2,5`, nor `0.125`, which somebody wrote the other way round. A blank as the mark is any blank (the no-break ones too), an
 apostrophe also the typographic one. Signs of currencies and units are not taken off; `pattern` does that.
 """
 
@@ -28,7 +28,7 @@ def plain_numbers(values: pa.Array, csv: CsvSpec) -> tuple[pa.Array, np.ndarray]
     if not any(pc.any(pc.match_substring(values, mark)).as_py() for mark in {*stray, *marks}):
         return _with_dots(values, csv.decimal), NONE
     mark, point = f"[{re.escape(marks)}]" if marks else "", re.escape(csv.decimal)
-    grouped = rf"[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+|" if marks else ""
+    grouped = rf"[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{3}})+|" if marks else ""
     form = rf"^\s*[+-]?(?:{grouped}[0-9]*)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?\s*$"
     fits = pc.match_substring_regex(values, form)
     bad = np.flatnonzero(~fits.fill_null(True).to_numpy(zero_copy_only=False))

@@ -26,6 +26,10 @@ _AWARE = r"Z$|[ T].*[+-]\d\d(:?\d\d)?$"
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000
 _ISO_HOUR = r"^(?P<before>\d{4}-\d\d-\d\d[T ])(?P<hour>\d\d)(?P<after>.*)$"
 _SHARP_WITH_OFFSET = r"00(:?00)*(\.0+)?\s*(Z|[+-]\d\d:?(\d\d)?)\s*$"
+_DIGITS = {"Y": r"\d{4}", "G": r"\d{4}", "j": r"\d{3}"} | dict.fromkeys("ymdHIMS", r"\d{2}")
+"""Codes that are numbers of a certain length."""
+_YEAR_1000 = -30_610_224_000_000_000
+"""Its first microsecond since 1970."""
 COUNT = r"^\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*$"
 """Pattern (RE2) of a number that counts from 1970."""
 
@@ -245,6 +249,7 @@ def _read_formatted(values: pa.Array, form: str) -> Clock:
     if isinstance(times, pa.ChunkedArray):
         times = pa.concat_arrays(times.chunks) if times.num_chunks else pa.array([], times.type)
     naive = pc.cast(pc.cast(times, UTC_MICROS if times.type.tz else MICROS, safe=False), MICROS)
+    naive = _without_guesses(naive, values, form)
     bad = pc.and_(naive.is_null(), values.is_valid())
     return Clock(naive, aware, np.flatnonzero(bad.to_numpy(zero_copy_only=False)))
 
@@ -261,11 +266,39 @@ def _take_hours(texts: pa.Array, form: str | None) -> tuple[pa.Array, np.ndarray
     return rest, hours.fill_null(0).to_numpy(zero_copy_only=False)
 
 
+def _without_guesses(naive: pa.Array, values: pa.Array, form: str) -> pa.Array:
+    """Null where digits may be missing: DuckDB reads the year 25 (%Y) as that of Christ's, and 130 (%H%M) as 13:00."""
+    pattern, is_joined = _whole_pattern(form)
+    if is_joined:
+        return pc.if_else(pc.match_substring_regex(values, pattern), naive, pa.scalar(None, naive.type))
+    early = pc.less(pc.cast(naive, pa.int64()), _YEAR_1000).fill_null(False)
+    if not pc.any(early).as_py():
+        return naive
+    guessed = pc.and_(early, pc.invert(pc.match_substring_regex(values, pattern)))
+    return pc.if_else(guessed, pa.scalar(None, naive.type), naive)
+
+
+@functools.lru_cache(maxsize=64)
+def _whole_pattern(form: str) -> tuple[str, bool]:
+    """A pattern (RE2) of the format's texts in which numbers that join have all their digits; whether any join."""
+    parts = re.findall(r"%-?[A-Za-z%]|\s+|[^%\s]+|%", _spelt_out(form))
+    counts = [part[:1] == "%" and part[1:] in _DIGITS for part in parts]
+    joins = [is_one and (counts[n - 1] if n else False) for n, is_one in enumerate(counts)]
+    strict = [is_one or after for is_one, after in zip(joins, [*joins[1:], False], strict=True)]
+    texts = [_DIGITS[part[1:]] if is_strict else _texts_of(part) for part, is_strict in zip(parts, strict, strict=True)]
+    return rf"^\s*{''.join(texts)}\s*$", any(joins)
+
+
+def _spelt_out(form: str) -> str:
+    for code, longer in (("%c", "%Y-%m-%d %H:%M:%S"), ("%x", "%Y-%m-%d"), ("%X", "%H:%M:%S")):
+        form = form.replace(code, longer)
+    return form
+
+
 @functools.lru_cache(maxsize=64)
 def _hour_pattern(form: str) -> str:
     """A pattern (RE2) of the format's texts that finds the hour in them; one that matches nothing where it has none."""
-    for code, longer in (("%c", "%Y-%m-%d %H:%M:%S"), ("%x", "%Y-%m-%d"), ("%X", "%H:%M:%S")):
-        form = form.replace(code, longer)
+    form = _spelt_out(form)
     before, found, after = form.partition("%-H" if "%-H" in form else "%H")
     if not found:
         return r"^(?P<before>)(?P<hour>)(?P<after>)[^\s\S]$"

@@ -139,6 +139,17 @@ def test_local_times_are_those_of_zoneinfo(local: datetime, name: str) -> None:
         ("%Y-%m-%d %H:%M %Z", "2025-06-15 10:00 Europe/Berlin", "2025-06-15T08:00:00"),
         ("%m/%d/%y %I:%M %p", "06/15/25 10:00 PM", "2025-06-15T22:00:00"),
         ("it's %Y", "it's 2025", "2025-01-01T00:00:00"),
+        ("%d.%m.%Y %H:%M", "15.06.25 10:05", "refused"),  # not of the year 25
+        ("%d.%m.%Y %H:%M", "15.06.0825 10:05", "0825-06-15T10:05:00"),
+        ("%d.%m.%Y %H:%M", "5.6.2025 1:05", "2025-06-05T01:05:00"),
+        ("%d%m%Y", "5062025", "refused"),  # its 0 is lost: not 50 of a month, nor the year 25
+        ("%d%m%Y", "05062025", "2025-06-05T00:00:00"),
+        ("%Y%m%d%H%M", "20250615005", "refused"),
+        ("%Y%m%d%H%M", "202506152400", "2025-06-16T00:00:00"),
+        ("%Y-%m-%d %H%M", "2025-06-15 130", "refused"),  # half past one, not 13:00
+        ("%Y-%m-%d %H%M", "2025-06-15 0130", "2025-06-15T01:30:00"),
+        ("%Y-%m-%dT%H%M%S%z", "2025-06-15T013000+0200", "2025-06-14T23:30:00"),
+        ("%d%b%Y", "5Jun2025", "2025-06-05T00:00:00"),
     ],
 )
 def test_own_formats(form: str, text: str, expected: str) -> None:

@@ -58,6 +58,9 @@ NUMBERS: list[tuple[dict[str, Any], str, str]] = [
     ({"decimal": ","}, "1.250", "reject type:kwh"),
     ({"thousands": ","}, "1,204.5", "1204.500"),
     ({"thousands": ","}, "12,34", "reject type:kwh"),
+    ({"thousands": ","}, "0,125", "reject type:kwh"),  # not 125: somebody's decimal comma
+    (GERMAN, "-0.125", "reject type:kwh"),
+    (GERMAN, "0,125", "0.125"),
     ({"thousands": "'"}, "1'204.50", "1204.500"),
     ({"thousands": "'"}, "1\u2019204.50", "1204.500"),
     ({"thousands": " ", "decimal": ","}, "1 204,5", "1204.500"),
