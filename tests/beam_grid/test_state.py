@@ -8,7 +8,7 @@ import pytest
 
 from beam_grid.commit import FATES, Commit, Fates, PartitionStatistics
 from beam_grid.state import FeedState
-from data_sources.splits import KafkaEnd, LateSplit, PartitionPlan
+from data_sources.splits import KafkaEnd, LateSplit, PartitionPlan, RejectedSplit
 from tests import committed
 from tests.transforms.making import contract
 from transforms.manifest import Kind
@@ -83,7 +83,7 @@ def test_offsets_files_and_totals_are_the_last_said(again: int) -> None:
         files = tuple(committed.file(kind, f"{n}-{kind}", n) for kind in kinds)
         state.add(commit(state, partition("t/0", n, n, ends), files=files))
     assert state.last == again and state.totals.read == again
-    assert state.offsets == {"t": {0: 10 * again}} and state.files["/a.json"].offset == again
+    assert {key: end.offset for key, end in state.ends.items()} == {"t/0": 10 * again, "/a.json": again}
     assert [file.path for file in state.rows] == [f"{n}-rows" for n in range(1, again + 1)]
     assert len(state.conflicts) == again and state.attempts == {f"attempt-{n}" for n in range(1, again + 1)}
     assert state.max_event_times == {"t/0": again * MINUTE}
@@ -100,3 +100,14 @@ def test_late_files_wait_until_a_commit_takes_them_in_again() -> None:
     plan = PartitionPlan(key="late", splits=(state.late["late-1"],))
     state.add(commit(state, plan=(plan,)))
     assert list(state.late) == ["late-3"]
+
+
+def test_of_a_file_of_rejects_that_was_judged_again_the_later_one_is_current() -> None:
+    state = FeedState()
+    state.add(commit(state, files=(committed.file("rejected", "rejected-1", 3),)))
+    assert list(state.rejected.values()) == [RejectedSplit(path="rejected-1", commit=1, rows=3)]
+    plan = PartitionPlan(key="rejected", splits=(state.rejected["rejected-1"],))
+    judged = commit(state, plan=(plan,), files=(committed.file("rejected", "rejected-2", 1),))
+    assert judged.filed["rejected"] == -2 and judged.judged_again == [state.rejected["rejected-1"]]
+    state.add(judged)
+    assert list(state.rejected) == ["rejected-2"]
