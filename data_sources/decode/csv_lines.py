@@ -118,9 +118,13 @@ def codec(contract: Contract) -> str:
 
 
 def header_names(raw: bytes, contract: Contract) -> list[str]:
-    """Column names of a header line."""
+    """Column names of a header line. Raises ValueError for bytes and line ends that a header cannot have."""
     text = raw.decode(codec(contract)).removeprefix("\ufeff")
-    names = next(csv.reader([text], delimiter=contract.csv.delimiter, quotechar=contract.csv.quote), [])
+    try:
+        names = next(csv.reader([text], delimiter=contract.csv.delimiter, quotechar=contract.csv.quote), [])
+    except csv.Error as cause:
+        why = "has lines that end with a lone carriage return beside others" if "\r" in text else f"is no CSV ({cause})"
+        raise ValueError(f"its header {why}; write the file with one kind of line end") from cause
     return [name.strip() for name in names]
 
 

@@ -174,7 +174,10 @@ def _no_header(text: bytes, why: str, contract: Contract) -> str:
     csv = contract.csv
     rows = text[: 1 << 16].decode(codec(contract), "replace").splitlines()
     for number, row in enumerate(rows[:100], 1):
-        names = header_names(row.encode(codec(contract), "replace"), contract)
+        try:
+            names = header_names(row.encode(codec(contract), "replace"), contract)
+        except ValueError:
+            continue
         if len(bind(names, contract).columns) >= 2:
             begin = row[: row.find(csv.delimiter) + 1]
             mark = "'" if '"' in begin else '"'  # as TOML writes it

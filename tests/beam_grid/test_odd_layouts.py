@@ -252,3 +252,9 @@ def test_paths_from_a_documents_root_join_with_the_records_own(tmp_path: Path) -
         "a.json: has nothing at $.meter.id or $.site.id, where field 'meter' is read; it is null in all its records",
         "a.json: has nothing at $.site.grid, where field 'grid' is read; it is null in all its records",
     ]
+
+
+def test_line_ends_of_two_kinds_are_told(tmp_path: Path) -> None:
+    write(tmp_path, a_csv="ZP;Datum;kWh\rA;01.01.2025 00:00;1\rB;01.01.2025 00:00;2\n")
+    (told,) = landed(tmp_path, [METER, AT, KWH], csv={"delimiter": ";"}).told
+    assert "lone carriage return" in told
