@@ -100,10 +100,10 @@ def test_local_times_say_why_they_are_refused() -> None:
 
 def test_a_row_that_holds_several_records() -> None:
     fields = {**AT, "source": ["day", "slot"]}, {"name": "slot", "type": "string"}, {"name": "kwh", "type": "float64"}
-    table = {"day": ["2025-01-01", "no"], "00:00": [1, 2], "note": ["a", None], "24:00": [None, 4.5]}
+    table = {"day": ["2025-01-01", "no"], "00:00": [1, 2], "note": ["a", None], "23:00": [None, 4.5]}
     decoded = read(table, *fields, unpivot={"columns": ":", "into": ["slot", "kwh"]})
     assert column(decoded, "kwh") == ["1.0", "None", "reject time:at", "reject time:at"]
-    assert column(decoded, "at")[:2] == ["2025-01-01 00:00:00+00:00", "2025-01-02 00:00:00+00:00"]
+    assert column(decoded, "at")[:2] == ["2025-01-01 00:00:00+00:00", "2025-01-01 23:00:00+00:00"]
     assert (
         decoded.rows["_position"].to_pylist() == [10003, 10005]
         and column(decoded, "_extra")[:2] == ['{"note": "a"}'] * 2
