@@ -431,7 +431,7 @@ STORIES: dict[str, tuple[list[list[tuple[int, int, int]]], list[int | None]]] = 
     "a row that comes back": ([[(2, 1, 10), (1, 5, 0)], [(2, 7, 70)], [(4, 6, 60)], [(1, 6, 0)]], [None, 70, 70, 70]),
     "a row that came back before it went": ([[(2, 7, 70)], [(1, 5, 0)], [(4, 8, 80)]], [70, 70, 80]),
     "an update older than the last": ([[(2, 1, 10)], [(4, 5, 50)], [(4, 3, 30)]], [10, 50, 50]),
-    "an image before an update, alone": ([[(3, 9, 90)], [(2, 1, 10)], [(3, 5, 50)]], [None, 10, 10]),
+    "an image before an update, alone": ([[(3, 9, 90)], [(2, 1, 10)], [(3, 15, 50)]], [None, 10, 10]),  # nobody else is there
     "an update of a row never seen": ([[(4, 5, 50)]], [50]),
     "a delete of a row never seen": ([[(1, 5, 0)]], [None]),
     "two images for one place in the log": ([[(4, 5, 51)], [(4, 5, 50)], [(4, 5, 52)], [(4, 5, 50)]], [51, 51, 52, 52]),
