@@ -5,7 +5,6 @@ The oracle is DuckDB over the rows that must be current: its own time zones say 
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from datetime import UTC, date, datetime, timedelta
@@ -276,9 +275,9 @@ def test_the_case_of_the_autumn_day(tmp_path: Path) -> None:
     command = ["run", "--contract", str(CASE / "contract.toml"), "--source", str(CASE / "given"), "--lake", lake, "--now", "2025-10-29T00:00:00Z"]  # fmt: skip
     said = CliRunner().invoke(cli, command)
     assert said.exit_code == 0, said.output
-    expected = json.loads((CASE / "expected.json").read_text())["quarter hours by local day"]
     rows = query(Lake.open(lake), "SELECT window_start, n FROM gold.feeder_daily").to_pylist()
-    assert {row["window_start"].astimezone(ZoneInfo(BERLIN)).date().isoformat(): row["n"] for row in rows} == expected
+    days = {row["window_start"].astimezone(ZoneInfo(BERLIN)).date().isoformat(): row["n"] for row in rows}
+    assert days == {"2025-10-25": 96, "2025-10-26": 100, "2025-10-27": 96}
 
 
 def test_the_report_names_days_as_they_are_called_there(told: Story) -> None:

@@ -103,7 +103,7 @@ def test_the_seeds_layout(tmp_path: Path) -> None:
     counts = generate(tmp_path, seed=3)
     files = sorted((tmp_path / "data" / "readings").iterdir())
     assert len(files) == 40 and counts["read"] == counts["landed - superseded"] == 40 * 144
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "truth.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".beamgridignore", "data", "truth.json"]
     for path in files:
         records = [json.loads(line) for line in path.read_text().splitlines()]
         assert [set(r) for r in records] == [set(FEEDS[FEED])] * 144
@@ -241,7 +241,7 @@ def test_a_broken_database_is_named_and_the_rest_lands(tmp_path: Path) -> None:
     assert [p.split(":")[0] for p in done.problems] == ["case_study_0.db", "case_study_2.db"]
     assert done.fates.landed == 1
     done = run(tmp_path / "lake", built_in()["products"], tmp_path / "in", now=NOW, own_globs=True)
-    assert "case_study_1.db: has no table 'products'; its tables: 'agreements'" in done.problems
+    assert "case_study_1.db: left out: has no table 'products'; its tables: 'agreements'" in done.problems
     assert done.commits == 0
 
 

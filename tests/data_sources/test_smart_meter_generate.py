@@ -42,7 +42,9 @@ def test_clean_files_hold_every_reading_once_in_order(tmp_path, scale, days, row
     assert set(Counter(record["meter_id"] for record in on_time[:rows]).values()) == {rows // 1000}
     days_seen = {f"smart_meter_readings_{time.date()}.json" for time in times[:rows]}
     stream = {"smart_meter_stream.json", "sample_message.json"}
-    assert {path.name for path in (tmp_path / "smart_meter_kafka").iterdir()} == days_seen | stream
+    assert {path.name for path in (tmp_path / "smart_meter_kafka").iterdir()} == days_seen | stream | {
+        ".beamgridignore"
+    }
     assert len(days_seen) == days
     assert min(times).date().isoformat() == "2025-06-15"
 

@@ -155,7 +155,7 @@ def test_a_reused_id_lands_twice_and_planted_anomalies_only_warn(tmp_path):
 
 def test_files_sort_into_one_log_and_the_sample_is_its_first_record(tmp_path):
     generate(tmp_path, days=3)
-    names = sorted(path.name for path in (tmp_path / "substation_iot").iterdir())
+    names = sorted(path.name for path in (tmp_path / "substation_iot").glob("[!.]*"))
     assert names == [
         "sample_telemetry.json",
         "substation_telemetry_stream.json",

@@ -31,7 +31,7 @@ def clean(tmp_path_factory) -> dict[str, list[dict]]:
     out = tmp_path_factory.mktemp("clean")
     for make in SOURCES.values():
         make(out)
-    assert {p.name for p in out.iterdir()} == {*SOURCES, "truth.json"}
+    assert {p.name for p in out.iterdir()} == {*SOURCES, "truth.json", ".beamgridignore"}
     return {feed: records_of(out, feed) for feed in SOURCES} | {"out": out}
 
 
