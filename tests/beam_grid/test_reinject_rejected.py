@@ -46,7 +46,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "a rule too strict": {"rules": [{"id": "R-1", "check": "kwh >= 1"}]},
     "a field that may be null": {"version": {"nullable": False}},
     "times written otherwise": {"at": {"format": "%d/%m/%Y %H:%M"}},
-    "two at once": {"rules": [{"id": "R-9", "check": "kwh IS NOT NULL"}], "meter": {"nullable": False}},
+    "two at once": {"rules": [{"id": "R-9", "check": "kwh IS NOT NULL AND kwh >= 0"}], "meter": {"nullable": False}},
 }
 
 
