@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_grid.commit import Commit
-from beam_grid.errors import GridError
 from beam_grid.landing import FeedLog, Lake
 from data_sources.splits import FileEnd, FileSplit, KafkaSplit, LateSplit, RejectedSplit
 from transforms.manifest import Kind
@@ -19,11 +18,7 @@ WHAT = ("rejected", "late", "conflicts", "commits", "lineage")
 
 def inspect(lake: Lake, what: str, feed: str | None = None) -> pa.Table:
     """One row a record (rejected, late, conflicts), a commit, or a part of a source read (lineage)."""
-    if feed is not None and feed not in lake.feeds:
-        raise GridError(
-            f"feed {feed!r}: nothing of it has landed in {lake.path} (landed: {', '.join(lake.feeds) or 'none yet'})"
-        )
-    logs = [lake.feed(name) for name in ([feed] if feed else lake.feeds)]
+    logs = [lake.landed(feed)] if feed is not None else [lake.feed(name) for name in lake.feeds]
     if what == "commits":
         return pa.Table.from_pylist([_commit_row(commit) for log in logs for commit in log.commits()])
     if what == "lineage":

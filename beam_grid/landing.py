@@ -111,6 +111,14 @@ class Lake:
     def feed(self, name: str) -> FeedLog:
         return FeedLog(self, name)
 
+    def landed(self, name: str) -> FeedLog:
+        """The log of a feed that has landed; raises GridError, naming those that have."""
+        if name not in self.feeds:
+            raise GridError(
+                f"feed {name!r}: nothing of it has landed in {self.path} (landed: {', '.join(self.feeds) or 'none yet'})"
+            )
+        return self.feed(name)
+
     @contextmanager
     def lock(self, what: str, wait_s: float = 0) -> Iterator[None]:
         """Hold `land` or `tables`, after waiting for it so long. The operating system frees it when the process ends,

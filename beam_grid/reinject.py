@@ -18,7 +18,6 @@ import time
 from msgspec.structs import replace
 
 from beam_grid import openlineage
-from beam_grid.errors import GridError
 from beam_grid.graph import graph_runner
 from beam_grid.land import (
     SLICE_ROWS,
@@ -31,7 +30,7 @@ from beam_grid.land import (
     settle_shards,
     written_to,
 )
-from beam_grid.landing import Lake
+from beam_grid.landing import FeedLog, Lake
 from beam_grid.plan import Plan
 from beam_grid.state import FeedState
 from data_sources.splits import LateSplit, PartitionPlan
@@ -45,16 +44,13 @@ def reinject(lake: Lake, name: str, *, command: str = "", slice_rows: int = SLIC
 
     Raises GridError for a feed that never landed, RunFailed when a slice fails; earlier ones stay.
     """
-    if name not in lake.feeds:
-        raise GridError(
-            f"feed {name!r}: nothing of it has landed in {lake.path} (landed: {', '.join(lake.feeds) or 'none yet'})"
-        )
+    feed = lake.landed(name)
     with written_to(lake):
-        return _reinject(lake, name, command, slice_rows)
+        return _reinject(feed, command, slice_rows)
 
 
-def _reinject(lake: Lake, name: str, command: str, slice_rows: int) -> Landed:
-    started, feed = time.monotonic(), lake.feed(name)
+def _reinject(feed: FeedLog, command: str, slice_rows: int) -> Landed:
+    started, lake, name = time.monotonic(), feed.lake, feed.name
     contract, state, done = feed.contract(), FeedState.of(feed), Landed(name)
     options = Options("late rows", command=command)
     shards, now = settle_shards(feed, None), clock()

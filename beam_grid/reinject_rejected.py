@@ -81,11 +81,7 @@ def reinject_rejected(
     Raises GridError for a feed that never landed, a rule that rejected nothing, a contract that differs in what
     identifies a row or under which nothing would change; RunFailed when a slice fails; earlier ones stay.
     """
-    if name not in lake.feeds:
-        raise GridError(
-            f"feed {name!r}: nothing of it has landed in {lake.path} (landed: {', '.join(lake.feeds) or 'none yet'})"
-        )
-    feed = lake.feed(name)
+    feed = lake.landed(name)
     contract, is_remembered = _contract(feed, mended)
     check_contract(feed, contract)
     with written_to(lake):

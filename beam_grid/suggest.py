@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from beam_grid.errors import GridError
 from beam_grid.landing import Lake
 from data_sources.contract import Contract
 from data_sources.expressions import sandbox
@@ -34,11 +33,7 @@ def unknown_fields(lake: Lake, feed: str) -> list[Unknown]:
     """The unknown fields of a feed's landed rows, in the order they were first met. Raises GridError for no such feed."""
     import pyarrow.parquet as pq
 
-    if feed not in lake.feeds:
-        raise GridError(
-            f"feed {feed!r}: nothing of it has landed in {lake.path} (landed: {', '.join(lake.feeds) or 'none yet'})"
-        )
-    log = lake.feed(feed)
+    log = lake.landed(feed)
     found: dict[str, _Seen] = {}
     for commit in log.commits():
         for file in commit.listed("rows") if commit.extra else ():

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data_sources.contract import Contract, FieldSpec
@@ -55,6 +55,13 @@ class Binding:
     def fits(self) -> bool:
         """Whether any column is the contract's."""
         return bool(self.unpivoted) or any(isinstance(at, int) for places in self.columns.values() for at in places)
+
+    def absent(self, required: Collection[str]) -> list[str]:
+        """What is missing for fields that may be null. Raises ValueError where it is for one that may not."""
+        lost = [str(m) for m in self.missing if m.field in required]
+        if lost:
+            raise ValueError("; ".join(lost))
+        return [str(m) for m in self.missing]
 
     def says_missing(self, _: int, spec: FieldSpec) -> str | None:
         """A sentence where the file has no column for the field."""

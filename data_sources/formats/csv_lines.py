@@ -63,11 +63,8 @@ class Csv:
         from_preamble = self._from_preamble(head.preamble)
         constants = dict(split.constants) | from_preamble
         if head.names is not None:
-            missing = bind(head.names, contract).missing
-            lost = [m for m in missing if m.field in contract.required]
-            if lost:
-                raise ValueError("; ".join(str(m) for m in lost))
-            absent = [*map(str, missing), *(_nothing_above(name) for name, v in from_preamble.items() if v is None)]
+            absent = bind(head.names, contract).absent(contract.required)
+            absent += (_nothing_above(name) for name, v in from_preamble.items() if v is None)
             notes = tuple(f"{why}; it is null in all its rows" for why in absent) if before is None else ()
         start, line = (before.offset, before.line) if before is not None else (head.body, head.line)
         split = replace(

@@ -65,7 +65,4 @@ def missing_of(names: tuple[str, ...], contract: Contract) -> tuple[str, ...]:
     binding = bind(names, contract)
     if not binding.fits:
         raise ValueError(f"its columns ({', '.join(names)[:100]}) are none of the contract's; is it another feed's?")
-    lost = [m for m in binding.missing if m.field in contract.required]
-    if lost:
-        raise ValueError("; ".join(str(m) for m in lost))
-    return tuple(f"{m}; it is null in all its rows" for m in binding.missing)
+    return tuple(f"{why}; it is null in all its rows" for why in binding.absent(contract.required))

@@ -24,11 +24,14 @@ from kafka.errors import KafkaError
 Messages = Callable[[np.random.Generator, int, int], Iterable[tuple[bytes, bytes]]]
 """(random numbers, how many, now in milliseconds since the epoch) to (key, value) pairs."""
 
+Maker = Callable[[int], Messages]
+"""What a seed (0 where none was given) makes messages of."""
+
 _FLUSH_SECONDS = 15
 _LARGEST_BLOCK = 2000
 
 
-def simulate(description: str, topic: str, messages: Messages, arguments: list[str] | None = None) -> int:
+def simulate(description: str, topic: str, maker: Maker, arguments: list[str] | None = None) -> int:
     """Run a simulator's command line; returns the exit code."""
     options = _parser(description, topic).parse_args(arguments)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # one message of our own, not one a retry
@@ -49,6 +52,7 @@ def simulate(description: str, topic: str, messages: Messages, arguments: list[s
         return 2
     except KeyboardInterrupt:
         return 130
+    messages = maker(options.seed or 0)
     return _Stream(producer, options.topic, messages, options.seed).run(options.seconds, options.rate)
 
 

@@ -1,160 +1,45 @@
 """Send live smart-meter readings to Kafka for a while: `kafka_producer_simulator.py SECONDS [--rate 3]`.
 
-Each message is one reading of a random meter, stamped with the moment it is sent: key = meter_id, value =
-JSON as in the generated files. It stops after SECONDS, with SECONDS x rate messages if the broker keeps up;
-what it could not send by then is not sent. Exit 0 sent, 1 some messages were not delivered, 2 usage or no
-broker, 130 interrupted (what was already handed over is flushed first).
+Each message is one reading of a random meter, stamped with the moment it is sent: key = meter_id, value = JSON as in the
+generated files. When it stops, and its exit codes: `data_sources/generators/simulator.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import io
-import logging
-import math
-import re
 import sys
-import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
 
 import numpy as np
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
 from data_sources.generators.registry import meters
+from data_sources.generators.simulator import simulate
 from data_sources.smart_meter_readings.generate import as_records, meter_sizes, readings
 
 TOPIC = "energy.smart_meter.readings"
-_FLUSH_SECONDS = 15
-_LARGEST_BLOCK = 2000
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the simulator; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # one message of our own, not one a retry
-    try:
-        producer = KafkaProducer(
-            bootstrap_servers=options.bootstrap.split(","),
-            linger_ms=20,
-            batch_size=131_072,
-            bootstrap_timeout_ms=5_000,
-            max_block_ms=10_000,
-            delivery_timeout_ms=_FLUSH_SECONDS * 1000,
-            request_timeout_ms=5_000,
-        )
-    except (KafkaError, ValueError, OSError) as error:
-        reason = str(error) or type(error).__name__
-        hint = "start one, or name it with --bootstrap HOST:PORT"
-        print(f"no Kafka broker at {options.bootstrap} ({reason}): {hint}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return _Stream(producer, options.topic, options.seed).run(options.seconds, options.rate)
+    return simulate(
+        "Send live smart-meter readings to Kafka for a while.", TOPIC, lambda s: _Grid(s).messages, arguments
+    )
 
 
-class _Stream:
-    """Paces messages into a producer and keeps count of what became of them."""
+class _Grid:
+    """The meters of a seed, each of its own size."""
 
-    def __init__(self, producer: KafkaProducer, topic: str, seed: int | None) -> None:
-        self._producer = producer
-        self._topic = topic
-        self._rng = np.random.default_rng(seed)
-        self._sizes = meter_sizes(seed or 0)
-        self._sent = self._delivered = 0
-        self._problem: BaseException | None = None
+    def __init__(self, seed: int) -> None:
+        self._sizes = meter_sizes(seed)
 
-    def run(self, seconds: float, rate: float) -> int:
-        """Send for `seconds`, flush, print a summary line; returns the exit code."""
-        start = time.monotonic()
-        interrupted = False
-        try:
-            self._pace(start, seconds, rate)
-        except KafkaError as error:
-            self._note(error)
-        except KeyboardInterrupt:
-            interrupted = True
-        lasted = time.monotonic() - start
-        try:
-            self._producer.flush(timeout=_FLUSH_SECONDS)
-        except KafkaError as error:
-            self._note(error)
-        except KeyboardInterrupt:
-            interrupted = True
-        with contextlib.suppress(KafkaError, KeyboardInterrupt):
-            self._producer.close(timeout=1)
-        print(
-            f"sent {self._sent:,} messages to {self._topic} in {lasted:.1f} s"
-            f" ({self._sent / max(lasted, 0.001):,.1f} a second), {self._delivered:,} delivered"
-        )
-        failed = self._problem is not None or self._delivered < self._sent
-        if failed:
-            reason = self._problem or "the broker did not confirm the rest"
-            print(f"not everything was delivered: {reason}; check the broker and the topic", file=sys.stderr)
-        return 130 if interrupted else int(failed)
-
-    def _pace(self, start: float, seconds: float, rate: float) -> None:
-        total = round(seconds * rate)
-        elapsed = 0.0
-        while self._sent < total and elapsed < seconds:
-            elapsed = time.monotonic() - start
-            due = min(total, math.floor(elapsed * rate) + 1) - self._sent
-            if due > 0:
-                self._send(min(due, _LARGEST_BLOCK))
-            else:
-                time.sleep(min(max(self._sent / rate - elapsed, 0.01), 0.25))
-
-    def _send(self, count: int) -> None:
-        """Hand over `count` readings of this moment. Raises KafkaError when the topic cannot be had."""
-        meter = self._rng.integers(0, meters().height, count)
-        now_ms = int(datetime.now(UTC).timestamp() * 1000)
-        rows = as_records(readings(self._rng, meter, np.full(count, now_ms), self._sizes[meter]))
+    def messages(self, rng: np.random.Generator, count: int, now_ms: int) -> Iterator[tuple[bytes, bytes]]:
+        """`count` readings of random meters, taken now."""
+        meter = rng.integers(0, meters().height, count)
+        rows = as_records(readings(rng, meter, np.full(count, now_ms), self._sizes[meter]))
         lines = io.BytesIO()
         rows.write_ndjson(lines)
-        for key, value in zip(rows["meter_id"], lines.getvalue().splitlines(), strict=True):
-            message = self._producer.send(self._topic, key=key.encode(), value=value)
-            message.add_callback(self._count)
-            message.add_errback(self._note)
-            self._sent += 1
-
-    def _count(self, _: object) -> None:
-        self._delivered += 1
-
-    def _note(self, error: BaseException) -> None:
-        self._problem = self._problem or error
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Send live smart-meter readings to Kafka for a while.")
-    parser.add_argument("seconds", metavar="SECONDS", type=_positive, help="how long to send")
-    parser.add_argument("--rate", type=_positive, default=3.0, help="messages a second (default 3)")
-    parser.add_argument("--bootstrap", default="localhost:9092", help="the broker (default localhost:9092)")
-    parser.add_argument("--topic", type=_topic, default=TOPIC, help=f"default {TOPIC}")
-    parser.add_argument("--seed", type=_seed, help="the same readings again (but for the time)")
-    return parser
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
-def _topic(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in (".", ".."):
-        raise argparse.ArgumentTypeError(f"{text!r} cannot name a topic: use letters, digits, '.', '_' and '-'")
-    return text
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
+        keys = (key.encode() for key in rows["meter_id"])
+        yield from zip(keys, lines.getvalue().splitlines(), strict=True)
 
 
 if __name__ == "__main__":

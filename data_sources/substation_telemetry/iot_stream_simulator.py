@@ -22,7 +22,9 @@ TOPIC = "energy.substation.telemetry"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the simulator; returns the exit code."""
-    return simulate("Send live substation telemetry to Kafka for a while.", TOPIC, _Hub().messages, arguments)
+    return simulate(
+        "Send live substation telemetry to Kafka for a while.", TOPIC, lambda seed: _Hub().messages, arguments
+    )
 
 
 class _Hub:
