@@ -20,6 +20,8 @@ from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan
 from data_sources.contract import Contract
 from data_sources.typed_json import encode
+from runners import capabilities
+from runners.delta import check_java, check_master
 from transforms.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -35,7 +37,18 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 @contextmanager
 def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable[..., Manifest]]:
-    """A function that runs one slice's graph; the graph, or the engine, is made with the first slice and serves all."""
+    """A function that runs one slice's graph; the graph, or the engine, is made with the first slice and serves all.
+
+    Raises UserError, before anything is read, for what the runner cannot do.
+    """
+    capabilities.check(
+        options.runner,
+        slice_rows=options.slice_rows,
+        master=options.spark_master if options.runner == "spark" else None,
+    )
+    if options.runner == "spark":
+        check_master(options.spark_master)
+        check_java()
     opened = ExitStack()
     made = _Made()
 
