@@ -59,14 +59,14 @@ def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable
 
         root = feed.path.absolute()
         slice = Slice(contract, str(root), attempt, commit, now, shards, options.kafka_config)
-        elements = [encode(partition).decode() for partition in plan.partitions]
         if options.runner == "direct" and ahead is not None:
             ahead.watch(slice, plan)  # before Beam is loaded, which takes a while
         with _graph_errors():
             if options.runner == "direct":
+                elements = [encode(partition).decode() for partition in plan.partitions]
                 _run_here(made, slice, elements, index, ahead)
             else:
-                _run_on_spark(made, opened, options, slice, elements, index)
+                _run_on_spark(made, opened, options, slice, plan, index)
         from transforms.land import MANIFEST
 
         return read_manifest((root / "data" / attempt / MANIFEST).read_bytes())
@@ -99,18 +99,21 @@ def _run_here(made: _Made, slice: Slice, elements: list[str], index: str, ahead:
     graph.run()
 
 
-def _run_on_spark(
-    made: _Made, opened: ExitStack, options: Options, slice: Slice, elements: list[str], index: str
-) -> None:
+def _run_on_spark(made: _Made, opened: ExitStack, options: Options, slice: Slice, plan: Plan, index: str) -> None:
     import apache_beam as beam
 
     from runners import spark
     from transforms.land import LandSlice
+    from transforms.pieces import can_cut, cut
 
     if made.options is None:
         made.options = opened.enter_context(spark.options(options.spark_master))
+    in_pieces = can_cut(plan.partitions)
+    parts = cut(plan.partitions, slice.contract) if in_pieces else plan.partitions
+    elements = [encode(part).decode() for part in parts]
     with beam.Pipeline(options=made.options) as pipeline:
-        pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> LandSlice(slice, index)
+        spread = pipeline | "Partitions" >> beam.Create(elements, reshuffle=len(elements) > 1)
+        spread | "Land" >> LandSlice(slice, index, in_pieces)
 
 
 @contextmanager
