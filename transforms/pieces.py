@@ -84,10 +84,11 @@ def can_cut(partitions: Sequence[PartitionPlan]) -> bool:
     return all(isinstance(split, FileSplit | KafkaSplit) for plan in partitions for split in plan.splits)
 
 
-def cut(partitions: Sequence[PartitionPlan], contract: Contract, rows: int = PIECE_ROWS) -> list[Piece]:
-    """The pieces of a slice, each of about so many records; a partition whose blocks must be ruled in order
+def cut(partitions: Sequence[PartitionPlan], contract: Contract, rows: int | None = None) -> list[Piece]:
+    """The pieces of a slice, each of about so many records, PIECE_ROWS unless given; a partition whose blocks must be ruled in order
     (`on_dst = "in_order"`, "elapsed") is one."""
     pieces: list[Piece] = []
+    rows = rows or PIECE_ROWS
     whole = any(field.on_dst in ("in_order", "elapsed") for field in contract.fields)
     for plan in partitions:
         splits = [split for split in plan.splits if isinstance(split, FileSplit | KafkaSplit)]

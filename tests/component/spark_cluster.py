@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyspark
 import pytest
 
@@ -80,6 +81,26 @@ class SparkCluster:
     def executors(self, application: str) -> list[str]:
         """What the executors of an application said, as its worker kept it."""
         return [log.read_text(errors="replace") for log in (self._folder / "work" / application).glob("*/stderr")]
+
+    def executor_processes(self) -> list[psutil.Process]:
+        """The executors that run now."""
+        found = []
+        for daemon in self._daemons:
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(daemon.pid).children():
+                    with suppress(psutil.Error):
+                        if any("CoarseGrainedExecutorBackend" in word for word in child.cmdline()):
+                            found.append(child)
+        return found
+
+    def executors_of_last(self) -> list[str]:
+        """What the executors of the last application have said so far, those that died too."""
+        applications = sorted((self._folder / "work").glob("app-*"), key=lambda folder: folder.name)
+        return self.executors(applications[-1].name) if applications else []
+
+    def has_finished_tasks(self, count: int) -> bool:
+        """Whether executors of the last application have together finished so many tasks."""
+        return sum(said.count("Finished task") for said in self.executors_of_last()) >= count
 
     def _run(self, daemon: str, name: str, *arguments: str) -> None:
         environment = {
