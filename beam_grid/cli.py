@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from beam_grid.landing import Lake
     from beam_grid.plan import Plan
     from beam_grid.refine import Engine
+    from beam_grid.service.told import Told
     from data_sources.contract import Contract
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -133,6 +136,24 @@ def _land_options(command: Any) -> Any:
                 metavar="10s",
                 help="How often --follow looks; at once where it is behind.",
             ),
+            click.option(
+                "--metrics-port",
+                type=click.IntRange(0, 65535),
+                default=0,
+                metavar="N",
+                envvar="BEAM_GRID_METRICS_PORT",
+                show_envvar=True,
+                help="--follow: answer /metrics (Prometheus), /healthz and /readyz on this port; 0 is not at all.",
+            ),
+            click.option(
+                "--metrics-host",
+                default="127.0.0.1",
+                show_default=True,
+                metavar="HOST",
+                envvar="BEAM_GRID_METRICS_HOST",
+                show_envvar=True,
+                help="The address to listen on. There is no login: mind who reaches it.",
+            ),
         ]
     ):
         command = option(command)
@@ -141,9 +162,10 @@ def _land_options(command: Any) -> Any:
 
 @cli.command()
 @_land_options
-def land(follow: bool, every: float, lake: str, **given: Any) -> None:
+def land(follow: bool, every: float, lake: str, metrics_port: int, metrics_host: str, **given: Any) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
-    _exit(_follow(lake, every, None, None, **given) if follow else _land(lake, **given))
+    asked = (metrics_port, metrics_host)
+    _exit(_follow(lake, every, None, None, asked, **given) if follow else _land(lake, **given))
 
 
 def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
@@ -197,6 +219,8 @@ def run(
     engine: Engine,
     spark_master: str | None,
     parameters: dict[str, str],
+    metrics_port: int,
+    metrics_host: str,
     **given: Any,
 ) -> None:
     """land, then refine; with --follow, publish after each commit."""
@@ -212,7 +236,8 @@ def run(
     from beam_grid.landing import Lake
 
     tables = Tables(Lake.open(lake), engine, of_refine, parameters, say)
-    _exit(_follow(lake, every, refine_every, tables, spark_master=of_land, **given))
+    asked = (metrics_port, metrics_host)
+    _exit(_follow(lake, every, refine_every, tables, asked, spark_master=of_land, **given))
 
 
 def _exit(code: int) -> None:
@@ -220,14 +245,35 @@ def _exit(code: int) -> None:
         raise SystemExit(code)
 
 
-def _follow(lake_path: str, every: float, refine_every: float | None, tables: Tables | None, **given: Any) -> int:
+def _follow(
+    lake_path: str,
+    every: float,
+    refine_every: float | None,
+    tables: Tables | None,
+    asked: tuple[int, str],
+    **given: Any,
+) -> int:
     from beam_grid.follow import Pace, follow
+    from beam_grid.service.told import Told
 
     lake, feeds, unread = _feeds(lake_path, **given)
     for name in unread:
         say(f"  not read: {name}")
-    with lake.lock("land"):
-        return follow(lake, feeds, Pace(every, refine_every or 60.0), tables, say)
+    with lake.lock("land"), Told(lake.path, every, tables is not None) as told, _answering(told, *asked):
+        return follow(lake, feeds, Pace(every, refine_every or 60.0), tables, say, beat=told.beat)
+
+
+@contextmanager
+def _answering(told: Told, port: int, host: str) -> Iterator[None]:
+    """Metrics and health of what is told, where a port was asked for."""
+    if not port:
+        yield
+        return
+    from beam_grid.service.health import Address, served
+
+    with served(Address(port, host), lambda: [told.newest] if told.newest else []):
+        say(f"metrics: http://{host}:{port}/metrics")
+        yield
 
 
 def _land(lake_path: str, **given: Any) -> int:

@@ -23,6 +23,7 @@ from beam_grid.interrupt import end_statements
 from beam_grid.land import Lander, Options
 from beam_grid.landing import Lake
 from beam_grid.refine import Engine, Refinement, contracts_of, forget_scratch
+from beam_grid.service.vitals import Vitals
 from data_sources.contract import Contract
 
 log = logging.getLogger(__name__)
@@ -92,9 +93,10 @@ class Tables:
 
 def follow(
     lake: Lake, feeds: list[tuple[Contract, Options]], pace: Pace, tables: Tables | None, say: Say,
-    at: Callable[[Lander], None] = lambda lander: None,
+    at: Callable[[Lander], None] = lambda lander: None, beat: Callable[[Vitals], None] = lambda vitals: None,
 ) -> int:  # fmt: skip
-    """Follow the feeds until interrupted; the caller holds the landing lock. `tables` is None for landing alone.
+    """Follow the feeds until interrupted; the caller holds the landing lock. `tables` is None for landing alone; `beat`
+    (Told.beat) is told how it is.
 
     Returns only where a test's `at` raises StopIteration: the exit code, 1 if anything was left out or failed.
     """

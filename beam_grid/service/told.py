@@ -42,6 +42,8 @@ class Telling(Struct, kw_only=True):
     vitals: Vitals
     every_s: float = 10.0
     """How often the loop looks for new records."""
+    publishes: bool = True
+    """Whether it brings up tables too."""
     rates: dict[str, float] = {}
     """Records read per second over about the last minute, by feed."""
 
@@ -50,13 +52,13 @@ _decode = msgspec.json.Decoder(Telling).decode
 
 
 class Told:
-    """with Told(lake.path, every_s=pace.every) as told: ... told.beat(vitals)
+    """with Told(lake.path, every_s=pace.every, publishes=tables is not None) as told: ... told.beat(vitals)
 
     May be entered once. `beat` may be called from any thread.
     """
 
-    def __init__(self, lake: Path, every_s: float = 10.0) -> None:
-        self._folder, self._every_s = lake / "status", every_s
+    def __init__(self, lake: Path, every_s: float = 10.0, publishes: bool = True) -> None:
+        self._folder, self._every_s, self._publishes = lake / "status", every_s, publishes
         self._file = self._folder / f"{os.getpid()}.json"
         self._newest: bytes | None = None
         self._read: dict[str, deque[tuple[float, int]]] = {}
@@ -82,7 +84,7 @@ class Told:
 
     def beat(self, vitals: Vitals) -> None:
         """The loop went round, or something happened to a feed: called once a round, and after each event."""
-        telling = Telling(vitals=vitals, every_s=self._every_s, rates=self._rates(vitals))
+        telling = Telling(vitals=vitals, every_s=self._every_s, publishes=self._publishes, rates=self._rates(vitals))
         self._newest = msgspec.json.encode(telling)
         self._news.set()
 
