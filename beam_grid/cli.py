@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beam_grid.about import about
 from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError, LakeBusy
 from beam_grid.interrupt import heard, leave
@@ -285,13 +286,14 @@ def _land(lake_path: str, **given: Any) -> int:
             say(f"  not read: {name}")
         code = 1 if unread else 0
         for contract, options in feeds:
-            with Progress(f"land {contract.name}").shown() as progress:
+            with about(feed=contract.name), Progress(f"land {contract.name}").shown() as progress:
 
                 def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
                     progress.at(done.fates.read, note=f"commit {done.commits}")
 
                 landed = land(lake, contract, options, at)
-            _tell(landed, contract, lake)
+            with about(feed=contract.name, commit=lake.feed(contract.name).last):
+                _tell(landed, contract, lake)
             code = max(code, 1 if landed.problems else 0)
     return code
 
