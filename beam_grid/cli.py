@@ -464,6 +464,27 @@ def _rejects(count: int) -> str:
 
 @cli.command()
 @LAKE
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--watch", is_flag=True, help="Anew each second, until interrupted.")
+def status(lake: str, form: str, watch: bool) -> None:
+    """How the lake and its follower are: lag, rates, ages, what waits, errors. Exit code 0 where all is well, else 1."""
+    from beam_grid.landing import Lake
+    from beam_grid.service import show_status
+    from beam_grid.service.status import status as ask
+
+    opened = Lake.open(lake, create=False)
+    if watch:
+        try:
+            show_status.watch(lambda: ask(opened), form)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+    found = ask(opened)
+    show_status.show(found, form)
+    _exit(1 if found.wrong else 0)
+
+
+@cli.command()
+@LAKE
 @FORMAT
 def ledger(lake: str, form: str) -> None:
     """What became of every record, per feed, and whether it balances."""

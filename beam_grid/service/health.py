@@ -23,13 +23,10 @@ from prometheus_client import make_wsgi_app
 
 from beam_grid.errors import GridError
 from beam_grid.service.metrics import registry
-from beam_grid.service.told import Telling, overdue
+from beam_grid.service.told import MOST_UNPUBLISHED, Telling, overdue
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-MOST_UNPUBLISHED = 10
-"""Commits that may wait to be published where a lake is called ready."""
 
 
 @dataclass(frozen=True)

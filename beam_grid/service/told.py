@@ -35,6 +35,9 @@ _RATE_OVER_S = 60.0
 PATIENCE_S = 60.0
 """A slice may take its time: a loop is not called hung before this, however often it is to go round."""
 
+MOST_UNPUBLISHED = 10
+"""Commits that may wait to be published where all is called well."""
+
 
 class Telling(Struct, kw_only=True):
     """Content of LAKE/status/PID.json."""

@@ -12,10 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from beam_grid.errors import GridError
-from beam_grid.service.health import MOST_UNPUBLISHED, Address, served
+from beam_grid.service.health import Address, served
 from beam_grid.service.metrics import METRICS, MOST_PARTITIONS, OTHERS, bounded
 from beam_grid.service.sizes import sizes
-from beam_grid.service.told import PATIENCE_S, Telling
+from beam_grid.service.told import MOST_UNPUBLISHED, PATIENCE_S, Telling
 from tests.beam_grid.service.telling import feed_vitals, now_us, telling
 
 
