@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from beam_grid.landing import Lake
     from beam_grid.plan import Plan
     from beam_grid.refine import Engine
-    from beam_grid.service.told import Told
+    from beam_grid.service.told import Telling
     from data_sources.contract import Contract
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -53,6 +53,26 @@ MASTER = click.option(
     metavar="URL",
     default=None,
     help="Where Spark runs, whatever needs it; the default is this machine. With --runner spark it is landing's.",
+)
+
+
+METRICS_PORT = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="N",
+    envvar="BEAM_GRID_METRICS_PORT",
+    show_envvar=True,
+    help="Of a run that follows: answer /metrics (Prometheus), /healthz and /readyz on this port; 0 is not at all.",
+)
+METRICS_HOST = click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    envvar="BEAM_GRID_METRICS_HOST",
+    show_envvar=True,
+    help="The address to listen on. There is no login: mind who reaches it.",
 )
 
 
@@ -138,23 +158,13 @@ def _land_options(command: Any) -> Any:
                 help="How often --follow looks; at once where it is behind.",
             ),
             click.option(
-                "--metrics-port",
-                type=click.IntRange(0, 65535),
-                default=0,
+                "--max-rows-per-s",
+                type=click.IntRange(1),
                 metavar="N",
-                envvar="BEAM_GRID_METRICS_PORT",
-                show_envvar=True,
-                help="--follow: answer /metrics (Prometheus), /healthz and /readyz on this port; 0 is not at all.",
+                help="--follow: records read per second at most, all feeds together.",
             ),
-            click.option(
-                "--metrics-host",
-                default="127.0.0.1",
-                show_default=True,
-                metavar="HOST",
-                envvar="BEAM_GRID_METRICS_HOST",
-                show_envvar=True,
-                help="The address to listen on. There is no login: mind who reaches it.",
-            ),
+            METRICS_PORT,
+            METRICS_HOST,
         ]
     ):
         command = option(command)
@@ -163,10 +173,18 @@ def _land_options(command: Any) -> Any:
 
 @cli.command()
 @_land_options
-def land(follow: bool, every: float, lake: str, metrics_port: int, metrics_host: str, **given: Any) -> None:
+def land(
+    follow: bool,
+    every: float,
+    max_rows_per_s: int | None,
+    lake: str,
+    metrics_port: int,
+    metrics_host: str,
+    **given: Any,
+) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
     asked = (metrics_port, metrics_host)
-    _exit(_follow(lake, every, None, None, asked, **given) if follow else _land(lake, **given))
+    _exit(_follow(lake, every, None, max_rows_per_s, None, asked, **given) if follow else _land(lake, **given))
 
 
 def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
@@ -220,6 +238,7 @@ def run(
     engine: Engine,
     spark_master: str | None,
     parameters: dict[str, str],
+    max_rows_per_s: int | None,
     metrics_port: int,
     metrics_host: str,
     **given: Any,
@@ -238,7 +257,7 @@ def run(
 
     tables = Tables(Lake.open(lake), engine, of_refine, parameters, say)
     asked = (metrics_port, metrics_host)
-    _exit(_follow(lake, every, refine_every, tables, asked, spark_master=of_land, **given))
+    _exit(_follow(lake, every, refine_every, max_rows_per_s, tables, asked, spark_master=of_land, **given))
 
 
 def _exit(code: int) -> None:
@@ -250,6 +269,7 @@ def _follow(
     lake_path: str,
     every: float,
     refine_every: float | None,
+    max_rows_per_s: int | None,
     tables: Tables | None,
     asked: tuple[int, str],
     **given: Any,
@@ -258,21 +278,27 @@ def _follow(
     from beam_grid.service.told import Told
 
     lake, feeds, unread = _feeds(lake_path, **given)
+    if max_rows_per_s is not None:
+        rows = max(1, int(max_rows_per_s * every / len(feeds)))
+        feeds = [(contract, replace(options, slice_rows=min(rows, options.slice_rows))) for contract, options in feeds]
     for name in unread:
         say(f"  not read: {name}")
-    with lake.lock("land"), Told(lake.path, every, tables is not None) as told, _answering(told, *asked):
-        return follow(lake, feeds, Pace(every, refine_every or 60.0), tables, say, beat=told.beat)
+    with lake.lock("land"), Told(lake.path, every, tables is not None) as told, _answering(told.newest, *asked):
+        pace = Pace(every, refine_every or 60.0, is_steady=max_rows_per_s is not None)
+        return follow(lake, feeds, pace, tables, say, beat=told.beat)
 
 
 @contextmanager
-def _answering(told: Told, port: int, host: str) -> Iterator[None]:
+def _answering(
+    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], list[str]] = list
+) -> Iterator[None]:
     """Metrics and health of what is told, where a port was asked for."""
     if not port:
         yield
         return
     from beam_grid.service.health import Address, served
 
-    with served(Address(port, host), lambda: [told.newest] if told.newest else []):
+    with served(Address(port, host), tellings, missing):
         say(f"metrics: http://{host}:{port}/metrics")
         yield
 
@@ -460,6 +486,20 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
 
 def _rejects(count: int) -> str:
     return f"{count:,} reject{'' if count == 1 else 's'}"
+
+
+@cli.command()
+@click.argument("file", metavar="LAKES.toml")
+@METRICS_PORT
+@METRICS_HOST
+def serve(file: str, metrics_port: int, metrics_host: str) -> None:
+    """Follow several lakes, each with limits of its own: a process per lake, started anew when it ends."""
+    from beam_grid.service.lakes import served_lakes
+    from beam_grid.service.serve import Serving
+
+    serving = Serving(served_lakes(file))
+    with _answering(serving.tellings, metrics_port, metrics_host, serving.missing):
+        _exit(serving.run())
 
 
 @cli.command()

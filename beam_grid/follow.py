@@ -45,6 +45,8 @@ class Pace:
 
     every: float = 10.0
     refine_every: float = 60.0
+    is_steady: bool = False
+    """Whether a run that is behind keeps to `every` too, because its slices have all that it may read in that time."""
 
 
 @dataclass
@@ -126,7 +128,7 @@ def follow(
                     if commit is not None and began - told.get(lander.contract.name, -_TELL_EVERY_S) >= _TELL_EVERY_S:
                         told[lander.contract.name] = began
                         say(_line(lander))
-                if not is_behind:
+                if not is_behind or pace.is_steady:
                     time.sleep(max(0.0, began + pace.every - time.monotonic()))
         except StopIteration:
             pass
