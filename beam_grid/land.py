@@ -19,14 +19,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from beam_grid import crash, openlineage, segments
+from beam_grid.about import about
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
+from beam_grid.console import note
 from beam_grid.durable import sync_folder
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.graph import graph_runner
 from beam_grid.lakehouse.spans import file_span
 from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
-from beam_grid.plan import Plan, next_slice
+from beam_grid.plan import Narrow, Plan, next_slice
 from beam_grid.segments import LandedIndex
 from beam_grid.state import FeedState
 from beam_grid.upkeep import Upkeep, published
@@ -103,13 +105,18 @@ Progress = Callable[[Landed, Plan], None]
 def land(lake: Lake, contract: Contract, options: Options, progress: Progress | None = None) -> Landed:
     """Land all that is new of one feed; the caller holds the landing lock.
 
-    Raises GridError (nothing ran: usage, environment) or RunFailed (a slice failed; earlier slices stay).
+    A record because of which slices fail over and over is put aside and named among the problems. Raises GridError
+    (nothing ran: usage, environment) or RunFailed (a slice failed otherwise; earlier slices stay).
     """
+    from beam_grid.service.poison import Narrowing
+
     with written_to(lake), Lander(lake, contract, options) as lander:
-        while (commit := lander.step()) is not None:
-            if progress is not None:
-                progress(lander.done, lander.plan)
-            if _is_empty(commit):
+        slices = Narrowing(lander, lander.done.problems.append)
+        while (commit := slices.step()) is not None or slices.is_at_work:
+            if progress is not None and commit is not None:
+                with about(commit=commit.number):
+                    progress(lander.done, lander.plan)
+            if commit is not None and _is_empty(commit) and not slices.is_at_work:
                 break
         lander.done.problems += lander.plan.waiting  # nobody waits with them: this run ends
     return lander.done
@@ -176,14 +183,21 @@ class Lander:
         if not self.is_behind or clock() - (self._now or 0) > _CLOCK_HOLDS_US:
             self._now = None
 
-    def step(self) -> Commit | None:
+    def step(self, narrow: Narrow | None = None) -> Commit | None:
         """Land the next slice; None where nothing is new. Raises GridError or RunFailed, as `land`."""
-        with written_to(self.lake):
-            return self._step()
+        with about(feed=self.contract.name, commit=self._state.last + 1), written_to(self.lake):
+            return self._step(narrow)
 
-    def _step(self) -> Commit | None:
-        options, state = self.options, self._state
-        self.plan = plan = next_slice(self._source, self.contract, state, options.slice_rows, self._ahead.listing())
+    def afresh(self) -> None:
+        """After a step that failed: forget the graph it ran in, and what was read ahead."""
+        self._open.close()
+        self.__enter__()
+
+    def _step(self, narrow: Narrow | None) -> Commit | None:
+        options, state, self.plan = self.options, self._state, Plan()
+        ahead, rows = self._ahead.listing(), narrow.rows if narrow else options.slice_rows
+        plan = next_slice(self._source, self.contract, state, rows, None if narrow else ahead)
+        self.plan = plan = narrow.of(plan) if narrow else plan
         self.done.problems += [p for p in plan.problems if p not in self.done.problems]
         if not plan.partitions:
             self._now = None
@@ -202,6 +216,7 @@ class Lander:
         state.add(commit)
         self._upkeep.after(commit)
         count(self.done, commit)
+        note("committed", **commit.fates.by_name())
         files = len(self.done.files) or None
         self._told.inputs = [openlineage.source(options.source, rows=self.done.fates.read, files=files)]
         self._told.outputs = [landed_dataset(self.lake, self.contract, self.done)]
