@@ -20,7 +20,7 @@ import msgspec
 
 from beam_grid import crash, openlineage
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
-from beam_grid.durable import sync_folder
+from beam_grid.durable import remove, sync_folder
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.graph import graph_runner
 from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically
@@ -152,7 +152,7 @@ class Lander:
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
         if error[0] is None:
-            self.feed.plan_file.unlink(missing_ok=True)
+            remove(self.feed.plan_file)
             if self.done.commits:
                 self.feed.collect_garbage(self._state.attempts)
         self.done.seconds = time.monotonic() - self._started

@@ -7,7 +7,6 @@ read, and whole rows only where a key was met.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from transforms.arrow import plain
 from transforms.files import bound
 from transforms.manifest import LandedFile, Ranges, meet
 from transforms.shard import key_hashes
+from transforms.synced import synced_file
 
 
 def key_ranges(rows: pa.Table, contract: Contract) -> Ranges:
@@ -48,10 +48,8 @@ def key_ranges(rows: pa.Table, contract: Contract) -> Ranges:
 def write_hashes(path: Path, rows: pa.Table, key: list[str]) -> str:
     """Write the sorted hashes of the rows' keys (uint64, little-endian) beside their file; returns the name."""
     beside = path.with_suffix(".keys")
-    with beside.open("xb") as out:
+    with synced_file(beside) as out:
         out.write(np.sort(key_hashes(rows, key)).astype("<u8").tobytes())
-        out.flush()
-        os.fsync(out.fileno())
     return beside.name
 
 
