@@ -5,7 +5,8 @@
                                   after:  done-die, done-EIO, torn-die  it was done, or half of it, and nobody was told
 
 `BEAM_GRID_FAULTS` holds faults, one a line: OPERATION|PATTERN|NTH|KIND, as `link|*/commits/*.json|2|done-die`: the second
-link whose path matches, as a shell matches it (`*` takes slashes too). A fault strikes once. With `BEAM_GRID_FAULT_LOG`
+link whose path matches, as a shell matches it (`*` takes slashes too; it may stand for the operation). A fault strikes
+once. With `BEAM_GRID_FAULT_LOG`
 each step is appended to that file before it is done (`step|link|PATH`), and each fault that struck (`hit|link|PATH|KIND`),
 so that a test can take the steps of a run without faults, fail each in turn, and see that it was hit.
 
@@ -30,7 +31,7 @@ VARIABLE, LOG = "BEAM_GRID_FAULTS", "BEAM_GRID_FAULT_LOG"
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 KINDS = ("die", *ERRORS, "done-die", "done-EIO")
 TORN = "torn-die"
-"""Of a file being written, half; of nothing else."""
+"""Of a file being written, half; of anything else, done-die."""
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Fault:
         return cls(operation, pattern, int(nth), kind)
 
     def strikes(self, operation: str, path: str) -> bool:
-        if operation != self.operation or not fnmatchcase(path, self.pattern):
+        if not (fnmatchcase(operation, self.operation) and fnmatchcase(path, self.pattern)):
             return False
         self.seen += 1
         return self.seen == self.nth
@@ -76,7 +77,7 @@ class _Faults:
 
     def strike(self, kind: str, operation: str, path: Path) -> None:
         """Say so, and then die or raise."""
-        if kind == TORN:
+        if kind == TORN and operation == "write":
             os.truncate(path, path.stat().st_size // 2)
         self.tell("hit", operation, str(path), kind)
         end = kind.removeprefix("done-").removeprefix("torn-")
