@@ -74,7 +74,7 @@ def write(feed: FeedLog, state: FeedState, commit: Commit) -> None:
     durable.replace(where, bytes(out.getvalue()))
     point("checkpoint:written")
     for number in numbers(feed)[:-_KEPT]:
-        _path(feed, number).unlink(missing_ok=True)
+        durable.remove(_path(feed, number))
 
 
 def numbers(feed: FeedLog) -> list[int]:

@@ -22,7 +22,7 @@ from beam_grid import crash, openlineage, segments
 from beam_grid.about import about
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
 from beam_grid.console import note
-from beam_grid.durable import sync_folder
+from beam_grid.durable import remove, sync_folder
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.graph import graph_runner
 from beam_grid.lakehouse.spans import file_span
@@ -168,7 +168,7 @@ class Lander:
             self._upkeep.stop()
         self._open.__exit__(*error)  # waits for the segments that are being made
         if error[0] is None:
-            self.feed.plan_file.unlink(missing_ok=True)
+            remove(self.feed.plan_file)
             if self.done.commits:
                 segments.collect(self.feed, published(self.lake, self.feed.name))
         self.done.seconds = time.monotonic() - self._started

@@ -230,7 +230,7 @@ class Segmenter:
                 continue
             except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
                 if (unit := read(self.feed, first, last)) is None:
-                    path_of(self.feed, first, last).unlink(missing_ok=True)
+                    durable.remove(path_of(self.feed, first, last))
                 else:
                     durable.replace(path_of(self.feed, first, last), _written(unit.held))
 
@@ -260,7 +260,7 @@ class Segmenter:
             self.feed
         ):  # the larger one says it all; who has read a smaller one knows its files
             if first <= begin and end <= last and (begin, end) != (first, last):
-                path_of(self.feed, begin, end).unlink(missing_ok=True)
+                durable.remove(path_of(self.feed, begin, end))
 
     def _merged(self, held: list[Held], folder: Path) -> list[Held]:
         groups: dict[tuple[object, ...], list[Held]] = {}
@@ -317,7 +317,7 @@ def collect(feed: FeedLog, published: int, older_than_s: float = _KEPT_S) -> int
         for path in paths:
             is_copy = path.name == _COPY and kept
             if path not in kept and not is_copy:
-                path.unlink(missing_ok=True)
+                durable.remove(path)
                 gone += 1
         if not kept:
             shutil.rmtree(attempt, ignore_errors=True)

@@ -7,7 +7,6 @@ read, and whole rows only where a key was met.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from transforms.arrow import plain
 from transforms.files import bound
 from transforms.manifest import LandedFile, Ranges, meet
 from transforms.shard import key_hashes
+from transforms.synced import synced_file
 
 
 def key_ranges(rows: pa.Table, contract: Contract) -> Ranges:
@@ -53,10 +53,8 @@ def write_hashes(path: Path, rows: pa.Table, key: list[str]) -> str:
 def write_keys(path: Path, hashes: np.ndarray) -> str:
     """Write sorted hashes (uint64, little-endian) beside the file of the rows they are of; returns the name."""
     beside = path.with_suffix(".keys")
-    with beside.open("xb") as out:
+    with synced_file(beside) as out:
         out.write(hashes.astype("<u8").tobytes())
-        out.flush()
-        os.fsync(out.fileno())
     return beside.name
 
 
