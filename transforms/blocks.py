@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from data_sources import sources
 from data_sources.contract import Contract
 from data_sources.decode.casting import UTC_MICROS
+from data_sources.decode.poison import set_aside
 from data_sources.decode.rejects import Decoded
 from data_sources.decode.twice import in_order
 from data_sources.formats import Block, format_of
@@ -115,7 +116,11 @@ def _read(splits: Sequence[Split], slice: Slice) -> Iterator[tuple[Any, bool]]:
 
 def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> Decided | Undecided:
     contract = slice.contract
-    decoded = format_of(contract).decode(block, split.header, dict(split.constants))
+    if split.poison is None:
+        decoded = format_of(contract).decode(block, split.header, dict(split.constants))
+    else:
+        is_message = isinstance(split, KafkaSplit)
+        decoded = set_aside(block, contract, split.poison, split.header, dict(split.constants), is_message)
     arrivals: np.ndarray | int = slice.now
     if isinstance(block, Records) and block.arrivals is not None:
         arrivals = block.arrivals
