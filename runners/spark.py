@@ -10,7 +10,7 @@ when this process is killed. Its log is kept out of the user's sight and quoted 
 start.
 
 With a local master DoFns run as threads of this process (LOOPBACK). On a cluster each executor starts
-a Python of its own on its node (PROCESS, runners/spark_harness.sh), which must have this product, and
+a Python on its own node (PROCESS, runners/spark_harness.sh), which must have this product, and
 see the lake and the source, under the same paths.
 
     executor (JVM) ─┬─ Spark's shuffle, what is kept between steps          one of these per node
@@ -149,7 +149,11 @@ def cause_of(error: BaseException) -> str:
 
 # Without the experiment each pipeline first waits for a `pip freeze` nobody reads. What several steps take from one is
 # kept between them: where it finds no memory, on disk, else it would be made again.
-_COMMON = ("--experiments=disable_logging_submission_environment", "--storage_level=MEMORY_AND_DISK")
+_COMMON = (
+    "--experiments=disable_logging_submission_environment",
+    "--storage_level=MEMORY_AND_DISK",
+    "--environment_cache_millis=60000",
+)
 
 # What a Spark 3.5 cluster has on its nodes: not sent there again. A jar it has and gets nevertheless does no harm.
 _SPARKS_OWN = (
