@@ -109,7 +109,7 @@ def options(
     if is_cluster:
         properties["spark.driver.host"] = _address_towards(spark_master)
         where += [f"--files_to_stage={jar}" for jar in jars if not jar.name.startswith((*_SPARKS_OWN, *_GOOGLES))]
-        java = " ".join(_JAVA_17)
+        java = " ".join((*_JAVA_17, *_BRIEF))
         properties |= {"spark.executor.extraJavaOptions": java, "spark.cleaner.referenceTracking": "true"}
     else:
         properties["spark.driver.bindAddress"] = "127.0.0.1"
@@ -187,6 +187,9 @@ _JAVA_17 = (
     "-Djdk.reflect.useDirectMethodHandle=false",
 )  # fmt: skip
 
+# Rows do not pass through the JVM (transforms/shuffled.py): what it does is over before compiling it well has paid.
+_BRIEF = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
 # A process group of two: the JVM, and a watcher that ends it and removes its scratch folder ($0)
 # when the pipe from us closes, which it does even when we are killed. `exec` keeps the JVM the
 # process that is waited for.
@@ -212,7 +215,7 @@ class _JobServer:
         self._log = scratch / "job-server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [
-            _java(), f"-Xmx{heap}", *_JAVA_17, "-Dlog4j2.level=INFO",
+            _java(), f"-Xmx{heap}", *_JAVA_17, *_BRIEF, "-Dlog4j2.level=INFO",
             f"-Djava.io.tmpdir={scratch}", f"-Dspark.local.dir={scratch / 'spark'}",
             *(f"-D{key}={value}" for key, value in properties.items()),
             "-cp", os.pathsep.join(str(jar) for jar in jars),
