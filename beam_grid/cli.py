@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beam_grid.about import about
 from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError, LakeBusy
-from beam_grid.interrupt import heard, leave
+from beam_grid.interrupt import ends_in_order, heard, leave
 from data_sources.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from beam_grid.landing import Lake
     from beam_grid.plan import Plan
     from beam_grid.refine import Engine
+    from beam_grid.service.told import Told
     from data_sources.contract import Contract
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -124,7 +128,12 @@ def _land_options(command: Any) -> Any:
                 envvar="BEAM_GRID_KAFKA_CONFIG",
                 help="Connection settings, key=value lines (TLS, SASL).",
             ),
-            click.option("--follow", is_flag=True, help="Go on until interrupted, looking for new records."),
+            click.option("--follow", is_flag=True, help="Go on until SIGTERM or Ctrl-C, looking for new records."),
+            click.option(
+                "--standby",
+                is_flag=True,
+                help="--follow: where another follows this lake, wait, and take over when it ends, however it does.",
+            ),
             click.option(
                 "--every",
                 type=_Duration(least_s=1),
@@ -132,6 +141,24 @@ def _land_options(command: Any) -> Any:
                 show_default=True,
                 metavar="10s",
                 help="How often --follow looks; at once where it is behind.",
+            ),
+            click.option(
+                "--metrics-port",
+                type=click.IntRange(0, 65535),
+                default=0,
+                metavar="N",
+                envvar="BEAM_GRID_METRICS_PORT",
+                show_envvar=True,
+                help="--follow: answer /metrics (Prometheus), /healthz and /readyz on this port; 0 is not at all.",
+            ),
+            click.option(
+                "--metrics-host",
+                default="127.0.0.1",
+                show_default=True,
+                metavar="HOST",
+                envvar="BEAM_GRID_METRICS_HOST",
+                show_envvar=True,
+                help="The address to listen on. There is no login: mind who reaches it.",
             ),
         ]
     ):
@@ -141,9 +168,12 @@ def _land_options(command: Any) -> Any:
 
 @cli.command()
 @_land_options
-def land(follow: bool, every: float, lake: str, **given: Any) -> None:
+def land(
+    follow: bool, every: float, standby: bool, lake: str, metrics_port: int, metrics_host: str, **given: Any
+) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
-    _exit(_follow(lake, every, None, None, **given) if follow else _land(lake, **given))
+    asked = (metrics_port, metrics_host)
+    _exit(_follow(lake, every, None, None, asked, standby, **given) if follow else _land(lake, **given))
 
 
 def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
@@ -197,6 +227,9 @@ def run(
     engine: Engine,
     spark_master: str | None,
     parameters: dict[str, str],
+    metrics_port: int,
+    metrics_host: str,
+    standby: bool,
     **given: Any,
 ) -> None:
     """land, then refine; with --follow, publish after each commit."""
@@ -212,7 +245,8 @@ def run(
     from beam_grid.landing import Lake
 
     tables = Tables(Lake.open(lake), engine, of_refine, parameters, say)
-    _exit(_follow(lake, every, refine_every, tables, spark_master=of_land, **given))
+    asked = (metrics_port, metrics_host)
+    _exit(_follow(lake, every, refine_every, tables, asked, standby, spark_master=of_land, **given))
 
 
 def _exit(code: int) -> None:
@@ -220,14 +254,43 @@ def _exit(code: int) -> None:
         raise SystemExit(code)
 
 
-def _follow(lake_path: str, every: float, refine_every: float | None, tables: Tables | None, **given: Any) -> int:
+def _follow(
+    lake_path: str,
+    every: float,
+    refine_every: float | None,
+    tables: Tables | None,
+    asked: tuple[int, str],
+    standby: bool,
+    **given: Any,
+) -> int:
     from beam_grid.follow import Pace, follow
+    from beam_grid.service.starting import leading, when_there
+    from beam_grid.service.told import Told
 
-    lake, feeds, unread = _feeds(lake_path, **given)
-    for name in unread:
-        say(f"  not read: {name}")
-    with lake.lock("land"):
-        return follow(lake, feeds, Pace(every, refine_every or 60.0), tables, say)
+    with ends_in_order() as ending:
+        found = when_there(lambda: _feeds(lake_path, **given), ending, say)
+        if found is None:
+            return 0
+        lake, feeds, unread = found
+        for name in unread:
+            say(f"  not read: {name}")
+        told = Told(lake.path, every, tables is not None)
+        with told, _answering(told, *asked), leading(lake, standby, ending, told.beat, say) as leads:
+            pace = Pace(every, refine_every or 60.0)
+            return follow(lake, feeds, pace, tables, say, beat=told.beat, ending=ending) if leads else 0
+
+
+@contextmanager
+def _answering(told: Told, port: int, host: str) -> Iterator[None]:
+    """Metrics and health of what is told, where a port was asked for."""
+    if not port:
+        yield
+        return
+    from beam_grid.service.health import Address, served
+
+    with served(Address(port, host), lambda: [told.newest] if told.newest else []):
+        say(f"metrics: http://{host}:{port}/metrics")
+        yield
 
 
 def _land(lake_path: str, **given: Any) -> int:
@@ -239,13 +302,14 @@ def _land(lake_path: str, **given: Any) -> int:
             say(f"  not read: {name}")
         code = 1 if unread else 0
         for contract, options in feeds:
-            with Progress(f"land {contract.name}").shown() as progress:
+            with about(feed=contract.name), Progress(f"land {contract.name}").shown() as progress:
 
                 def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
                     progress.at(done.fates.read, note=f"commit {done.commits}")
 
                 landed = land(lake, contract, options, at)
-            _tell(landed, contract, lake)
+            with about(feed=contract.name, commit=lake.feed(contract.name).last):
+                _tell(landed, contract, lake)
             code = max(code, 1 if landed.problems else 0)
     return code
 
@@ -412,6 +476,27 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
 
 def _rejects(count: int) -> str:
     return f"{count:,} reject{'' if count == 1 else 's'}"
+
+
+@cli.command()
+@LAKE
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--watch", is_flag=True, help="Anew each second, until interrupted.")
+def status(lake: str, form: str, watch: bool) -> None:
+    """How the lake and its follower are: lag, rates, ages, what waits, errors. Exit code 0 where all is well, else 1."""
+    from beam_grid.landing import Lake
+    from beam_grid.service import show_status
+    from beam_grid.service.status import status as ask
+
+    opened = Lake.open(lake, create=False)
+    if watch:
+        try:
+            show_status.watch(lambda: ask(opened), form)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+    found = ask(opened)
+    show_status.show(found, form)
+    _exit(1 if found.wrong else 0)
 
 
 @cli.command()

@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from beam_grid import crash, openlineage
+from beam_grid.about import about
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
+from beam_grid.console import note
 from beam_grid.durable import sync_folder
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.graph import graph_runner
@@ -106,7 +108,8 @@ def land(lake: Lake, contract: Contract, options: Options, progress: Progress | 
         slices = Narrowing(lander, lander.done.problems.append)
         while (commit := slices.step()) is not None or slices.is_at_work:
             if progress is not None and commit is not None:
-                progress(lander.done, lander.plan)
+                with about(commit=commit.number):
+                    progress(lander.done, lander.plan)
             if commit is not None and _is_empty(commit) and not slices.is_at_work:
                 break
         lander.done.problems += lander.plan.waiting  # nobody waits with them: this run ends
@@ -173,13 +176,8 @@ class Lander:
 
     def step(self, narrow: Narrow | None = None) -> Commit | None:
         """Land the next slice; None where nothing is new. Raises GridError or RunFailed, as `land`."""
-        with written_to(self.lake):
+        with about(feed=self.contract.name, commit=self._state.last + 1), written_to(self.lake):
             return self._step(narrow)
-
-    def afresh(self) -> None:
-        """After a step that failed: forget the graph it ran in, and what was read ahead."""
-        self._open.close()
-        self.__enter__()
 
     def _step(self, narrow: Narrow | None) -> Commit | None:
         options, state, self.plan = self.options, self._state, Plan()
@@ -203,6 +201,7 @@ class Lander:
         commit = land_slice(self.feed, self.contract, state, plan, options, self._shards, self._now, self._run)
         state.add(commit)
         count(self.done, commit)
+        note("committed", **commit.fates.by_name())
         files = len(self.done.files) or None
         self._told.inputs = [openlineage.source(options.source, rows=self.done.fates.read, files=files)]
         self._told.outputs = [landed_dataset(self.lake, self.contract, self.done)]

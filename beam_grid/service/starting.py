@@ -1,7 +1,7 @@
 """Before a run that follows can follow: its source may be away yet, and another follower may be at work on the lake.
 
-    who asks ──► the source answers ──► standby: the lock ──► leader
-                 waits, however long    waits until the leader ends, however it ends
+who asks ──► the source answers ──► standby: the lock ──► leader
+             waits, however long    waits until the leader ends, however it ends
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import TypeVar
 
 from beam_grid.errors import GridError, LakeBusy
@@ -70,8 +71,5 @@ def leading(lake: Lake, waits: bool, ending: threading.Event, beat: Beat, say: S
 
 def _load() -> None:
     """What a slice needs, loaded while there is nothing else to do: a takeover should not wait for it."""
-    import confluent_kafka  # noqa: F401
-
-    import beam_grid.lakehouse.publish
-    import runners.direct
-    import transforms.land  # noqa: F401
+    for module in ("confluent_kafka", "beam_grid.lakehouse.publish", "runners.direct", "transforms.land"):
+        import_module(module)
