@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from beam_grid.landing import Lake
     from beam_grid.plan import Plan
     from beam_grid.refine import Engine
-    from beam_grid.service.told import Told
+    from beam_grid.service.told import Telling
     from data_sources.contract import Contract
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -53,6 +53,26 @@ MASTER = click.option(
     metavar="URL",
     default=None,
     help="Where Spark runs, whatever needs it; the default is this machine. With --runner spark it is landing's.",
+)
+
+
+METRICS_PORT = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="N",
+    envvar="BEAM_GRID_METRICS_PORT",
+    show_envvar=True,
+    help="Of a run that follows: answer /metrics (Prometheus), /healthz and /readyz on this port; 0 is not at all.",
+)
+METRICS_HOST = click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    envvar="BEAM_GRID_METRICS_HOST",
+    show_envvar=True,
+    help="The address to listen on. There is no login: mind who reaches it.",
 )
 
 
@@ -143,23 +163,13 @@ def _land_options(command: Any) -> Any:
                 help="How often --follow looks; at once where it is behind.",
             ),
             click.option(
-                "--metrics-port",
-                type=click.IntRange(0, 65535),
-                default=0,
+                "--max-rows-per-s",
+                type=click.IntRange(1),
                 metavar="N",
-                envvar="BEAM_GRID_METRICS_PORT",
-                show_envvar=True,
-                help="--follow: answer /metrics (Prometheus), /healthz and /readyz on this port; 0 is not at all.",
+                help="--follow: records read per second at most, all feeds together.",
             ),
-            click.option(
-                "--metrics-host",
-                default="127.0.0.1",
-                show_default=True,
-                metavar="HOST",
-                envvar="BEAM_GRID_METRICS_HOST",
-                show_envvar=True,
-                help="The address to listen on. There is no login: mind who reaches it.",
-            ),
+            METRICS_PORT,
+            METRICS_HOST,
         ]
     ):
         command = option(command)
@@ -169,11 +179,18 @@ def _land_options(command: Any) -> Any:
 @cli.command()
 @_land_options
 def land(
-    follow: bool, every: float, standby: bool, lake: str, metrics_port: int, metrics_host: str, **given: Any
+    follow: bool,
+    every: float,
+    max_rows_per_s: int | None,
+    standby: bool,
+    lake: str,
+    metrics_port: int,
+    metrics_host: str,
+    **given: Any,
 ) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
     asked = (metrics_port, metrics_host)
-    _exit(_follow(lake, every, None, None, asked, standby, **given) if follow else _land(lake, **given))
+    _exit(_follow(lake, every, None, max_rows_per_s, None, asked, standby, **given) if follow else _land(lake, **given))
 
 
 def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
@@ -227,6 +244,7 @@ def run(
     engine: Engine,
     spark_master: str | None,
     parameters: dict[str, str],
+    max_rows_per_s: int | None,
     metrics_port: int,
     metrics_host: str,
     standby: bool,
@@ -246,7 +264,7 @@ def run(
 
     tables = Tables(Lake.open(lake), engine, of_refine, parameters, say)
     asked = (metrics_port, metrics_host)
-    _exit(_follow(lake, every, refine_every, tables, asked, standby, spark_master=of_land, **given))
+    _exit(_follow(lake, every, refine_every, max_rows_per_s, tables, asked, standby, spark_master=of_land, **given))
 
 
 def _exit(code: int) -> None:
@@ -258,6 +276,7 @@ def _follow(
     lake_path: str,
     every: float,
     refine_every: float | None,
+    max_rows_per_s: int | None,
     tables: Tables | None,
     asked: tuple[int, str],
     standby: bool,
@@ -272,23 +291,30 @@ def _follow(
         if found is None:
             return 0
         lake, feeds, unread = found
+        if max_rows_per_s is not None:
+            rows = max(1, int(max_rows_per_s * every / len(feeds)))
+            feeds = [
+                (contract, replace(options, slice_rows=min(rows, options.slice_rows))) for contract, options in feeds
+            ]
         for name in unread:
             say(f"  not read: {name}")
         told = Told(lake.path, every, tables is not None)
-        with told, _answering(told, *asked), leading(lake, standby, ending, told.beat, say) as leads:
-            pace = Pace(every, refine_every or 60.0)
+        with told, _answering(told.newest, *asked), leading(lake, standby, ending, told.beat, say) as leads:
+            pace = Pace(every, refine_every or 60.0, is_steady=max_rows_per_s is not None)
             return follow(lake, feeds, pace, tables, say, beat=told.beat, ending=ending) if leads else 0
 
 
 @contextmanager
-def _answering(told: Told, port: int, host: str) -> Iterator[None]:
+def _answering(
+    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], list[str]] = list
+) -> Iterator[None]:
     """Metrics and health of what is told, where a port was asked for."""
     if not port:
         yield
         return
     from beam_grid.service.health import Address, served
 
-    with served(Address(port, host), lambda: [told.newest] if told.newest else []):
+    with served(Address(port, host), tellings, missing):
         say(f"metrics: http://{host}:{port}/metrics")
         yield
 
@@ -479,6 +505,20 @@ def _rejects(count: int) -> str:
 
 
 @cli.command()
+@click.argument("file", metavar="LAKES.toml")
+@METRICS_PORT
+@METRICS_HOST
+def serve(file: str, metrics_port: int, metrics_host: str) -> None:
+    """Follow several lakes, each with limits of its own: a process per lake, started anew when it ends."""
+    from beam_grid.service.lakes import served_lakes
+    from beam_grid.service.serve import Serving
+
+    serving = Serving(served_lakes(file))
+    with _answering(serving.tellings, metrics_port, metrics_host, serving.missing):
+        _exit(serving.run())
+
+
+@cli.command()
 @LAKE
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--watch", is_flag=True, help="Anew each second, until interrupted.")
@@ -603,7 +643,8 @@ def maintain(lake: str, spark_master: str | None) -> None:
     """OPTIMIZE where it pays, VACUUM, remove what no commit lists."""
     from beam_grid.lakehouse.maintain import maintain as keep
     from beam_grid.landing import Lake
-    from beam_grid.state import FeedState
+    from beam_grid.segments import collect
+    from beam_grid.upkeep import published
 
     opened = Lake.open(lake, create=False)
     done = keep(opened, spark_master=spark_master, progress=say)
@@ -612,11 +653,11 @@ def maintain(lake: str, spark_master: str | None) -> None:
     try:
         with opened.lock("land"):
             logs = [opened.feed(name) for name in opened.feeds]
-            gone = sum(log.collect_garbage(FeedState.of(log).attempts) for log in logs)
-        click.echo(f"landing: {gone} abandoned attempt{'s' if gone != 1 else ''} removed")
+            gone = sum(collect(log, published(opened, log.name)) for log in logs)
+        click.echo(f"landing: {gone} file{'s' if gone != 1 else ''} that nobody reads any more removed")
     except LakeBusy:
         click.echo(
-            "landing: skipped, a land or run is at work on it; abandoned attempts can be removed when it has ended"
+            "landing: skipped, a land or run is at work on it; files that nobody reads any more can be removed when it has ended"
         )
     _exit(1 if any(entry.action == "left out" for entry in done) else 0)
 

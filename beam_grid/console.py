@@ -17,6 +17,11 @@ EVERY_S = 5.0
 _json = False
 
 
+def is_json() -> bool:
+    """Whether logs are for machines."""
+    return _json
+
+
 def say(text: str) -> None:
     """A line for people, on stderr; a log record where logs are JSON."""
     if _json:

@@ -50,6 +50,8 @@ class Pace:
 
     every: float = 10.0
     refine_every: float = 60.0
+    is_steady: bool = False
+    """Whether a run that is behind keeps to `every` too, because its slices have all that it may read in that time."""
 
 
 @dataclass
@@ -132,7 +134,7 @@ def follow(
                     at(one.lander)
                     if ending.is_set():
                         break
-                if not is_behind:
+                if not is_behind or pace.is_steady:
                     ending.wait(min(max(0.0, began + pace.every - time.monotonic()), max(service.wait_s, 0.05)))
         except StopIteration:
             pass

@@ -38,8 +38,10 @@ class Address:
 
 
 @contextmanager
-def served(at: Address, tellings: Callable[[], list[Telling]]) -> Iterator[int]:
-    """Answer while open; gives the port. Raises GridError where it cannot listen."""
+def served(
+    at: Address, tellings: Callable[[], list[Telling]], missing: Callable[[], list[str]] = list
+) -> Iterator[int]:
+    """Answer while open; gives the port. missing: why else it is not ready. Raises GridError where it cannot listen."""
     try:
         server = _Server((at.host, at.port), _Quiet)
     except (OSError, OverflowError) as cause:
@@ -47,7 +49,7 @@ def served(at: Address, tellings: Callable[[], list[Telling]]) -> Iterator[int]:
         raise GridError(
             f"--metrics-port {at.port}: cannot listen on {at.host} ({why}); give a port that is free, or 0 to leave it out"
         ) from cause
-    server.set_app(app(tellings))
+    server.set_app(app(tellings, missing))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True)
     thread.start()
     try:
@@ -58,7 +60,7 @@ def served(at: Address, tellings: Callable[[], list[Telling]]) -> Iterator[int]:
         thread.join(2.0)
 
 
-def app(tellings: Callable[[], list[Telling]]) -> WSGIApplication:
+def app(tellings: Callable[[], list[Telling]], missing: Callable[[], list[str]] = list) -> WSGIApplication:
     """The three pages."""
     metrics = make_wsgi_app(registry(tellings))
 
@@ -68,8 +70,8 @@ def app(tellings: Callable[[], list[Telling]]) -> WSGIApplication:
             return metrics(environ, start)
         if path not in ("/healthz", "/readyz"):
             return _text(start, "404 Not Found", ["/metrics, /healthz and /readyz are here"])
-        found = tellings()
-        wrong = (why_not_healthy if path == "/healthz" else why_not_ready)(found, time.time_ns() // 1000)
+        found, now = tellings(), time.time_ns() // 1000
+        wrong = why_not_healthy(found, now) if path == "/healthz" else [*missing(), *why_not_ready(found, now)]
         return _text(start, "503 Service Unavailable" if wrong else "200 OK", wrong or ["ok"])
 
     return answer

@@ -10,12 +10,15 @@ and begin at 0 with it, as Prometheus expects. Labels are bounded: partitions an
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import psutil
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -56,6 +59,7 @@ _OF_PROCESS = (
     _Declared("leader", "gauge", (), "1 where it lands, 0 where it stands by."),
     _Declared("refined_time_seconds", "gauge", (), "When refine last ended well, since the epoch."),
     _Declared("refine_failing", "gauge", (), "1 where the last refine failed."),
+    _Declared("resident_bytes", "gauge", (), "Resident memory of the follower's process, where it is on this host."),
     _Declared("state_files", "gauge", ("part",), "Files of the lake by part: data, commits, tables, versions, ..."),
     _Declared(
         "state_bytes", "gauge", ("part",), "Their bytes; a file of the landing zone and of a table counts in the first."
@@ -131,6 +135,9 @@ def _of_process(telling: Telling, sizes: Sizes) -> Iterator[_Sample]:
     if vitals.refined_at is not None:
         yield "refined_time_seconds", (), vitals.refined_at / 1e6
     yield "refine_failing", (), float(vitals.refine_error is not None)
+    if vitals.host == socket.gethostname():
+        with suppress(psutil.Error):
+            yield "resident_bytes", (), psutil.Process(vitals.pid).memory_info().rss
     for part, size in sizes.newest().items():
         yield "state_files", (part,), size.files
         yield "state_bytes", (part,), size.bytes

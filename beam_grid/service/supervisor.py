@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from beam_grid.about import about
+from beam_grid.console import note
 from beam_grid.interrupt import was_interrupted
 from beam_grid.service.breaker import LONGEST_S, Breaker
 from beam_grid.service.causes import cause_of, is_no_room, one_line
@@ -109,10 +111,15 @@ class Supervisor:
         """Publish what an earlier run landed and left."""
         for one in self.feeds:
             if self._tables is not None and one.lander.feed.last:
-                self._publish(one)
+                with about(feed=one.name):
+                    self._publish(one)
 
     def turn(self, one: Followed) -> bool:
         """One slice of one feed, published; whether there is more to do at once."""
+        with about(feed=one.name):
+            return self._turn(one)
+
+    def _turn(self, one: Followed) -> bool:
         if one.source.wait_s > 0:
             self._publish_again(one)
             return False
@@ -141,7 +148,8 @@ class Supervisor:
             self._publish_again(one)
         is_behind = one.slices.is_at_work or (commit is not None and one.lander.is_behind)
         self.beat(one, "idle" if one.tables.failures == 0 else "backing off")
-        self._tell(one, commit)
+        with about(commit=vitals.commit):
+            self._tell(one, commit)
         return is_behind
 
     @property
@@ -184,7 +192,7 @@ class Supervisor:
         feed, began, vitals = one.lander.feed, time.monotonic(), one.vitals
         self.beat(one, "publishing")
         try:
-            with one.tables.trying():
+            with about(commit=vitals.commit), one.tables.trying():
                 self._tables.publish(one.name, one.lander.contract if vitals.commits else feed.contract())
         except Exception as cause:
             _raise_interrupt(cause)
@@ -198,6 +206,7 @@ class Supervisor:
             self.beat(one, "backing off")
             return
         _spent(one, "publish", began)
+        note("published", commit=vitals.commit, seconds=round(time.monotonic() - began, 3))
         one.is_well("tables", "published again")
         vitals.published, vitals.published_at = vitals.commit, now()
         if vitals.newest_arrival is not None:

@@ -91,10 +91,9 @@ class Told:
         self._newest = msgspec.json.encode(telling)
         self._news.set()
 
-    @property
-    def newest(self) -> Telling | None:
-        """The last beat, as it was; None before the first."""
-        return None if self._newest is None else _decode(self._newest)
+    def newest(self) -> list[Telling]:
+        """The last beat, as it was; none before the first."""
+        return [] if self._newest is None else [_decode(self._newest)]
 
     def _rates(self, vitals: Vitals) -> dict[str, float]:
         now, rates = time.monotonic(), {}
