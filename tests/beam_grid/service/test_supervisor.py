@@ -140,7 +140,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip("a tmpfs cannot be mounted here (not root)")
     yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    subprocess.run(["umount", "-R", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("how", ["full", "read-only"])
@@ -153,15 +153,18 @@ def test_a_lake_that_cannot_be_written_ends_the_run_and_a_rerun_loses_nothing(
     (source / "a.json").write_text(as_lines([reading("a", 0)]))
     feeds = [(feed, Options(str(source)))]
 
+    parts = [lake.path / "landing"] if what == "landing" else [lake.path / "tables", lake.path / "versions"]
+
     def break_it() -> None:
         (source / "b.json").write_text(as_lines([reading(f"b{n}", n / 100) for n in range(200)]))
-        if how == "read-only":
-            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-            return
-        with (disk / "filler").open("wb") as out, pytest.raises(OSError, match="No space"):
-            while True:
-                out.write(bytes(4096))
-                out.flush()
+        if how == "full":
+            with (disk / "filler").open("wb", buffering=0) as out, pytest.raises(OSError, match="No space"):
+                while True:
+                    out.write(bytes(4096))
+        for part in parts if how == "read-only" else []:
+            part.mkdir(exist_ok=True)
+            subprocess.run(["mount", "--bind", part, part], check=True)
+            subprocess.run(["mount", "-o", "remount,ro,bind", part], check=True)
 
     run = Run(lake, feeds)
     if what == "publishing":
@@ -178,7 +181,8 @@ def test_a_lake_that_cannot_be_written_ends_the_run_and_a_rerun_loses_nothing(
         run(lambda: None, break_it, lambda: False)
     assert caught.value.exit_code == 1
     assert run.now["readings"].state == "failed" and run.now["readings"].last_error
-    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     (disk / "filler").unlink(missing_ok=True)
+    for part in parts if how == "read-only" else []:
+        subprocess.run(["umount", "-l", part], check=True)
     assert Run(lake, feeds)(lambda: lake.feed("readings").last == 2) == 0
     assert ids(lake) == sorted(["a", *(f"b{n}" for n in range(200))])
