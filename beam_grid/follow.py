@@ -139,7 +139,7 @@ def follow(
             raise
         service.end()
     failed = tables is not None and tables.failed
-    return 1 if not ending.is_set() and (service.problems or failed or (beside and beside.failed)) else 0
+    return 1 if not ending.is_set() and (service.has_failed or failed or (beside and beside.failed)) else 0
 
 
 @dataclass

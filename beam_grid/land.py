@@ -179,11 +179,6 @@ class Lander:
         with about(feed=self.contract.name, commit=self._state.last + 1), written_to(self.lake):
             return self._step(narrow)
 
-    def afresh(self) -> None:
-        """After a step that failed: forget the graph it ran in, and what was read ahead."""
-        self._open.close()
-        self.__enter__()
-
     def _step(self, narrow: Narrow | None) -> Commit | None:
         options, state, self.plan = self.options, self._state, Plan()
         ahead, rows = self._ahead.listing(), narrow.rows if narrow else options.slice_rows

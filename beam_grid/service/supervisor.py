@@ -62,14 +62,11 @@ class Followed:
     said: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.slices = Narrowing(self.lander, self._aside, waits=True)
+        self.slices = Narrowing(self.lander, lambda line: self.say(f"{self.name}: {line}"), waits=True)
 
     @property
     def name(self) -> str:
         return self.lander.contract.name
-
-    def _aside(self, line: str) -> None:
-        self.say(f"{self.name}: {line}")
 
     def changed(self, what: str, line: str, why: str = "") -> None:
         """what: source, breaker or tables. Say the line unless it was said of this already, for the same reason."""
@@ -90,7 +87,9 @@ class Supervisor:
     def __init__(self, lake: Lake, landers: list[Lander], tables: Tables | None, say: Say, beat: Beat) -> None:
         self._tables, self._say, self._beat = tables, say, beat
         self._vitals = vitals_of(lake)
-        self.problems: set[str] = set()
+        self._problems: set[str] = set()
+        self.has_failed = False
+        """Whether anything was left out, put aside or not published since the start, mended or not."""
         self.feeds = []
         for lander in landers:
             vitals = FeedVitals(feed=lander.contract.name, source=lander.options.source, commit=lander.feed.last)
@@ -138,6 +137,7 @@ class Supervisor:
         one.is_read = True
         one.is_well("source", "goes on")
         vitals = one.vitals
+        self.has_failed |= one.slices.quarantined > 0
         vitals.lag, vitals.quarantined = dict(one.lander.plan.lag), one.slices.quarantined
         if commit is not None:
             _add(vitals, commit)
@@ -202,7 +202,7 @@ class Supervisor:
                 self.beat(one, "failed")
                 raise
             one.changed("tables", f"not published: {why}; landing goes on, and it is tried again", _steady(why))
-            self.problems.add(f"{one.name}: tables")
+            self.has_failed = True
             self.beat(one, "backing off")
             return
         _spent(one, "publish", began)
@@ -215,8 +215,9 @@ class Supervisor:
 
     def _tell(self, one: Followed, commit: Commit | None) -> None:
         for problem in one.lander.done.problems:
-            if problem not in self.problems:
-                self.problems.add(problem)
+            if problem not in self._problems:
+                self._problems.add(problem)
+                self.has_failed = True
                 self._say(f"  {problem}")
         if commit is not None and time.monotonic() - one.told_at >= _TELL_EVERY_S:
             one.told_at = time.monotonic()
