@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test lint bench clean
+.PHONY: help setup demo check test nightly lint bench clean
 
 help: ## list what can be done here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +31,17 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 check: lint ## the quick lane: lint, types, and the tests that run neither a pipeline nor Spark
-	$(BIN)/python -m pytest -q -m 'not spark and not component' -n 2 --dist loadfile tests/data_sources tests/transforms
+	$(BIN)/python -m pytest -q -m 'not spark and not component and not nightly' -n 2 --dist loadfile tests/data_sources tests/transforms
 
 test: lint ## everything: unit, properties, Spark, a real Kafka broker, a real SparkRunner
 	@command -v java >/dev/null || { echo 'make test needs Java 17 or later: install it and put java on the PATH'; exit 2; }
 	@command -v mvn >/dev/null || { echo 'make test needs Maven for the component tests (a Kafka broker, a Spark job server): install it and put mvn on the PATH'; exit 2; }
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+nightly: lint ## hours: every step on disk failed in every way, a thousand seeds, forty kills on a real broker
+	@command -v java >/dev/null || { echo 'make nightly needs Java 17 or later: install it and put java on the PATH'; exit 2; }
+	@command -v mvn >/dev/null || { echo 'make nightly needs Maven for its Kafka broker: install it and put mvn on the PATH'; exit 2; }
+	$(BIN)/python -m pytest -q -m nightly -n 2 --dist load tests/soak
 
 bench: $(STAMP) ## this product beside its peers, one run, ratios
 	@command -v java >/dev/null || { echo 'make bench needs Java 17 or later for its peers on Spark: install it and put java on the PATH'; exit 2; }

@@ -639,7 +639,8 @@ def maintain(lake: str, spark_master: str | None) -> None:
     """OPTIMIZE where it pays, VACUUM, remove what no commit lists."""
     from beam_grid.lakehouse.maintain import maintain as keep
     from beam_grid.landing import Lake
-    from beam_grid.state import FeedState
+    from beam_grid.segments import collect
+    from beam_grid.upkeep import published
 
     opened = Lake.open(lake, create=False)
     done = keep(opened, spark_master=spark_master, progress=say)
@@ -648,11 +649,11 @@ def maintain(lake: str, spark_master: str | None) -> None:
     try:
         with opened.lock("land"):
             logs = [opened.feed(name) for name in opened.feeds]
-            gone = sum(log.collect_garbage(FeedState.of(log).attempts) for log in logs)
-        click.echo(f"landing: {gone} abandoned attempt{'s' if gone != 1 else ''} removed")
+            gone = sum(collect(log, published(opened, log.name)) for log in logs)
+        click.echo(f"landing: {gone} file{'s' if gone != 1 else ''} that nobody reads any more removed")
     except LakeBusy:
         click.echo(
-            "landing: skipped, a land or run is at work on it; abandoned attempts can be removed when it has ended"
+            "landing: skipped, a land or run is at work on it; files that nobody reads any more can be removed when it has ended"
         )
     _exit(1 if any(entry.action == "left out" for entry in done) else 0)
 

@@ -3,6 +3,9 @@
     draft ── write, fsync ──► link to its name (fails if taken) ──► fsync the folder
 
 A file system without hard links gets a rename that replaces nothing (Linux's renameat2), and copies for links.
+
+Each of these is a `step` (transforms/faults.py), so that tests can fail it: nothing of a lake is written, synced, linked,
+renamed or removed but through here.
 """
 
 from __future__ import annotations
@@ -13,6 +16,11 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+
+from transforms.faults import step
+from transforms.synced import synced_file
+
+__all__ = ["create_once", "place", "remove", "rename", "replace", "step", "sync_folder", "synced_file", "write_synced"]
 
 _CANNOT_LINK = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES}
 """What link() answers where the file system, or the place of the two files, is the reason."""
@@ -28,7 +36,7 @@ def create_once(path: Path, content: bytes) -> None:
         write_synced(draft, content)
         _give_name(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        remove(draft)
     sync_folder(path.parent)
 
 
@@ -37,9 +45,9 @@ def replace(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         write_synced(draft, content)
-        os.replace(draft, path)
+        rename(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        remove(draft)
     sync_folder(path.parent)
 
 
@@ -49,7 +57,8 @@ def place(source: Path, target: Path) -> bool:
     A target that is there already is one that a run which was cut off placed: only whole files get that name.
     """
     try:
-        os.link(source, target)
+        with step("link", target):
+            os.link(source, target)
         return True
     except FileExistsError:
         return True
@@ -58,41 +67,55 @@ def place(source: Path, target: Path) -> bool:
             raise
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with source.open("rb") as read, draft.open("xb") as write:
+        with source.open("rb") as read, synced_file(draft) as write:
             shutil.copyfileobj(read, write, 1 << 20)
-            write.flush()
-            os.fsync(write.fileno())
-        os.replace(draft, target)
+        rename(draft, target)
     finally:
-        draft.unlink(missing_ok=True)
+        remove(draft)
     return False
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    with path.open("xb") as out:
+    """Write a new file whole; FileExistsError if it is there already."""
+    with synced_file(path) as out:
         out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give the file the name `target`, taking it from whatever file had it."""
+    with step("rename", target):
+        os.replace(source, target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    if os.path.lexists(path):
+        with step("remove", path):
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Have the names in the folder outlive a loss of power."""
+    with step("sync-folder", folder):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _give_name(draft: Path, path: Path) -> None:
     try:
-        os.link(draft, path)
+        with step("link", path):
+            os.link(draft, path)
         return
     except OSError as cause:
         if cause.errno not in _CANNOT_LINK:
             raise
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
+    renames = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renames is None:
         raise OSError(errno.ENOSYS, _NO_NAME, str(path))
-    if rename(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
-        number = ctypes.get_errno()
-        raise OSError(number, _NO_NAME if number == errno.EINVAL else os.strerror(number), str(path))
+    with step("rename", path):
+        if renames(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
+            number = ctypes.get_errno()
+            raise OSError(number, _NO_NAME if number == errno.EINVAL else os.strerror(number), str(path))

@@ -18,23 +18,27 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from beam_grid import crash, openlineage
+from beam_grid import crash, openlineage, segments
 from beam_grid.about import about
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
 from beam_grid.console import note
-from beam_grid.durable import sync_folder
+from beam_grid.durable import remove, sync_folder
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.graph import graph_runner
+from beam_grid.lakehouse.spans import file_span
 from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Narrow, Plan, next_slice
+from beam_grid.segments import LandedIndex
 from beam_grid.state import FeedState
+from beam_grid.upkeep import Upkeep, published
 from data_sources.cdc import gains_fields
 from data_sources.contract import Contract
+from data_sources.durations import micros
 from data_sources.sources import source_at
-from data_sources.splits import FileEnd, PartitionPlan
+from data_sources.splits import FileEnd, KafkaSplit, PartitionPlan
 from data_sources.typed_json import decoder, encode
-from transforms.manifest import DELAY_BOUNDS_S, Committed, Manifest, PartitionCounts, PartitionRead
+from transforms.manifest import DELAY_BOUNDS_S, Committed, Kind, LandedFile, Manifest, PartitionCounts, PartitionRead
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ K = TypeVar("K")
 SLICE_ROWS = 500_000
 """Default rows of a slice: bounds memory whatever the backlog; one big slice would save 8 % of the CPU."""
 
+
+_DAY = 86_400_000_000
 
 _CLOCK_HOLDS_US = 60_000_000
 """Where a run that follows is behind all the time, its clock moves on after so long."""
@@ -149,6 +155,7 @@ class Lander:
         self._open = ExitStack()
 
     def __enter__(self) -> Lander:
+        self._upkeep = self._open.enter_context(closing(Upkeep(self.feed, self._state)))
         self._ahead = LookAhead(self._state, self._source, self.options.slice_rows)
         self._open.enter_context(closing(self._ahead))
         self._run = self._open.enter_context(graph_runner(self.options, self._ahead))
@@ -157,11 +164,13 @@ class Lander:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
+        if error[0] is not None:
+            self._upkeep.stop()
+        self._open.__exit__(*error)  # waits for the segments that are being made
         if error[0] is None:
-            self.feed.plan_file.unlink(missing_ok=True)
+            remove(self.feed.plan_file)
             if self.done.commits:
-                self.feed.collect_garbage(self._state.attempts)
+                segments.collect(self.feed, published(self.lake, self.feed.name))
         self.done.seconds = time.monotonic() - self._started
 
     @property
@@ -200,6 +209,7 @@ class Lander:
         self._told.start([source], [landing])
         commit = land_slice(self.feed, self.contract, state, plan, options, self._shards, self._now, self._run)
         state.add(commit)
+        self._upkeep.after(commit)
         count(self.done, commit)
         note("committed", **commit.fates.by_name())
         files = len(self.done.files) or None
@@ -222,7 +232,7 @@ def land_slice(
     try:
         folder.mkdir(parents=True)
         index = feed.path / "index.json"  # of this slice; at one place, which a graph that serves many slices knows
-        index.write_bytes(encode(Committed(rows=tuple(state.rows), conflicts=tuple(state.conflicts))))
+        index.write_bytes(encode(committed(state.landed, plan, contract)))
         manifest = run(plan, feed, contract, attempt, state.last + 1, now, shards, str(index))
         index.unlink()
         sync_folder(folder)
@@ -237,6 +247,41 @@ def land_slice(
         _abandon(feed, state.last + 1, attempt)
         raise
     return commit
+
+
+def committed(landed: LandedIndex, plan: Plan, contract: Contract) -> Committed:
+    """What dedup must know of what has landed: all files that may hold a copy of a record that is not late."""
+    floor = _earliest(plan, contract)
+    in_key = contract.event_time in contract.dedup.key
+
+    def reached(kind: Kind, least: int | None) -> tuple[LandedFile, ...]:
+        if least is None:
+            return tuple(landed.files(kind))
+        spans = ((file, file_span(file, contract)) for file in landed.files(kind))
+        return tuple(file for file, span in spans if span is None or span[1] >= least)
+
+    least, horizon = floor, contract.dedup.horizon
+    if least is not None and not in_key:
+        least = None if horizon is None else least - micros(horizon)
+    return Committed(rows=reached("rows", least), conflicts=reached("conflicts", floor if in_key else None))
+
+
+def _earliest(plan: Plan, contract: Contract) -> int | None:
+    """The least event time that a record of the slice can have without being late, microseconds; None: there is no such
+    bound."""
+    if contract.lake.load != "append":
+        return None
+    marks = []
+    for partition in plan.partitions:
+        is_log = contract.file_order == "name" or all(isinstance(split, KafkaSplit) for split in partition.splits)
+        if not is_log or partition.max_event_time is None:
+            return None
+        marks.append(partition.max_event_time)
+    reach = micros(contract.out_of_orderness) + micros(contract.allowed_lateness)
+    least = min(marks, default=None)
+    return (
+        None if least is None else least - reach - (_DAY if contract.field(contract.event_time).type == "date" else 0)
+    )
 
 
 def _abandon(feed: FeedLog, number: int, attempt: str) -> None:

@@ -27,6 +27,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from beam_grid import durable
 from beam_grid.landing import Lake, utc_now
 
 if TYPE_CHECKING:
@@ -218,11 +219,12 @@ def _append(lake: Lake, event: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         if path.exists() and path.stat().st_size > LARGEST:
-            os.replace(path, path.with_name("openlineage.1.jsonl"))
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, line)
-        finally:
-            os.close(handle)
+            durable.rename(path, path.with_name("openlineage.1.jsonl"))
+        with durable.step("append", path):
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(handle, line)
+            finally:
+                os.close(handle)
     except OSError as cause:
         log.warning("lineage %s: an event could not be written (%s)", path, cause.strerror or cause)

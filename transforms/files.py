@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms.manifest import Bound, Kind, LandedFile
+from transforms.synced import synced_file
 
 ROW_GROUP = 131_072
 """Rows a row group holds: what another engine prunes and reads at a time."""
@@ -36,7 +36,7 @@ def write_file(
     folder.mkdir(parents=True, exist_ok=True)
     label = window if shard is None else str(shard)
     path = folder / f"{kind}-{label + '-' if label else ''}{secrets.token_hex(6)}.parquet"
-    with path.open("xb") as out:
+    with synced_file(path) as out:
         pq.write_table(
             rows,
             out,
@@ -47,8 +47,6 @@ def write_file(
             column_encoding={f.name: "DELTA_BINARY_PACKED" for f in rows.schema if _counts_up(f.type)} or None,
             store_schema=False,
         )
-        out.flush()
-        os.fsync(out.fileno())
         size = out.tell()
     least, greatest = _bounds(rows, bounds)
     return LandedFile(

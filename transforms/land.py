@@ -8,7 +8,6 @@
 Nothing here commits: the driver does, when the graph has ended and the manifest file is there.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +28,7 @@ from transforms.manifest import LandedFile, Manifest, merged, read_manifest
 from transforms.read import ReadAndJudge
 from transforms.seen import write_hashes
 from transforms.step import Step
+from transforms.synced import synced_file
 from transforms.tiles import merge_tiles
 from transforms.windowed import WindowedTiles
 
@@ -186,8 +186,7 @@ class _WriteManifest(Step):
         folder = folder_of(self.slice)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / MANIFEST
-        with path.open("w", encoding="utf-8") as out:
-            out.write(merged(map(read_manifest, manifests)).text())
-            out.flush()
-            os.fsync(out.fileno())
+        path.unlink(missing_ok=True)  # a runner may do a bundle again
+        with synced_file(path) as out:
+            out.write(merged(map(read_manifest, manifests)).text().encode())
         yield str(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ def write(
         try:
             size = _write_synced(path, table_rows)
         except BaseException:
-            path.unlink(missing_ok=True)  # on a full disk the next run needs the room
+            durable.remove(path)  # on a full disk the next run needs the room
             raise
         stats = statistics(path, measured, unbounded=_with_nan(table_rows, measured))
         actions.append(added(path.name, size, stats, changes_rows=changes_rows))
@@ -63,12 +62,10 @@ def read(table: Path, schema: pa.Schema) -> pa.Table:
 
 
 def _write_synced(path: Path, rows: pa.Table) -> int:
-    with path.open("xb") as out:
+    with durable.synced_file(path) as out:
         pq.write_table(
             rows, out, row_group_size=ROW_GROUP, compression="zstd", compression_level=1, store_schema=False,
         )  # fmt: skip
-        out.flush()
-        os.fsync(out.fileno())
         return out.tell()
 
 

@@ -234,7 +234,8 @@ def checkpoint(table: Path, at: Live) -> None:
     from deltalake import DeltaTable
 
     point("publish:before-checkpoint")
-    DeltaTable(str(table)).create_checkpoint()
+    with durable.step("checkpoint", table):
+        DeltaTable(str(table)).create_checkpoint()
     point("publish:after-checkpoint")
 
 

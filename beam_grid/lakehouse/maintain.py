@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from beam_grid import durable
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import guard
 from beam_grid.lakehouse.live import Live, live
@@ -197,7 +198,7 @@ def maintain(
             check_statistics(table)
             done += [entry for entry in (_checkpoint(table), _vacuum(table, retention_hours)) if entry is not None]
         for old in sorted((lake.path / "versions").glob("[0-9]*.json"))[:-_KEPT_SETS]:
-            old.unlink()
+            durable.remove(old)
         return done
 
 
@@ -270,7 +271,8 @@ def _checkpoint(table: Table) -> Maintained | None:
     if seen.log_files < CHECKPOINT_AFTER:
         return None
     started = time.monotonic()
-    DeltaTable(str(table.path)).create_checkpoint()
+    with durable.step("checkpoint", table.path):
+        DeltaTable(str(table.path)).create_checkpoint()
     count, size = len(seen.files), seen.bytes
     seconds = time.monotonic() - started
     reason = f"{seen.log_files} commits behind the last checkpoint"
@@ -289,7 +291,7 @@ def _vacuum(table: Table, retention_hours: int) -> Maintained | None:
     seen = live(table.path)
     removed = sum((table.path / name).stat().st_size for name in old if (table.path / name).is_file())
     for name in old:
-        (table.path / name).unlink(missing_ok=True)
+        durable.remove(table.path / name)
     return Maintained(
         table.name,
         "vacuumed",

@@ -12,7 +12,6 @@ Source: Delta Lake's PROTOCOL.md, "Deletion Vector Format". Row positions count 
 from __future__ import annotations
 
 import base64
-import os
 import struct
 import uuid
 import zlib
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from beam_grid import durable
 from beam_grid.errors import GridError
 
 Vector = dict[str, Any]
@@ -58,10 +58,8 @@ def write(table: Path, positions: np.ndarray) -> Vector:
     if len(data) <= _INLINE_BYTES:
         return {"storageType": "i", "pathOrInlineDv": _encoded(data), **facts}
     name = uuid.uuid4()
-    with (table / _file_name(name)).open("xb") as out:
+    with durable.synced_file(table / _file_name(name)) as out:
         out.write(b"\x01" + struct.pack(">i", len(data)) + data + struct.pack(">I", zlib.crc32(data)))
-        out.flush()
-        os.fsync(out.fileno())
     return {"storageType": "u", "pathOrInlineDv": _encoded(name.bytes), "offset": 1, **facts}
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -32,18 +32,41 @@ NEVER = 4_102_444_800_000_000
 """2100-01-01, the clock of runs whose input knows no future."""
 
 
+class RawLine(NamedTuple):
+    """A line of a file, or a message of a topic."""
+
+    rank: int
+    """Of the file in the log; a message's partition."""
+    n: int
+    """Of the line, from 1; a message's offset."""
+    line: str
+    file: str
+    """Its name; a message's topic."""
+    arrived: int
+    """Microseconds since the epoch: what the future is judged by."""
+
+
 def oracle(files: Iterable[Path], feed: Contract, now: int = NEVER) -> dict[str, Any]:
-    """Counts, rows and windows of JSON files, given in the order of the log; for feeds with fields id, at, kwh, meter,
-    version, rule `kwh >= 0` and windows of a quarter of an hour by meter."""
+    """`oracle_of` JSON files, given in the order of the log."""
+    lines = [RawLine(rank, n, line, path.name, now) for rank, path in enumerate(files) for n, line in enumerate(path.read_text().split("\n"), 1) if line.strip()]  # fmt: skip
+    if feed.file_order == "name":
+        return oracle_of(lines, feed, log="1", is_followed=True)
+    return oracle_of(lines, feed, log="rank", is_followed=False)
+
+
+def oracle_of(raw: Iterable[RawLine], feed: Contract, *, log: str = "rank", is_followed: bool = True) -> dict[str, Any]:
+    """Counts, rows and windows, for feeds with fields id, at, kwh, meter, version, rule `kwh >= 0` and windows of a
+    quarter of an hour by meter.
+
+    log: SQL of what tells logs apart; with `is_followed` a record may be late in its own, as a message in its partition.
+    """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    raw = [(rank, n, line, path.name) for rank, path in enumerate(files) for n, line in enumerate(path.read_text().split("\n"), 1) if line.strip()]  # fmt: skip
-    kinds = {"rank": pa.int64(), "n": pa.int64(), "line": pa.string(), "file": pa.string()}
-    raw_table = pa.table({name: pa.array([r[at] for r in raw], kind) for at, (name, kind) in enumerate(kinds.items())})
+    kinds = dict(zip(RawLine._fields, (pa.int64(), pa.int64(), pa.string(), pa.string(), pa.int64()), strict=True))
+    rows = list(raw)
+    raw_table = pa.table({name: pa.array([r[at] for r in rows], kind) for at, (name, kind) in enumerate(kinds.items())})
     connection.register("raw", raw_table)
     lateness, future = micros(feed.lateness), micros(feed.max_future) if feed.max_future is not None else 1 << 60
-    partition = "rank" if feed.file_order == "none" else "1"
-    may_be_late = "true" if feed.file_order == "name" else "false"
     payload = [f'{f.name} := "{f.name}"' for f in feed.fields if f.name not in feed.dedup.key]
     key = ", ".join(f'"{k}"' for k in feed.dedup.key)
     order = "rank, n"
@@ -54,7 +77,7 @@ def oracle(files: Iterable[Path], feed: Contract, now: int = NEVER) -> dict[str,
         CREATE TABLE judged AS
         WITH whole AS (SELECT *, CASE WHEN json_valid(line) THEN line END AS doc FROM raw),
         parsed AS (
-            SELECT rank, n, file, line,
+            SELECT rank, n, file, line, arrived,
                 CASE WHEN json_type(doc, '$.id') = 'VARCHAR' THEN doc ->> '$.id' END AS id,
                 try_cast(doc ->> '$.at' AS TIMESTAMPTZ) AS "at",
                 try_cast(doc ->> '$.kwh' AS DOUBLE) AS kwh,
@@ -63,13 +86,13 @@ def oracle(files: Iterable[Path], feed: Contract, now: int = NEVER) -> dict[str,
             FROM whole),
         told AS (
             SELECT *, CASE WHEN id IS NULL OR "at" IS NULL THEN 'undecodable' WHEN kwh < 0 THEN 'rule_broken'
-                WHEN epoch_us("at") > {now} + {future} THEN 'from_the_future' END AS cause
+                WHEN epoch_us("at") > arrived + {future} THEN 'from_the_future' END AS cause
             FROM parsed),
         followed AS (
             SELECT *, max(CASE WHEN cause IS NULL THEN epoch_us("at") END) OVER (
-                PARTITION BY {partition} ORDER BY rank, n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS m
+                PARTITION BY {log} ORDER BY rank, n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS m
             FROM told)
-        SELECT *, cause IS NULL AND {may_be_late} AND coalesce(epoch_us("at") < m - {lateness}, false) AS late
+        SELECT *, cause IS NULL AND {is_followed} AND coalesce(epoch_us("at") < m - {lateness}, false) AS late
         FROM followed""")
     connection.execute(f"""
         CREATE TABLE kept AS SELECT * EXCLUDE (place) FROM (
