@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from beam_grid.errors import GridError
 from beam_grid.interrupt import end_statements
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 _WAIT_S = 3600.0
 """How long publishing waits for a `maintain` or `refine` of somebody else."""
+
+_ASK_FOR_S = 4.0
+"""How long one feed waits for its broker's answer: it will ask again, and the others wait meanwhile."""
 
 _PATIENCE_S = 3.0
 """How long the end of a run waits for the thread that refines, which is told to stop: some libraries do not listen."""
@@ -117,7 +120,8 @@ def follow(
     """
     ending = ending or threading.Event()
     with ExitStack() as opened:
-        landers = [opened.enter_context(Lander(lake, contract, options)) for contract, options in feeds]
+        hurried = [(contract, replace(options, patience_s=_ASK_FOR_S)) for contract, options in feeds]
+        landers = [opened.enter_context(Lander(lake, contract, options)) for contract, options in hurried]
         if tables is not None:
             tables.check_owners(contract for contract, _ in feeds)
         beside = opened.enter_context(_beside(tables, pace, say)) if tables is not None else None
