@@ -158,6 +158,10 @@ class KafkaBroker:
         if failed or waiting:
             raise RuntimeError(f"Kafka topic {topic}: {waiting} messages not sent, refused: {failed[:3]}")
 
+    def delete_topic(self, name: str) -> None:
+        admin = self._admin()
+        admin.delete_topics([name])[name].result(timeout=10)
+
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Drops what lies before the offset, as retention does."""
         at = TopicPartition(topic, partition, offset)
@@ -192,6 +196,7 @@ org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{p
 log.dirs={data}
 auto.create.topics.enable=false
 log.retention.ms=-1
+log.cleaner.backoff.ms=500
 log.message.timestamp.after.max.ms=9223372036854775807
 num.network.threads=2
 num.io.threads=2
