@@ -25,7 +25,7 @@ from confluent_kafka.cimpl import NewTopic
 from tests.component import jars
 
 _POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
-_START_WITHIN = 30.0  # seconds; 4 on an idle machine
+_START_WITHIN = 90.0  # seconds; 4 on an idle machine
 
 
 class KafkaBroker:
