@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beam_grid.about import about
 from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError, LakeBusy
 from beam_grid.interrupt import heard, leave
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from beam_grid.landing import Lake
     from beam_grid.plan import Plan
     from beam_grid.refine import Engine
+    from beam_grid.service.told import Telling
     from data_sources.contract import Contract
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -49,6 +53,26 @@ MASTER = click.option(
     metavar="URL",
     default=None,
     help="Where Spark runs, whatever needs it; the default is this machine. With --runner spark it is landing's.",
+)
+
+
+METRICS_PORT = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="N",
+    envvar="BEAM_GRID_METRICS_PORT",
+    show_envvar=True,
+    help="Of a run that follows: answer /metrics (Prometheus), /healthz and /readyz on this port; 0 is not at all.",
+)
+METRICS_HOST = click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    envvar="BEAM_GRID_METRICS_HOST",
+    show_envvar=True,
+    help="The address to listen on. There is no login: mind who reaches it.",
 )
 
 
@@ -133,6 +157,14 @@ def _land_options(command: Any) -> Any:
                 metavar="10s",
                 help="How often --follow looks; at once where it is behind.",
             ),
+            click.option(
+                "--max-rows-per-s",
+                type=click.IntRange(1),
+                metavar="N",
+                help="--follow: records read per second at most, all feeds together.",
+            ),
+            METRICS_PORT,
+            METRICS_HOST,
         ]
     ):
         command = option(command)
@@ -141,9 +173,18 @@ def _land_options(command: Any) -> Any:
 
 @cli.command()
 @_land_options
-def land(follow: bool, every: float, lake: str, **given: Any) -> None:
+def land(
+    follow: bool,
+    every: float,
+    max_rows_per_s: int | None,
+    lake: str,
+    metrics_port: int,
+    metrics_host: str,
+    **given: Any,
+) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
-    _exit(_follow(lake, every, None, None, **given) if follow else _land(lake, **given))
+    asked = (metrics_port, metrics_host)
+    _exit(_follow(lake, every, None, max_rows_per_s, None, asked, **given) if follow else _land(lake, **given))
 
 
 def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
@@ -197,6 +238,9 @@ def run(
     engine: Engine,
     spark_master: str | None,
     parameters: dict[str, str],
+    max_rows_per_s: int | None,
+    metrics_port: int,
+    metrics_host: str,
     **given: Any,
 ) -> None:
     """land, then refine; with --follow, publish after each commit."""
@@ -212,7 +256,8 @@ def run(
     from beam_grid.landing import Lake
 
     tables = Tables(Lake.open(lake), engine, of_refine, parameters, say)
-    _exit(_follow(lake, every, refine_every, tables, spark_master=of_land, **given))
+    asked = (metrics_port, metrics_host)
+    _exit(_follow(lake, every, refine_every, max_rows_per_s, tables, asked, spark_master=of_land, **given))
 
 
 def _exit(code: int) -> None:
@@ -220,14 +265,42 @@ def _exit(code: int) -> None:
         raise SystemExit(code)
 
 
-def _follow(lake_path: str, every: float, refine_every: float | None, tables: Tables | None, **given: Any) -> int:
+def _follow(
+    lake_path: str,
+    every: float,
+    refine_every: float | None,
+    max_rows_per_s: int | None,
+    tables: Tables | None,
+    asked: tuple[int, str],
+    **given: Any,
+) -> int:
     from beam_grid.follow import Pace, follow
+    from beam_grid.service.told import Told
 
     lake, feeds, unread = _feeds(lake_path, **given)
+    if max_rows_per_s is not None:
+        rows = max(1, int(max_rows_per_s * every / len(feeds)))
+        feeds = [(contract, replace(options, slice_rows=min(rows, options.slice_rows))) for contract, options in feeds]
     for name in unread:
         say(f"  not read: {name}")
-    with lake.lock("land"):
-        return follow(lake, feeds, Pace(every, refine_every or 60.0), tables, say)
+    with lake.lock("land"), Told(lake.path, every, tables is not None) as told, _answering(told.newest, *asked):
+        pace = Pace(every, refine_every or 60.0, is_steady=max_rows_per_s is not None)
+        return follow(lake, feeds, pace, tables, say, beat=told.beat)
+
+
+@contextmanager
+def _answering(
+    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], list[str]] = list
+) -> Iterator[None]:
+    """Metrics and health of what is told, where a port was asked for."""
+    if not port:
+        yield
+        return
+    from beam_grid.service.health import Address, served
+
+    with served(Address(port, host), tellings, missing):
+        say(f"metrics: http://{host}:{port}/metrics")
+        yield
 
 
 def _land(lake_path: str, **given: Any) -> int:
@@ -239,13 +312,14 @@ def _land(lake_path: str, **given: Any) -> int:
             say(f"  not read: {name}")
         code = 1 if unread else 0
         for contract, options in feeds:
-            with Progress(f"land {contract.name}").shown() as progress:
+            with about(feed=contract.name), Progress(f"land {contract.name}").shown() as progress:
 
                 def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
                     progress.at(done.fates.read, note=f"commit {done.commits}")
 
                 landed = land(lake, contract, options, at)
-            _tell(landed, contract, lake)
+            with about(feed=contract.name, commit=lake.feed(contract.name).last):
+                _tell(landed, contract, lake)
             code = max(code, 1 if landed.problems else 0)
     return code
 
@@ -415,6 +489,41 @@ def _rejects(count: int) -> str:
 
 
 @cli.command()
+@click.argument("file", metavar="LAKES.toml")
+@METRICS_PORT
+@METRICS_HOST
+def serve(file: str, metrics_port: int, metrics_host: str) -> None:
+    """Follow several lakes, each with limits of its own: a process per lake, started anew when it ends."""
+    from beam_grid.service.lakes import served_lakes
+    from beam_grid.service.serve import Serving
+
+    serving = Serving(served_lakes(file))
+    with _answering(serving.tellings, metrics_port, metrics_host, serving.missing):
+        _exit(serving.run())
+
+
+@cli.command()
+@LAKE
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--watch", is_flag=True, help="Anew each second, until interrupted.")
+def status(lake: str, form: str, watch: bool) -> None:
+    """How the lake and its follower are: lag, rates, ages, what waits, errors. Exit code 0 where all is well, else 1."""
+    from beam_grid.landing import Lake
+    from beam_grid.service import show_status
+    from beam_grid.service.status import status as ask
+
+    opened = Lake.open(lake, create=False)
+    if watch:
+        try:
+            show_status.watch(lambda: ask(opened), form)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+    found = ask(opened)
+    show_status.show(found, form)
+    _exit(1 if found.wrong else 0)
+
+
+@cli.command()
 @LAKE
 @FORMAT
 def ledger(lake: str, form: str) -> None:
@@ -518,7 +627,8 @@ def maintain(lake: str, spark_master: str | None) -> None:
     """OPTIMIZE where it pays, VACUUM, remove what no commit lists."""
     from beam_grid.lakehouse.maintain import maintain as keep
     from beam_grid.landing import Lake
-    from beam_grid.state import FeedState
+    from beam_grid.segments import collect
+    from beam_grid.upkeep import published
 
     opened = Lake.open(lake, create=False)
     done = keep(opened, spark_master=spark_master, progress=say)
@@ -527,11 +637,11 @@ def maintain(lake: str, spark_master: str | None) -> None:
     try:
         with opened.lock("land"):
             logs = [opened.feed(name) for name in opened.feeds]
-            gone = sum(log.collect_garbage(FeedState.of(log).attempts) for log in logs)
-        click.echo(f"landing: {gone} abandoned attempt{'s' if gone != 1 else ''} removed")
+            gone = sum(collect(log, published(opened, log.name)) for log in logs)
+        click.echo(f"landing: {gone} file{'s' if gone != 1 else ''} that nobody reads any more removed")
     except LakeBusy:
         click.echo(
-            "landing: skipped, a land or run is at work on it; abandoned attempts can be removed when it has ended"
+            "landing: skipped, a land or run is at work on it; files that nobody reads any more can be removed when it has ended"
         )
     _exit(1 if any(entry.action == "left out" for entry in done) else 0)
 

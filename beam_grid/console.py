@@ -17,12 +17,23 @@ EVERY_S = 5.0
 _json = False
 
 
+def is_json() -> bool:
+    """Whether logs are for machines."""
+    return _json
+
+
 def say(text: str) -> None:
     """A line for people, on stderr; a log record where logs are JSON."""
     if _json:
         logging.getLogger("beam_grid").info(text.strip())
     else:
         print(text, file=sys.stderr, flush=True)
+
+
+def note(text: str, **fields: str | int | float) -> None:
+    """A line for machines, with fields of its own: nothing where logs are text."""
+    if _json:
+        logging.getLogger("beam_grid").info(text, extra=fields)
 
 
 def set_up_logs(form: str, debug: bool) -> None:
@@ -33,6 +44,9 @@ def set_up_logs(form: str, debug: bool) -> None:
     if _json:
         from pythonjsonlogger.json import JsonFormatter
 
+        from beam_grid.about import WithFields
+
+        handler.addFilter(WithFields())
         handler.setFormatter(
             JsonFormatter(
                 "{asctime}{levelname}{name}{message}",

@@ -1,11 +1,13 @@
-"""`--follow`: go on until interrupted; what lands is published at once, whatever the source does.
+"""`--follow`: go on until told to end; what lands is published at once, whatever the source does.
 
     landing    [a slice of feed 1]─publish─[a slice of feed 2]─publish─ ... every --every, at once where it is behind
     beside it  [changes, master data, clustering, analyses]      ...      every --refine-every
 
 A round takes one slice of each feed in turn and never waits for a source to pause, so no feed or topic holds up
-another. What needs long runs in a thread of its own and publishes what it made when it is done; a failure there is
-said and tried again, and makes the exit code 1. An end of the run ends what that thread is at; the next run does it again.
+another; what becomes of a feed that fails, service/supervisor.py says. What needs long runs in a thread of its own and
+publishes what it made when it is done; a failure there is said and tried again, and makes the exit code 1. SIGTERM ends
+the run after the commit under way and its publish. An end of the run ends what the thread is at; the next run does it
+again.
 """
 
 from __future__ import annotations
@@ -14,23 +16,24 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from beam_grid.errors import GridError
 from beam_grid.interrupt import end_statements
+from beam_grid.lakehouse import steps
 from beam_grid.land import Lander, Options
 from beam_grid.landing import Lake
 from beam_grid.refine import Engine, Refinement, contracts_of, forget_scratch
+from beam_grid.service.supervisor import Supervisor, now
+from beam_grid.service.vitals import Vitals
 from data_sources.contract import Contract
 
 log = logging.getLogger(__name__)
 
 _WAIT_S = 3600.0
 """How long publishing waits for a `maintain` or `refine` of somebody else."""
-
-_TELL_EVERY_S = 10.0
 
 _PATIENCE_S = 3.0
 """How long the end of a run waits for the thread that refines, which is told to stop: some libraries do not listen."""
@@ -44,6 +47,8 @@ class Pace:
 
     every: float = 10.0
     refine_every: float = 60.0
+    is_steady: bool = False
+    """Whether a run that is behind keeps to `every` too, because its slices have all that it may read in that time."""
 
 
 @dataclass
@@ -60,6 +65,13 @@ class Tables:
         self._lock, self._said = _Shared(self.lake), set[str]()
         self._first, self._beside = self._refinement(lambda line: None), self._refinement(self._tell)
         self.failed, self.ended = False, threading.Event()
+        self.refined_at: int | None = None
+        self.refine_error: str | None = None
+
+    def check_owners(self, followed: Iterable[Contract]) -> None:
+        """Raise GridError where two feeds, of those to be followed and those that landed, would write one table."""
+        known = contracts_of(self.lake, self.lake.feeds)
+        steps.check_owners({**known, **{contract.name: contract for contract in followed}})
 
     def publish(self, feed: str, contract: Contract) -> None:
         """Bring the tables of an append feed, its windows and bronze up to its last commit."""
@@ -77,6 +89,7 @@ class Tables:
                 if line not in self._said:
                     self._said.add(line)
                     self._tell(f"  left out: {line}")
+        self.refined_at, self.refine_error = now(), None
 
     def _tell(self, line: str) -> None:
         if not self.ended.is_set():
@@ -92,52 +105,41 @@ class Tables:
 
 def follow(
     lake: Lake, feeds: list[tuple[Contract, Options]], pace: Pace, tables: Tables | None, say: Say,
-    at: Callable[[Lander], None] = lambda lander: None,
+    at: Callable[[Lander], None] = lambda lander: None, beat: Callable[[Vitals], None] = lambda vitals: None,
+    ending: threading.Event | None = None,
 ) -> int:  # fmt: skip
-    """Follow the feeds until interrupted; the caller holds the landing lock. `tables` is None for landing alone.
+    """Follow the feeds until `ending` is set; the caller holds the landing lock. `tables` is None for landing alone;
+    `beat` (Told.beat) is told how it is.
 
-    Returns only where a test's `at` raises StopIteration: the exit code, 1 if anything was left out or failed.
+    Returns the exit code: 0 where it was told to end; 1, where a test's `at` raises StopIteration, if anything was left
+    out or failed. Raises GridError for what no waiting mends (see service/supervisor.py).
     """
+    ending = ending or threading.Event()
     with ExitStack() as opened:
         landers = [opened.enter_context(Lander(lake, contract, options)) for contract, options in feeds]
+        if tables is not None:
+            tables.check_owners(contract for contract, _ in feeds)
         beside = opened.enter_context(_beside(tables, pace, say)) if tables is not None else None
-        told: dict[str, float] = {}
-        said: set[str] = set()
+        service = Supervisor(lake, landers, tables, say, beat)
         try:
-            for lander in landers:
-                if tables is not None and lander.feed.last:
-                    tables.publish(lander.contract.name, lander.feed.contract())  # what an earlier run landed and left
-            while True:
-                began = time.monotonic()
-                is_behind = False
-                for lander in landers:
-                    lander.go_on()
-                    commit = lander.step()
-                    if commit is not None and tables is not None:
-                        tables.publish(lander.contract.name, lander.contract)
-                    is_behind |= commit is not None and lander.is_behind
-                    at(lander)
-                    for problem in lander.done.problems:
-                        if problem not in said:
-                            said.add(problem)
-                            say(f"  {problem}")
-                    if commit is not None and began - told.get(lander.contract.name, -_TELL_EVERY_S) >= _TELL_EVERY_S:
-                        told[lander.contract.name] = began
-                        say(_line(lander))
-                if not is_behind:
-                    time.sleep(max(0.0, began + pace.every - time.monotonic()))
+            service.catch_up()
+            while not ending.is_set():
+                began, is_behind = time.monotonic(), False
+                for one in service.feeds:
+                    is_behind |= service.turn(one)
+                    at(one.lander)
+                    if ending.is_set():
+                        break
+                if not is_behind or pace.is_steady:
+                    ending.wait(min(max(0.0, began + pace.every - time.monotonic()), max(service.wait_s, 0.05)))
         except StopIteration:
             pass
+        except BaseException as error:
+            service.end(error)
+            raise
+        service.end()
     failed = tables is not None and tables.failed
-    return 1 if said or failed or (beside is not None and beside.failed) else 0
-
-
-def _line(lander: Lander) -> str:
-    fates = lander.done.fates
-    return (
-        f"{lander.contract.name}: {fates.read:,} read = landed {fates.landed:,} + duplicates {fates.duplicates:,} + late "
-        f"{fates.late:,} + rejected {fates.rejected:,}, {lander.done.commits} commits"
-    )
+    return 1 if not ending.is_set() and (service.problems or failed or (beside and beside.failed)) else 0
 
 
 @dataclass
@@ -161,7 +163,9 @@ def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
                 state.failed = True
                 what = str(cause) if isinstance(cause, GridError) else f"{type(cause).__name__}: {cause}"
                 log.debug("refine failed", exc_info=True)
-                say(f"error: {what}; landing and publishing go on")
+                if tables.refine_error != what:
+                    say(f"error: {what}; landing and publishing go on")
+                tables.refine_error = what
 
     thread = threading.Thread(target=work, name="refine", daemon=True)
     thread.start()

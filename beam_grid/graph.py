@@ -51,7 +51,7 @@ def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable
             ahead.watch(slice, plan)  # before Beam is loaded, which takes a while
         with _graph_errors():
             if options.runner == "direct":
-                _run_here(made, slice, elements, index)
+                _run_here(made, slice, elements, index, ahead)
             else:
                 _run_on_spark(made, opened, options, slice, elements, index)
         from transforms.land import MANIFEST
@@ -70,13 +70,13 @@ class _Made:
     options: PipelineOptions | None = None
 
 
-def _run_here(made: _Made, slice: Slice, elements: list[str], index: str) -> None:
+def _run_here(made: _Made, slice: Slice, elements: list[str], index: str, ahead: LookAhead | None) -> None:
     from runners import direct
     from transforms.blocks import Current
     from transforms.land import LandSlice, Partitions
 
     if made.graph is None:
-        current = Current()
+        current = Current(ahead.blocks if ahead is not None else None)
         landing = LandSlice(cast("Slice", current), index)
         current.slice = slice
         graph = direct.Graph(lambda pipeline: pipeline | "Partitions" >> Partitions(current) | "Land" >> landing)

@@ -8,8 +8,10 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_grid import history
 from beam_grid.commit import Commit
 from beam_grid.landing import FeedLog, Lake
+from beam_grid.segments import LandedIndex
 from data_sources.splits import FileEnd, FileSplit, KafkaSplit, LateSplit, RejectedSplit
 from transforms.manifest import Kind
 
@@ -20,7 +22,7 @@ def inspect(lake: Lake, what: str, feed: str | None = None) -> pa.Table:
     """One row a record (rejected, late, conflicts), a commit, or a part of a source read (lineage)."""
     logs = [lake.landed(feed)] if feed is not None else [lake.feed(name) for name in lake.feeds]
     if what == "commits":
-        return pa.Table.from_pylist([_commit_row(commit) for log in logs for commit in log.commits()])
+        return pa.Table.from_pylist([_commit_row(line) for log in logs for line in history.read(log)])
     if what == "lineage":
         return pa.Table.from_pylist([row for log in logs for commit in log.commits() for row in _lineage_rows(commit)])
     tables = [table for log in logs for table in _records(log, cast(Kind, what))]
@@ -30,28 +32,29 @@ def inspect(lake: Lake, what: str, feed: str | None = None) -> pa.Table:
 
 
 def _records(log: FeedLog, kind: Kind) -> list[pa.Table]:
-    commits = list(log.commits())
-    gone = {split.path for commit in commits for split in commit.judged_again}  # those left are in a later file
+    gone: set[str] = set()
+    if kind == "rejected":  # those left are in a later file
+        gone = {path for line in history.read(log) for path in line.judged_again}
     found = []
-    for commit in commits:
-        for file in (file for file in commit.listed(kind) if file.path not in gone):
+    for file in LandedIndex(log).upto(log.last).files(kind):
+        if file.path not in gone:
             table = pq.read_table(log.path / file.path)
             found.append(table.add_column(0, "feed", pa.repeat(log.name, table.num_rows)))
     return found
 
 
-def _commit_row(commit: Commit) -> dict[str, Any]:
+def _commit_row(line: history.Line) -> dict[str, Any]:
     return {
-        "feed": commit.feed,
-        "commit": commit.number,
-        "created_at": commit.created_at.isoformat(),
-        "source": commit.source,
-        "runner": commit.runner,
-        **commit.fates.by_name(),
-        "watermark": _time(commit.watermark),
-        "files": len(commit.files),
-        "bytes": sum(file.bytes for file in commit.files),
-        "problems": "; ".join(commit.problems) or None,
+        "feed": line.feed,
+        "commit": line.number,
+        "created_at": line.created_at.isoformat(),
+        "source": line.source,
+        "runner": line.runner,
+        **line.fates.by_name(),
+        "watermark": _time(line.watermark),
+        "files": line.files,
+        "bytes": line.bytes,
+        "problems": "; ".join(line.problems) or None,
     }
 
 

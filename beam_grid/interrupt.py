@@ -1,10 +1,13 @@
-"""Ctrl-C ends a run at once, whatever it is at, and all it says is "interrupted".
+"""Ctrl-C ends a run at once, whatever it is at, and all it says is "interrupted". SIGTERM lets a run that follows end
+what it is at.
 
-    SIGINT ─┬─► a pipe ─► a thread ─► the statements that DuckDB is at end
-            └─► the main thread, when it is back from the library it called: KeyboardInterrupt
+    SIGINT ──┬─► a pipe ─► a thread ─► the statements that DuckDB is at end
+             └─► the main thread, when it is back from the library it called: KeyboardInterrupt
+    SIGTERM ──► the same pipe and thread ─► an event, which the loop looks at between commits (`ends_in_order`)
 
 Guarantees: a statement that runs in an `interruptible` engine ends within one of its vectors of rows; `leave` ends the
-process with its code and without a word, whichever threads are still at work.
+process with its code and without a word, whichever threads are still at work, within some seconds; a second signal
+ends the process at once, and one SIGINT within _PATIENCE_S, whatever the main thread is at.
 Not guaranteed: that a KeyboardInterrupt comes of every SIGINT: DuckDB makes a RuntimeError of it, and a library may
 swallow that. `heard` tells of each.
 """
@@ -46,29 +49,83 @@ def end_statements(thread: int | None = None) -> None:
                 engine.interrupt()
 
 
+_PATIENCE_S = 15.0
+"""How long an interrupt waits for what runs to end in order: a library's thread may never."""
+
+_EXIT_WITHIN_S = 5.0
+"""How long what is registered to be done at exit may take."""
+
+_interrupted = threading.Event()
+_ending: threading.Event | None = None
+
+
+def was_interrupted() -> bool:
+    """Whether a SIGINT came, which a library may have made another exception of."""
+    return _interrupted.is_set()
+
+
 @contextmanager
 def heard() -> Iterator[threading.Event]:
     """While open, each SIGINT ends the statements that are running and sets the event. For the main thread."""
-    came = threading.Event()
+    _interrupted.clear()
     ear, mouth = os.pipe()
     os.set_blocking(mouth, False)
     before = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
 
     def listen() -> None:
+        came = {signal.SIGINT: 0, signal.SIGTERM: 0}
         while signals := os.read(ear, 64):
-            if signal.SIGINT in signals:
-                came.set()
-                end_statements()
+            for number in signals:
+                if number in came:
+                    came[signal.Signals(number)] += 1
+                    _hear(signal.Signals(number), is_again=came[signal.Signals(number)] > 1)
 
     thread = threading.Thread(target=listen, name="signals", daemon=True)
     thread.start()
     try:
-        yield came
+        yield _interrupted
     finally:
         signal.set_wakeup_fd(before)
         os.close(mouth)
-        thread.join()
-        os.close(ear)
+        thread.join(1.0)
+        if not thread.is_alive():
+            os.close(ear)
+
+
+def _hear(number: signal.Signals, is_again: bool) -> None:
+    """What the thread does about a signal."""
+    if is_again:
+        os._exit(128 + number)
+    if number == signal.SIGTERM:
+        if _ending is not None:
+            _ending.set()
+        return
+    _interrupted.set()
+    _later(_PATIENCE_S, 128 + number)
+    end_statements()
+
+
+def _later(seconds: float, code: int) -> None:
+    """End the process then, unless it has ended by itself."""
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
+@contextmanager
+def ends_in_order() -> Iterator[threading.Event]:
+    """While open, the first SIGTERM sets the event and does no more; for the main thread, within `heard`."""
+    global _ending
+    ending = threading.Event()
+    before = signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # for Python to hear of it; the thread does what is to be done
+    _ending = ending
+    try:
+        yield ending
+    finally:
+        _ending = None
+        signal.signal(signal.SIGTERM, before)
 
 
 def leave(code: int) -> NoReturn:
@@ -79,6 +136,7 @@ def leave(code: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if threading.active_count() == 1:
         sys.exit(code)
+    _later(_EXIT_WITHIN_S, code)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # closed, or nobody reads it any more
             stream.flush()

@@ -18,21 +18,27 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from beam_grid import crash, openlineage
+from beam_grid import crash, openlineage, segments
+from beam_grid.about import about
 from beam_grid.commit import FORMAT, Commit, Fates, PartitionStatistics
+from beam_grid.console import note
 from beam_grid.durable import remove, sync_folder
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.graph import graph_runner
+from beam_grid.lakehouse.spans import file_span
 from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically
 from beam_grid.look_ahead import LookAhead
-from beam_grid.plan import Plan, next_slice
+from beam_grid.plan import Narrow, Plan, next_slice
+from beam_grid.segments import LandedIndex
 from beam_grid.state import FeedState
+from beam_grid.upkeep import Upkeep, published
 from data_sources.cdc import gains_fields
 from data_sources.contract import Contract
+from data_sources.durations import micros
 from data_sources.sources import source_at
-from data_sources.splits import FileEnd, PartitionPlan
+from data_sources.splits import FileEnd, KafkaSplit, PartitionPlan
 from data_sources.typed_json import decoder, encode
-from transforms.manifest import DELAY_BOUNDS_S, Committed, Manifest, PartitionCounts, PartitionRead
+from transforms.manifest import DELAY_BOUNDS_S, Committed, Kind, LandedFile, Manifest, PartitionCounts, PartitionRead
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +47,8 @@ K = TypeVar("K")
 SLICE_ROWS = 500_000
 """Default rows of a slice: bounds memory whatever the backlog; one big slice would save 8 % of the CPU."""
 
+
+_DAY = 86_400_000_000
 
 _CLOCK_HOLDS_US = 60_000_000
 """Where a run that follows is behind all the time, its clock moves on after so long."""
@@ -97,13 +105,18 @@ Progress = Callable[[Landed, Plan], None]
 def land(lake: Lake, contract: Contract, options: Options, progress: Progress | None = None) -> Landed:
     """Land all that is new of one feed; the caller holds the landing lock.
 
-    Raises GridError (nothing ran: usage, environment) or RunFailed (a slice failed; earlier slices stay).
+    A record because of which slices fail over and over is put aside and named among the problems. Raises GridError
+    (nothing ran: usage, environment) or RunFailed (a slice failed otherwise; earlier slices stay).
     """
+    from beam_grid.service.poison import Narrowing
+
     with written_to(lake), Lander(lake, contract, options) as lander:
-        while (commit := lander.step()) is not None:
-            if progress is not None:
-                progress(lander.done, lander.plan)
-            if _is_empty(commit):
+        slices = Narrowing(lander, lander.done.problems.append)
+        while (commit := slices.step()) is not None or slices.is_at_work:
+            if progress is not None and commit is not None:
+                with about(commit=commit.number):
+                    progress(lander.done, lander.plan)
+            if commit is not None and _is_empty(commit) and not slices.is_at_work:
                 break
         lander.done.problems += lander.plan.waiting  # nobody waits with them: this run ends
     return lander.done
@@ -142,6 +155,7 @@ class Lander:
         self._open = ExitStack()
 
     def __enter__(self) -> Lander:
+        self._upkeep = self._open.enter_context(closing(Upkeep(self.feed, self._state)))
         self._ahead = LookAhead(self._state, self._source, self.options.slice_rows)
         self._open.enter_context(closing(self._ahead))
         self._run = self._open.enter_context(graph_runner(self.options, self._ahead))
@@ -150,11 +164,13 @@ class Lander:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
+        if error[0] is not None:
+            self._upkeep.stop()
+        self._open.__exit__(*error)  # waits for the segments that are being made
         if error[0] is None:
             remove(self.feed.plan_file)
             if self.done.commits:
-                self.feed.collect_garbage(self._state.attempts)
+                segments.collect(self.feed, published(self.lake, self.feed.name))
         self.done.seconds = time.monotonic() - self._started
 
     @property
@@ -167,14 +183,21 @@ class Lander:
         if not self.is_behind or clock() - (self._now or 0) > _CLOCK_HOLDS_US:
             self._now = None
 
-    def step(self) -> Commit | None:
+    def step(self, narrow: Narrow | None = None) -> Commit | None:
         """Land the next slice; None where nothing is new. Raises GridError or RunFailed, as `land`."""
-        with written_to(self.lake):
-            return self._step()
+        with about(feed=self.contract.name, commit=self._state.last + 1), written_to(self.lake):
+            return self._step(narrow)
 
-    def _step(self) -> Commit | None:
-        options, state = self.options, self._state
-        self.plan = plan = next_slice(self._source, self.contract, state, options.slice_rows, self._ahead.listing())
+    def afresh(self) -> None:
+        """After a step that failed: forget the graph it ran in, and what was read ahead."""
+        self._open.close()
+        self.__enter__()
+
+    def _step(self, narrow: Narrow | None) -> Commit | None:
+        options, state, self.plan = self.options, self._state, Plan()
+        ahead, rows = self._ahead.listing(), narrow.rows if narrow else options.slice_rows
+        plan = next_slice(self._source, self.contract, state, rows, None if narrow else ahead)
+        self.plan = plan = narrow.of(plan) if narrow else plan
         self.done.problems += [p for p in plan.problems if p not in self.done.problems]
         if not plan.partitions:
             self._now = None
@@ -191,7 +214,9 @@ class Lander:
         self._told.start([source], [landing])
         commit = land_slice(self.feed, self.contract, state, plan, options, self._shards, self._now, self._run)
         state.add(commit)
+        self._upkeep.after(commit)
         count(self.done, commit)
+        note("committed", **commit.fates.by_name())
         files = len(self.done.files) or None
         self._told.inputs = [openlineage.source(options.source, rows=self.done.fates.read, files=files)]
         self._told.outputs = [landed_dataset(self.lake, self.contract, self.done)]
@@ -212,7 +237,7 @@ def land_slice(
     try:
         folder.mkdir(parents=True)
         index = feed.path / "index.json"  # of this slice; at one place, which a graph that serves many slices knows
-        index.write_bytes(encode(Committed(rows=tuple(state.rows), conflicts=tuple(state.conflicts))))
+        index.write_bytes(encode(committed(state.landed, plan, contract)))
         manifest = run(plan, feed, contract, attempt, state.last + 1, now, shards, str(index))
         index.unlink()
         sync_folder(folder)
@@ -227,6 +252,41 @@ def land_slice(
         _abandon(feed, state.last + 1, attempt)
         raise
     return commit
+
+
+def committed(landed: LandedIndex, plan: Plan, contract: Contract) -> Committed:
+    """What dedup must know of what has landed: all files that may hold a copy of a record that is not late."""
+    floor = _earliest(plan, contract)
+    in_key = contract.event_time in contract.dedup.key
+
+    def reached(kind: Kind, least: int | None) -> tuple[LandedFile, ...]:
+        if least is None:
+            return tuple(landed.files(kind))
+        spans = ((file, file_span(file, contract)) for file in landed.files(kind))
+        return tuple(file for file, span in spans if span is None or span[1] >= least)
+
+    least, horizon = floor, contract.dedup.horizon
+    if least is not None and not in_key:
+        least = None if horizon is None else least - micros(horizon)
+    return Committed(rows=reached("rows", least), conflicts=reached("conflicts", floor if in_key else None))
+
+
+def _earliest(plan: Plan, contract: Contract) -> int | None:
+    """The least event time that a record of the slice can have without being late, microseconds; None: there is no such
+    bound."""
+    if contract.lake.load != "append":
+        return None
+    marks = []
+    for partition in plan.partitions:
+        is_log = contract.file_order == "name" or all(isinstance(split, KafkaSplit) for split in partition.splits)
+        if not is_log or partition.max_event_time is None:
+            return None
+        marks.append(partition.max_event_time)
+    reach = micros(contract.out_of_orderness) + micros(contract.allowed_lateness)
+    least = min(marks, default=None)
+    return (
+        None if least is None else least - reach - (_DAY if contract.field(contract.event_time).type == "date" else 0)
+    )
 
 
 def _abandon(feed: FeedLog, number: int, attempt: str) -> None:

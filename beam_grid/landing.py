@@ -6,11 +6,14 @@
     LAKE/landing/FEED/plan.json                      the slice under way: where from, how far, whose clock
     LAKE/landing/FEED/commits/0000000001.json        one JSON a commit, created atomically, never changed
     LAKE/landing/FEED/data/ATTEMPT/KIND-....parquet  files of an attempt; garbage unless a commit lists them
+    LAKE/landing/FEED/checkpoints/N.parquet          what the commits up to N come to (checkpoints.py)
+    LAKE/landing/FEED/segments/FIRST-LAST.parquet    which files hold what these commits landed (segments.py)
+    LAKE/landing/FEED/history/DAY.parquet            a line for each commit (history.py)
     LAKE/locks/                                      one lock for landing, one for tables
 
 Guarantees: a commit is all or nothing (`create_once` fails if the file exists, after syncing file and folder);
-readers see only what commits list. Not guaranteed: that files no commit lists are gone at once; `collect_garbage`
-removes them when they are a day old and the caller holds the lock.
+readers see only what commits list, or what a segment has in its place. Not guaranteed: that files of neither are gone
+at once; `segments.collect` removes them when they are a day old and the caller holds the lock.
 
 What a commit holds is typed in beam_grid/commit.py, and told word by word in docs/commit-log.md.
 """
@@ -18,9 +21,8 @@ What a commit holds is typed in beam_grid/commit.py, and told word by word in do
 from __future__ import annotations
 
 import json
+import os
 import secrets
-import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,8 +155,11 @@ class FeedLog:
     @property
     def last(self) -> int:
         """Number of the newest commit, 0 before the first."""
-        names = [p.stem for p in self.path.glob("commits/*.json")] if self.path.exists() else []
-        return max((int(n) for n in names), default=0)
+        try:
+            names = os.listdir(self.path / "commits")
+        except FileNotFoundError:
+            return 0
+        return max((int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()), default=0)
 
     def commits(self, after: int = 0, upto: int | None = None) -> Iterator[Commit]:
         """Commits in order, those numbered above `after`."""
@@ -223,15 +228,6 @@ class FeedLog:
     def new_attempt(self) -> str:
         """A folder name no other attempt has."""
         return f"{utc_now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-
-    def collect_garbage(self, kept: set[str], older_than_s: float = 86400) -> int:
-        """Remove attempts not among `kept` (those of commits) that are old; the caller holds the landing lock."""
-        gone = 0
-        for attempt in (self.path / "data").glob("*"):
-            if attempt.name not in kept and time.time() - attempt.stat().st_mtime > older_than_s:
-                shutil.rmtree(attempt, ignore_errors=True)
-                gone += 1
-        return gone
 
 
 def utc_now() -> datetime:

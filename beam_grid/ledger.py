@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from beam_grid.commit import FATES, Fates
+from beam_grid.commit import FATES
 from beam_grid.landing import Lake
+from beam_grid.state import FeedState
 
 SCHEMA = pa.schema([("feed", pa.string()), *((f, pa.int64()) for f in FATES), ("balanced", pa.bool_())])
 
@@ -24,11 +25,9 @@ def ledger(lake: Lake) -> pa.Table:
     rows = []
     for name in lake.feeds:
         feed = lake.feed(name)
-        totals, balanced = Fates(), True
-        for commit in feed.commits():
-            balanced &= commit.fates.balanced and commit.matches_files
-            totals += commit.fates
-        if published.get(name) == feed.last and feed.contract().lake.load == "append":
+        state = FeedState.of(feed, landed=False)
+        totals, balanced = state.totals, not state.unbalanced
+        if published.get(name) == state.last and feed.contract().lake.load == "append":
             balanced &= _in_silver(lake, name) == totals.landed - totals.superseded
         rows.append({"feed": name, **totals.by_name(), "balanced": balanced})
     return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -14,6 +14,7 @@ from data_sources.splits import End, Split
 
 if TYPE_CHECKING:
     from transforms.blocks import Slice
+    from transforms.read_ahead import ReadAhead
 
 Ends = dict[str, End]
 
@@ -26,18 +27,26 @@ class LookAhead:
         self._thread = ThreadPoolExecutor(1)
         self._next: Future[tuple[Ends, Listing] | None] | None = None
         self._first = True
+        self._blocks: ReadAhead | None = None
+
+    @property
+    def blocks(self) -> ReadAhead:
+        """What this run has begun to read; its graph's steps are to look there."""
+        if self._blocks is None:
+            from transforms.read_ahead import ReadAhead
+
+            self._blocks = ReadAhead()
+        return self._blocks
 
     def watch(self, slice: Slice, plan: Plan) -> None:
         """Begin to read this slice now, if it is the first; once each partition has been read go on to the next one.
 
         After a slice that is not full there is little to gain, and what comes meanwhile would be found a slice late.
         """
-        from transforms import read_ahead
-
         if not self._source.plans_ahead:
             return
         if self._first:
-            _begin([partition.splits for partition in plan.partitions], slice)
+            self._begin([partition.splits for partition in plan.partitions], slice)
         self._first = False
         if plan.rows < self._rows:
             return
@@ -48,17 +57,17 @@ class LookAhead:
             ends.update((end.key, end) for end in found)
             unread -= 1
             if not unread:
-                read_ahead.when_read(slice.attempt, None)
+                self.blocks.when_read(slice.attempt, None)
                 self._next = self._thread.submit(self._start, slice, ends)
 
-        read_ahead.when_read(slice.attempt, read)
+        self.blocks.when_read(slice.attempt, read)
 
     def _start(self, slice: Slice, ends: Ends) -> tuple[Ends, Listing] | None:
         try:
             listing = self._source.plan(slice.contract, ends, self._rows)
         except (SourceError, OSError):  # it is met, and told, when the slice is planned
             return None
-        _begin([splits for _, splits in self._source.partitions(listing, slice.contract)], slice)
+        self._begin([splits for _, splits in self._source.partitions(listing, slice.contract)], slice)
         return ends, listing
 
     def listing(self) -> Listing | None:
@@ -69,18 +78,16 @@ class LookAhead:
         return found[1] if found and found[0] == self._state.ends else None
 
     def close(self) -> None:
-        from transforms import read_ahead
-
         self._thread.shutdown()
-        read_ahead.forget()
+        if self._blocks is not None:
+            self._blocks.forget()
 
+    def _begin(self, partitions: Iterable[Sequence[Split]], slice: Slice) -> None:
+        from transforms.blocks import begin
+        from transforms.read_ahead import ROWS_AHEAD
 
-def _begin(partitions: Iterable[Sequence[Split]], slice: Slice) -> None:
-    from transforms.blocks import begin
-    from transforms.read_ahead import ROWS_AHEAD
-
-    rows = 0
-    for splits in partitions:
-        if rows < ROWS_AHEAD:
-            begin(splits, slice)
-            rows += sum(split.rows for split in splits)
+        rows = 0
+        for splits in partitions:
+            if rows < ROWS_AHEAD:
+                begin(splits, slice, self.blocks)
+                rows += sum(split.rows for split in splits)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import replace
 
 from beam_grid import openlineage
+from beam_grid.commits import Commits, Reader
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import guard, publish, steps
@@ -37,7 +38,6 @@ from beam_grid.landing import TABLES_WAIT_S, Lake
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from beam_grid.commit import Commit
     from beam_grid.lakehouse.table_set import TableSet
     from data_sources.contract import Contract
 
@@ -147,7 +147,7 @@ class Refinement:
     spark_master: str | None = None
     parameters: dict[str, str] = field(default_factory=dict)
     say: Progress = lambda line: None
-    _read: dict[str, list[Commit]] = field(default_factory=dict)
+    _readers: dict[str, Reader] = field(default_factory=dict)
 
     def all(self, feeds: list[str], started: float) -> RefineResult:
         """Every part, for these feeds."""
@@ -212,11 +212,11 @@ class Refinement:
             for step in steps.steps_of(self.lake, self.contracts[name], self._commits(name), base)
         ]
 
-    def _commits(self, feed: str) -> list[Commit]:
-        """All commits of a feed; those read before are not read again."""
-        log, read = self.lake.feed(feed), self._read.setdefault(feed, [])
-        read += log.commits(after=len(read))
-        return list(read)
+    def _commits(self, feed: str) -> Commits:
+        """The commits of a feed; what was learnt of them before is kept."""
+        log = self.lake.feed(feed)
+        reader = self._readers.setdefault(feed, Reader(log))
+        return reader.upto(log.last)
 
     def _waits(self, step: Step) -> bool:
         """Whether the step is Spark's."""

@@ -32,7 +32,7 @@ from beam_grid.land import (
 )
 from beam_grid.landing import FeedLog, Lake
 from beam_grid.plan import Plan
-from beam_grid.state import FeedState
+from beam_grid.state import FeedState, Kept
 from data_sources.splits import LateSplit, PartitionPlan
 
 KEY = "late"
@@ -51,15 +51,16 @@ def reinject(lake: Lake, name: str, *, command: str = "", slice_rows: int = SLIC
 
 def _reinject(feed: FeedLog, command: str, slice_rows: int) -> Landed:
     started, lake, name = time.monotonic(), feed.lake, feed.name
-    contract, state, done = feed.contract(), FeedState.of(feed), Landed(name)
+    contract, state, kept, done = feed.contract(), FeedState.of(feed), Kept.of(feed), Landed(name)
     options = Options("late rows", command=command)
     shards, now = settle_shards(feed, None), clock()
     job = openlineage.run(lake, f"reinject.{name}", "apache-beam")
     with graph_runner(options, None) as run, job as told:
-        while state.late:
+        while kept.late:
             told.start([openlineage.landing(lake, name, "input")], [openlineage.landing(lake, name, "output")])
-            commit = land_slice(feed, contract, state, _next(state, slice_rows), options, shards, now, run)
+            commit = land_slice(feed, contract, state, _next(kept, slice_rows), options, shards, now, run)
             state.add(commit)
+            kept.add(commit)
             count(done, commit)
             told.inputs = [openlineage.landing(lake, name, "input", rows=-done.fates.late)]
             told.outputs = [landed_dataset(lake, contract, done)]
@@ -67,11 +68,11 @@ def _reinject(feed: FeedLog, command: str, slice_rows: int) -> Landed:
     return done
 
 
-def _next(state: FeedState, slice_rows: int) -> Plan:
+def _next(kept: Kept, slice_rows: int) -> Plan:
     """Late files, the oldest first, until they hold `slice_rows`; a file is taken whole, and holds a slice at most."""
     splits: list[LateSplit] = []
     rows = 0
-    for split in state.late.values():
+    for split in kept.late.values():
         if splits and rows + split.rows > slice_rows:
             break
         splits.append(replace(split, number=len(splits)))

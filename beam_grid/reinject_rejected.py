@@ -42,7 +42,7 @@ from beam_grid.land import (
 )
 from beam_grid.landing import FeedLog, Lake
 from beam_grid.plan import Plan
-from beam_grid.state import FeedState
+from beam_grid.state import FeedState, Kept
 from data_sources.contract import Contract
 from data_sources.sources import rejected
 from data_sources.splits import FileSplit, JudgedBy, KafkaSplit, Origin, PartitionPlan, RejectedSplit
@@ -119,8 +119,8 @@ class _Run:
 
     def run(self, is_remembered: bool, command: str, slice_rows: int) -> JudgedAgain:
         started, name, lake = time.monotonic(), self.feed.name, self.feed.lake
-        state, done = FeedState.of(self.feed), JudgedAgain(name)
-        files = [self._file(split) for split in state.rejected.values()]
+        state, kept, done = FeedState.of(self.feed), Kept.of(self.feed), JudgedAgain(name)
+        files = [self._file(split) for split in kept.rejected.values()]
         self._check_rule(files)
         done.there, done.snapshots = sum(f.wanted for f in files), sum(f.snapshots for f in files)
         if is_remembered and done.there > done.snapshots and not any(f.split for f in files):
@@ -132,13 +132,14 @@ class _Run:
         shards, now = settle_shards(self.feed, None), clock()
         job = openlineage.run(lake, f"reinject.{name}", "apache-beam")
         with graph_runner(options, None) as run, job as told:
-            while (chosen := list(self._next(state, slice_rows))) != []:
+            while (chosen := list(self._next(kept, slice_rows))) != []:
                 told.start([openlineage.landing(lake, name, "input")], [openlineage.landing(lake, name, "output")])
                 splits = [replace(split, number=number) for number, split in enumerate(chosen)]
                 plan = Plan([PartitionPlan(key=KEY, splits=tuple(splits))], sum(split.rows for split in splits))
                 commit = land_slice(self.feed, self.contract, state, plan, options, shards, now, run)
                 done.judged += sum(self.files[split.path].taken for split in splits)
                 state.add(commit)
+                kept.add(commit)
                 count(done, commit)
                 told.inputs = [openlineage.landing(lake, name, "input", rows=done.judged)]
                 told.outputs = [landed_dataset(lake, self.contract, done)]
@@ -153,11 +154,11 @@ class _Run:
             there = ", ".join(f"{rule.split('/', 1)[1]} ({n:,})" for rule, n in rules.most_common())
             raise GridError(f"--rule {self.rule}: has no rejects in feed {self.feed.name}; there are: {there}")
 
-    def _next(self, state: FeedState, slice_rows: int) -> Iterator[RejectedSplit]:
+    def _next(self, kept: Kept, slice_rows: int) -> Iterator[RejectedSplit]:
         """Files with something to judge again, the oldest first, until they hold `slice_rows`; a file is taken whole. Two in
         which a source of one name is another file are not taken together."""
         rows, origins = 0, dict[str, Origin]()
-        for known in state.rejected.values():
+        for known in kept.rejected.values():
             split = self._file(known).split
             if split is None:
                 continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beam_grid.landing import Lake
+from beam_grid.segments import LandedIndex
 from data_sources.contract import Contract
 from data_sources.expressions import sandbox
 
@@ -31,14 +32,14 @@ class Unknown:
 
 def unknown_fields(lake: Lake, feed: str) -> list[Unknown]:
     """The unknown fields of a feed's landed rows, in the order they were first met. Raises GridError for no such feed."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     log = lake.landed(feed)
     found: dict[str, _Seen] = {}
-    for commit in log.commits():
-        for file in commit.listed("rows") if commit.extra else ():
-            table = pq.read_table(log.path / file.path, columns=["_extra", "_source", "_position"])
-            _merge(found, table, commit.number)
+    for file in LandedIndex(log).upto(log.last).files("rows"):
+        table = pq.read_table(log.path / file.path, columns=["_extra", "_source", "_position", "_commit"])
+        _merge(found, table.filter(pc.is_valid(table["_extra"])))
     return [_unknown(name, seen) for name, seen in sorted(found.items(), key=lambda f: f[1].first)]
 
 
@@ -47,7 +48,7 @@ SELECT e.key AS name, list(DISTINCT e.type) AS types, count(*) AS n,
        bool_and(regexp_full_match(e.atom ->> '$', '\\d{4}-\\d{2}-\\d{2}') AND try_cast(e.atom ->> '$' AS DATE) IS NOT NULL) AS dates,
        bool_and(regexp_full_match(e.atom ->> '$', '\\d{4}-\\d{2}-\\d{2}[T ]\\d{2}:\\d{2}.*')
                 AND try_cast(e.atom ->> '$' AS TIMESTAMPTZ) IS NOT NULL) AS times,
-       arg_min(_source, (_source, _position)) AS file, min((_source, _position)) AS first
+       arg_min(_source, (_commit, _source, _position)) AS file, min((_commit, _source, _position)) AS first
 FROM t, json_each(t._extra) e WHERE t._extra IS NOT NULL GROUP BY e.key
 """
 
@@ -57,7 +58,7 @@ class _Seen:
     """An unknown field so far. types: DuckDB's JSON types; dates, times: whether every value is one; first: the commit,
     and the source and position there, where it was met first, in `file`."""
 
-    first: tuple[int, tuple[str, int]]
+    first: tuple[int, str, int]
     file: str
     types: set[str] = field(default_factory=set)
     rows: int = 0
@@ -65,18 +66,18 @@ class _Seen:
     times: bool = True
 
 
-def _merge(found: dict[str, _Seen], table: Any, commit: int) -> None:
+def _merge(found: dict[str, _Seen], table: Any) -> None:
     cursor = sandbox().cursor()
     try:
         cursor.register("t", table)
         for name, types, rows, dates, times, file, first in cursor.sql(_SQL).fetchall():
-            seen = found.setdefault(name, _Seen((commit, first), file))
+            seen = found.setdefault(name, _Seen(first, file))
             seen.types |= set(types)
             seen.rows += rows
             seen.dates &= bool(dates)
             seen.times &= bool(times)
-            if (commit, first) < seen.first:
-                seen.first, seen.file = (commit, first), file
+            if first < seen.first:
+                seen.first, seen.file = first, file
     finally:
         cursor.close()
 

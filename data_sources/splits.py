@@ -64,6 +64,8 @@ class FileSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field
     """Of local times that come twice, which have come once before `start`: see FileEnd."""
     role: Role | None = None
     """What the file says of keys it lacks; of feeds that tell snapshots from changes."""
+    poison: str | None = None
+    """Why its records are rejects of cause `poison`, undecoded: no slice that decoded them could be landed."""
     number: int = field(name="part", default=0)
     """Its place among the splits of the slice."""
 
@@ -101,6 +103,8 @@ class KafkaSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     """First offset behind."""
     topic_id: str | None = None
     """What the broker calls the topic; one that is made anew under the same name has another."""
+    poison: str | None = None
+    """Why its records are rejects of cause `poison`, undecoded: no slice that decoded them could be landed."""
     number: int = field(name="part", default=0)
     """Its place among the splits of the slice."""
 

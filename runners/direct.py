@@ -6,7 +6,9 @@ It is bounded, single-process (more processes were slower: the kernels use all c
 
 from __future__ import annotations
 
+import atexit
 import copy
+import functools
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,44 +49,45 @@ class _PromptSampler(statesampler.StateSampler):
         super().__init__(prefix, counter_factory, sampling_period_ms=2)
 
 
-@contextmanager
-def _prompt_samplers() -> Iterator[None]:
-    usual = statesampler.StateSampler
-    statesampler.StateSampler = _PromptSampler
-    try:
-        yield
-    finally:
-        statesampler.StateSampler = usual
-
-
-@contextmanager
-def _specs_known() -> Iterator[None]:
+def _specs_of_classes(look: Callable[[DoFn], Any]) -> Callable[[DoFn], Any]:
     """Beam looks through every method of a DoFn for state and timers, some 170 times a pipeline. What it finds is the
     class's, so it is looked for once a class."""
-    usual = userstate.get_dofn_specs
 
     def specs(dofn: DoFn) -> Any:
         if isinstance(dofn, CallableWrapperDoFn):  # its arguments are those of the function it wraps
-            return usual(dofn)
+            return look(dofn)
         kind = type(dofn)
         if kind not in _SPECS:
-            _SPECS[kind] = usual(dofn)
+            _SPECS[kind] = look(dofn)
         return _SPECS[kind]
 
-    userstate.get_dofn_specs = specs
-    try:
-        yield
-    finally:
-        userstate.get_dofn_specs = usual
+    return specs
 
 
 _SPECS: dict[type, Any] = {}
 
 
-def _quieter_pool() -> None:
-    """Arrow's jemalloc, where this build has it, gives freed blocks back sooner: 15 % less memory at its peak."""
+@functools.cache
+def _suit_process() -> None:
+    """What Beam and Arrow do here from the first run on, for good: undone at a run's end it would fail runs in other
+    threads. All of it holds for other runners' graphs too.
+
+    Arrow's jemalloc, where this build has it, gives freed blocks back sooner: 15 % less memory at its peak. What loading
+    left behind need not be looked at for garbage again and again while batches come and go; frozen once, not once a
+    slice, because that resets the counts by which Python decides to look at all.
+    """
     with suppress(NotImplementedError):
         pa.set_memory_pool(pa.jemalloc_memory_pool())
+    statesampler.StateSampler = _PromptSampler
+    userstate.get_dofn_specs = _specs_of_classes(userstate.get_dofn_specs)
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # DuckDB says what is not freed at the end
+
+
+@functools.cache
+def _keep_what_is_built() -> None:
+    """Once more, after the first run: Beam loads a third of what it needs with it."""
+    gc.freeze()
 
 
 class Graph:
@@ -96,15 +99,17 @@ class Graph:
     def __init__(self, build: Callable[[beam.Pipeline], Any]) -> None:
         self._build = build
         self._built: Any = None
+        self._number: int | None = None
 
     def run(self) -> None:
         """Run it to its end; raises what a step raises."""
-        with runner() as (engine, options):
+        with _runner(self._number) as (self._number, engine, options):
             if self._built is None:
                 pipeline = beam.Pipeline(runner=engine, options=options)
                 self._build(pipeline)
                 pipeline.run().wait_until_finish()
                 self._built = engine.built
+                _keep_what_is_built()
             else:
                 engine.run_via_runner_api(copy.deepcopy(self._built), options).wait_until_finish()
 
@@ -122,11 +127,13 @@ class _Runner(FnApiRunner):
 
 @contextmanager
 def runner() -> Iterator[tuple[_Runner, PipelineOptions]]:
-    """A runner and options for one pipeline; batches pass by reference until it has ended."""
-    _quieter_pool()
-    gc.freeze()  # what loading left behind need not be looked at again and again while batches come and go
-    try:
-        with shared_in_process(), _prompt_samplers(), _specs_known():
-            yield _Runner(), _Options([])
-    finally:
-        gc.unfreeze()
+    """A runner and options for one pipeline, which this thread is to build; batches pass by reference until it has ended."""
+    with _runner(None) as (_, engine, options):
+        yield engine, options
+
+
+@contextmanager
+def _runner(run: int | None) -> Iterator[tuple[int, _Runner, PipelineOptions]]:
+    _suit_process()
+    with shared_in_process(run) as run:
+        yield run, _Runner(), _Options([])

@@ -2,6 +2,9 @@
 
 Between workers a batch is an Arrow IPC stream. Inside one process (runners/direct.py says so) it is handed over
 by reference: the in-process runner otherwise copies each encoded byte about five times.
+
+A coder is by reference from its making on, for one run: graphs that other threads build or run meanwhile, on this
+runner or on one whose workers are elsewhere, have coders of their own.
 """
 
 from __future__ import annotations
@@ -10,23 +13,34 @@ import itertools
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import apache_beam as beam
 import pyarrow as pa
 
-_SHARED: dict[int, pa.RecordBatch] | None = None
-_TICKETS = itertools.count()
+_SHARED: dict[int, dict[int, pa.RecordBatch]] = {}
+"""By run, the batches under way in it by ticket."""
+
+_NUMBERS = itertools.count(1)
+_TICKET = struct.Struct("<qq")
+_sharing: ContextVar[int | None] = ContextVar("sharing", default=None)
 
 
 @contextmanager
-def shared_in_process() -> Iterator[None]:
-    """While this holds, batches pass by reference; for runners whose workers are this very process."""
-    global _SHARED
-    _SHARED = {}
+def shared_in_process(run: int | None = None) -> Iterator[int]:
+    """Coders made by this thread while this holds pass batches by reference, for runners whose workers are this process.
+
+    run: that of an earlier call, whose graph is run once more; yields this run's. What is under way when it ends is
+    dropped.
+    """
+    run = next(_NUMBERS) if run is None else run
+    _SHARED[run] = {}
+    before = _sharing.set(run)
     try:
-        yield
+        yield run
     finally:
-        _SHARED = None
+        _sharing.reset(before)
+        _SHARED.pop(run, None)
 
 
 class RecordBatchCoder(beam.coders.Coder):
@@ -36,27 +50,28 @@ class RecordBatchCoder(beam.coders.Coder):
     """
 
     def __init__(self, tickets: bool = True) -> None:
-        self.tickets = tickets
+        self.run = _sharing.get() if tickets else None
 
     def encode(self, value: pa.RecordBatch) -> bytes:
-        if self.tickets and _SHARED is not None:
-            ticket = next(_TICKETS)
-            _SHARED[ticket] = value
-            return struct.pack("<q", ticket)
+        if self.run is not None and (shared := _SHARED.get(self.run)) is not None:
+            ticket = next(_NUMBERS)
+            shared[ticket] = value
+            return _TICKET.pack(self.run, ticket)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, value.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_batch(value)
         return sink.getvalue().to_pybytes()
 
     def decode(self, encoded: bytes) -> pa.RecordBatch:
-        if len(encoded) == 8 and _SHARED is not None:
-            return _SHARED.pop(struct.unpack("<q", encoded)[0])  # decoded once, so that memory is free again
+        if len(encoded) == _TICKET.size:
+            run, ticket = _TICKET.unpack(encoded)
+            return _SHARED[run].pop(ticket)  # decoded once, so that memory is free again
         with pa.ipc.open_stream(encoded) as reader:
             return reader.read_next_batch()
 
     def estimate_size(self, value: pa.RecordBatch) -> int:
         """Without it Beam encodes each batch again only to learn its size."""
-        return 8 if self.tickets and _SHARED is not None else int(value.nbytes)
+        return _TICKET.size if self.run in _SHARED else int(value.nbytes)
 
     def is_deterministic(self) -> bool:
         return False

@@ -10,7 +10,7 @@ import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +19,15 @@ from msgspec.structs import replace
 from data_sources import sources
 from data_sources.contract import Contract
 from data_sources.decode.casting import UTC_MICROS
+from data_sources.decode.poison import set_aside
 from data_sources.decode.rejects import Decoded
 from data_sources.decode.twice import in_order
 from data_sources.formats import Block, format_of
 from data_sources.records import Records
 from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, KafkaSplit, Split
 from data_sources.typed_json import encode
-from transforms import read_ahead
 from transforms.judge import Ruled, apply_rules
-from transforms.read_ahead import Blocks
+from transforms.read_ahead import Blocks, ReadAhead
 
 
 class Decided(NamedTuple):
@@ -60,15 +60,21 @@ class Slice:
     now: int
     shards: int
     kafka_config: str | None = None
+    ahead: ClassVar[ReadAhead | None] = None
 
 
 class Current:
     """Stands in for a Slice in a graph that is built once and run, in this process, slice after slice: what differs from
-    one to the next is looked up when a step needs it. It travels by reference, so it is for in-process runners only."""
+    one to the next is looked up when a step needs it. It travels by reference, so it is for in-process runners only; each
+    run has its own, found by its number.
 
-    def __init__(self) -> None:
+    ahead: what was begun to be read of slices to come, None where nothing is read ahead.
+    """
+
+    def __init__(self, ahead: ReadAhead | None = None) -> None:
         self.slice: Slice | None = None
         self.partitions: list[str] = []
+        self.ahead = ahead
         self._token = next(_TOKENS)
         _CURRENT[self._token] = self
 
@@ -87,9 +93,9 @@ def _current(token: int) -> Current:
     return _CURRENT[token]
 
 
-def begin(splits: Sequence[Split], slice: Slice) -> None:
+def begin(splits: Sequence[Split], slice: Slice, ahead: ReadAhead) -> None:
     """Start reading and decoding what a coming slice, alike but for its commit, will ask for."""
-    read_ahead.begin(key_of(splits, slice), blocks(splits, slice))
+    ahead.begin(key_of(splits, slice), blocks(splits, slice))
 
 
 def key_of(splits: Sequence[Split], slice: Slice) -> str:
@@ -110,7 +116,11 @@ def _read(splits: Sequence[Split], slice: Slice) -> Iterator[tuple[Any, bool]]:
 
 def decode_block(block: Block, split: FileSplit | KafkaSplit, slice: Slice) -> Decided | Undecided:
     contract = slice.contract
-    decoded = format_of(contract).decode(block, split.header, dict(split.constants))
+    if split.poison is None:
+        decoded = format_of(contract).decode(block, split.header, dict(split.constants))
+    else:
+        is_message = isinstance(split, KafkaSplit)
+        decoded = set_aside(block, contract, split.poison, split.header, dict(split.constants), is_message)
     arrivals: np.ndarray | int = slice.now
     if isinstance(block, Records) and block.arrivals is not None:
         arrivals = block.arrivals

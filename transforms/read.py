@@ -20,7 +20,6 @@ from data_sources.decode.rejects import REJECT_SCHEMA
 from data_sources.snapshots import as_of_rows
 from data_sources.splits import End, FileEnd, FileSplit, KafkaEnd, KafkaSplit, LateSplit, PartitionPlan, RejectedSplit
 from data_sources.typed_json import decoder
-from transforms import read_ahead
 from transforms.arrow import as_batch
 from transforms.blocks import Decided, Slice, Twice, blocks, key_of
 from transforms.dedup import ORDER
@@ -78,7 +77,9 @@ class _ReadAndJudge(Step):
 
             yield from rejected_again(partition, self.slice)
             return
-        for found in read_ahead.take(key_of(splits, self.slice)) or blocks(splits, self.slice):
+        ahead = self.slice.ahead
+        begun = ahead.take(key_of(splits, self.slice)) if ahead is not None else None
+        for found in begun or blocks(splits, self.slice):
             if isinstance(found, FileEnd | KafkaEnd):
                 tally.ends.append(twice.end(found))
                 continue
@@ -89,7 +90,8 @@ class _ReadAndJudge(Step):
                 twice.begin(split)
             current = split
             yield from judged_block(twice.decided(block), split, tally, self.slice)
-        read_ahead.has_read(self.slice.attempt, tally.ends)
+        if ahead is not None:
+            ahead.has_read(self.slice.attempt, tally.ends)
         yield told(tally.counts())
 
 

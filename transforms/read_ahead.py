@@ -6,8 +6,8 @@
     the step judges            |b0|b1|b2|..     in order; at most `room` blocks wait
 
 What a block decodes to depends on nothing that landed before it. So inside one process the next slice's first blocks
-are made while this slice is still written: the driver hears from `when_read` that reading has ended, plans on and
-calls `begin`; the step finds them by `take`. Blocks that a changed plan no longer asks for are dropped by `forget`.
+are made while this slice is still written (ReadAhead): the driver hears from `when_read` that reading has ended, plans
+on and calls `begin`; the step finds them by `take`. Blocks that a changed plan no longer asks for are dropped by `forget`.
 """
 
 from __future__ import annotations
@@ -72,36 +72,37 @@ class Blocks:
         self._waiting.clear()
 
 
-_begun: dict[str, Blocks] = {}
-_listeners: dict[str, Callable[[list[End]], None]] = {}
+class ReadAhead:
+    """What one run of slices has begun to read, and who hears when a slice of it has been read. It passes by reference, so
+    it is for workers that are this process; runs in other threads have others.
+    """
 
+    def __init__(self) -> None:
+        self._begun: dict[str, Blocks] = {}
+        self._listeners: dict[str, Callable[[list[End]], None]] = {}
 
-def begin(key: str, blocks: Blocks) -> None:
-    """Start making blocks that a step will ask for by `key`."""
-    blocks.fill(ROOM_AHEAD)
-    _begun[key] = blocks
+    def begin(self, key: str, blocks: Blocks) -> None:
+        """Start making blocks that a step will ask for by `key`."""
+        blocks.fill(ROOM_AHEAD)
+        self._begun[key] = blocks
 
+    def take(self, key: str) -> Blocks | None:
+        """The blocks begun under this key, if any; they are the caller's now."""
+        return self._begun.pop(key, None)
 
-def take(key: str) -> Blocks | None:
-    """The blocks begun under this key, if any; they are the caller's now."""
-    return _begun.pop(key, None)
+    def forget(self) -> None:
+        """Drop all that was begun and not taken."""
+        while self._begun:
+            self._begun.popitem()[1].close()
 
+    def when_read(self, attempt: str, tell: Callable[[list[End]], None] | None) -> None:
+        """Call `tell` with where each partition of an attempt ended, once it has been read; None: no more."""
+        if tell is None:
+            self._listeners.pop(attempt, None)
+        else:
+            self._listeners[attempt] = tell
 
-def forget() -> None:
-    """Drop all that was begun and not taken."""
-    while _begun:
-        _begun.popitem()[1].close()
-
-
-def when_read(attempt: str, tell: Callable[[list[End]], None] | None) -> None:
-    """Call `tell` in this process with where each partition of an attempt ended, once it has been read; None: no more."""
-    if tell is None:
-        _listeners.pop(attempt, None)
-    else:
-        _listeners[attempt] = tell
-
-
-def has_read(attempt: str, ends: list[End]) -> None:
-    """A partition of the attempt has been read."""
-    if (tell := _listeners.get(attempt)) is not None:
-        tell(ends)
+    def has_read(self, attempt: str, ends: list[End]) -> None:
+        """A partition of the attempt has been read."""
+        if (tell := self._listeners.get(attempt)) is not None:
+            tell(ends)

@@ -46,18 +46,26 @@ def key_ranges(rows: pa.Table, contract: Contract) -> Ranges:
 
 
 def write_hashes(path: Path, rows: pa.Table, key: list[str]) -> str:
-    """Write the sorted hashes of the rows' keys (uint64, little-endian) beside their file; returns the name."""
+    """Write the sorted hashes of the rows' keys beside their file; returns the name."""
+    return write_keys(path, np.sort(key_hashes(rows, key)))
+
+
+def write_keys(path: Path, hashes: np.ndarray) -> str:
+    """Write sorted hashes (uint64, little-endian) beside the file of the rows they are of; returns the name."""
     beside = path.with_suffix(".keys")
     with synced_file(beside) as out:
-        out.write(np.sort(key_hashes(rows, key)).astype("<u8").tobytes())
+        out.write(hashes.astype("<u8").tobytes())
     return beside.name
 
 
 def _met(file: LandedFile, root: Path, hashes: np.ndarray) -> np.ndarray:
-    """Mask of sorted `hashes`: which keys the file may hold; all, where it has no hashes to say so."""
+    """Mask of sorted `hashes`: which keys the file may hold; all, where it has no hashes to say so.
+
+    The file's hashes are mapped, not read: a few keys look at a few pages of it.
+    """
     if file.keys is None:
         return np.ones(len(hashes), bool)
-    there = np.fromfile((root / file.path).with_name(file.keys), "<u8")
+    there = np.memmap((root / file.path).with_name(file.keys), "<u8", mode="r")
     if len(there) != file.rows:
         raise ValueError(f"{file.keys} holds {len(there)} keys of {file.rows}: the lake's files were changed")
     return there[np.minimum(np.searchsorted(there, hashes), len(there) - 1)] == hashes
@@ -73,12 +81,42 @@ def read_seen(files: Iterable[LandedFile], root: Path, rows: pa.Table, contract:
     hashes = key_hashes(rows, contract.dedup.key)
     order = np.argsort(hashes)
     hashes, found = hashes[order], []
+    reach, times = _reach(contract), None if _reach(contract) is None else _times(rows, contract)[order]
     for file in near:
-        if (met := _met(file, root, hashes)).any():
-            found += _read_matching(root / file.path, ranges, wanted[order[met]], contract)
+        place = _in_reach(
+            file, times, reach, contract
+        )  # of a slice with one record an hour late one looks that far back
+        met = _met(file, root, hashes[place])
+        if met.any():
+            found += _read_matching(root / file.path, ranges, wanted[order[place][met]], contract)
     if not found:
         return None
     return pa.concat_tables(found)
+
+
+def _reach(contract: Contract) -> int | None:
+    """How far in event time a copy may be from its record, in the event time's own unit; None where there is no bound."""
+    if contract.event_time in contract.dedup.key:
+        return 0
+    if contract.dedup.horizon is None:
+        return None
+    reach = micros(contract.dedup.horizon)
+    return -(-reach // 86_400_000_000) if contract.field(contract.event_time).type == "date" else reach
+
+
+def _times(rows: pa.Table, contract: Contract) -> np.ndarray:
+    """Event times as bounds have them: microseconds, or days, since the epoch."""
+    column = plain(rows[contract.event_time])
+    is_date = contract.field(contract.event_time).type == "date"
+    return np.asarray(column.cast(pa.int32() if is_date else pa.int64()).fill_null(0), np.int64)
+
+
+def _in_reach(file: LandedFile, times: np.ndarray | None, reach: int | None, contract: Contract) -> np.ndarray | slice:
+    """Which of the rows may have a copy in the file, by event time."""
+    low, high = file.min.get(contract.event_time), file.max.get(contract.event_time)
+    if times is None or reach is None or not isinstance(low, int) or not isinstance(high, int):
+        return slice(None)
+    return np.flatnonzero((times >= low - reach) & (times <= high + reach))
 
 
 def read_counted(files: Iterable[LandedFile], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:

@@ -89,7 +89,7 @@ def _publish(table: Table, at: Live, batch: Batch) -> None:
 
 def _publish_current(table: Table, at: Live, batch: Batch, application: tuple[str, int]) -> None:
     """Put the feed's current rejects in place of those the table has of it."""
-    gone = {split.path for commit in batch.commits for split in commit.judged_again}
+    gone = {split.path for commit in batch.commits for split in commit.judged_again}  # rare enough to read them all
     current = [file for file in batch.landed("rejected", new_only=False) if file.path not in gone]
     removed, others = [], list[pa.Table]()
     for file in at.files:

@@ -94,8 +94,7 @@ def _row_changes(spark: SparkSession, batch: Batch) -> DataFrame:
         return changes(spark, batch.files("rows", new_only=False), contract)
     landed = batch.landed("rows")
     bounds = key_bounds(landed, contract)
-    earlier = (file for commit in batch.commits[: batch.applied] for file in commit.listed("rows"))
-    old = [batch.path(file) for file in earlier if file.may_hold(bounds)]
+    old = [batch.path(held.file) for held in batch.before("rows") if held.file.may_hold(bounds)]
     if not old:
         return changes(spark, fresh, contract)
     touched_keys(spark, batch).createOrReplaceTempView("cdc_touched")

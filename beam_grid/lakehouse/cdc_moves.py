@@ -119,7 +119,7 @@ def _brings(engine: duckdb.DuckDBPyConnection, batch: Batch) -> bool:
         f"ON n.__place = o.__place AND n.__k = o.__k AND o.__op = {BEFORE + AFTER} - n.__op"
     )
     others = ["SELECT __place, __op, __k FROM new_images"]
-    older = [file for commit in batch.commits[: batch.applied] for file in commit.listed("rows")]
+    older = [held.file for held in batch.before("rows")]
     waiting = {op for (op,) in engine.execute("SELECT DISTINCT __op FROM halves").fetchall()}
     for op in waiting:
         if (old := _images(engine, batch, older, BEFORE + AFTER - op)) is not None:

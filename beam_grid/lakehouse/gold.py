@@ -46,7 +46,7 @@ from transforms.windows import MANY_TILES, ONE_TILE, window_schema, windows_sql
 if TYPE_CHECKING:
     import duckdb
 
-    from beam_grid.commit import Commit
+    from beam_grid.segments import Held
     from data_sources.contract import Contract, WindowSpec
 
 FILE_ROWS = 200_000
@@ -101,7 +101,7 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     with connect(scratch) as engine:
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
         kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
-        is_plain = cells_of(contract, window).are_windows and not any(c.fates.superseded for c in batch.commits)
+        is_plain = cells_of(contract, window).are_windows and not batch.was_superseded
         before = open_windows.known(table.path, marked[0], batch, window) if is_plain else None
         if before is not None:
             engine.register("open_tiles", before.tiles)
@@ -159,7 +159,7 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
     marks, new = marks_of(batch, window, scratch, span)
     names = tile_schema(contract, window).names
     parts = _tiles(marks, batch, window, names, new)
-    was_superseded = any(commit.fates.superseded for commit in batch.commits)
+    was_superseded = batch.was_superseded
     if was_superseded:
         current = recompute.current(batch, window, scratch, span, new)
         kept = marks_columns(contract, window)
@@ -186,14 +186,15 @@ def marks_of(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None)
     tiles of rows that landed, and of rows that were superseded."""
     marks: list[str] = []
     new: list[str] = []
-    for commit in batch.commits:
-        fresh = commit.number > batch.applied
-        tiles = tiles_of(commit, batch, window, scratch, span, fresh)
+    for held in batch.index.held("rows", "tiles"):
+        is_new = held.last > batch.applied  # of a segment on both sides old tiles are taken for new, and change nothing
+        tiles = tiles_of(held, batch, window, scratch, None if is_new else span)
         marks += tiles
-        new += tiles if fresh else []
-    voids = recompute.superseded(batch.new, batch, window, scratch, None)
-    marks += voids + recompute.superseded(batch.commits[: batch.applied], batch, window, scratch, span)
-    return marks, new + voids
+        new += tiles if is_new else []
+    voids = [held for held in batch.index.held("superseded") if held.last > batch.applied]
+    old = [held for held in batch.index.held("superseded") if held.last <= batch.applied]
+    fresh = recompute.superseded(voids, batch, window, scratch, None)
+    return marks + fresh + recompute.superseded(old, batch, window, scratch, span), new + fresh
 
 
 def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[str], new: list[str]) -> str:
@@ -308,15 +309,16 @@ def final_sql(contract: Contract, watermark: int | None, end: str) -> str:
     return f"({end} + {micros(contract.allowed_lateness)} <= {watermark})"
 
 
-def tiles_of(
-    commit: Commit, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, fresh: bool
-) -> list[str]:
-    """The commit's tiles of this window; made from its rows where it landed under a contract that had no such window."""
-    known = batch.log.contract(commit.contract) if commit.contract != batch.commits[-1].contract else batch.contract
+def tiles_of(held: Held, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
+    """The file, where it holds tiles of this window within the span; made from it, where it holds rows that landed under
+    a contract that had no such window."""
+    file = held.file
+    is_now = held.contract == batch.commits[-1].contract
+    known = batch.contract if is_now else batch.log.contract(held.contract)
     if any(w.name == window.name and definition(known, w) == definition(batch.contract, window) for w in known.windows):
-        files = [file for file in commit.listed("tiles") if file.window == window.name]
-        return [batch.path(file) for file in files if fresh or may_meet(file, batch.contract, span)]
-    return recompute.landed(commit, batch, window, scratch, None if fresh else span)
+        is_wanted = file.kind == "tiles" and file.window == window.name and may_meet(file, batch.contract, span)
+        return [batch.path(file)] if is_wanted else []
+    return recompute.landed(held, batch, window, scratch, span) if file.kind == "rows" else []
 
 
 def cell_span(batch: Batch, window: WindowSpec) -> Span | None:

@@ -88,7 +88,7 @@ def _source(spark: SparkSession, batch: Batch, window: WindowSpec, scratch: Path
     marks, new = marks_of(batch, window, scratch, span)
     _view(spark, marks, schema, "gold_tiles", span)
     parts = "gold_tiles"
-    if any(commit.fates.superseded for commit in batch.commits):
+    if batch.was_superseded:
         current = recompute.current(batch, window, scratch, span, new)
         _view(spark, current, schema, "gold_current", span)
         parts = f"({_without_values('gold_tiles', schema, marks_columns(contract, window))} UNION ALL SELECT * FROM gold_current)"

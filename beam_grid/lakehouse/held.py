@@ -200,8 +200,7 @@ def changed(spark: SparkSession, batch: Batch, *, new_only: bool) -> DataFrame |
     `__position`; None where they held none."""
     from pyspark.sql.functions import broadcast, expr
 
-    commits = batch.new if new_only else batch.commits
-    held = [_InCommit(file=file.name, commit=c.number) for c in commits for file in c.listed("changes")]
+    held = [_InCommit(file=one.file.name, commit=one.last) for one in batch.held("changes", new_only=new_only)]
     if not held:
         return None
     keys = [batch.contract.schema.field(name) for name in batch.contract.lake.key]

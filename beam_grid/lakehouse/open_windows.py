@@ -92,7 +92,7 @@ def opened(
     """
     contract, own = batch.contract, tiles_of(batch, window, new_only=False)
     newest = max((cell for f in own if isinstance(cell := f.max.get("_cell"), int)), default=None)
-    if newest is None or any(commit.contract != batch.commits[-1].contract for commit in batch.commits):
+    if newest is None or any(held.contract != batch.commits[-1].contract for held in batch.index.held("tiles")):
         return None
     cells = cells_of(contract, window)
     floor = newest - micros(contract.out_of_orderness) - micros(contract.allowed_lateness) - 2 * cells.longest

@@ -9,7 +9,7 @@ They are written beside the lake's tables, where Spark reads them, and removed w
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,28 +25,31 @@ from transforms.cells import cells_of
 from transforms.tiles import tile_rows, tile_schema
 
 if TYPE_CHECKING:
-    from beam_grid.commit import Commit
+    from beam_grid.segments import Held
     from data_sources.contract import Contract, WindowSpec
 
 BATCH_ROWS = 250_000
 
 
-def landed(commit: Commit, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
-    """Tiles of all rows of one commit."""
-    files = [batch.path(file) for file in commit.listed("rows") if may_meet(file, batch.contract, span)]
-    return _tiled(_rows_sql(files, batch), batch, window, scratch, commit.number) if files else []
+def landed(held: Held, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
+    """Tiles of all rows of a landed file, those of each commit by themselves."""
+    file = batch.path(held.file)
+    if not may_meet(held.file, batch.contract, span):
+        return []
+    rows = _rows_sql([file], batch)
+    if held.first == held.last:
+        return _tiled(rows, batch, window, scratch, held.last)
+    numbers = pq.read_table(file, columns=["_commit"], partitioning=None)["_commit"].unique().to_pylist()
+    return [
+        tiles
+        for number in sorted(numbers)
+        for tiles in _tiled(f"SELECT * FROM ({rows}) WHERE _commit = {int(number)}", batch, window, scratch, number)
+    ]
 
 
-def superseded(
-    commits: Sequence[Commit], batch: Batch, window: WindowSpec, scratch: Path, span: Span | None
-) -> list[str]:
+def superseded(held: Iterable[Held], batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
     """Tiles without values: the groups and cells of the rows that each of the commits superseded, under its number."""
-    numbers = {
-        batch.path(file): commit.number
-        for commit in commits
-        for file in commit.listed("superseded")
-        if may_meet(file, batch.contract, span)
-    }
+    numbers = {batch.path(one.file): one.last for one in held if may_meet(one.file, batch.contract, span)}
     if not numbers:
         return []
     schema = tile_schema(batch.contract, window)

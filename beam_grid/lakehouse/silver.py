@@ -70,17 +70,16 @@ def _publish(table: Table, at: Live, batch: Batch) -> None:
     actions: list[Action] = []
     found = 0
     measured = delta_log.statistics_columns(at)
-    for commit in batch.new:
-        names = _distinct(gone[commit.number]) if commit.number in gone else None
-        for file in commit.listed("rows"):
-            source = Path(batch.path(file))
-            name = f"{commit.number:010d}-{source.name}"
-            durable.place(source, table.path / name)
-            positions = positions_of(table.path / name, names) if names is not None else _NO_ROWS
-            vector = vectors.write(table.path, positions) if len(positions) else None
-            stats = statistics(source, measured, tight=vector is None)
-            actions.append(delta_log.added(name, file.bytes, stats, vector=vector))
-            found += len(positions)
+    for held in batch.held("rows"):
+        names = [gone[n] for n in range(held.first, held.last + 1) if n in gone]
+        source = Path(batch.path(held.file))
+        name = f"{held.last:010d}-{source.name}"
+        durable.place(source, table.path / name)
+        positions = positions_of(table.path / name, _distinct(pa.concat_tables(names))) if names else _NO_ROWS
+        vector = vectors.write(table.path, positions) if len(positions) else None
+        stats = statistics(source, measured, tight=vector is None)
+        actions.append(delta_log.added(name, held.file.bytes, stats, vector=vector))
+        found += len(positions)
     point(f"publish:linked-{table.name}")
     taken_out, more = _taken_out(table.path, at, batch, gone)
     actions += taken_out

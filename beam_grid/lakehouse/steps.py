@@ -7,7 +7,7 @@ feed (scd2)       silver.FEED                       gold.WINDOW ...   bronze. ..
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class Step:
         return self.table.application(self.batch.contract.name)
 
 
-def steps_of(lake: Lake, contract: Contract, commits: list[Commit], known: Content) -> list[Step]:
+def steps_of(lake: Lake, contract: Contract, commits: Sequence[Commit], known: Content) -> list[Step]:
     """The feed's tables with what each has still to take in of its commits, in the order they are written.
 
     Raises GridError for a table that somebody else changed.

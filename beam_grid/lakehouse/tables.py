@@ -12,14 +12,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from beam_grid.commits import Commits
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.live import Live, live, newest_version
 from beam_grid.landing import FeedLog, Lake
+from beam_grid.segments import Held, LandedIndex, Unit
 from data_sources.identifiers import backticked as quoted
 
 if TYPE_CHECKING:
@@ -98,12 +101,13 @@ class State:
 class Batch:
     """What a table has to take in: the commits of a feed after `applied`, in the light of all before.
 
-    `commits` holds every commit of the feed from the first to the batch's last.
+    `commits` holds every commit of the feed from the first to the batch's last; reading all of them costs what they are
+    many, so what is asked of every batch is asked of `index`, which knows their files.
     """
 
     log: FeedLog
     contract: Contract
-    commits: list[Commit]
+    commits: Sequence[Commit]
     applied: int
     moves: str | None = None
     """Of changes, a Parquet file of the images of rows that changed their key; None where none ever did."""
@@ -117,17 +121,41 @@ class Batch:
         return dataclasses.replace(self, applied=max(self.applied, table.transactions.get(application, 0)))
 
     @property
-    def new(self) -> list[Commit]:
+    def new(self) -> Sequence[Commit]:
         return self.commits[self.applied :]
+
+    @cached_property
+    def index(self) -> LandedIndex:
+        """The files of all its commits."""
+        if isinstance(self.commits, Commits):
+            return self.commits.reader.landed
+        return LandedIndex(None, [Unit.of(commit) for commit in self.commits])
 
     @property
     def watermark(self) -> int | None:
         """The feed's watermark after the batch, in microseconds since the epoch; None for a feed of whole files."""
         return self.commits[-1].watermark
 
+    @property
+    def was_superseded(self) -> bool:
+        """Whether a row of the feed ever was superseded."""
+        return any(True for _ in self.held("superseded", new_only=False))
+
+    def held(self, *kinds: Kind, new_only: bool = True) -> list[Held]:
+        """Landed files of these kinds that hold rows, with whose commits' they are.
+
+        A first batch takes what small files were put together to, later ones the commits' own."""
+        if new_only and self.applied:
+            return [held for commit in self.new for held in Unit.of(commit).held if held.file.kind in kinds]
+        return list(self.index.held(*kinds))
+
+    def before(self, *kinds: Kind) -> list[Held]:
+        """The same of what was taken in before; a file may hold rows of new commits, too."""
+        return [held for held in self.index.held(*kinds) if held.first <= self.applied]
+
     def landed(self, *kinds: Kind, new_only: bool = True) -> list[LandedFile]:
         """Landed files of these kinds that hold rows."""
-        return [file for commit in (self.new if new_only else self.commits) for file in commit.listed(*kinds)]
+        return [held.file for held in self.held(*kinds, new_only=new_only)]
 
     def files(self, kind: Kind, *, new_only: bool = True) -> list[str]:
         """Absolute paths of the landed files of one kind."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from beam_grid.report.words import as_time, excerpt, place, printable
 
 if TYPE_CHECKING:
-    from beam_grid.commit import Commit
+    from beam_grid.history import Line
     from beam_grid.landing import FeedLog
     from data_sources.contract import Contract
     from transforms.manifest import Kind
@@ -42,14 +42,14 @@ class Conflict:
     differences: list[tuple[str, str, str]]
 
 
-def rejects(feed: FeedLog, commits: list[Commit], wanted: list[str]) -> dict[str, Reject]:
+def rejects(feed: FeedLog, commits: list[Line], wanted: list[str]) -> dict[str, Reject]:
     """For each `cause/rule` the first record that is rejected now, in the order of commits."""
     found: dict[str, Reject] = {}
-    gone = {split.path for commit in commits for split in commit.judged_again}
+    gone = {path for commit in commits for path in commit.judged_again}
     for commit in commits:
         holds = {*commit.rejected_by} if not commit.judged_again else {*wanted}
         missing = {rule for rule in wanted if rule not in found and rule in holds}
-        for file in _files(feed, commit, "rejected", gone) if missing else ():
+        for file in _files(feed, commit.number, "rejected", gone) if missing else ():
             for group in range(file.metadata.num_row_groups):
                 head = file.read_row_group(group, columns=["cause", "rule"]).to_pydict()
                 firsts: dict[int, str] = {}
@@ -65,13 +65,13 @@ def rejects(feed: FeedLog, commits: list[Commit], wanted: list[str]) -> dict[str
     return found
 
 
-def conflicts(feed: FeedLog, commits: list[Commit], contract: Contract, most: int) -> list[Conflict]:
+def conflicts(feed: FeedLog, commits: list[Line], contract: Contract, most: int) -> list[Conflict]:
     """The newest commits' first conflicts."""
     found: list[Conflict] = []
     for commit in reversed(commits):
         if not commit.fates.conflicts:
             continue
-        for file in _files(feed, commit, "conflicts"):
+        for file in _files(feed, commit.number, "conflicts"):
             for _, row in _rows(file, 0, list(range(min(most - len(found), file.metadata.row_group(0).num_rows)))):
                 found.append(_conflict(row, contract))
             if len(found) >= most:
@@ -79,8 +79,8 @@ def conflicts(feed: FeedLog, commits: list[Commit], contract: Contract, most: in
     return found
 
 
-def _files(feed: FeedLog, commit: Commit, kind: Kind, gone: Container[str] = ()) -> Iterator[pq.ParquetFile]:
-    for landed in (file for file in commit.listed(kind) if file.path not in gone):
+def _files(feed: FeedLog, number: int, kind: Kind, gone: Container[str] = ()) -> Iterator[pq.ParquetFile]:
+    for landed in (file for file in feed.read(number).listed(kind) if file.path not in gone):
         with pq.ParquetFile(feed.path / landed.path) as file:
             yield file
 

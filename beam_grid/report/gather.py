@@ -19,8 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from beam_grid.commit import Commit, Fates, total
+from beam_grid import history
+from beam_grid.commit import Fates, total
 from beam_grid.errors import GridError
+from beam_grid.history import Line
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import FeedLog, Lake, utc_now
@@ -33,7 +35,6 @@ from beam_grid.report.scores import TABLE as SCORES_TABLE
 from beam_grid.report.scores import Scores, planted_beside, scores
 from beam_grid.report.suspects import Suspects, applies, suspects
 from beam_grid.report.words import as_time, plural, printable, without_secrets
-from data_sources.splits import FileEnd
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
@@ -203,7 +204,7 @@ def gather(lake: Lake, command: str = "") -> LakeReport:
 def gather_feed(lake: Lake, name: str, found: TableSet | None) -> FeedReport:
     """One feed; `found` is the version set, None before the first refine."""
     feed = lake.feed(name)
-    contract, commits = feed.contract(), list(feed.commits())
+    contract, commits = feed.contract(), history.read(feed)
     refined = min(found.commits.get(name, 0) if found else 0, len(commits))
     notes: list[str] = []
     first, last = _event_times(commits, contract)
@@ -296,7 +297,7 @@ def _checks(
     lake: Lake,
     feed: FeedLog,
     contract: Contract,
-    commits: list[Commit],
+    commits: list[Line],
     found: TableSet | None,
     refined: int,
     notes: list[str],
@@ -339,9 +340,9 @@ def _count(lake: Lake, table: str) -> int:
     return int(query(lake, f"SELECT count(*) AS n FROM {table}")["n"][0].as_py())
 
 
-def _taken(commits: list[Commit]) -> int:
+def _taken(commits: list[Line]) -> int:
     """Late rows that were taken in again."""
-    return sum(split.rows for commit in commits for split in commit.taken_again)
+    return sum(commit.taken for commit in commits)
 
 
 def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
@@ -351,25 +352,22 @@ def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(found)
 
 
-def _event_times(commits: list[Commit], contract: Contract) -> tuple[datetime | None, datetime | None]:
+def _event_times(commits: list[Line], contract: Contract) -> tuple[datetime | None, datetime | None]:
     """First and last event time of what landed, from the manifests; dates are kept there as days."""
     scale = 86_400_000_000 if contract.field(contract.event_time).type == "date" else 1
-    files = [file for commit in commits for file in commit.listed("rows")]
-    least = [time * scale for file in files if isinstance(time := file.min.get(contract.event_time), int)]
-    greatest = [time * scale for file in files if isinstance(time := file.max.get(contract.event_time), int)]
-    return as_time(min(least, default=None)), as_time(max(greatest, default=None))
+    least = min((time for commit in commits if (time := commit.least) is not None), default=None)
+    greatest = max((time for commit in commits if (time := commit.greatest) is not None), default=None)
+    return as_time(None if least is None else least * scale), as_time(None if greatest is None else greatest * scale)
 
 
-def _delays(commits: list[Commit], contract: Contract, late: int) -> Delays:
+def _delays(commits: list[Line], contract: Contract, late: int) -> Delays:
     counts: Counter[float] = Counter()  # by upper bound, whatever bounds a commit has
     whole = ordered = False
     for commit in commits:
         for bound, n in zip((*commit.delay_bounds_s, math.inf), commit.delays, strict=False):
             counts[bound] += n
-        for end in (end for partition in commit.partitions for end in partition.ends):
-            from_file = isinstance(end, FileEnd)
-            whole |= from_file and contract.file_order == "none"
-            ordered |= not from_file or contract.file_order == "name"
+        whole |= commit.reads_files and contract.file_order == "none"
+        ordered |= commit.reads_topics or (commit.reads_files and contract.file_order == "name")
     ordered &= contract.lake.load == "append"  # changes and master data are never late
     limit = contract.lateness.total_seconds() if ordered else None
     bounds = sorted(counts)
@@ -401,7 +399,7 @@ def _rule(name: str, n: int, contract: Contract, example: examples.Reject | None
     return Rule(cause.replace("_", " "), printable(rule, 80), n, printable(explained, 300), example)
 
 
-def _commit_line(commit: Commit) -> CommitLine:
+def _commit_line(commit: Line) -> CommitLine:
     return CommitLine(
         commit.number,
         commit.created_at,

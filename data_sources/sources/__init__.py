@@ -21,12 +21,13 @@ __all__ = ["Listing", "Source", "SourceError", "read", "source_at"]
 
 @dataclass
 class Listing:
-    """What a plan is made of: splits to read; what is left out, and why; and which files end in a record that may not be
-    whole yet."""
+    """What a plan is made of: splits to read; what is left out, and why; which files end in a record that may not be
+    whole yet; and how many records are left behind the splits, by partition of a topic."""
 
     splits: list[Split] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    lag: dict[str, int] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,16 +20,20 @@ from data_sources.contract import Contract
 from data_sources.formats import format_of
 from data_sources.records import Records, messages
 from data_sources.sources import Listing
-from data_sources.sources.errors import SourceError
+from data_sources.sources.errors import SourceAway, SourceDenied, SourceError, SourceRefused
 from data_sources.splits import End, KafkaEnd, KafkaSplit
 
 if TYPE_CHECKING:  # the client takes a while to load and files do without
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, KafkaError, KafkaException
+    from confluent_kafka.admin import TopicMetadata
 
 BATCH = 20_000
 """Messages a block holds."""
 
 TIMEOUT_S = 15.0
+_ASK_S = 1.0
+"""How long to wait for an answer at a time: a refusal is known at once, and is not waited on."""
+
 _PAUSE_S = 0.2
 """How long to wait at a time: what an aborted transaction leaves at a partition's end never comes, and its end does."""
 
@@ -74,17 +80,9 @@ def is_broker(source: str) -> bool:
 
 def topics(source: str, config_file: str | None) -> set[str]:
     """The topics a broker has; raises SourceError where it does not answer."""
-    from confluent_kafka import KafkaException
-
     bootstrap, _ = parse_source(f"{source.rstrip('/')}/any")
-    consumer = _consumer(bootstrap, config_file)
-    try:
-        return set(consumer.list_topics(timeout=TIMEOUT_S).topics)
-    except KafkaException as cause:
-        reason = cause.args[0].str() if cause.args else str(cause)
-        raise SourceError(f"source {source}: no answer from {bootstrap} ({reason}); is the broker running?") from cause
-    finally:
-        consumer.close()
+    with _connected(source, bootstrap, config_file) as link:
+        return set(link.topics())
 
 
 def parse_source(source: str) -> tuple[str, str]:
@@ -121,10 +119,96 @@ def settings(config_file: str | None) -> dict[str, str]:
     return found
 
 
-def _consumer(bootstrap: str, config_file: str | None) -> Consumer:
+class _Link:
+    """A client that asks about topics, and knows why it gets no answer.
+
+    The call that fails says no more than that there was none; the reason (no such host, connection refused, wrong
+    password) comes apart, as an event.
+    """
+
+    def __init__(self, source: str, bootstrap: str, config_file: str | None) -> None:
+        self._source, self._bootstrap = source, bootstrap
+        self._reasons: dict[int, str] = {}
+        self.consumer = _consumer(bootstrap, config_file, self._hear)
+
+    def _hear(self, error: KafkaError) -> None:
+        self._reasons.setdefault(error.code(), error.str())
+
+    def topics(self, name: str | None = None) -> dict[str, TopicMetadata]:
+        """What the broker says of a topic, or of all. Raises SourceDenied as soon as it refuses, SourceAway where there is
+        no answer for TIMEOUT_S."""
+        from confluent_kafka import KafkaException
+
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                said = self.consumer.list_topics(*([name] if name else []), timeout=_ASK_S)
+                return dict(said.topics)
+            except KafkaException as cause:
+                failure = self.failure(cause)
+                if isinstance(failure, SourceDenied) or time.monotonic() > deadline:
+                    raise failure from cause
+
+    def failure(self, cause: KafkaException) -> SourceError:
+        """What a call that failed means."""
+        self.consumer.poll(0)  # events are heard while it polls
+        for code in _refusals():
+            if code in self._reasons:
+                return SourceDenied(
+                    f"source {self._source}: {self._bootstrap} refuses ({_short(self._reasons[code])}); check --kafka-config"
+                )
+        said = next((r for code, r in self._reasons.items() if code != _all_down()), None)
+        reason = said or (cause.args[0].str() if cause.args else str(cause))
+        return SourceAway(
+            f"source {self._source}: no answer from {self._bootstrap} ({_short(reason)}); is the broker running?"
+        )
+
+
+@contextmanager
+def _connected(source: str, bootstrap: str, config_file: str | None) -> Iterator[_Link]:
+    """Raises SourceError for what a call to the broker raises within."""
+    from confluent_kafka import KafkaException
+
+    link = _Link(source, bootstrap, config_file)
+    try:
+        yield link
+    except KafkaException as cause:
+        raise link.failure(cause) from cause
+    finally:
+        link.consumer.close()
+
+
+def _refusals() -> tuple[int, ...]:
+    from confluent_kafka import KafkaError as E
+
+    return (
+        E._AUTHENTICATION, E._SSL, E.SASL_AUTHENTICATION_FAILED, E.TOPIC_AUTHORIZATION_FAILED,
+        E.CLUSTER_AUTHORIZATION_FAILED, E.UNSUPPORTED_SASL_MECHANISM,
+    )  # fmt: skip
+
+
+def _all_down() -> int:
+    from confluent_kafka import KafkaError
+
+    return int(KafkaError._ALL_BROKERS_DOWN)
+
+
+def _is_away(error: KafkaError) -> bool:
+    """Whether an error means that the broker, or the way to it, is gone for now."""
+    from confluent_kafka import KafkaError as E
+
+    away = (E._ALL_BROKERS_DOWN, E._TRANSPORT, E._RESOLVE, E._TIMED_OUT, E._TIMED_OUT_QUEUE, E._WAIT_COORD)
+    return error.code() in away or bool(error.retriable())
+
+
+def _short(reason: str) -> str:
+    return " ".join(reason.split())[:200]
+
+
+def _consumer(bootstrap: str, config_file: str | None, hear: Callable[[KafkaError], None] | None = None) -> Consumer:
     from confluent_kafka import Consumer, KafkaException
 
-    config = {
+    config: dict[str, Any] = {
         "bootstrap.servers": bootstrap,
         "group.id": "beam-grid",
         "enable.auto.commit": False,
@@ -133,6 +217,7 @@ def _consumer(bootstrap: str, config_file: str | None) -> Consumer:
         "auto.offset.reset": "error",
         "socket.connection.setup.timeout.ms": 5000,
         "log_level": 0,
+        **({"error_cb": hear} if hear is not None else {}),
         **settings(config_file),
     }
     try:
@@ -155,36 +240,33 @@ def plan_topic(source: str, known: Mapping[str, KafkaEnd], config_file: str | No
     known: where the commits stand, by TOPIC/PARTITION. The problems are gaps: offsets that retention took before they
     were read. Raises SourceError when the broker or topic is not to be had, or the topic is another one than was read.
     """
-    from confluent_kafka import KafkaException, TopicPartition
+    from confluent_kafka import TopicPartition
 
     bootstrap, topic = parse_source(source)
-    consumer = _consumer(bootstrap, config_file)
-    try:
-        found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+    with _connected(source, bootstrap, config_file) as link:
+        found = link.topics(topic)[topic]
         if found.error is not None:
-            raise SourceError(f"source {source}: topic {topic!r}: {found.error.str()}; check the name")
+            said = f"source {source}: topic {topic!r}: {found.error.str()}; check the name"
+            if found.error.code() in _refusals():
+                raise SourceDenied(said)
+            raise SourceAway(said) if _is_away(found.error) and not _is_unknown(found.error) else SourceRefused(said)
         topic_id = _topic_id(bootstrap, config_file, topic)
         spans, gaps, skipped = [], [], set()
         for number in sorted(found.partitions):
             before = known.get(f"{topic}/{number}")
             if before is not None and None not in (before.topic_id, topic_id) and before.topic_id != topic_id:
-                raise SourceError(_made_anew(source, f"its id is {topic_id}, and {before.topic_id} was read before"))
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
+                raise SourceRefused(_made_anew(source, f"its id is {topic_id}, and {before.topic_id} was read before"))
+            low, high = link.consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
             start = low if before is None else before.offset
             if start < low:
                 gaps.append(f"{topic}/{number}: offsets {start} to {low - 1} are gone (retention took them unread)")
                 start = low
                 skipped.add(number)  # its offset moves on, also where nothing new has come
             if start > high:
-                raise SourceError(
+                raise SourceRefused(
                     _made_anew(source, f"partition {number} ends at {high}, and {start} were read before")
                 )
             spans.append([number, start, high])
-    except KafkaException as cause:
-        reason = cause.args[0].str() if cause.args else str(cause)
-        raise SourceError(f"source {source}: no answer from {bootstrap} ({reason}); is the broker running?") from cause
-    finally:
-        consumer.close()
     waiting = [s for s in spans if s[2] > s[1] or s[0] in skipped]
     takes, left = [], rows
     for n, (number, start, high) in enumerate(sorted(waiting, key=lambda s: s[2] - s[1])):
@@ -203,7 +285,15 @@ def plan_topic(source: str, known: Mapping[str, KafkaEnd], config_file: str | No
         )
         for number, (partition, start, end) in enumerate(sorted(takes))
     ]
-    return Listing([*splits], gaps)
+    left_over = {f"{topic}/{number}": high - start for number, start, high in spans}
+    left_over.update((split.key, left_over[split.key] - split.rows) for split in splits)
+    return Listing([*splits], gaps, lag=left_over)
+
+
+def _is_unknown(error: KafkaError) -> bool:
+    from confluent_kafka import KafkaError as E
+
+    return error.code() in (E.UNKNOWN_TOPIC_OR_PART, E._UNKNOWN_TOPIC, E._UNKNOWN_PARTITION)
 
 
 def _made_anew(source: str, seen: str) -> str:
@@ -232,11 +322,8 @@ def _topic_id(bootstrap: str, config_file: str | None, topic: str) -> str | None
 def partitions_of(source: str, config_file: str | None) -> int:
     """How many partitions the topic has; raises SourceError."""
     bootstrap, topic = parse_source(source)
-    consumer = _consumer(bootstrap, config_file)
-    try:
-        return len(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
-    finally:
-        consumer.close()
+    with _connected(source, bootstrap, config_file) as link:
+        return len(link.topics(topic)[topic].partitions)
 
 
 def read_partition(
@@ -245,7 +332,7 @@ def read_partition(
     """Records of messages with offsets in [start, end), then the end. Raises SourceError when the broker goes away."""
     kind = format_of(contract)
     for block in _read_messages(split, config_file, now_micros):
-        yield kind.messages(block)
+        yield block if split.poison else kind.messages(block)
     yield KafkaEnd(topic=split.topic, partition=split.partition, offset=split.end, topic_id=split.topic_id)
 
 
@@ -264,7 +351,7 @@ def _read_messages(split: KafkaSplit, config_file: str | None, now_micros: int) 
             batch = consumer.consume(min(BATCH, split.end - after), timeout=_PAUSE_S)
             idle = 0.0 if batch else idle + _PAUSE_S
             if idle > TIMEOUT_S:
-                raise SourceError(f"kafka {split.topic}/{split.partition}: no answer for {TIMEOUT_S:.0f} s; run again")
+                raise SourceAway(f"kafka {split.topic}/{split.partition}: no answer for {TIMEOUT_S:.0f} s; run again")
             values, offsets, arrivals = [], [], []
             for message in batch:
                 error = message.error()
@@ -274,19 +361,21 @@ def _read_messages(split: KafkaSplit, config_file: str | None, now_micros: int) 
                         continue
                     if error.retriable():
                         continue
-                    raise SourceError(f"kafka {split.topic}/{split.partition}: {error.str()}")
+                    kind = SourceAway if _is_away(error) else SourceError
+                    raise kind(f"kafka {split.topic}/{split.partition}: {error.str()}")
                 if message.offset() >= split.end:
                     ended = True
                     break
                 after = message.offset() + 1
                 values.append(message.value())
                 offsets.append(message.offset())
-                kind, millis = message.timestamp()
-                arrivals.append(millis * 1000 if kind and millis >= 0 else now_micros)  # -1: no timestamp
+                clock, millis = message.timestamp()
+                arrivals.append(millis * 1000 if clock and millis >= 0 else now_micros)  # -1: no timestamp
                 ended = ended or message.offset() == split.end - 1
             if values:
                 yield messages(values, offsets, arrivals)
     except KafkaException as cause:
-        raise SourceError(f"kafka {split.topic}/{split.partition}: {cause.args[0].str()}") from cause
+        kind = SourceAway if _is_away(cause.args[0]) else SourceError
+        raise kind(f"kafka {split.topic}/{split.partition}: {cause.args[0].str()}") from cause
     finally:
         consumer.close()

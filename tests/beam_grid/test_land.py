@@ -385,17 +385,19 @@ def test_the_next_slice_is_read_ahead_and_a_changed_source_is_planned_anew(
 ) -> None:
     """Files that grow, come and go between two slices: what was made ahead of them is not used."""
     from beam_grid.land import Options, land
-    from transforms import read_ahead
+    from transforms.read_ahead import ReadAhead
 
     taken: list[bool] = []
-    plain = read_ahead.take
+    runs: list[ReadAhead] = []
+    plain = ReadAhead.take
 
-    def spy(key: str) -> Any:
-        found = plain(key)
+    def spy(run: ReadAhead, key: str) -> Any:
+        found = plain(run, key)
         taken.append(found is not None)
+        runs.append(run)
         return found
 
-    monkeypatch.setattr("transforms.read_ahead.take", spy)
+    monkeypatch.setattr(ReadAhead, "take", spy)
     records = [r for r in readings(300, step=0.2) if isinstance(r, dict)]
     source = write(tmp_path / "in" / "b.json", records[:200]).parent
     lake = Lake.open(tmp_path / "lake")
@@ -410,7 +412,7 @@ def test_the_next_slice_is_read_ahead_and_a_changed_source_is_planned_anew(
     land(lake, FEED, Options(str(source), slice_rows=40, shards=1, now=NEVER), progress)
     assert taken[0] and taken[1] and len(taken) >= 7
     assert_equal(landed(lake, FEED), oracle([source / "b.json", source / "c.json"], FEED))
-    assert not read_ahead._begun
+    assert not any(run._begun for run in runs)
 
 
 def test_meter_ordered_slices_open_only_files_that_hold_their_keys(

@@ -15,6 +15,8 @@ import pytest
 from beam_grid.commit import FORMAT
 from beam_grid.errors import GridError
 from beam_grid.landing import Lake, create_once, write_atomically
+from beam_grid.segments import collect
+from tests import committed
 from tests.committed import commit
 from tests.transforms.making import contract
 
@@ -183,10 +185,11 @@ class TestLock:
 
 def test_garbage_is_what_is_old_and_in_no_commit(tmp_path: Path) -> None:
     feed = Lake.open(tmp_path / "lake").feed("f")
+    feed.append(commit(1, files=(committed.file("rows", "data/kept/rows.parquet", 1),)))
     for name, age in (("kept", 9e6), ("old", 9e6), ("young", 60)):
         (feed.path / "data" / name).mkdir(parents=True)
         (feed.path / "data" / name / "rows.parquet").write_text("x")
         os.utime(feed.path / "data" / name, (time.time() - age,) * 2)
-    assert feed.collect_garbage({"kept"}) == 1
+    assert collect(feed, 0) == 1
     assert sorted(os.listdir(feed.path / "data")) == ["kept", "young"]
-    assert Lake.open(tmp_path / "lake").feed("none").collect_garbage(set()) == 0
+    assert collect(Lake.open(tmp_path / "lake").feed("none"), 0) == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from beam_grid.commit import FATES, Commit, Fates, PartitionStatistics
-from beam_grid.state import FeedState
+from beam_grid.state import FeedState, Kept
 from data_sources.splits import KafkaEnd, LateSplit, PartitionPlan, RejectedSplit
 from tests import committed
 from tests.transforms.making import contract
@@ -84,30 +84,36 @@ def test_offsets_files_and_totals_are_the_last_said(again: int) -> None:
         state.add(commit(state, partition("t/0", n, n, ends), files=files))
     assert state.last == again and state.totals.read == again
     assert {key: end.offset for key, end in state.ends.items()} == {"t/0": 10 * again, "/a.json": again}
-    assert [file.path for file in state.rows] == [f"{n}-rows" for n in range(1, again + 1)]
-    assert len(state.conflicts) == again and state.attempts == {f"attempt-{n}" for n in range(1, again + 1)}
+    assert [file.path for file in state.landed.files("rows")] == [f"{n}-rows" for n in range(1, again + 1)]
+    assert len(state.landed.files("conflicts")) == again
     assert state.max_event_times == {"t/0": again * MINUTE}
 
 
 def test_late_files_wait_until_a_commit_takes_them_in_again() -> None:
-    state = FeedState()
+    state, kept = FeedState(), Kept()
+
+    def add(**said: Any) -> None:
+        kept.add(made := commit(state, **said))
+        state.add(made)
+
     for rows in (3, 0, 2):
-        state.add(commit(state, files=(committed.file("late", f"late-{state.last + 1}", rows),)))
-    assert list(state.late.values()) == [
+        add(files=(committed.file("late", f"late-{state.last + 1}", rows),))
+    assert list(kept.late.values()) == [
         LateSplit(path="late-1", commit=1, rows=3),
         LateSplit(path="late-3", commit=3, rows=2),
     ]
-    plan = PartitionPlan(key="late", splits=(state.late["late-1"],))
-    state.add(commit(state, plan=(plan,)))
-    assert list(state.late) == ["late-3"]
+    add(plan=(PartitionPlan(key="late", splits=(kept.late["late-1"],)),))
+    assert list(kept.late) == ["late-3"]
 
 
 def test_of_a_file_of_rejects_that_was_judged_again_the_later_one_is_current() -> None:
-    state = FeedState()
-    state.add(commit(state, files=(committed.file("rejected", "rejected-1", 3),)))
-    assert list(state.rejected.values()) == [RejectedSplit(path="rejected-1", commit=1, rows=3)]
-    plan = PartitionPlan(key="rejected", splits=(state.rejected["rejected-1"],))
+    state, kept = FeedState(), Kept()
+    first = commit(state, files=(committed.file("rejected", "rejected-1", 3),))
+    state.add(first)
+    kept.add(first)
+    assert list(kept.rejected.values()) == [RejectedSplit(path="rejected-1", commit=1, rows=3)]
+    plan = PartitionPlan(key="rejected", splits=(kept.rejected["rejected-1"],))
     judged = commit(state, plan=(plan,), files=(committed.file("rejected", "rejected-2", 1),))
-    assert judged.filed["rejected"] == -2 and judged.judged_again == [state.rejected["rejected-1"]]
-    state.add(judged)
-    assert list(state.rejected) == ["rejected-2"]
+    assert judged.filed["rejected"] == -2 and judged.judged_again == [kept.rejected["rejected-1"]]
+    kept.add(judged)
+    assert list(kept.rejected) == ["rejected-2"]

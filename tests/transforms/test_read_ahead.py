@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from transforms import read_ahead
-from transforms.read_ahead import ROOM_AHEAD, Blocks
+from transforms.read_ahead import ROOM_AHEAD, Blocks, ReadAhead
 
 
 def slow(block: int) -> int:
@@ -43,6 +42,7 @@ def test_an_error_is_raised_where_its_block_is_due(ahead: bool) -> None:
         (Blocks(read(9, fails=6), slow), ValueError, [0, -1, -2, -3, "note 3", -4, -5]),
     ):
         if ahead:
+            read_ahead = ReadAhead()
             read_ahead.begin("k", blocks)
             assert read_ahead.take("k") is blocks
         got = []
@@ -60,6 +60,7 @@ def test_only_so_many_blocks_are_made_ahead() -> None:
             asked.append(n)
             yield n, True
 
+    read_ahead = ReadAhead()
     read_ahead.begin("k", Blocks(counted(), slow))
     time.sleep(0.3)
     assert asked == list(range(ROOM_AHEAD))
@@ -79,6 +80,7 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
 
 def test_only_who_listens_hears_where_reading_ended() -> None:
     heard: list[object] = []
+    read_ahead = ReadAhead()
     read_ahead.when_read("a", heard.append)
     read_ahead.has_read("b", [])
     read_ahead.has_read("a", [{"path": "x"}])

@@ -1,0 +1,111 @@
+"""A lake's status for people: who follows it, a line per feed, what is wrong; once, or each second until Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from beam_grid.service.status import FeedStatus, FollowerStatus, Status
+
+_EVERY_S = 1.0
+
+
+def show(found: Status, form: str) -> None:
+    """On stdout, as a table or as one JSON object on one line."""
+    if form == "json":
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        sys.stdout.flush()
+        return
+    _console().print(drawn(found), soft_wrap=not sys.stdout.isatty())
+
+
+def watch(ask: Callable[[], Status], form: str) -> None:
+    """Each second, until interrupted; in place on a terminal, one after another elsewhere."""
+    if form == "json" or not sys.stdout.isatty():
+        while True:
+            show(ask(), form)
+            time.sleep(_EVERY_S)
+    from rich.live import Live
+
+    with Live(drawn(ask()), console=_console(), auto_refresh=False, screen=False) as live:
+        while True:
+            time.sleep(_EVERY_S)
+            live.update(drawn(ask()), refresh=True)
+
+
+def drawn(found: Status) -> RenderableType:
+    """Followers, feeds, what is wrong."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("feed", "state"):
+        grid.add_column(title, overflow="fold")
+    for title in ("lag", "records/s", "newest row", "watermark", "fresh in", "commit", "made", "waits", "breaker"):
+        grid.add_column(title, justify="right")
+    for feed in found.feeds:
+        grid.add_row(*(Text(text) for text in _cells(feed)))
+    people = [Text(_line(follower)) for follower in found.followers] or [Text("no follower")]
+    notes = [Text(f"{feed.feed}: {_error(feed)}") for feed in found.feeds if feed.last_error]
+    wrong = [Text(f"wrong: {line}", style="bold red") for line in found.wrong] or [Text("all is well", style="green")]
+    return Group(Text(f"lake {found.lake}"), *people, grid, *notes, *wrong)
+
+
+def _cells(feed: FeedStatus) -> list[str]:
+    waits = f"{feed.waiting:,} for {feed.waits_for}" if feed.waiting else "·"
+    return [
+        feed.feed,
+        feed.state or "not followed",
+        _count(feed.lag),
+        _count(None if feed.records_per_s is None else round(feed.records_per_s)),
+        age(feed.newest_row_age_s),
+        age(feed.watermark_delay_s),
+        age(feed.freshness_s),
+        f"{feed.commit:,}",
+        age(feed.commit_age_s),
+        waits,
+        feed.breaker or "·",
+    ]
+
+
+def _line(follower: FollowerStatus) -> str:
+    who = f"{follower.role} {follower.pid} on {follower.host}"
+    if not follower.is_alive:
+        return f"{who}: gone, last heard of {age(follower.beat_age_s)} ago"
+    refined = f", refined {age(follower.refined_age_s)} ago" if follower.refined_age_s is not None else ""
+    return f"{who}: up {age(follower.up_s)}, went round {age(follower.beat_age_s)} ago{refined}"
+
+
+def _error(feed: FeedStatus) -> str:
+    again = f"; tried again in {age(feed.retry_in_s)}" if feed.retry_in_s is not None else ""
+    return f"last error {age(feed.last_error_age_s)} ago: {feed.last_error}{again}"
+
+
+def _count(value: int | None) -> str:
+    return "·" if value is None else f"{value:,}"
+
+
+def age(seconds: float | None) -> str:
+    """A span of time in its two largest units: 0.4 s, 12 s, 5 min, 3 h 20 min, 4 d 2 h; a dot for none."""
+    if seconds is None:
+        return "·"
+    sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
+    if seconds < 10:
+        return f"{sign}{seconds:.1f} s"
+    if seconds < 120:
+        return f"{sign}{seconds:.0f} s"
+    minutes, hours, days = round(seconds / 60), round(seconds / 3600), round(seconds / 86400)
+    if minutes < 60:
+        return f"{sign}{minutes} min"
+    if minutes < 48 * 60:
+        return f"{sign}{minutes // 60} h {minutes % 60} min"
+    return f"{sign}{hours // 24} d {hours % 24} h" if days < 100 else f"{sign}{days:,} d"
+
+
+def _console() -> Console:
+    terminal = sys.stdout.isatty()
+    return Console(file=sys.stdout, width=None if terminal else 400, no_color=not terminal, highlight=False)

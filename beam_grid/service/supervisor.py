@@ -1,0 +1,263 @@
+"""Many feeds in one loop: each lands, publishes, fails and waits on its own, and says how it is.
+
+    round   [feed 1: land, publish][feed 2: waits until 10:31:07][feed 3: land, publish]  ...
+                                     its broker is away
+
+Guarantees: what one feed, its source or its tables fail with never stops another; a feed ends the run only for what
+no waiting mends: a lake that cannot be written, a contract or an option that is wrong, and, before its source has been
+read once, a source that refuses. One line is said per change of how a feed is, not per try.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from beam_grid.about import about
+from beam_grid.console import note
+from beam_grid.interrupt import was_interrupted
+from beam_grid.service.breaker import LONGEST_S, Breaker
+from beam_grid.service.causes import cause_of, is_no_room, one_line
+from beam_grid.service.poison import Narrowing
+from beam_grid.service.vitals import FeedVitals, Role, State, Vitals
+
+if TYPE_CHECKING:
+    from beam_grid.commit import Commit
+    from beam_grid.follow import Tables
+    from beam_grid.land import Lander
+    from beam_grid.landing import Lake
+
+Say = Callable[[str], None]
+Beat = Callable[[Vitals], None]
+
+_TELL_EVERY_S = 10.0
+
+
+def vitals_of(lake: Lake, role: Role = "leader") -> Vitals:
+    """Of this process, which starts now."""
+    return Vitals(pid=os.getpid(), host=socket.gethostname(), lake=str(lake.path), started_at=now(), role=role)
+
+
+def now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+@dataclass
+class Followed:
+    """One feed that is followed."""
+
+    lander: Lander
+    vitals: FeedVitals
+    say: Say
+    source: Breaker = field(default_factory=Breaker)
+    tables: Breaker = field(default_factory=Breaker)
+    is_read: bool = False
+    """Whether its source has been read once."""
+    told_at: float = -_TELL_EVERY_S
+    said: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.slices = Narrowing(self.lander, self._aside, waits=True)
+
+    @property
+    def name(self) -> str:
+        return self.lander.contract.name
+
+    def _aside(self, line: str) -> None:
+        self.say(f"{self.name}: {line}")
+
+    def changed(self, what: str, line: str, why: str = "") -> None:
+        """what: source, breaker or tables. Say the line unless it was said of this already, for the same reason."""
+        if self.said.get(what) != why:
+            self.said[what] = why
+            self.say(f"{self.name}: {line}")
+
+    def is_well(self, what: str, line: str) -> None:
+        """Say the line if anything else was said before."""
+        self.said.pop("breaker", None)
+        if self.said.pop(what, None) is not None:
+            self.say(f"{self.name}: {line}")
+
+
+class Supervisor:
+    """Goes round the feeds; the caller says when. beat: hears how they are once a round and after each event."""
+
+    def __init__(self, lake: Lake, landers: list[Lander], tables: Tables | None, say: Say, beat: Beat) -> None:
+        self._tables, self._say, self._beat = tables, say, beat
+        self._vitals = vitals_of(lake)
+        self.problems: set[str] = set()
+        self.feeds = []
+        for lander in landers:
+            vitals = FeedVitals(feed=lander.contract.name, source=lander.options.source, commit=lander.feed.last)
+            self._vitals.feeds[vitals.feed] = vitals
+            self.feeds.append(Followed(lander, vitals, say))
+
+    def beat(self, one: Followed | None = None, state: State | None = None) -> None:
+        """Tell how all are, one of them in another state now."""
+        if one is not None:
+            worse, vitals = one.source if one.source.failures else one.tables, one.vitals
+            vitals.breaker, vitals.failures, vitals.retry_at = worse.state, worse.failures, worse.retry_at
+            vitals.state = state or vitals.state
+        self._vitals.beat_at = now()
+        if self._tables is not None:
+            self._vitals.refined_at, self._vitals.refine_error = self._tables.refined_at, self._tables.refine_error
+        self._beat(self._vitals)
+
+    def catch_up(self) -> None:
+        """Publish what an earlier run landed and left."""
+        for one in self.feeds:
+            if self._tables is not None and one.lander.feed.last:
+                with about(feed=one.name):
+                    self._publish(one)
+
+    def turn(self, one: Followed) -> bool:
+        """One slice of one feed, published; whether there is more to do at once."""
+        with about(feed=one.name):
+            return self._turn(one)
+
+    def _turn(self, one: Followed) -> bool:
+        if one.source.wait_s > 0:
+            self._publish_again(one)
+            return False
+        try:
+            with one.source.trying():
+                self.beat(one, "quarantining" if one.slices.is_at_work else "landing")
+                began = time.monotonic()
+                one.lander.go_on()
+                commit = one.slices.step()
+                _spent(one, "land", began)
+        except Exception as cause:
+            _raise_interrupt(cause)
+            self._failed(one, cause)
+            return False
+        one.is_read = True
+        one.is_well("source", "goes on")
+        vitals = one.vitals
+        vitals.lag, vitals.quarantined = dict(one.lander.plan.lag), one.slices.quarantined
+        if commit is not None:
+            _add(vitals, commit)
+            self.beat(one)
+        if commit is not None and self._tables is not None and one.tables.wait_s == 0:
+            self._publish(one)
+        else:
+            self._publish_again(one)
+        is_behind = one.slices.is_at_work or (commit is not None and one.lander.is_behind)
+        self.beat(one, "idle" if one.tables.failures == 0 else "backing off")
+        with about(commit=vitals.commit):
+            self._tell(one, commit)
+        return is_behind
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until a feed that failed is due again; much where none has."""
+        waits = [b.wait_s for one in self.feeds for b in (one.source, one.tables) if b.failures]
+        return min(waits, default=3600.0)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Tell how it ended."""
+        for one in self.feeds:
+            one.vitals.state = "ended" if error is None else "failed"
+            if isinstance(error, Exception) and one.vitals.last_error is None:
+                one.vitals.last_error, one.vitals.last_error_at = one_line(error), now()
+        self.beat()
+
+    def _failed(self, one: Followed, cause: Exception) -> None:
+        """Put the feed off; raises the cause where that mends nothing."""
+        kind, why, vitals = cause_of(cause), one_line(cause), one.vitals
+        vitals.last_error, vitals.last_error_at = why, now()
+        is_refused_at_first = not one.is_read and (kind == "denied" or (kind == "source" and not vitals.commit))
+        if kind in ("lake", "usage") or is_refused_at_first:
+            self.beat(one, "failed")
+            raise cause
+        self.beat(one, "backing off" if kind == "away" else "failed")
+        rest = "; the other feeds go on" if len(self.feeds) > 1 else ""
+        one.changed("source", f"{why}; tried again, after longer and longer pauses{rest}", f"{kind} {_steady(why)}")
+        if one.source.state == "open":
+            one.changed(
+                "breaker", f"failed {one.source.failures} times in a row; tried at least every {LONGEST_S:.0f} s"
+            )
+
+    def _publish_again(self, one: Followed) -> None:
+        if self._tables is not None and one.tables.failures and one.tables.wait_s == 0:
+            self._publish(one)
+
+    def _publish(self, one: Followed) -> None:
+        """Bring the feed's tables up; where they cannot be, say so and try again later."""
+        assert self._tables is not None
+        feed, began, vitals = one.lander.feed, time.monotonic(), one.vitals
+        self.beat(one, "publishing")
+        try:
+            with about(commit=vitals.commit), one.tables.trying():
+                self._tables.publish(one.name, one.lander.contract if vitals.commits else feed.contract())
+        except Exception as cause:
+            _raise_interrupt(cause)
+            why = one_line(cause)
+            vitals.last_error, vitals.last_error_at = f"tables: {why}", now()
+            if is_no_room(cause):
+                self.beat(one, "failed")
+                raise
+            one.changed("tables", f"not published: {why}; landing goes on, and it is tried again", _steady(why))
+            self.problems.add(f"{one.name}: tables")
+            self.beat(one, "backing off")
+            return
+        _spent(one, "publish", began)
+        note("published", commit=vitals.commit, seconds=round(time.monotonic() - began, 3))
+        one.is_well("tables", "published again")
+        vitals.published, vitals.published_at = vitals.commit, now()
+        if vitals.newest_arrival is not None:
+            vitals.freshness_s = (vitals.published_at - vitals.newest_arrival) / 1e6
+        self.beat(one)
+
+    def _tell(self, one: Followed, commit: Commit | None) -> None:
+        for problem in one.lander.done.problems:
+            if problem not in self.problems:
+                self.problems.add(problem)
+                self._say(f"  {problem}")
+        if commit is not None and time.monotonic() - one.told_at >= _TELL_EVERY_S:
+            one.told_at = time.monotonic()
+            self._say(_line(one.lander))
+
+
+def _line(lander: Lander) -> str:
+    fates = lander.done.fates
+    return (
+        f"{lander.contract.name}: {fates.read:,} read = landed {fates.landed:,} + duplicates {fates.duplicates:,} + late "
+        f"{fates.late:,} + rejected {fates.rejected:,}, {lander.done.commits} commits"
+    )
+
+
+def _add(vitals: FeedVitals, commit: Commit) -> None:
+    """What a commit says."""
+    vitals.commit, vitals.commits = commit.number, vitals.commits + 1
+    vitals.committed_at = now()
+    for total, more in ((vitals.fates, commit.fates.by_name()), (vitals.rejected_by, commit.rejected_by)):
+        for name, count in more.items():
+            total[name] = total.get(name, 0) + count
+    vitals.watermark = commit.watermark
+    for partition in commit.partitions:
+        vitals.newest_event = _later(vitals.newest_event, partition.max_event_time)
+        vitals.newest_arrival = _later(vitals.newest_arrival, partition.newest_arrival)
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    return max((time for time in (one, other) if time is not None), default=None)
+
+
+def _spent(one: Followed, step: str, began: float) -> None:
+    one.vitals.seconds[step] = one.vitals.seconds.get(step, 0.0) + time.monotonic() - began
+
+
+def _steady(why: str) -> str:
+    """What an error says, without what differs from try to try."""
+    return "".join(c for c in why if not c.isdigit())
+
+
+def _raise_interrupt(cause: Exception) -> None:
+    """A library may make another exception of Ctrl-C."""
+    if was_interrupted():
+        raise KeyboardInterrupt from cause
