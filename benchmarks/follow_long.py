@@ -91,7 +91,7 @@ class Positions:
 
     def look(self) -> int:
         """Messages that wait."""
-        log = Lake.open(self.lake, create=False).feed(CONTRACT.name) if self.lake.exists() else None
+        log = Lake.open(self.lake, create=False).feed(CONTRACT.name) if (self.lake / "lake.json").exists() else None
         for commit in log.commits(after=self.commit) if log is not None else ():
             self.commit = commit.number
             for partition in commit.partitions:

@@ -193,7 +193,7 @@ class Soak:
 
     @property
     def last(self) -> int:
-        return Lake.open(self.lake, create=False).feed(self.feed.name).last if self.lake.exists() else 0
+        return Lake.open(self.lake, create=False).feed(self.feed.name).last if (self.lake / "lake.json").exists() else 0
 
     @property
     def ends(self) -> dict[int, int]:
@@ -237,7 +237,7 @@ class Soak:
     def _words(self, command: str) -> list[str]:
         return [
             sys.executable, "-m", "beam_grid", command, self.feed.name, "--contract", str(self.folder / "contract.toml"),
-            "--source", f"kafka://{self.broker.bootstrap}/{self.topic}", "--lake", str(self.lake), "--slice-rows", "500",
+            "--source", f"kafka://{self.broker.bootstrap}/{self.topic}", "--lake", str(self.lake), "--slice-rows", "1500",
         ]  # fmt: skip
 
     @property
