@@ -87,12 +87,13 @@ class Tables:
         feeds = self.lake.feeds
         self._beside.contracts = contracts_of(self.lake, feeds)
         with self._lock.held():
-            for line in self._beside.refine(feeds).left_out:
+            left_out = self._beside.refine(feeds).left_out
+            for line in left_out:
                 self.failed = True
                 if line not in self._said:
                     self._said.add(line)
                     self._tell(f"  left out: {line}")
-        self.refined_at, self.refine_error = now(), None
+        self.refined_at, self.refine_error = now(), "; ".join(left_out) or None
 
     def _tell(self, line: str) -> None:
         if not self.ended.is_set():

@@ -21,6 +21,7 @@ from beam_grid.about import about
 from beam_grid.console import note
 from beam_grid.errors import RunFailed
 from beam_grid.interrupt import was_interrupted
+from beam_grid.lakehouse.versions import newest
 from beam_grid.service.breaker import LONGEST_S, Breaker
 from beam_grid.service.causes import cause_of, is_no_room, one_line
 from beam_grid.service.poison import Narrowing
@@ -86,7 +87,7 @@ class Supervisor:
     """Goes round the feeds; the caller says when. beat: hears how they are once a round and after each event."""
 
     def __init__(self, lake: Lake, landers: list[Lander], tables: Tables | None, say: Say, beat: Beat) -> None:
-        self._tables, self._say, self._beat = tables, say, beat
+        self._lake, self._tables, self._say, self._beat = lake, tables, say, beat
         self._vitals = vitals_of(lake)
         self._problems: set[str] = set()
         self.has_failed = False
@@ -94,6 +95,7 @@ class Supervisor:
         self.feeds = []
         for lander in landers:
             vitals = FeedVitals(feed=lander.contract.name, source=lander.options.source, commit=lander.feed.last)
+            vitals.is_refined = lander.contract.lake.load != "append"
             self._vitals.feeds[vitals.feed] = vitals
             self.feeds.append(Followed(lander, vitals, say))
 
@@ -105,8 +107,17 @@ class Supervisor:
             vitals.state = state or vitals.state
         self._vitals.beat_at = now()
         if self._tables is not None:
+            if self._tables.refined_at != self._vitals.refined_at:
+                self._look_at_refined()
             self._vitals.refined_at, self._vitals.refine_error = self._tables.refined_at, self._tables.refine_error
         self._beat(self._vitals)
+
+    def _look_at_refined(self) -> None:
+        """Up to which commit the tables are that a refine brings."""
+        held = known.commits if (known := newest(self._lake)) else {}
+        for vitals in self._vitals.feeds.values():
+            if vitals.is_refined:
+                vitals.published, vitals.published_at = held.get(vitals.feed, 0), now()
 
     def catch_up(self) -> None:
         """Publish what an earlier run landed and left."""
@@ -212,9 +223,10 @@ class Supervisor:
         _spent(one, "publish", began)
         note("published", commit=vitals.commit, seconds=round(time.monotonic() - began, 3))
         one.is_well("tables", "published again")
-        vitals.published, vitals.published_at = vitals.commit, now()
-        if vitals.newest_arrival is not None:
-            vitals.freshness_s = (vitals.published_at - vitals.newest_arrival) / 1e6
+        if not vitals.is_refined:
+            vitals.published, vitals.published_at = vitals.commit, now()
+            if vitals.newest_arrival is not None:
+                vitals.freshness_s = (vitals.published_at - vitals.newest_arrival) / 1e6
         self.beat(one)
 
     def _tell(self, one: Followed, commit: Commit | None) -> None:
