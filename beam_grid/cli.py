@@ -311,7 +311,7 @@ def _answering(
     from beam_grid.service.health import Address, served
 
     with served(Address(port, host), tellings, missing):
-        say(f"metrics: http://{host}:{port}/metrics")
+        say(f"metrics: http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
         yield
 
 

@@ -10,6 +10,7 @@ port reads names of feeds, lakes and rules; there is no login, so the port belon
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -43,7 +44,7 @@ def served(
 ) -> Iterator[int]:
     """Answer while open; gives the port. missing: why else it is not ready. Raises GridError where it cannot listen."""
     try:
-        server = _Server((at.host, at.port), _Quiet)
+        server = (_Server6 if ":" in at.host else _Server)((at.host, at.port), _Quiet)
     except (OSError, OverflowError) as cause:
         why = getattr(cause, "strerror", None) or cause
         raise GridError(
@@ -106,7 +107,7 @@ def why_not_ready(tellings: list[Telling], now_us: int) -> list[str]:
 
 def _text(start: StartResponse, status: str, lines: list[str]) -> list[bytes]:
     start(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return ["".join(f"{line}\n" for line in lines).encode()]
+    return ["".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -117,6 +118,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):

@@ -120,8 +120,13 @@ class Lakes(Collector):
             for feed in telling.vitals.feeds.values():
                 samples += [(name, (feed.feed, *labels), value) for name, labels, value in _of_feed(feed)]
             for name, labels, value in samples:
-                families[name].add_metric((lake, *labels), value)  # type: ignore[attr-defined]
+                families[name].add_metric([_label(label) for label in (lake, *labels)], value)  # type: ignore[attr-defined]
         yield from families.values()
+
+
+def _label(text: str) -> str:
+    """As UTF-8 can hold it: the name of a folder may be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 _Sample = tuple[str, tuple[str, ...], float]
