@@ -7,7 +7,7 @@
 `BEAM_GRID_FAULTS` holds faults, one a line: OPERATION|PATTERN|NTH|KIND, as `link|*/commits/*.json|2|done-die`: the second
 link whose path matches, as a shell matches it (`*` takes slashes too; it may stand for the operation). A fault strikes
 once. With `BEAM_GRID_FAULT_LOG`
-each step is appended to that file before it is done (`step|link|PATH`), and each fault that struck (`hit|link|PATH|KIND`),
+each step is appended to that file before it is done (`step|link|PATH|THREAD`), and each fault that struck (`hit|link|PATH|KIND`),
 so that a test can take the steps of a run without faults, fail each in turn, and see that it was hit.
 
 Without the variables a step costs a microsecond. Nothing but tests sets them. Not covered: what libraries write by
@@ -71,7 +71,7 @@ class _Faults:
     def chosen(self, operation: str, path: Path) -> str | None:
         """The kind of the fault that this step is to meet."""
         with self._guard:
-            self.tell("step", operation, str(path))
+            self.tell("step", operation, str(path), threading.current_thread().name)
             struck = [fault.kind for fault in self.faults if fault.strikes(operation, str(path))]
         return struck[0] if struck else None
 

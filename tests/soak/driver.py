@@ -8,6 +8,7 @@ what a lake does after many commits is done after a few), `within_s`. The answer
 from __future__ import annotations
 
 import faulthandler
+import functools
 import importlib
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 LOADED = (
     "apache_beam", "beam_grid.cli", "beam_grid.land", "beam_grid.refine", "beam_grid.feeds", "beam_grid.lakehouse.gold",
     "beam_grid.lakehouse.derived", "beam_grid.lakehouse.engines", "beam_grid.lakehouse.maintain", "data_sources.sources",
-    "data_sources.decode", "deltalake", "duckdb", "polars", "pyarrow.parquet", "pyroaring", "transforms.land", "filelock",
+    "beam_grid.segments", "beam_grid.checkpoints", "beam_grid.history", "transforms.merge_files", "data_sources.decode", "deltalake", "duckdb", "polars", "pyarrow.parquet", "pyroaring", "transforms.land", "filelock",
 )  # fmt: skip
 
 
@@ -31,10 +32,11 @@ def child(job: dict[str, Any]) -> None:
     os.dup2(err, 1)
     os.environ.update(job["environment"])
     for name, value in job["settings"].items():
-        module, constant = name.rsplit(".", 1)
-        loaded = importlib.import_module(module)
-        getattr(loaded, constant)  # AttributeError where it has another name by now
-        setattr(loaded, constant, value)
+        module, _, attributes = name.partition(":")
+        *way, last = attributes.split(".")
+        owner = functools.reduce(getattr, way, importlib.import_module(module))
+        getattr(owner, last)  # AttributeError where it has another name by now
+        setattr(owner, last, tuple(value) if isinstance(value, list) else value)
     faults.load(os.environ)
     faulthandler.dump_traceback_later(job["within_s"], exit=True)
     sys.argv = ["beam-grid", *job["arguments"]]

@@ -36,7 +36,7 @@ class Clean:
 
     before: Place
     steps: list[Step]
-    taken: list[tuple[str, str]]
+    taken: list[tuple[str, str, str]]
 
 
 @contextmanager
