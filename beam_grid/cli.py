@@ -303,7 +303,7 @@ def _follow(lake_path: str, how: _Following, tables: Tables | None, **given: Any
 
 @contextmanager
 def _answering(
-    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], list[str]] = list
+    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], dict[str, str]] = dict
 ) -> Iterator[None]:
     """Metrics and health of what is told, where a port was asked for."""
     if not port:

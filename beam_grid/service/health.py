@@ -40,9 +40,10 @@ class Address:
 
 @contextmanager
 def served(
-    at: Address, tellings: Callable[[], list[Telling]], missing: Callable[[], list[str]] = list
+    at: Address, tellings: Callable[[], list[Telling]], missing: Callable[[], dict[str, str]] = dict
 ) -> Iterator[int]:
-    """Answer while open; gives the port. missing: why else it is not ready. Raises GridError where it cannot listen."""
+    """Answer while open; gives the port. missing: lakes that nobody follows, each with the
+    reason. Raises GridError where it cannot listen."""
     try:
         server = (_Server6 if ":" in at.host else _Server)((at.host, at.port), _Quiet)
     except (OSError, OverflowError) as cause:
@@ -61,9 +62,9 @@ def served(
         thread.join(2.0)
 
 
-def app(tellings: Callable[[], list[Telling]], missing: Callable[[], list[str]] = list) -> WSGIApplication:
+def app(tellings: Callable[[], list[Telling]], missing: Callable[[], dict[str, str]] = dict) -> WSGIApplication:
     """The three pages."""
-    metrics = make_wsgi_app(registry(tellings))
+    metrics = make_wsgi_app(registry(tellings, missing))
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -72,7 +73,7 @@ def app(tellings: Callable[[], list[Telling]], missing: Callable[[], list[str]] 
         if path not in ("/healthz", "/readyz"):
             return _text(start, "404 Not Found", ["/metrics, /healthz and /readyz are here"])
         found, now = tellings(), time.time_ns() // 1000
-        wrong = why_not_healthy(found, now) if path == "/healthz" else [*missing(), *why_not_ready(found, now)]
+        wrong = why_not_healthy(found, now) if path == "/healthz" else [*missing().values(), *why_not_ready(found, now)]
         return _text(start, "503 Service Unavailable" if wrong else "200 OK", wrong or ["ok"])
 
     return answer
