@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from beam_grid.about import about
 from beam_grid.console import note
+from beam_grid.errors import RunFailed
 from beam_grid.interrupt import was_interrupted
 from beam_grid.lakehouse.versions import newest
 from beam_grid.service.breaker import LONGEST_S, Breaker
@@ -211,7 +212,10 @@ class Supervisor:
             vitals.last_error, vitals.last_error_at = f"tables: {why}", now()
             if is_no_room(cause):
                 self.beat(one, "failed")
-                raise
+                raise RunFailed(
+                    f"lake {one.lander.lake.path}: the tables of {one.name} cannot be written ({why}); what landed stays: make "
+                    "room and run again"
+                ) from cause
             one.changed("tables", f"not published: {why}; landing goes on, and it is tried again", _steady(why))
             self.has_failed = True
             self.beat(one, "backing off")

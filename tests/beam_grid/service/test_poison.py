@@ -16,6 +16,7 @@ from beam_grid.errors import RunFailed
 from beam_grid.follow import Pace, follow
 from beam_grid.land import Landed, Lander, Options, land
 from beam_grid.landing import Lake
+from beam_grid.reinject_rejected import reinject_rejected
 from beam_grid.service import poison
 from data_sources.contract import Contract
 from data_sources.formats import json_lines
@@ -88,6 +89,26 @@ def test_through_land_one_record_costs_one_reject(tmp_path: Path, decoder: Decod
         "each is named, which makes the exit code 1"
     )
     assert landed(lake, tmp_path / "a.json").commits == 0, "it is not read again"
+
+
+def test_once_it_can_be_decoded_it_is_taken_in_and_not_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    (tmp_path / "a.json").write_text(
+        as_lines([reading(0), reading(1, "poison"), reading(2), {**reading(3), "kwh": "x"}])
+    )
+    with monkeypatch.context() as broken, lake.lock("land"):
+        broken.setattr(json_lines, "decode_json", Decoder(b"poison"))
+        land(lake, READINGS, Options(str(tmp_path / "a.json"), slice_rows=3))
+        with pytest.raises(RunFailed, match="a kernel that does not know"):
+            reinject_rejected(lake, "readings", rule="poison")
+        mended = contract(dedup={"key": ["id", "at"]}, rules=[])
+        others = reinject_rejected(lake, "readings", mended=mended)
+        assert others.judged == 1, "rejects that a contract may mend are judged without it"
+    with lake.lock("land"):
+        done = reinject_rejected(lake, "readings", rule="poison")
+        assert (done.judged, done.fates.landed, done.fates.rejected) == (1, 1, -1)
+    assert sorted(kept(lake, "rows")["id"].to_pylist()) == ["poison", "r0", "r2"]
+    assert total(c.fates for c in lake.feed("readings").commits()).balanced
 
 
 def test_through_follow_the_other_feeds_go_on(tmp_path: Path, decoder: Decoder) -> None:
