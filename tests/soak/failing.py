@@ -92,6 +92,23 @@ def try_each(clean: list[Clean], faults: Iterable[tuple[int, Fault]], folder: Pa
     return failures
 
 
+def try_following(clean: list[Clean], faults: Iterable[tuple[int, Fault]], folder: Path) -> list[str]:
+    """The same for a run that follows, which meets the fault and may go on in the same process."""
+    failures = []
+    for n, (drop, fault) in enumerate(faults):
+        at = clean[drop].before.copied(folder / f"follow-{n}")
+        try:
+            at.follows(fault)
+            at.ends([str(fault)])
+            at.checked()
+        except Exception:
+            tried = f"python -m tests.soak.failing --follow --drop {drop} --fault '{fault}'"
+            failures.append(f"{tried}\n{traceback.format_exc(limit=-1)[-3000:]}")
+            print(failures[-1], flush=True)
+        shutil.rmtree(at.folder)
+    return failures
+
+
 def try_seed(seed: int, folder: Path, driver: Driver) -> list[str]:
     """A story of this seed's, each drop run with up to two faults, one after the other; returns what struck.
 
@@ -118,6 +135,7 @@ def main() -> None:
     parser.add_argument("--drop", type=int, default=1)
     parser.add_argument("--matrix", action="store_true")
     parser.add_argument("--sample", type=int)
+    parser.add_argument("--follow", action="store_true")
     given = parser.parse_args()
     failures: list[str] = []
     with driver() as started, tempfile.TemporaryDirectory() as name:
@@ -135,7 +153,7 @@ def main() -> None:
             if given.sample:
                 chosen = sampled(chosen, given.sample, random.Random(MATRIX_SEED))
             print(f"{len(chosen)} faults", flush=True)
-            failures += try_each(clean, chosen, folder)
+            failures += (try_following if given.follow else try_each)(clean, chosen, folder)
     print(f"{len(failures)} failed")
     sys.exit(1 if failures else 0)
 
