@@ -26,13 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from beam_grid.landing import Lake
-from beam_grid.service.vitals import Vitals
+from beam_grid.service.told import tellings
 from benchmarks.equal import CONTRACT, check_tables, lake_tables, make_oracle
 from benchmarks.freshness import NotFresh, Reader
 from benchmarks.measure import Usage, start
@@ -203,13 +202,9 @@ class Bench:
         )  # fmt: skip
 
     def _busy_s(self) -> float:
-        where = self.lake / "status" / f"{self.follower.pid}.json"
-        try:
-            return sum(self._vitals.decode(where.read_bytes()).feeds[CONTRACT.name].seconds.values())
-        except (OSError, KeyError, msgspec.DecodeError):  # not there yet
-            return 0.0
-
-    _vitals = msgspec.json.Decoder(Vitals)
+        told = [follower.telling.vitals for follower in tellings(self.lake)]
+        feeds = [vitals.feeds.get(CONTRACT.name) for vitals in told if vitals.pid == self.follower.pid]
+        return sum(sum(feed.seconds.values()) for feed in feeds if feed is not None)
 
     def _until(self, reached: Callable[[], bool], within_s: float) -> float:
         began = time.monotonic()

@@ -65,6 +65,11 @@ def all_faults(clean: list[Clean]) -> list[tuple[int, Fault]]:
     return [(drop, step.failed(kind)) for drop, run in enumerate(clean) for step in run.steps for kind in step.kinds]
 
 
+def passing(faults: Iterable[tuple[int, Fault]]) -> list[tuple[int, Fault]]:
+    """Those that a process may live through."""
+    return [(drop, fault) for drop, fault in faults if not fault.kind.endswith("die")]
+
+
 def sampled(faults: list[tuple[int, Fault]], count: int, rng: random.Random) -> list[tuple[int, Fault]]:
     """So many of them, each operation and kind in turn before one comes again."""
     groups: dict[tuple[str, str], list[tuple[int, Fault]]] = {}
@@ -150,6 +155,7 @@ def main() -> None:
         if given.fault or given.matrix:
             clean = without_faults(Story(MATRIX_SEED), folder, started)
             chosen = [(given.drop, given.fault)] if given.fault else all_faults(clean)
+            chosen = passing(chosen) if given.follow else chosen
             if given.sample:
                 chosen = sampled(chosen, given.sample, random.Random(MATRIX_SEED))
             print(f"{len(chosen)} faults", flush=True)

@@ -231,11 +231,12 @@ class Place:
         return True
 
     def follows(self, fault: Fault) -> None:
-        """A run that follows ends by itself where the fault is no passing one, or goes on and does the rest."""
+        """A run that follows ends by itself where the fault is no passing one, or goes on and does the rest; the fault need
+        not strike, because it takes some steps in another order than the run that the fault was found in."""
         code = self.run(fault, follows=True)
         told = f"{fault}, exit {code}, stderr:\n{self.err.read_text()}"
-        assert self.hits, f"it was not hit: {told}"
-        assert (code == -9) == fault.kind.endswith("die") and code in (-9, 0, 1, 2), told
+        assert self.hits or code == 0, told
+        assert (code == -9) == (fault.kind.endswith("die") and bool(self.hits)) and code in (-9, 0, 1, 2), told
         assert "Traceback" not in told and "quarantine" not in told, told
         if code == 0:
             self.checked()
