@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,11 @@ import click
 from beam_grid.about import about
 from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError, LakeBusy
-from beam_grid.interrupt import heard, leave
+from beam_grid.interrupt import ends_in_order, heard, leave
 from data_sources.errors import UserError
 
 if TYPE_CHECKING:
+    from beam_grid.feed_plan import FeedPlan
     from beam_grid.follow import Tables
     from beam_grid.land import Landed, Options
     from beam_grid.landing import Lake
@@ -148,7 +149,12 @@ def _land_options(command: Any) -> Any:
                 envvar="BEAM_GRID_KAFKA_CONFIG",
                 help="Connection settings, key=value lines (TLS, SASL).",
             ),
-            click.option("--follow", is_flag=True, help="Go on until interrupted, looking for new records."),
+            click.option("--follow", is_flag=True, help="Go on until SIGTERM or Ctrl-C, looking for new records."),
+            click.option(
+                "--standby",
+                is_flag=True,
+                help="--follow: where another follows this lake, wait, and take over when it ends, however it does.",
+            ),
             click.option(
                 "--every",
                 type=_Duration(least_s=1),
@@ -173,18 +179,10 @@ def _land_options(command: Any) -> Any:
 
 @cli.command()
 @_land_options
-def land(
-    follow: bool,
-    every: float,
-    max_rows_per_s: int | None,
-    lake: str,
-    metrics_port: int,
-    metrics_host: str,
-    **given: Any,
-) -> None:
+def land(follow: bool, lake: str, **given: Any) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
-    asked = (metrics_port, metrics_host)
-    _exit(_follow(lake, every, None, max_rows_per_s, None, asked, **given) if follow else _land(lake, **given))
+    how = _Following.taken(given)
+    _exit(_follow(lake, how, None, **given) if follow else _land(lake, **given))
 
 
 def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
@@ -232,20 +230,16 @@ def refine(
 )
 def run(
     follow: bool,
-    every: float,
-    refine_every: float,
     lake: str,
     engine: Engine,
     spark_master: str | None,
     parameters: dict[str, str],
-    max_rows_per_s: int | None,
-    metrics_port: int,
-    metrics_host: str,
     **given: Any,
 ) -> None:
     """land, then refine; with --follow, publish after each commit."""
     from beam_grid.refine import check_engine
 
+    how = _Following.taken(given)
     check_engine(engine, None if given["runner"] == "spark" else spark_master)
     of_land, of_refine = (spark_master, None) if given["runner"] == "spark" else (None, spark_master)
     if not follow:
@@ -256,8 +250,7 @@ def run(
     from beam_grid.landing import Lake
 
     tables = Tables(Lake.open(lake), engine, of_refine, parameters, say)
-    asked = (metrics_port, metrics_host)
-    _exit(_follow(lake, every, refine_every, max_rows_per_s, tables, asked, spark_master=of_land, **given))
+    _exit(_follow(lake, how, tables, spark_master=of_land, **given))
 
 
 def _exit(code: int) -> None:
@@ -265,27 +258,47 @@ def _exit(code: int) -> None:
         raise SystemExit(code)
 
 
-def _follow(
-    lake_path: str,
-    every: float,
-    refine_every: float | None,
-    max_rows_per_s: int | None,
-    tables: Tables | None,
-    asked: tuple[int, str],
-    **given: Any,
-) -> int:
+@dataclass(frozen=True)
+class _Following:
+    """What --follow takes besides what landing does."""
+
+    every: float
+    standby: bool
+    max_rows_per_s: int | None
+    metrics_port: int
+    metrics_host: str
+    refine_every: float = 60.0
+
+    @classmethod
+    def taken(cls, given: dict[str, Any]) -> _Following:
+        """Out of a command's options."""
+        return cls(**{field.name: given.pop(field.name) for field in fields(cls) if field.name in given})
+
+    def limited(self, feeds: list[tuple[Contract, Options]]) -> list[tuple[Contract, Options]]:
+        """Slices with no more than may be read from one look to the next."""
+        if self.max_rows_per_s is None:
+            return feeds
+        rows = max(1, int(self.max_rows_per_s * self.every / len(feeds)))
+        return [(contract, replace(options, slice_rows=min(rows, options.slice_rows))) for contract, options in feeds]
+
+
+def _follow(lake_path: str, how: _Following, tables: Tables | None, **given: Any) -> int:
     from beam_grid.follow import Pace, follow
+    from beam_grid.service.starting import leading, when_there
     from beam_grid.service.told import Told
 
-    lake, feeds, unread = _feeds(lake_path, **given)
-    if max_rows_per_s is not None:
-        rows = max(1, int(max_rows_per_s * every / len(feeds)))
-        feeds = [(contract, replace(options, slice_rows=min(rows, options.slice_rows))) for contract, options in feeds]
-    for name in unread:
-        say(f"  not read: {name}")
-    with lake.lock("land"), Told(lake.path, every, tables is not None) as told, _answering(told.newest, *asked):
-        pace = Pace(every, refine_every or 60.0, is_steady=max_rows_per_s is not None)
-        return follow(lake, feeds, pace, tables, say, beat=told.beat)
+    told = Told(Path(lake_path), how.every, tables is not None)
+    answering = _answering(told.newest, how.metrics_port, how.metrics_host)
+    with ends_in_order() as ending, told, answering:
+        found = when_there(lambda: _feeds(lake_path, **given), ending, say)
+        if found is None:
+            return 0
+        lake, feeds, unread = found
+        for name in unread:
+            say(f"  not read: {name}")
+        pace = Pace(how.every, how.refine_every, is_steady=how.max_rows_per_s is not None)
+        with leading(lake, how.standby, ending, told.beat, say) as leads:
+            return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending) if leads else 0
 
 
 @contextmanager
@@ -412,6 +425,54 @@ def _refine(
     brought = brought or f"{len(result.analyses)} analyses"
     say(f"tables: {brought} applied to {len(result.tables)} tables in {result.seconds:.1f} s")
     return code
+
+
+@cli.command("plan")
+@click.argument("feed")
+@click.option("--source", metavar="S", help="Say what a slice of it would read now, without reading.")
+@click.option(
+    "--lake", metavar="DIR", envvar="BEAM_GRID_LAKE", show_envvar=True, help="Size the state by what landed there."
+)
+@click.option("--contract", "contracts", multiple=True, metavar="FILE", help="Contract of a feed of your own.")
+@click.option("--runner", type=click.Choice(["direct", "spark"]), default="direct", show_default=True)
+@click.option("--slice-rows", type=click.IntRange(1), default=500_000, show_default=True, help="Records a commit.")
+@click.option("--kafka-config", metavar="FILE", envvar="BEAM_GRID_KAFKA_CONFIG", help="Connection settings.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def plan_feed(feed: str, form: str, **given: Any) -> None:
+    """Draw a feed's graph, what the runner can do, and the state it will keep. Nothing is read or written."""
+    from beam_grid.feed_plan_text import as_json, as_text
+
+    plan = _feed_plan(feed, **given)
+    if form == "json":
+        import json
+
+        click.echo(json.dumps(as_json(plan), ensure_ascii=False, indent=1))
+    else:
+        click.echo(as_text(plan))
+
+
+def _feed_plan(
+    feed: str, source: str | None, lake: str | None, contracts: tuple[str, ...], runner: str, slice_rows: int, kafka_config: str | None
+) -> FeedPlan:  # fmt: skip
+    from beam_grid import feeds as known
+    from beam_grid.feed_plan import feed_plan
+    from beam_grid.landing import Lake
+    from data_sources.contract import load_contract
+    from data_sources.sources import source_at
+    from runners import capabilities
+
+    opened = Lake.open(lake, create=False) if lake is not None else None
+    by_file = {contract.name: contract for contract in map(load_contract, contracts)}
+    if feed not in by_file and opened is not None and feed in opened.feeds and opened.feed(feed).last:
+        contract = opened.feed(feed).contract()  # as it landed
+    else:
+        (contract,) = known.chosen((feed,), contracts, source or "")
+    place = None
+    if source is not None:
+        own_globs = known.by_their_globs([contract], source, named=True)
+        place = source_at(known.source_of(contract, source), own_globs=own_globs, kafka_config=kafka_config)
+    capabilities.check(runner, slice_rows=slice_rows)
+    return feed_plan(contract, capabilities.of(runner), opened, place, slice_rows)
 
 
 @cli.command()

@@ -20,6 +20,8 @@ from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Plan
 from data_sources.contract import Contract
 from data_sources.typed_json import encode
+from runners import capabilities
+from runners.delta import check_java, check_master
 from transforms.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -35,7 +37,18 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 @contextmanager
 def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable[..., Manifest]]:
-    """A function that runs one slice's graph; the graph, or the engine, is made with the first slice and serves all."""
+    """A function that runs one slice's graph; the graph, or the engine, is made with the first slice and serves all.
+
+    Raises UserError, before anything is read, for what the runner cannot do.
+    """
+    capabilities.check(
+        options.runner,
+        slice_rows=options.slice_rows,
+        master=options.spark_master if options.runner == "spark" else None,
+    )
+    if options.runner == "spark":
+        check_master(options.spark_master)
+        check_java()
     opened = ExitStack()
     made = _Made()
 
@@ -46,14 +59,14 @@ def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable
 
         root = feed.path.absolute()
         slice = Slice(contract, str(root), attempt, commit, now, shards, options.kafka_config)
-        elements = [encode(partition).decode() for partition in plan.partitions]
         if options.runner == "direct" and ahead is not None:
             ahead.watch(slice, plan)  # before Beam is loaded, which takes a while
         with _graph_errors():
             if options.runner == "direct":
+                elements = [encode(partition).decode() for partition in plan.partitions]
                 _run_here(made, slice, elements, index, ahead)
             else:
-                _run_on_spark(made, opened, options, slice, elements, index)
+                _run_on_spark(made, opened, options, slice, plan, index)
         from transforms.land import MANIFEST
 
         return read_manifest((root / "data" / attempt / MANIFEST).read_bytes())
@@ -86,18 +99,21 @@ def _run_here(made: _Made, slice: Slice, elements: list[str], index: str, ahead:
     graph.run()
 
 
-def _run_on_spark(
-    made: _Made, opened: ExitStack, options: Options, slice: Slice, elements: list[str], index: str
-) -> None:
+def _run_on_spark(made: _Made, opened: ExitStack, options: Options, slice: Slice, plan: Plan, index: str) -> None:
     import apache_beam as beam
 
     from runners import spark
     from transforms.land import LandSlice
+    from transforms.pieces import can_cut, cut
 
     if made.options is None:
         made.options = opened.enter_context(spark.options(options.spark_master))
+    in_pieces = can_cut(plan.partitions)
+    parts = cut(plan.partitions, slice.contract) if in_pieces else plan.partitions
+    elements = [encode(part).decode() for part in parts]
     with beam.Pipeline(options=made.options) as pipeline:
-        pipeline | "Partitions" >> beam.Create(elements, reshuffle=False) | "Land" >> LandSlice(slice, index)
+        spread = pipeline | "Partitions" >> beam.Create(elements, reshuffle=len(elements) > 1)
+        spread | "Land" >> LandSlice(slice, index, in_pieces)
 
 
 @contextmanager

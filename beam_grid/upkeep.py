@@ -8,6 +8,7 @@ Nothing here is needed for a right answer: what fails is said and tried again wi
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from beam_grid import checkpoints, history, segments
@@ -17,6 +18,9 @@ from beam_grid.landing import FeedLog, Lake
 from beam_grid.state import FeedState
 
 log = logging.getLogger(__name__)
+
+_COLLECT_EVERY_S = 3600.0
+"""How often a run that follows removes files that nobody reads any more."""
 
 
 class Upkeep:
@@ -28,6 +32,7 @@ class Upkeep:
         self._thread = ThreadPoolExecutor(1, "segments")
         self._making: Future[bool] | None = None
         self._is_stopped = False
+        self._collect_at = time.monotonic() + _COLLECT_EVERY_S
         self._begin()
 
     def _begin(self) -> None:
@@ -55,6 +60,9 @@ class Upkeep:
             history.write(self._feed, commits, self._feed.contract(commit.contract).event_time)
             checkpoints.write(self._feed, self._state, commit)
             self._recent.clear()
+            if time.monotonic() > self._collect_at:
+                self._collect_at = time.monotonic() + _COLLECT_EVERY_S
+                self._thread.submit(segments.collect, self._feed, published(self._feed.lake, self._feed.name))
         except (OSError, GridError) as cause:
             log.warning("feed %s: no checkpoint at commit %d (%s)", self._feed.name, commit.number, cause)
             self._recent.clear()

@@ -1,7 +1,8 @@
 """The embedded default: Beam's in-process FnApiRunner, pinned.
 
 Beam's `DirectRunner` picks one of three engines by what the graph contains and may download one; this never does.
-It is bounded, single-process (more processes were slower: the kernels use all cores already) and refuses TestStream.
+It is bounded, single-process (more processes were slower: the kernels use all cores already) and refuses TestStream;
+what it can do stands in runners/capabilities.py.
 """
 
 from __future__ import annotations
@@ -23,12 +24,6 @@ from apache_beam.transforms import userstate
 from apache_beam.transforms.core import CallableWrapperDoFn, DoFn
 
 from transforms.batches import shared_in_process
-
-CAPABILITIES = {
-    "bounded": "yes",
-    "unbounded": "no: an unbounded source never yields here; use slices (--follow)",
-    "metrics": "yes, but counts travel as data on every runner",
-}
 
 
 class _Options(PipelineOptions):

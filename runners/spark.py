@@ -2,17 +2,24 @@
 
          this process                    job server (JVM)                Spark
     pipeline graph ──── job API ────►  translates to RDDs ────────►  local[n] or a cluster
-    DoFns (LOOPBACK) ◄──────────────── bundles of encoded elements ◄──┘
+    DoFns (local[n]) ◄──────────────── bundles of encoded elements ◄──┘
 
 Guarantees: within `options` every pipeline goes to the one job server, which has been seen to
 answer before the first is submitted; it is gone when the context ends, however it ends, and also
 when this process is killed. Its log is kept out of the user's sight and quoted when it fails to
 start.
 
-Not guaranteed: that DoFns run elsewhere. LOOPBACK runs them as threads of this process, so the
-master must reach this machine; a cluster whose workers hold the code needs another
-`environment_type`. Nor that the machine is closed to its network meanwhile: Beam's job server and
-LOOPBACK's worker both listen on every interface, and ask nobody for a password.
+With a local master DoFns run as threads of this process (LOOPBACK). On a cluster each executor starts
+a Python of its own on its node (PROCESS, runners/spark_harness.sh), which must have this product, and
+see the lake and the source, under the same paths.
+
+    executor (JVM) ─┬─ Spark's shuffle, what is kept between steps          one of these per node
+                    └─ spark_harness.sh ─► Python: DoFns
+
+Not guaranteed: that the machine is closed to its network meanwhile: Beam's job server and workers
+listen on every interface, and ask nobody for a password.
+
+What it can do stands in runners/capabilities.py.
 
 Beam's Python SDK reaches Spark 3 only, while the Delta stage runs Spark 4: the two never share a
 process.
@@ -20,18 +27,19 @@ process.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -40,32 +48,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from runners.delta import check_master
 
 JARS_VARIABLE = "BEAM_GRID_SPARK_JOB_SERVER_JARS"
-
-
-@dataclass(frozen=True)
-class Capability:
-    """Whether the runner can do a thing, and the reason, as a user would be told it."""
-
-    able: bool
-    reason: str
-
-
-CAPABILITIES: Mapping[str, Capability] = {
-    "bounded": Capability(True, "every bounded pipeline, as a Spark batch job"),
-    "batch_state_and_timers": Capability(
-        True, "one key's elements reach one stateful DoFn; timers fire when they are used up"
-    ),
-    "unbounded": Capability(
-        False,
-        "Beam's Spark runner reads no unbounded source from Python: its bundles have no "
-        "checkpoint handler; land slice by slice with --follow instead",
-    ),
-    "streaming_state_and_timers": Capability(
-        False, "Beam's Spark runner keeps no state between the micro-batches of a stream"
-    ),
-    "sliding_windows": Capability(False, "upstream leaves them untested on Spark; build them from fixed tiles"),
-    "metrics": Capability(False, "counters do not come back to Python; count with data"),
-}
 
 
 def job_server_jars(folder: Path | None = None) -> list[Path] | None:
@@ -97,7 +79,7 @@ def options(
     spark_master: str = "local[2]",
     *,
     jars: Sequence[Path] | None = None,
-    environment_type: str = "LOOPBACK",
+    environment_type: str | None = None,
     spark_properties: Mapping[str, str] | None = None,
     heap: str = "2g",
     start_within: float = 90.0,
@@ -111,17 +93,20 @@ def options(
     """
     check_master(spark_master)
     jars = job_server_jars() if jars is None else list(jars)
+    is_cluster = not spark_master.startswith("local")
+    where = _workers(environment_type or ("PROCESS" if is_cluster else "LOOPBACK"))
     if jars is None:
-        yield _options_of_beams_own(spark_master, environment_type)
+        yield _options_of_beams_own(spark_master, where)
         return
-    properties = {
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.ui.enabled": "false",
-        **(spark_properties or {}),
-    }
-    if not spark_master.startswith("local"):
-        del properties["spark.driver.bindAddress"]
+    properties = {"spark.driver.host": "127.0.0.1", "spark.ui.enabled": "false"}
+    if is_cluster:
+        properties["spark.driver.host"] = _address_towards(spark_master)
+        where += [f"--files_to_stage={jar}" for jar in jars if not jar.name.startswith((*_SPARKS_OWN, *_GOOGLES))]
+        java = " ".join(_JAVA_17)
+        properties |= {"spark.executor.extraJavaOptions": java, "spark.cleaner.referenceTracking": "true"}
+    else:
+        properties["spark.driver.bindAddress"] = "127.0.0.1"
+    properties |= spark_properties or {}
     with tempfile.TemporaryDirectory(prefix="beam-grid-spark-") as scratch:
         server = _JobServer(jars, spark_master, properties, heap, Path(scratch))
         with _quiet_worker_threads():
@@ -131,7 +116,7 @@ def options(
                     [
                         "--runner=PortableRunner",
                         f"--job_endpoint={endpoint}",
-                        f"--environment_type={environment_type}",
+                        *where,
                         *_COMMON,
                     ]
                 )
@@ -157,6 +142,21 @@ def cause_of(error: BaseException) -> str:
 
 # Without the experiment each pipeline first waits for a `pip freeze` nobody reads.
 _COMMON = ("--experiments=disable_logging_submission_environment",)
+
+# What a Spark 3.5 cluster has on its nodes: not sent there again. A jar it has and gets nevertheless does no harm.
+_SPARKS_OWN = (
+    "spark-", "hadoop-", "scala-", "rocksdbjni", "leveldbjni", "zookeeper", "curator", "orc-", "parquet-", "hive-",
+    "jersey-", "jackson-", "netty-", "log4j-", "slf4j-", "zstd-jni", "lz4-java", "snappy-java", "commons-", "json4s-",
+    "kryo", "chill", "janino", "arrow-", "avro", "datasketches", "metrics-", "xbean", "py4j", "antlr", "arpack", "hk2",
+    "jakarta.", "jaxb-", "activation", "aircompressor", "RoaringBitmap", "univocity", "threeten-extra", "javassist",
+)  # fmt: skip
+
+# Google's file system, which Beam's core asks for and Spark's older Guava breaks at its first use on a node; and its half.
+_GOOGLES = (
+    "beam-sdks-java-extensions-google-", "google-", "gcsio-", "gax", "gapic-", "grpc-", "proto-google-", "util-2",
+    "opencensus-", "opentelemetry-", "flogger", "api-common-", "conscrypt-", "exporter-metrics-",
+    "shared-resourcemapping-", "detector-resources-", "perfmark-",
+)  # fmt: skip
 
 # What Spark 3.5's own launcher passes on Java 17
 # (org.apache.spark.launcher.JavaModuleOptions); we start no launcher.
@@ -275,13 +275,40 @@ class _JobServer:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _options_of_beams_own(spark_master: str, environment_type: str) -> PipelineOptions:
+def _workers(environment_type: str) -> list[str]:
+    """Beam's options for where DoFns run: in this process, or in one that each executor starts on its own node."""
+    if environment_type != "PROCESS":
+        return [f"--environment_type={environment_type}"]
+    environment = {"BEAM_GRID_PYTHON": os.environ.get("PYSPARK_PYTHON") or sys.executable}
+    for name in ("PYTHONPATH", "TZ", "SSL_CERT_FILE"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    config = {"command": str(Path(__file__).with_name("spark_harness.sh")), "env": environment}
+    return ["--environment_type=PROCESS", f"--environment_config={json.dumps(config)}"]
+
+
+def _address_towards(master: str) -> str:
+    """This machine's address as seen by a master: SPARK_LOCAL_IP, else the one its packets would leave by."""
+    if named := os.environ.get("SPARK_LOCAL_IP"):
+        return named
+    found = re.search(r"://([^:/,]+)(?::(\d+))?", master)
+    if found is None:
+        return socket.getfqdn()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((found[1], int(found[2] or 7077)))  # sends nothing
+        except OSError:
+            return socket.getfqdn()
+        return str(probe.getsockname()[0])
+
+
+def _options_of_beams_own(spark_master: str, where: Sequence[str]) -> PipelineOptions:
     """Beam fetches its shaded job server, starts it, and ends it with this process."""
     return PipelineOptions(
         [
             "--runner=SparkRunner",
             f"--spark_master_url={spark_master}",
-            f"--environment_type={environment_type}",
+            *where,
             f"--job_server_java_launcher={_java()}",
             *(f"--job_server_jvm_properties={option}" for option in _JAVA_17),
             *_COMMON,

@@ -8,10 +8,12 @@
 Nothing here commits: the driver does, when the graph has ended and the manifest file is there.
 """
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import apache_beam as beam
 import pyarrow as pa
@@ -24,8 +26,10 @@ from transforms.blocks import Current, Slice
 from transforms.dedup import ORDER
 from transforms.drop_duplicates import DropDuplicates
 from transforms.files import write_file
-from transforms.manifest import LandedFile, Manifest, merged, read_manifest
+from transforms.manifest import Kind, LandedFile, Manifest, merged, read_manifest
+from transforms.pieces import joined
 from transforms.read import ReadAndJudge
+from transforms.read_in_pieces import ReadInPieces
 from transforms.seen import write_hashes
 from transforms.step import Step
 from transforms.synced import synced_file
@@ -43,12 +47,35 @@ class LandSlice(beam.PTransform):
     """Partitions (JSON text) to one manifest file in the attempt's folder.
 
     index: JSON file of what is committed, see DropDuplicates.
+    in_pieces: what comes are pieces (JSON text, transforms/pieces.py), for runners that shuffle; then each worker writes
+    what it has instead of gathering it at one: a slice may hold more than one of them does.
     """
 
     slice: Slice
     index: str | None
+    in_pieces: bool = False
 
     def expand(self, partitions):
+        return self._in_pieces(partitions) if self.in_pieces else self._gathered(partitions)
+
+    def _in_pieces(self, pieces):
+        contract = self.slice.contract
+        unique = pieces | "Unique" >> ReadInPieces(self.slice, self.index)
+        written = [
+            unique.manifests,
+            unique.rows | "WriteRows" >> beam.ParDo(_WriteRows(self.slice)).with_output_types(str),
+            unique.aside | "WriteAside" >> beam.ParDo(_WriteAsideHere(self.slice)).with_output_types(str),
+        ]
+        for window in contract.windows:
+            tiles = unique.rows | f"Tile_{window.name}" >> WindowedTiles(contract, window, span=SPAN)
+            written.append(
+                tiles
+                | f"Gather_{window.name}" >> beam.WindowInto(GlobalWindows())
+                | f"Write_{window.name}" >> beam.ParDo(_WriteTilesHere(self.slice, window.name)).with_output_types(str)
+            )
+        return self._manifest(written)
+
+    def _gathered(self, partitions):
         contract, root = self.slice.contract, self.slice.root
         read = partitions | "Read" >> ReadAndJudge(self.slice)
         unique = read.on_time | "Unique" >> DropDuplicates(contract, self.index, root)
@@ -68,8 +95,11 @@ class LandSlice(beam.PTransform):
             | "GroupAside" >> beam.GroupByKey()
             | "WriteAside" >> beam.ParDo(_WriteAside(self.slice)).with_output_types(str)
         )
+        return self._manifest([*written, read.manifests, unique.manifests])
+
+    def _manifest(self, parts):
         return (
-            [*written, read.manifests, unique.manifests]
+            parts
             | "FlattenManifest" >> beam.Flatten()
             | "KeyManifest" >> beam.ParDo(_Key()).with_output_types(tuple[int, str])
             | "GroupManifest" >> beam.GroupByKey()
@@ -150,11 +180,7 @@ class _WriteTiles(Step):
         self.slice = slice
 
     def process(self, element):
-        name, batches = element
-        contract = self.slice.contract
-        window = next(w for w in contract.windows if w.name == name)
-        tiles = merge_tiles(as_table(batches), contract, window)
-        yield _manifest(write_file(folder_of(self.slice), "tiles", tiles, [], ["_cell"], window=name))
+        yield write_tiles(self.slice, *element)
 
 
 class _WriteAside(Step):
@@ -164,11 +190,72 @@ class _WriteAside(Step):
         self.slice = slice
 
     def process(self, element):
-        kind, batches = element
-        contract = self.slice.contract
-        bounds = {"rejected": [], "snapshot": [], "changes": contract.lake.key}.get(kind, _bounds(contract))
-        order = ["_source", "_position"] if kind in ("snapshot", "changes") else ["_source", "_partition", "_position"]
-        yield _manifest(write_file(folder_of(self.slice), kind, as_table(batches), order, bounds))
+        yield write_aside(self.slice, *element)
+
+
+class _WriteHere(Step):
+    """Writes the batches of a bundle, by name, when there are many of a name or the bundle ends."""
+
+    MOST_ROWS = 2_000_000
+
+    def __init__(self, slice: Slice):
+        self.slice = slice
+
+    def start_bundle(self):
+        self.held: dict[str, list[pa.RecordBatch]] = {}
+
+    def take(self, name: str, batch: pa.RecordBatch) -> list[str]:
+        """The manifests of what is written now."""
+        self.held.setdefault(name, []).append(batch)
+        if sum(one.num_rows for one in self.held[name]) < self.MOST_ROWS:
+            return []
+        return [self.write(name, self.held.pop(name))]
+
+    def finish_bundle(self):
+        for name, batches in self.held.items():
+            yield GlobalWindows.windowed_value(self.write(name, batches))
+
+    def write(self, name: str, batches: list[pa.RecordBatch]) -> str:
+        raise NotImplementedError
+
+
+class _WriteTilesHere(_WriteHere):
+    """Files of a window's tiles; all tiles of a cell come together."""
+
+    def __init__(self, slice: Slice, window: str):
+        super().__init__(slice)
+        self.window = window
+
+    def process(self, element):
+        yield from self.take(self.window, element[1])
+
+    def write(self, name: str, batches: list[pa.RecordBatch]) -> str:
+        return write_tiles(self.slice, name, batches)
+
+
+class _WriteAsideHere(_WriteHere):
+    """Files of rejects, late rows and the like."""
+
+    def process(self, element):
+        yield from self.take(*element)
+
+    def write(self, name: str, batches: list[pa.RecordBatch]) -> str:
+        return write_aside(self.slice, cast("Kind", name), batches)
+
+
+def write_tiles(slice: Slice, name: str, batches: Iterable[pa.RecordBatch]) -> str:
+    """One file of a window's tiles, merged; its manifest."""
+    window = next(w for w in slice.contract.windows if w.name == name)
+    tiles = merge_tiles(as_table(batches), slice.contract, window)
+    return _manifest(write_file(folder_of(slice), "tiles", tiles, [], ["_cell"], window=name))
+
+
+def write_aside(slice: Slice, kind: Kind, batches: Iterable[pa.RecordBatch]) -> str:
+    """One file of what is kept aside; its manifest."""
+    contract = slice.contract
+    bounds = {"rejected": [], "snapshot": [], "changes": contract.lake.key}.get(kind, _bounds(contract))
+    order = ["_source", "_position"] if kind in ("snapshot", "changes") else ["_source", "_partition", "_position"]
+    return _manifest(write_file(folder_of(slice), kind, as_table(batches), order, bounds))
 
 
 def _manifest(file: LandedFile) -> str:
@@ -188,5 +275,5 @@ class _WriteManifest(Step):
         path = folder / MANIFEST
         path.unlink(missing_ok=True)  # a runner may do a bundle again
         with synced_file(path) as out:
-            out.write(merged(map(read_manifest, manifests)).text().encode())
+            out.write(joined(merged(map(read_manifest, manifests))).text().encode())
         yield str(path)

@@ -4,6 +4,7 @@ A partition is read by one worker, in order, and never split within a slice: onl
 blocks are decoded and ruled in threads while this one is judged (see transforms/read_ahead.py).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,12 +117,8 @@ def judged_block(decided: Decided, split: FileSplit | KafkaSplit, tally: "Tally"
         lined = lined.append_column(ORDER, pa.array(np.arange(start, start + lined.num_rows)))
         for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
             yield shard, as_batch(rows)
-    if on_time.num_rows and split.role == "snapshot":
-        as_of = pa.array(as_of_rows(on_time, contract, split.name)).cast(UTC)
-        held = held_rows(on_time, source, contract).append_column("_as_of", as_of)
-        yield beam.pvalue.TaggedOutput("aside", ("snapshot", as_batch(held)))
-    elif on_time.num_rows and contract.lake.load == "scd2":  # a copy of an older row may be the newest that was said
-        yield beam.pvalue.TaggedOutput("aside", ("changes", as_batch(held_rows(on_time, source, contract))))
+    for kind, held in held_of(on_time, source, split, contract):
+        yield beam.pvalue.TaggedOutput("aside", (kind, as_batch(held)))
     if late.num_rows:
         behind = late["_behind"]
         rows = _with_lineage(late, source, number, slice).append_column("_behind", behind)
@@ -172,6 +169,17 @@ def with_lineage(rows: pa.Table, sources: pa.Array, partitions: pa.Array, slice:
     }
     columns = {f.name: rows[f.name] for f in slice.contract.fields}
     return pa.table({**columns, **lineage})
+
+
+def held_of(
+    rows: pa.Table, source: str, split: FileSplit | KafkaSplit, contract: Contract
+) -> Iterator[tuple[str, pa.Table]]:
+    """What rows on time of a snapshot, or of changes of masters, are kept as beside, by kind."""
+    if rows.num_rows and split.role == "snapshot":
+        as_of = pa.array(as_of_rows(rows, contract, split.name)).cast(UTC)
+        yield "snapshot", held_rows(rows, source, contract).append_column("_as_of", as_of)
+    elif rows.num_rows and contract.lake.load == "scd2":  # a copy of an older row may be the newest that was said
+        yield "changes", held_rows(rows, source, contract)
 
 
 def held_rows(rows: pa.Table, source: str, contract: Contract) -> pa.Table:

@@ -99,7 +99,7 @@ def why_not_ready(tellings: list[Telling], now_us: int) -> list[str]:
                 wrong.append(
                     f"{feed.feed}: its source does not answer, the breaker is {feed.breaker}: {feed.last_error}"
                 )
-            if telling.publishes and waiting > MOST_UNPUBLISHED:
+            if telling.publishes and not feed.is_refined and waiting > MOST_UNPUBLISHED:
                 wrong.append(f"{feed.feed}: {waiting:,} commits wait to be published")
     return wrong
 

@@ -50,6 +50,9 @@ class Format(Protocol):
         """`split` says where the file is and where to begin; at most `rows` records. Raises ValueError for a file that
         cannot be read."""
 
+    def cut(self, split: FileSplit, rows: int) -> list[FileSplit]:
+        """The split in parts that read the same records, each of about so many; as one, where that cannot be cut."""
+
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         """The split's blocks, and last where it ended."""
 

@@ -74,6 +74,9 @@ class Csv:
         why = WAITS if waits else None
         return Planned(replace(split, rows=min(found, rows)), notes, why) if found > 0 else Planned(None, waits=why)
 
+    def cut(self, split: FileSplit, rows: int) -> list[FileSplit]:
+        return [split]  # a quoted field may hold line ends
+
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         return lines.read(split, self.contract, self._cut, self._is_whole)
 

@@ -55,6 +55,9 @@ class JsonDocument:
         taken = replace(split, rows=left, constants=tuple(constants.items()))
         return Planned(taken, tuple(notes) if before is None else ())
 
+    def cut(self, split: FileSplit, rows: int) -> list[FileSplit]:
+        return [split]  # a document is read from its beginning
+
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         scanner, number = self._scanner(), 0
         first, last = split.start, split.start + split.rows

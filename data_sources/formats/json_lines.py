@@ -40,6 +40,9 @@ class JsonLines:
         why = "its last line is no whole JSON object and has no line end: it waits for the rest" if waits else None
         return Planned(replace(split, rows=min(found, rows)) if found > 0 else None, waits=why)
 
+    def cut(self, split: FileSplit, rows: int) -> list[FileSplit]:
+        return lines.cut(split, self.contract, rows)
+
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         return lines.read(split, self.contract, lambda data, first, _: (cut_lines(data, first), len(data)), _is_object)
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from msgspec.structs import replace as replace_split
+
 from data_sources.contract import Contract
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.formats import ended
@@ -44,6 +46,32 @@ def count(split: FileSplit, limit: int, contract: Contract, is_whole: IsWhole, i
     if packed or is_whole(tail):
         return lines + 1, False
     return lines, left <= 0
+
+
+def cut(split: FileSplit, contract: Contract, rows: int) -> list[FileSplit]:
+    """The split in parts of about so many lines each, where each line is a record; packed files are not cut.
+
+    All but the last end behind a line's end, so that their last line is whole.
+    """
+    if is_packed(split.path, contract) or split.returns or split.rows <= rows:
+        return [split]
+    parts, offset, line, taken = [split], split.start, split.line, 0
+    with opened(split.path, contract, split.start) as stream:
+        while (left := split.size - offset) > 0 and parts[-1].rows > rows:
+            block = stream.read(min(BLOCK, left))
+            if not block:
+                break
+            if len(block) < left and block[-1:] != b"\n":
+                block += stream.readline(min(MAX_RECORD, left - len(block)))
+            offset += len(block)
+            count = count_line_ends(block)
+            line, taken = line + count, taken + count
+            if taken >= rows and block[-1:] == b"\n" and offset < split.size and parts[-1].rows > taken:
+                before = parts[-1]
+                parts[-1] = replace_split(before, rows=taken, size=offset)
+                parts.append(replace_split(before, start=offset, line=line, rows=before.rows - taken, open_line=False))
+                taken = 0
+    return parts
 
 
 def read(split: FileSplit, contract: Contract, cut_records: Cut, is_whole: IsWhole) -> Iterator[Records | FileEnd]:

@@ -40,6 +40,20 @@ class Parquet:
             return Planned(None)
         return Planned(replace(split, groups=take, rows=count), notes if before is None else ())
 
+    def cut(self, split: FileSplit, rows: int) -> list[FileSplit]:
+        metadata, parts, held = pq.ParquetFile(split.path).metadata, [split], 0
+        for group in range(split.start, split.start + split.groups):
+            count = metadata.row_group(group).num_rows
+            if held and held + count > rows:
+                before = parts[-1]
+                parts[-1] = replace(before, groups=group - before.start, rows=held)
+                parts.append(
+                    replace(before, start=group, groups=before.start + before.groups - group, rows=before.rows - held)
+                )
+                held = 0
+            held += count
+        return parts
+
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         file = pq.ParquetFile(split.path, coerce_int96_timestamp_unit="us")
         first = 1 + sum(file.metadata.row_group(g).num_rows for g in range(split.start))

@@ -66,6 +66,9 @@ class Sqlite:
         taken = structs.replace(split, source=source, start=found[0], line=found[0], rows=found[1])
         return Planned(taken, notes if before is None else ())
 
+    def cut(self, split: FileSplit, rows: int) -> list[FileSplit]:
+        return [split]  # a table is read in one transaction
+
     def read(self, split: FileSplit) -> Iterator[Block | FileEnd]:
         for found in read_rows(split, self.contract, BLOCK):
             yield found if isinstance(found, Records) else ended(split, found[0], found[0], done=found[1])

@@ -1,4 +1,7 @@
-"""A Spark 4.2 standalone cluster on loopback, of the daemons that came with pyspark: one master, one worker."""
+"""A Spark standalone cluster on loopback, as daemons: a master and its workers.
+
+Of Spark 4.2, as it came with pyspark; of Spark 3.5, which is what Beam's runner reaches, of jars that Maven fetched once.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +15,48 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyspark
 import pytest
+
+from tests.component import jars
+from tests.component.broker import free_ports
 
 _HOME = Path(pyspark.__file__).parent
 _START_WITHIN = 60.0  # seconds; 6 on an idle machine
 
 
+def spark35_home(folder: Path) -> Path:
+    """A SPARK_HOME of Spark 3.5 in `folder`: its jars, and no more is needed to run daemons and executors."""
+    home = folder / "spark35"
+    home.mkdir()
+    (home / "jars").symlink_to(jars.resolve(Path(__file__).resolve().parent / "spark35" / "pom.xml")[0].parent)
+    return home
+
+
 class SparkCluster:
     """`url` is for --spark-master. The daemons end with `stop`, with all that they started."""
 
-    def __init__(self, folder: Path, ports: tuple[int, int, int, int]) -> None:
-        self._folder = folder
-        self._rpc, self._page, self._worker, self._worker_page = ports
+    def __init__(
+        self, folder: Path, *, home: Path = _HOME, workers: int = 1, cores: int = 2
+    ) -> None:  # fmt: skip
+        """home: its SPARK_HOME; cores: of each of the workers."""
+        self._folder, self._home, self._count, self._cores = folder, home, workers, cores
+        self._rpc, self._page = free_ports(2)
         self._daemons: list[subprocess.Popen[bytes]] = []
         self.url = f"spark://127.0.0.1:{self._rpc}"
 
     def start(self) -> None:
-        """Returns when the master has its worker; fails the test with the logs' tails when it does not get it."""
-        self._run("Master", "--port", str(self._rpc), "--webui-port", str(self._page))
+        """Returns when the master has its workers; fails the test with the logs' tails when it does not get them."""
+        self._run("Master", "Master", "--port", str(self._rpc), "--webui-port", str(self._page))
         self._until(lambda: self.status() is not None)  # a worker that comes first waits 15 seconds to try again
-        self._run(
-            "Worker", "--port", str(self._worker), "--webui-port", str(self._worker_page), "--cores", "2",
-            "--memory", "1g", "--work-dir", str(self._folder / "work"), self.url,
-        )  # fmt: skip
-        self._until(lambda: [w["state"] for w in (self.status() or {"workers": []})["workers"]] == ["ALIVE"])
+        for number, (port, page) in enumerate(zip(*[iter(free_ports(2 * self._count))] * 2, strict=True)):
+            self._run(
+                "Worker", f"Worker{number}", "--port", str(port), "--webui-port", str(page), "--cores", str(self._cores),
+                "--memory", "2g", "--work-dir", str(self._folder / "work"), self.url,
+            )  # fmt: skip
+        alive = ["ALIVE"] * self._count
+        self._until(lambda: [w["state"] for w in (self.status() or {"workers": []})["workers"]] == alive)
 
     def stop(self) -> None:
         """The worker first: it ends the executors it has."""
@@ -62,17 +82,39 @@ class SparkCluster:
         """What the executors of an application said, as its worker kept it."""
         return [log.read_text(errors="replace") for log in (self._folder / "work" / application).glob("*/stderr")]
 
-    def _run(self, daemon: str, *arguments: str) -> None:
+    def executor_processes(self) -> list[psutil.Process]:
+        """The executors that run now."""
+        found = []
+        for daemon in self._daemons:
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(daemon.pid).children():
+                    with suppress(psutil.Error):
+                        if any("CoarseGrainedExecutorBackend" in word for word in child.cmdline()):
+                            found.append(child)
+        return found
+
+    def executors_of_last(self) -> list[str]:
+        """What the executors of the last application have said so far, those that died too."""
+        applications = sorted((self._folder / "work").glob("app-*"), key=lambda folder: folder.name)
+        return self.executors(applications[-1].name) if applications else []
+
+    def has_finished_tasks(self, count: int) -> bool:
+        """Whether executors of the last application have together finished so many tasks."""
+        return sum(said.count("Finished task") for said in self.executors_of_last()) >= count
+
+    def _run(self, daemon: str, name: str, *arguments: str) -> None:
         environment = {
-            **os.environ, "SPARK_HOME": str(_HOME), "SPARK_LOCAL_DIRS": str(self._folder / "local"),
-            "SPARK_LOG_DIR": str(self._folder), "SPARK_DAEMON_MEMORY": "256m", "SPARK_LOCAL_IP": "127.0.0.1",
+            **os.environ, "SPARK_HOME": str(self._home), "SPARK_LOCAL_DIRS": str(self._folder / "local"),
+            "SPARK_LOG_DIR": str(self._folder), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SCALA_VERSION": "2.12",
             "SPARK_NO_DAEMONIZE": "1",
         }  # fmt: skip
-        with (self._folder / f"{daemon}.log").open("wb") as log:
+        if self._home == _HOME:
+            del environment["SPARK_SCALA_VERSION"]
+        with (self._folder / f"{name}.log").open("wb") as log:
             self._daemons.append(
                 subprocess.Popen(
-                    [str(_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{daemon.lower()}.{daemon}",
-                     "--host", "127.0.0.1", *arguments],
+                    ["java", "-Xmx256m", "-cp", f"{self._home / 'jars'}/*",
+                     f"org.apache.spark.deploy.{daemon.lower()}.{daemon}", "--host", "127.0.0.1", *arguments],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment,
                 )
             )  # fmt: skip

@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.component, pytest.mark.spark]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
-    one, two, three, four = free_ports(4)
-    running = SparkCluster(tmp_path_factory.mktemp("cluster"), (one, two, three, four))
+
+    running = SparkCluster(tmp_path_factory.mktemp("cluster"))
     try:
         running.start()
         yield running

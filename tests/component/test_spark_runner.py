@@ -1,8 +1,11 @@
-"""The same graph on Beam's Spark runner: slice by slice the tables that the in-process runner lands."""
+"""The same graph on Beam's Spark runner, in one JVM and on a cluster: slice by slice the tables that the in-process
+runner lands, whatever happens to an executor."""
 
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,12 @@ from beam_grid.feeds import built_in
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from data_sources.contract import Contract, parse_contract
+from data_sources.formats import lines
 from data_sources.smart_meter_readings.generate import FEED, FOLDER, generate
 from runners.spark import JARS_VARIABLE
+from tests.component.spark_cluster import SparkCluster, spark35_home
 from tests.properties.oracle import slice_independent
+from transforms import pieces
 from transforms.tiles import merge_tiles, tile_rows
 
 pytestmark = [pytest.mark.component]
@@ -39,10 +45,12 @@ def feed(**changes: Any) -> Contract:
     return parse_contract({**plain, **changes}, "tests")
 
 
-def landed_by(runner: str, lake: Path, of: Contract, source: Path, slice_rows: int) -> dict[str, Any]:
+def landed_by(
+    runner: str, lake: Path, of: Contract, source: Path, slice_rows: int, master: str = "local[2]"
+) -> dict[str, Any]:
     opened = Lake.open(lake)
     with opened.lock("land"):
-        done = land(opened, of, Options(str(source), runner=runner, spark_master="local[2]", slice_rows=slice_rows, now=NOW))  # fmt: skip
+        done = land(opened, of, Options(str(source), runner=runner, spark_master=master, slice_rows=slice_rows, now=NOW))  # fmt: skip
     log = opened.feed(of.name)
     names = [f.name for f in of.fields]
     rows, gone, aside, commits = [], set(), {}, []
@@ -88,6 +96,13 @@ def assert_same_tiles(found: list[dict[str, Any]], wanted: list[dict[str, Any]])
                 assert seen[name] == value, (name, seen, want)
 
 
+def assert_equal(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for window, tiles in wanted["tiles"].items():
+        assert_same_tiles(found["tiles"][window], tiles)
+    for name in set(wanted) - {"tiles"}:
+        assert found[name] == wanted[name], name
+
+
 @pytest.mark.parametrize("dedup", [None, LATEST], ids=["first", "latest"])
 def test_spark_lands_what_the_in_process_runner_lands(
     dedup: Any, messy: tuple[Path, dict[str, int]], tmp_path: Path, spark_job_server_jars: Path, monkeypatch: pytest.MonkeyPatch
@@ -95,13 +110,57 @@ def test_spark_lands_what_the_in_process_runner_lands(
     source, truth = messy
     of = feed(**({"dedup": dedup} if dedup else {}))
     monkeypatch.setenv(JARS_VARIABLE, str(spark_job_server_jars))
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 150)
+    monkeypatch.setattr(lines, "BLOCK", 1 << 14)
     spark = landed_by("spark", tmp_path / "spark", of, source, 800)
     direct = landed_by("direct", tmp_path / "direct", of, source, 800)
+    assert_equal(spark, direct)
     assert len(spark["commits"]) >= 3 and all(c["fates"].landed for c in spark["commits"][:2])
     assert {"rejected", "late", "conflicts"} <= set(spark["aside"])
     assert ("superseded" in spark["aside"]) == bool(dedup)
-    for window, wanted in direct.pop("tiles").items():
-        assert_same_tiles(spark["tiles"][window], wanted)
-    del spark["tiles"]
-    assert spark == direct
     assert spark["counts"] == {name: truth[name] for name in spark["counts"]}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
+    """Spark 3.5 with two workers of one core, without a jar of Beam's."""
+    folder = tmp_path_factory.mktemp("spark35")
+    running = SparkCluster(folder, home=spark35_home(folder), workers=2, cores=1)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+def test_a_cluster_of_two_workers_lands_the_same_although_an_executor_is_killed(
+    messy: tuple[Path, dict[str, int]], tmp_path: Path, spark_job_server_jars: Path, monkeypatch: pytest.MonkeyPatch,
+    cluster: SparkCluster,
+) -> None:  # fmt: skip
+    """The executor that dies has decoded a piece: its shuffle files and what it kept are gone with it."""
+    source, truth = messy
+    monkeypatch.setenv(JARS_VARIABLE, str(spark_job_server_jars))
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 500)
+    monkeypatch.setattr(lines, "BLOCK", 1 << 14)
+    ended, killed = threading.Event(), []
+
+    def kill() -> None:
+        while not ended.wait(0.1):
+            for executor in cluster.executor_processes():
+                if cluster.has_finished_tasks(3):
+                    executor.kill()
+                    killed.append(executor.pid)
+                    return
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        spark = landed_by("spark", tmp_path / "spark", feed(), source, 100_000, cluster.url)
+    finally:
+        was_at_work = bool(killed)
+        ended.set()
+        killer.join()
+    assert was_at_work, "no executor was killed while the slice ran"
+    assert_equal(spark, landed_by("direct", tmp_path / "direct", feed(), source, 100_000))
+    assert spark["counts"] == {name: truth[name] for name in spark["counts"]}
+    assert len(cluster.executors_of_last()) >= 3, "one of two died and was started anew"

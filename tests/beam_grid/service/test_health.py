@@ -95,9 +95,10 @@ def test_what_keeps_a_lake_from_being_ready_is_said(tmp_path: Path, more: dict[s
     assert asked("readyz", telling(tmp_path, feed_vitals())) == (200, "ok\n")
 
 
-def test_who_stands_by_is_not_ready_and_who_makes_no_tables_may_be(tmp_path: Path) -> None:
+def test_who_stands_by_is_not_ready_and_commits_may_wait_where_tables_are_not_made_one_by_one(tmp_path: Path) -> None:
     assert asked("readyz", telling(tmp_path, role="standby"))[0] == 503
     assert asked("readyz", telling(tmp_path, feed_vitals(published=0, commit=99), publishes=False))[0] == 200
+    assert asked("readyz", telling(tmp_path, feed_vitals(published=0, commit=99, is_refined=True)))[0] == 200
     assert asked("readyz")[0] == 503
 
 

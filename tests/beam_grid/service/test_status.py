@@ -77,6 +77,7 @@ def test_a_follower_that_is_well_makes_it_well(lake: Path) -> None:
     [
         ({"state": "failed", "last_error": "the topic is gone"}, {}, "meters failed: the topic is gone"),
         ({"breaker": "open", "last_error": "no broker"}, {}, "the breaker is open: no broker"),
+        ({"failures": 2, "last_error": "no broker"}, {}, "meters failed 2 times in a row: no broker"),
         ({"quarantined": 1}, {}, "1 records are in quarantine"),
         ({}, {"refine_error": "no Java"}, "refine failed: no Java"),
         ({}, {"role": "standby"}, "no follower"),
