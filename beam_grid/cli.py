@@ -303,7 +303,7 @@ def _follow(lake_path: str, how: _Following, tables: Tables | None, **given: Any
 
 @contextmanager
 def _answering(
-    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], list[str]] = list
+    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], dict[str, str]] = dict
 ) -> Iterator[None]:
     """Metrics and health of what is told, where a port was asked for."""
     if not port:
@@ -312,7 +312,7 @@ def _answering(
     from beam_grid.service.health import Address, served
 
     with served(Address(port, host), tellings, missing):
-        say(f"metrics: http://{host}:{port}/metrics")
+        say(f"metrics: http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
         yield
 
 

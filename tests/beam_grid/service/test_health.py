@@ -109,3 +109,20 @@ def test_other_pages_are_not_there_and_a_port_in_use_is_said(tmp_path: Path) -> 
         taken.listen()
         with pytest.raises(GridError, match="--metrics-port"), served(Address(taken.getsockname()[1]), list):
             pass
+
+
+def test_names_that_are_not_utf8_are_told_too(tmp_path: Path) -> None:
+    odd = feed_vitals("odd", lag={"\udcff.csv": 3}, state="failed", last_error="no \udcff.csv")
+    code, text = asked("metrics", telling(tmp_path, odd))
+    assert code == 200 and samples(text)["beam_grid_lag_records", "\\udcff.csv"] == 3
+    code, text = asked("readyz", telling(tmp_path, odd))
+    assert code == 503 and "no \\udcff.csv" in text
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
+def test_it_listens_on_loopback_of_either_kind(tmp_path: Path) -> None:
+    with (
+        served(Address(0, "::1"), lambda: [telling(tmp_path)]) as port,
+        urlopen(f"http://[::1]:{port}/healthz") as answer,
+    ):
+        assert answer.status == 200

@@ -99,6 +99,7 @@ def test_a_lake_that_crashes_is_started_again_and_all_end_with_their_parent(tmp_
         first = next(c for c in children if str(tmp_path / "north") in c.cmdline())
         first.kill()
         until(lambda: "north: nobody follows it" in asked(tmp_path, "readyz"), tmp_path)
+        assert f'beam_grid_followed{{lake="{tmp_path / "north"}"}} 0.0' in asked(tmp_path, "metrics")
         write(tmp_path / "in", "b.csv")
         until(lambda: commits(tmp_path, "north") == 2 and commits(tmp_path, "south") == 2, tmp_path)
         assert any("ended by signal 9; it is started again" in str(line["message"]) for line in said(tmp_path))

@@ -93,6 +93,14 @@ def test_what_is_wrong_is_said_and_makes_the_exit_code_1(
     assert code == 1 and any(why in line for line in found["wrong"]), found["wrong"]
 
 
+def test_an_error_that_quotes_what_was_sent_steers_no_terminal(lake: Path) -> None:
+    with told(lake, feed_vitals("meters", state="failed", last_error="bad \x1b[2J\x07 line")):
+        shown = ran("status", "--lake", str(lake)).stdout
+        _, found = asked(lake)
+    assert "bad \\x1b[2J\\x07 line" in shown and "\x1b" not in shown
+    assert found["feeds"][0]["last_error"] == "bad \x1b[2J\x07 line"
+
+
 def test_a_feed_before_its_first_commit_is_there_too(lake: Path) -> None:
     with told(lake, feed_vitals("new", commit=0, published=0, state="starting")):
         code, found = asked(lake)
