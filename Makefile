@@ -41,7 +41,7 @@ test: lint ## everything: unit, properties, Spark, a real Kafka broker, a real S
 nightly: lint ## hours: every step on disk failed in every way, a thousand seeds, forty kills on a real broker
 	@command -v java >/dev/null || { echo 'make nightly needs Java 17 or later: install it and put java on the PATH'; exit 2; }
 	@command -v mvn >/dev/null || { echo 'make nightly needs Maven for its Kafka broker: install it and put mvn on the PATH'; exit 2; }
-	$(BIN)/python -m pytest -q -m nightly -n 2 --dist load tests/soak
+	$(BIN)/python -m pytest -q -m nightly -n 2 --dist load tests
 
 bench: $(STAMP) ## this product beside its peers, one run, ratios
 	@command -v java >/dev/null || { echo 'make bench needs Java 17 or later for its peers on Spark: install it and put java on the PATH'; exit 2; }

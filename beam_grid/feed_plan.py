@@ -182,8 +182,9 @@ def kept(contract: Contract, state: FeedState, rate: float | None, last: Commit 
 
 def rows_per_second(state: FeedState, contract: Contract) -> float | None:
     """Landed rows by second of event time, from the bounds of the files; None where they do not say."""
-    low = [v for f in state.landed.files("rows") if isinstance(v := f.min.get(contract.event_time), int)]
-    high = [v for f in state.landed.files("rows") if isinstance(v := f.max.get(contract.event_time), int)]
+    files = state.landed.files("rows") if state.last else []
+    low = [v for f in files if isinstance(v := f.min.get(contract.event_time), int)]
+    high = [v for f in files if isinstance(v := f.max.get(contract.event_time), int)]
     if not low or not high or max(high) == min(low):
         return None
     unit = 1.0 if contract.field(contract.event_time).type == "date" else 86_400e6

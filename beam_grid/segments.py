@@ -292,11 +292,11 @@ class Segmenter:
         return {}
 
 
-def collect(feed: FeedLog, published: int, older_than_s: float = _KEPT_S) -> int:
+def collect(feed: FeedLog, published: int | None, older_than_s: float = _KEPT_S) -> int:
     """Remove files that no reader has use for and that are old: of attempts that no commit lists, and those that a segment
     stands for whose commits the tables hold; returns how many. The caller holds the landing lock.
 
-    published: the last commit of the feed that every table holds, 0 where there are no tables.
+    published: the last commit of the feed that every table holds, None where there are no tables.
     """
     index = LandedIndex(feed, []).upto(feed.last)
     used: set[str] = set()

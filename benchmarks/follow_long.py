@@ -31,6 +31,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from beam_grid.landing import Lake
+from beam_grid.service.told import tellings
 from benchmarks.equal import CONTRACT, check_tables, lake_tables, make_oracle
 from benchmarks.freshness import NotFresh, Reader
 from benchmarks.measure import Usage, start
@@ -61,6 +62,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     commits: int
     cpu_s: float
     """Of the follower, since it was started."""
+    busy_s: float
+    """The same, of time spent planning, landing and publishing, as it tells in LAKE/status."""
     rows: int
     kills: int
 
@@ -87,16 +90,21 @@ class Positions:
     ends: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "follow-long"})
+        self._consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "follow-long", "log_level": 0})
 
     def look(self) -> int:
         """Messages that wait."""
-        log = Lake.open(self.lake, create=False).feed(CONTRACT.name) if (self.lake / "lake.json").exists() else None
-        for commit in log.commits(after=self.commit) if log is not None else ():
+        newest = self.newest
+        for commit in Lake.open(self.lake).feed(CONTRACT.name).commits(self.commit, newest) if newest else ():
             self.commit = commit.number
             for partition in commit.partitions:
                 self.ends |= {end.partition: end.offset for end in partition.ends if isinstance(end, KafkaEnd)}
         return sum(high - self.ends.get(p, 0) for p, high in self.highs().items())
+
+    @property
+    def newest(self) -> int:
+        """Number of the newest commit; 0 before the first."""
+        return Lake.open(self.lake, create=False).feed(CONTRACT.name).last if (self.lake / "lake.json").exists() else 0
 
     def highs(self) -> dict[int, int]:
         assert CONTRACT.topic is not None
@@ -165,12 +173,18 @@ class Bench:
         assert self.follower.wait() == -signal.SIGKILL
         self.watched.killed_at.append(began - self._began)
         self._follow()
-        self._until(lambda: self._last() > before, _RECOVERED_WITHIN_S)
+        sampled = began
+        while self._last() <= before:
+            if time.monotonic() - began > _RECOVERED_WITHIN_S:
+                raise NotFresh(f"no commit {_RECOVERED_WITHIN_S:.0f} s after a kill: see the logs in {self.folder}")
+            if time.monotonic() - sampled >= _EVERY_S:
+                sampled = time.monotonic()
+                self._sample()
+            time.sleep(0.05)
         self.watched.recoveries.append(time.monotonic() - began)
 
     def _last(self) -> int:
-        self.positions.look()
-        return self.positions.commit
+        return self.positions.newest
 
     def _sample(self) -> None:
         for process in (self.follower, self.producer):
@@ -182,10 +196,15 @@ class Bench:
         self.watched.samples.append(
             Sample(
                 at_s=now - self._began, age_s=self.reader.age_s, lag=self.positions.look(), rss_mib=self.usage.rss_mib,
-                up_s=now - self._started, commits=self.positions.commit, cpu_s=self.usage.cpu_s, rows=self.reader.rows,
+                up_s=now - self._started, commits=self.positions.commit, cpu_s=self.usage.cpu_s, busy_s=self._busy_s(), rows=self.reader.rows,
                 kills=len(self.watched.killed_at),
             )
         )  # fmt: skip
+
+    def _busy_s(self) -> float:
+        told = [follower.telling.vitals for follower in tellings(self.lake)]
+        feeds = [vitals.feeds.get(CONTRACT.name) for vitals in told if vitals.pid == self.follower.pid]
+        return sum(sum(feed.seconds.values()) for feed in feeds if feed is not None)
 
     def _until(self, reached: Callable[[], bool], within_s: float) -> float:
         began = time.monotonic()
@@ -230,14 +249,16 @@ def written(watched: Watched, path: Path) -> None:
             table.writerow({k: round(v, 2) if isinstance(v, float) else v for k, v in asdict(sample).items()})
 
 
-def costs(samples: list[Sample], over_s: float = 30.0) -> list[tuple[float, float]]:
-    """(at_s, CPU seconds a commit), over so many seconds of one process each."""
+def costs(samples: list[Sample], name: str, over_s: float = 20.0) -> list[tuple[float, float]]:
+    """(at_s, what a commit takes of `cpu_s` or `busy_s`), over so many seconds of one process each; its start is left out."""
     found, first = [], samples[0]
     for sample in samples:
-        if sample.kills != first.kills:
+        if sample.kills != first.kills or not getattr(first, name):
             first = sample
         elif sample.at_s - first.at_s >= over_s and sample.commits > first.commits:
-            found.append((sample.at_s, (sample.cpu_s - first.cpu_s) / (sample.commits - first.commits)))
+            found.append(
+                (sample.at_s, (getattr(sample, name) - getattr(first, name)) / (sample.commits - first.commits))
+            )
             first = sample
     return found
 
@@ -260,31 +281,39 @@ def figures(watched: Watched) -> dict[str, float]:
     series = {
         "age": [(s.at_s, s.age_s) for s in settled],
         "memory": [(s.at_s, s.rss_mib) for s in settled],
-        "CPU a commit": costs(watched.samples),
+        "seconds a commit": costs(watched.samples, "busy_s"),
+        "CPU a commit": costs(watched.samples, "cpu_s"),
     }
     for name, points in series.items():
         first = [value for at, value in points if at < end / 3]
         last = [value for at, value in points if at > end * 2 / 3]
         if first and last:
+            found[f"{name}, median of the last third"] = statistics.median(last)
             found[f"{name}, last third over first"] = statistics.median(last) / statistics.median(first)
     return found
 
 
 def drawn(watched: Watched, path: Path) -> None:
-    """Four curves above each other over minutes, kills as dotted lines, as an SVG that stands alone."""
+    """Five curves above each other over minutes, kills as dotted lines, as an SVG that stands alone."""
     from matplotlib.figure import Figure
 
-    from beam_grid.report.charts.drawing import BLUE, GRID, ORANGE, PAGE, VERMILLION, svg
+    from beam_grid.report.charts.drawing import BLUE, GREEN, MUTED, ORANGE, PAGE, VERMILLION, svg
 
     def draw() -> Figure:
-        figure = Figure(figsize=(PAGE / 72, 560 / 72), dpi=72, layout="constrained")
+        figure = Figure(figsize=(PAGE / 72, 680 / 72), dpi=72, layout="constrained")
         minutes = [s.at_s / 60 for s in watched.samples]
-        cost = costs(watched.samples)
+        busy, cpu = costs(watched.samples, "busy_s"), costs(watched.samples, "cpu_s")
         curves: list[tuple[str, list[float], list[float], str]] = [
             ("age of the newest row, s", minutes, [s.age_s for s in watched.samples], BLUE),
             ("messages that wait, thousands", minutes, [s.lag / 1000 for s in watched.samples], BLUE),
             ("resident memory, MiB", minutes, [s.rss_mib for s in watched.samples], ORANGE),
-            ("CPU seconds a commit", [at / 60 for at, _ in cost], [value for _, value in cost], VERMILLION),
+            (
+                "seconds a commit: planned, landed, published",
+                [at / 60 for at, _ in busy],
+                [value for _, value in busy],
+                GREEN,
+            ),
+            ("CPU seconds a commit", [at / 60 for at, _ in cpu], [value for _, value in cpu], VERMILLION),
         ]
         for axes, (name, x, y, colour) in zip(figure.subplots(len(curves), 1, sharex=True), curves, strict=True):
             axes.plot(x, y, color=colour, lw=1.2)
@@ -292,7 +321,7 @@ def drawn(watched: Watched, path: Path) -> None:
             axes.set_ylim(0, max([*y, 0.001]) * 1.1)
             axes.grid(axis="y")
             for at in watched.killed_at:
-                axes.axvline(at / 60, color=GRID, lw=1.2, ls=":")
+                axes.axvline(at / 60, color=MUTED, lw=0.8, ls=":")
         axes.set_xlabel("minutes; dotted lines are kills")
         return figure
 

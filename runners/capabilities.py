@@ -35,13 +35,13 @@ class Capabilities:
     bounded: Able
     """Pipelines that end."""
     unbounded: Able
-    """Sources that do not."""
+    """Windows of a source that does not end fire while it runs."""
     state: Able
     """A stateful DoFn keeps what it was given of a key, within a pipeline that ends."""
     timers: Able
     """Event-time timers of one fire, in a pipeline that ends."""
     streaming_state: Able
-    """State and timers between the panes of a source that does not end."""
+    """A stateful step's timers fire while a source that does not end runs, with what it kept."""
     metrics_back: Able
     """Beam's counters come back to who started the pipeline."""
     parallel_read: Able
@@ -65,10 +65,10 @@ class Capabilities:
 DIRECT = Capabilities(
     runner="direct",
     bounded=yes("slice after slice, the graph built once"),
-    unbounded=no("an unbounded source yields nothing in process; land slice by slice with --follow instead"),
+    unbounded=no("no window of an unbounded source fires in process; land slice by slice with --follow instead"),
     state=yes("one key's elements reach one stateful step"),
     timers=yes("they fire when the input has ended"),
-    streaming_state=no("nothing streams in process; what landed is read from committed files instead"),
+    streaming_state=yes("timers fire, but nothing that groups gives anything: of no use to `land`, which keeps none"),
     metrics_back=yes("but counts travel as data on every runner"),
     parallel_read=no("two threads decode ahead of the one that judges, in this process"),
     side_inputs=yes("by reference"),

@@ -98,7 +98,14 @@ def options(
     if jars is None:
         yield _options_of_beams_own(spark_master, where)
         return
-    properties = {"spark.driver.host": "127.0.0.1", "spark.ui.enabled": "false"}
+    properties = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        # What Beam keeps between steps Java cannot serialise: not handed to another executor, it would be made again there,
+        # and could not go to disk.
+        "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
+        "spark.kryoserializer.buffer.max": "1g",
+    }
     if is_cluster:
         properties["spark.driver.host"] = _address_towards(spark_master)
         where += [f"--files_to_stage={jar}" for jar in jars if not jar.name.startswith((*_SPARKS_OWN, *_GOOGLES))]
@@ -106,7 +113,7 @@ def options(
         properties |= {"spark.executor.extraJavaOptions": java, "spark.cleaner.referenceTracking": "true"}
     else:
         properties["spark.driver.bindAddress"] = "127.0.0.1"
-    properties |= spark_properties or {}
+    properties |= _defaults() | dict(spark_properties or {})
     with tempfile.TemporaryDirectory(prefix="beam-grid-spark-") as scratch:
         server = _JobServer(jars, spark_master, properties, heap, Path(scratch))
         with _quiet_worker_threads():
@@ -140,8 +147,9 @@ def cause_of(error: BaseException) -> str:
     return "{} (while running '{}')".format(*inside[-1]) if inside else str(error)
 
 
-# Without the experiment each pipeline first waits for a `pip freeze` nobody reads.
-_COMMON = ("--experiments=disable_logging_submission_environment",)
+# Without the experiment each pipeline first waits for a `pip freeze` nobody reads. What several steps take from one is
+# kept between them: where it finds no memory, on disk, else it would be made again.
+_COMMON = ("--experiments=disable_logging_submission_environment", "--storage_level=MEMORY_AND_DISK")
 
 # What a Spark 3.5 cluster has on its nodes: not sent there again. A jar it has and gets nevertheless does no harm.
 _SPARKS_OWN = (
@@ -285,6 +293,16 @@ def _workers(environment_type: str) -> list[str]:
             environment[name] = os.environ[name]
     config = {"command": str(Path(__file__).with_name("spark_harness.sh")), "env": environment}
     return ["--environment_type=PROCESS", f"--environment_config={json.dumps(config)}"]
+
+
+def _defaults() -> dict[str, str]:
+    """Spark's settings of the user's own: spark-defaults.conf in SPARK_CONF_DIR, which no launcher reads here."""
+    file = Path(os.environ.get("SPARK_CONF_DIR", "")) / "spark-defaults.conf"
+    if "SPARK_CONF_DIR" not in os.environ or not file.exists():
+        return {}
+    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    pairs = [re.split(r"[\s=]+", line, maxsplit=1) for line in lines if line and not line.startswith("#")]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[0].startswith("spark.")}
 
 
 def _address_towards(master: str) -> str:

@@ -38,10 +38,10 @@ class SparkCluster:
     """`url` is for --spark-master. The daemons end with `stop`, with all that they started."""
 
     def __init__(
-        self, folder: Path, *, home: Path = _HOME, workers: int = 1, cores: int = 2
+        self, folder: Path, *, home: Path = _HOME, workers: int = 1, cores: int = 2, memory_gib: int = 2,
     ) -> None:  # fmt: skip
         """home: its SPARK_HOME; cores: of each of the workers."""
-        self._folder, self._home, self._count, self._cores = folder, home, workers, cores
+        self._folder, self._home, self._count, self._cores, self._memory = folder, home, workers, cores, memory_gib
         self._rpc, self._page = free_ports(2)
         self._daemons: list[subprocess.Popen[bytes]] = []
         self.url = f"spark://127.0.0.1:{self._rpc}"
@@ -53,7 +53,7 @@ class SparkCluster:
         for number, (port, page) in enumerate(zip(*[iter(free_ports(2 * self._count))] * 2, strict=True)):
             self._run(
                 "Worker", f"Worker{number}", "--port", str(port), "--webui-port", str(page), "--cores", str(self._cores),
-                "--memory", "2g", "--work-dir", str(self._folder / "work"), self.url,
+                "--memory", f"{self._memory}g", "--work-dir", str(self._folder / "work"), self.url,
             )  # fmt: skip
         alive = ["ALIVE"] * self._count
         self._until(lambda: [w["state"] for w in (self.status() or {"workers": []})["workers"]] == alive)

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import StrUtf8Coder, VarIntCoder
+from apache_beam.coders import VarIntCoder
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.periodicsequence import PeriodicImpulse
 from apache_beam.transforms.timeutil import TimeDomain
-from apache_beam.transforms.userstate import CombiningValueStateSpec, TimerSpec, on_timer
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
@@ -44,19 +44,34 @@ class Say(beam.DoFn):
 
 
 class Count(beam.DoFn):
-    COUNT = CombiningValueStateSpec("count", VarIntCoder(), sum)
+    COUNT = ReadModifyWriteStateSpec("count", VarIntCoder())
     TIMER = TimerSpec("timer", TimeDomain.WATERMARK)
 
     def process(
         self, element: Any, count: Any = beam.DoFn.StateParam(COUNT), timer: Any = beam.DoFn.TimerParam(TIMER)
     ) -> Iterator[str]:
-        count.add(1)
+        count.write((count.read() or 0) + 1)
         timer.set(Timestamp(50))
         yield f"{element[0]} number {count.read()}"
 
     @on_timer(TIMER)
     def fire(self, count: Any = beam.DoFn.StateParam(COUNT)) -> Iterator[str]:
         yield f"fired after {count.read()}"
+
+
+class Remind(beam.DoFn):
+    COUNT = ReadModifyWriteStateSpec("count", VarIntCoder())
+    TIMER = TimerSpec("timer", TimeDomain.WATERMARK)
+
+    def process(
+        self, element: Any, count: Any = beam.DoFn.StateParam(COUNT), timer: Any = beam.DoFn.TimerParam(TIMER)
+    ) -> None:
+        count.write((count.read() or 0) + 1)
+        timer.set(Timestamp.now() + 1)
+
+    @on_timer(TIMER)
+    def fire(self, count: Any = beam.DoFn.StateParam(COUNT)) -> Iterator[str]:
+        yield f"reminded of {count.read()}"
 
 
 class Counted(beam.DoFn):
@@ -74,7 +89,8 @@ def bounded(p: beam.Pipeline) -> None:
 
 def unbounded(p: beam.Pipeline) -> None:
     ticks = p | PeriodicImpulse(Timestamp.now(), MAX_TIMESTAMP, 0.5, apply_windowing=False)
-    ticks | beam.Map(lambda _: "tick") | beam.ParDo(Say())
+    keyed = ticks | beam.Map(lambda _: ("tick", 1)) | beam.WindowInto(FixedWindows(1))
+    keyed | beam.GroupByKey() | beam.Map(lambda kv: kv[0]) | beam.ParDo(Say())
 
 
 def state(p: beam.Pipeline) -> None:
@@ -84,8 +100,7 @@ def state(p: beam.Pipeline) -> None:
 
 def streaming_state(p: beam.Pipeline) -> None:
     ticks = p | PeriodicImpulse(Timestamp.now(), MAX_TIMESTAMP, 0.5, apply_windowing=False)
-    keyed = ticks | beam.Map(lambda _: ("k", 1)) | beam.WindowInto(FixedWindows(1))
-    keyed | beam.ParDo(Count()) | beam.ParDo(Say())
+    ticks | beam.Map(lambda _: ("k", 1)) | beam.ParDo(Remind()) | beam.ParDo(Say())
 
 
 def side_inputs(p: beam.Pipeline) -> None:
@@ -98,7 +113,7 @@ PIPELINES = {
     "unbounded": (unbounded, "SAW tick"),
     "state": (state, "SAW k number 3"),
     "timers": (state, "SAW fired after 3"),
-    "streaming_state": (streaming_state, "SAW k number 2"),
+    "streaming_state": (streaming_state, "SAW reminded of"),
     "side_inputs": (side_inputs, "SAW axy"),
 }
 """By claim the pipeline and the line that it prints where the runner is able."""
@@ -113,7 +128,6 @@ def metrics_back(runner: str) -> None:
 
 
 if __name__ == "__main__":
-    StrUtf8Coder()
     runner, claim = sys.argv[1:]
     if claim == "metrics_back":
         metrics_back(runner)
