@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ import click
 from beam_grid.about import about
 from beam_grid.console import Progress, say, set_up_logs
 from beam_grid.errors import GridError, LakeBusy
-from beam_grid.interrupt import heard, leave
+from beam_grid.interrupt import ends_in_order, heard, leave
 from data_sources.errors import UserError
 
 if TYPE_CHECKING:
@@ -149,7 +149,12 @@ def _land_options(command: Any) -> Any:
                 envvar="BEAM_GRID_KAFKA_CONFIG",
                 help="Connection settings, key=value lines (TLS, SASL).",
             ),
-            click.option("--follow", is_flag=True, help="Go on until interrupted, looking for new records."),
+            click.option("--follow", is_flag=True, help="Go on until SIGTERM or Ctrl-C, looking for new records."),
+            click.option(
+                "--standby",
+                is_flag=True,
+                help="--follow: where another follows this lake, wait, and take over when it ends, however it does.",
+            ),
             click.option(
                 "--every",
                 type=_Duration(least_s=1),
@@ -174,18 +179,10 @@ def _land_options(command: Any) -> Any:
 
 @cli.command()
 @_land_options
-def land(
-    follow: bool,
-    every: float,
-    max_rows_per_s: int | None,
-    lake: str,
-    metrics_port: int,
-    metrics_host: str,
-    **given: Any,
-) -> None:
+def land(follow: bool, lake: str, **given: Any) -> None:
     """Read what is new, judge it, drop duplicates, land Parquet: one commit a slice."""
-    asked = (metrics_port, metrics_host)
-    _exit(_follow(lake, every, None, max_rows_per_s, None, asked, **given) if follow else _land(lake, **given))
+    how = _Following.taken(given)
+    _exit(_follow(lake, how, None, **given) if follow else _land(lake, **given))
 
 
 def _parameters(ctx: Any, param: Any, given: tuple[str, ...]) -> dict[str, str]:
@@ -233,20 +230,16 @@ def refine(
 )
 def run(
     follow: bool,
-    every: float,
-    refine_every: float,
     lake: str,
     engine: Engine,
     spark_master: str | None,
     parameters: dict[str, str],
-    max_rows_per_s: int | None,
-    metrics_port: int,
-    metrics_host: str,
     **given: Any,
 ) -> None:
     """land, then refine; with --follow, publish after each commit."""
     from beam_grid.refine import check_engine
 
+    how = _Following.taken(given)
     check_engine(engine, None if given["runner"] == "spark" else spark_master)
     of_land, of_refine = (spark_master, None) if given["runner"] == "spark" else (None, spark_master)
     if not follow:
@@ -257,8 +250,7 @@ def run(
     from beam_grid.landing import Lake
 
     tables = Tables(Lake.open(lake), engine, of_refine, parameters, say)
-    asked = (metrics_port, metrics_host)
-    _exit(_follow(lake, every, refine_every, max_rows_per_s, tables, asked, spark_master=of_land, **given))
+    _exit(_follow(lake, how, tables, spark_master=of_land, **given))
 
 
 def _exit(code: int) -> None:
@@ -266,32 +258,52 @@ def _exit(code: int) -> None:
         raise SystemExit(code)
 
 
-def _follow(
-    lake_path: str,
-    every: float,
-    refine_every: float | None,
-    max_rows_per_s: int | None,
-    tables: Tables | None,
-    asked: tuple[int, str],
-    **given: Any,
-) -> int:
+@dataclass(frozen=True)
+class _Following:
+    """What --follow takes besides what landing does."""
+
+    every: float
+    standby: bool
+    max_rows_per_s: int | None
+    metrics_port: int
+    metrics_host: str
+    refine_every: float = 60.0
+
+    @classmethod
+    def taken(cls, given: dict[str, Any]) -> _Following:
+        """Out of a command's options."""
+        return cls(**{field.name: given.pop(field.name) for field in fields(cls) if field.name in given})
+
+    def limited(self, feeds: list[tuple[Contract, Options]]) -> list[tuple[Contract, Options]]:
+        """Slices with no more than may be read from one look to the next."""
+        if self.max_rows_per_s is None:
+            return feeds
+        rows = max(1, int(self.max_rows_per_s * self.every / len(feeds)))
+        return [(contract, replace(options, slice_rows=min(rows, options.slice_rows))) for contract, options in feeds]
+
+
+def _follow(lake_path: str, how: _Following, tables: Tables | None, **given: Any) -> int:
     from beam_grid.follow import Pace, follow
+    from beam_grid.service.starting import leading, when_there
     from beam_grid.service.told import Told
 
-    lake, feeds, unread = _feeds(lake_path, **given)
-    if max_rows_per_s is not None:
-        rows = max(1, int(max_rows_per_s * every / len(feeds)))
-        feeds = [(contract, replace(options, slice_rows=min(rows, options.slice_rows))) for contract, options in feeds]
-    for name in unread:
-        say(f"  not read: {name}")
-    with lake.lock("land"), Told(lake.path, every, tables is not None) as told, _answering(told.newest, *asked):
-        pace = Pace(every, refine_every or 60.0, is_steady=max_rows_per_s is not None)
-        return follow(lake, feeds, pace, tables, say, beat=told.beat)
+    told = Told(Path(lake_path), how.every, tables is not None)
+    answering = _answering(told.newest, how.metrics_port, how.metrics_host)
+    with ends_in_order() as ending, told, answering:
+        found = when_there(lambda: _feeds(lake_path, **given), ending, say)
+        if found is None:
+            return 0
+        lake, feeds, unread = found
+        for name in unread:
+            say(f"  not read: {name}")
+        pace = Pace(how.every, how.refine_every, is_steady=how.max_rows_per_s is not None)
+        with leading(lake, how.standby, ending, told.beat, say) as leads:
+            return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending) if leads else 0
 
 
 @contextmanager
 def _answering(
-    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], list[str]] = list
+    tellings: Callable[[], list[Telling]], port: int, host: str, missing: Callable[[], dict[str, str]] = dict
 ) -> Iterator[None]:
     """Metrics and health of what is told, where a port was asked for."""
     if not port:
@@ -300,7 +312,7 @@ def _answering(
     from beam_grid.service.health import Address, served
 
     with served(Address(port, host), tellings, missing):
-        say(f"metrics: http://{host}:{port}/metrics")
+        say(f"metrics: http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
         yield
 
 

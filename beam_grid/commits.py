@@ -21,9 +21,15 @@ class Reader:
     feed: FeedLog
     landed: LandedIndex = field(init=False)
     _recent: OrderedDict[int, Commit] = field(default_factory=OrderedDict)
+    _last: int = 0
 
     def __post_init__(self) -> None:
         self.landed = LandedIndex(self.feed)
+
+    def all(self) -> Commits:
+        """The commits up to the newest."""
+        self._last = self.feed.last_after(self._last)
+        return self.upto(self._last)
 
     def upto(self, last: int) -> Commits:
         """The commits up to this one, and which files hold what they landed."""

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from beam_grid.errors import GridError
 from beam_grid.interrupt import end_statements
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 _WAIT_S = 3600.0
 """How long publishing waits for a `maintain` or `refine` of somebody else."""
+
+_ASK_FOR_S = 4.0
+"""How long one feed waits for its broker's answer: it will ask again, and the others wait meanwhile."""
 
 _PATIENCE_S = 3.0
 """How long the end of a run waits for the thread that refines, which is told to stop: some libraries do not listen."""
@@ -84,12 +87,13 @@ class Tables:
         feeds = self.lake.feeds
         self._beside.contracts = contracts_of(self.lake, feeds)
         with self._lock.held():
-            for line in self._beside.refine(feeds).left_out:
+            left_out = self._beside.refine(feeds).left_out
+            for line in left_out:
                 self.failed = True
                 if line not in self._said:
                     self._said.add(line)
                     self._tell(f"  left out: {line}")
-        self.refined_at, self.refine_error = now(), None
+        self.refined_at, self.refine_error = now(), "; ".join(left_out) or None
 
     def _tell(self, line: str) -> None:
         if not self.ended.is_set():
@@ -116,7 +120,8 @@ def follow(
     """
     ending = ending or threading.Event()
     with ExitStack() as opened:
-        landers = [opened.enter_context(Lander(lake, contract, options)) for contract, options in feeds]
+        hurried = [(contract, replace(options, patience_s=_ASK_FOR_S)) for contract, options in feeds]
+        landers = [opened.enter_context(Lander(lake, contract, options)) for contract, options in hurried]
         if tables is not None:
             tables.check_owners(contract for contract, _ in feeds)
         beside = opened.enter_context(_beside(tables, pace, say)) if tables is not None else None
@@ -139,7 +144,7 @@ def follow(
             raise
         service.end()
     failed = tables is not None and tables.failed
-    return 1 if not ending.is_set() and (service.problems or failed or (beside and beside.failed)) else 0
+    return 1 if not ending.is_set() and (service.has_failed or failed or (beside and beside.failed)) else 0
 
 
 @dataclass

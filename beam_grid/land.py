@@ -56,7 +56,7 @@ _CLOCK_HOLDS_US = 60_000_000
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say about a run. now: microseconds since the epoch."""
+    """What a user may say about a run. now: microseconds since the epoch; patience_s: how long a plan waits for a broker."""
 
     source: str
     runner: str = "direct"
@@ -67,6 +67,7 @@ class Options:
     kafka_config: str | None = None
     own_globs: bool = False
     command: str = ""
+    patience_s: float | None = None
 
 
 @dataclass
@@ -146,7 +147,12 @@ class Lander:
         self.feed = lake.feed(contract.name)
         self.done = Landed(contract.name)
         self.plan = Plan()
-        self._source = source_at(options.source, own_globs=options.own_globs, kafka_config=options.kafka_config)
+        self._source = source_at(
+            options.source,
+            own_globs=options.own_globs,
+            kafka_config=options.kafka_config,
+            patience_s=options.patience_s,
+        )
         self._state = FeedState.of(self.feed)
         check_contract(self.feed, contract)
         self._shards = settle_shards(self.feed, options.shards)
@@ -180,18 +186,13 @@ class Lander:
 
     def go_on(self) -> None:
         """Let the clock move on where no blocks were read ahead by it: a run that follows has one clock per round."""
-        if not self.is_behind or clock() - (self._now or 0) > _CLOCK_HOLDS_US:
+        if not self.is_behind or abs(clock() - (self._now or 0)) > _CLOCK_HOLDS_US:  # back too, where it was set back
             self._now = None
 
     def step(self, narrow: Narrow | None = None) -> Commit | None:
         """Land the next slice; None where nothing is new. Raises GridError or RunFailed, as `land`."""
         with about(feed=self.contract.name, commit=self._state.last + 1), written_to(self.lake):
             return self._step(narrow)
-
-    def afresh(self) -> None:
-        """After a step that failed: forget the graph it ran in, and what was read ahead."""
-        self._open.close()
-        self.__enter__()
 
     def _step(self, narrow: Narrow | None) -> Commit | None:
         options, state, self.plan = self.options, self._state, Plan()

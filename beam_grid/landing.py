@@ -161,6 +161,17 @@ class FeedLog:
             return 0
         return max((int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()), default=0)
 
+    def last_after(self, number: int) -> int:
+        """The same for who knows that this commit is there: they have no gap, and a log that grows is not listed."""
+        if not number:
+            return self.last
+        while self._path(number + 1).exists():
+            number += 1
+        return number
+
+    def _path(self, number: int) -> Path:
+        return self.path / "commits" / f"{number:010d}.json"
+
     def commits(self, after: int = 0, upto: int | None = None) -> Iterator[Commit]:
         """Commits in order, those numbered above `after`."""
         for number in range(after + 1, (self.last if upto is None else upto) + 1):
@@ -168,7 +179,7 @@ class FeedLog:
 
     def read(self, number: int) -> Commit:
         """Raises GridError where a commit is missing, damaged or newer than this version."""
-        where = self.path / "commits" / f"{number:010d}.json"
+        where = self._path(number)
         try:
             return from_json(where.read_bytes())
         except (OSError, ValueError) as cause:
@@ -179,7 +190,7 @@ class FeedLog:
 
     def append(self, commit: Commit) -> None:
         """Make a commit visible, all or nothing; raises GridError if its number is taken."""
-        where = self.path / "commits" / f"{commit.number:010d}.json"
+        where = self._path(commit.number)
         where.parent.mkdir(parents=True, exist_ok=True)
         try:
             create_once(where, to_json(commit))

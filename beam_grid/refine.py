@@ -215,8 +215,7 @@ class Refinement:
     def _commits(self, feed: str) -> Commits:
         """The commits of a feed; what was learnt of them before is kept."""
         log = self.lake.feed(feed)
-        reader = self._readers.setdefault(feed, Reader(log))
-        return reader.upto(log.last)
+        return self._readers.setdefault(feed, Reader(log)).all()
 
     def _waits(self, step: Step) -> bool:
         """Whether the step is Spark's."""
@@ -319,6 +318,8 @@ class Refinement:
                 for name in own:
                     publish.compacted(Table(self.lake, name), scratch)
             names += own
+        for name in (name for name in BRONZE if name in content.tables):
+            publish.compacted(Table(self.lake, name), scratch)
         tables = [Table(self.lake, name) for name in names]
         optimized: list[Any] = []
         has_gathered = cluster and any(maintain.has_gathered(live(table.path)) for table in tables)
@@ -326,7 +327,9 @@ class Refinement:
             self._started(0)
         if self._spark is not None:
             optimized = maintain.optimize(self._spark, tables, self.say, loose_too=cluster)
-        for name in names:
+        for name in (*names, *BRONZE):
+            if name not in content.tables:
+                continue
             said, table = content.tables[name], Table(self.lake, name)
             now = table.state().version or 0
             if now > said.version and not guard.changed_since(table, said.version, now):

@@ -44,6 +44,7 @@ from beam_grid.landing import FeedLog, Lake
 from beam_grid.plan import Plan
 from beam_grid.state import FeedState, Kept
 from data_sources.contract import Contract
+from data_sources.decode.rejects import POISON
 from data_sources.sources import rejected
 from data_sources.splits import FileSplit, JudgedBy, KafkaSplit, Origin, PartitionPlan, RejectedSplit
 
@@ -150,6 +151,8 @@ class _Run:
         rules = sum((f.rules for f in files), Counter[str]())
         if self.rule is None or not rules:
             return
+        if self.rule == POISON and any(rule.startswith(f"{POISON}/") for rule in rules):
+            return
         if self.rule not in rules and self.rule not in {rule.split("/", 1)[1] for rule in rules}:
             there = ", ".join(f"{rule.split('/', 1)[1]} ({n:,})" for rule, n in rules.most_common())
             raise GridError(f"--rule {self.rule}: has no rejects in feed {self.feed.name}; there are: {there}")
@@ -181,9 +184,10 @@ class _Run:
             pq.read_table(path, columns=[n for n in rejected.SCHEMA.names if n in there and n != "raw"])
         )
         rules = Counter(f"{c}/{r}" for c, r in zip(rows["cause"].to_pylist(), rows["rule"].to_pylist(), strict=True))
-        wanted = np.ones(len(rows), bool) if self.rule is None else rejected.of_rule(rows, self.rule)
+        wanted, is_poison = rejected.of_rule(rows, self.rule), rejected.of_rule(rows, POISON)
         by = rejected.judged_by(rows)
-        judged = [one for n in np.unique(by).tolist() if (one := self._judged_by(n)) is not None]
+        again = set(by[wanted & is_poison].tolist())  # it is the version that changed, not the contract
+        judged = [one for n in np.unique(by).tolist() if (one := self._judged_by(n, n in again)) is not None]
         places = {(s, c) for s, c in zip(rows["_source"].to_pylist(), rows["_commit"].to_pylist(), strict=True)}
         origins, snapshots = dict[str, Origin](), set[str]()
         for number in sorted({commit for _, commit in places}):
@@ -203,10 +207,10 @@ class _Run:
         taken = int(rejected.taken(rows, asked).sum())
         return _File(rules, int(wanted.sum()), int(of_snapshots.sum()), asked if taken else None, taken)
 
-    def _judged_by(self, number: int) -> JudgedBy | None:
-        """None for a commit under the contract of now."""
+    def _judged_by(self, number: int, is_poison: bool) -> JudgedBy | None:
+        """None for a commit under the contract of now, unless what it put aside is to be tried again."""
         digest = self.feed.read(number).contract
-        if digest == self.contract.hash:
+        if digest == self.contract.hash and not is_poison:
             return None
         then = self.contracts.get(digest) or self.contracts.setdefault(digest, self.feed.contract(digest))
         if then.unpivot is not None and self.contract.unpivot is None:

@@ -8,6 +8,7 @@ Nothing here is needed for a right answer: what fails is said and tried again wi
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from beam_grid import checkpoints, history, segments
@@ -18,6 +19,9 @@ from beam_grid.state import FeedState
 
 log = logging.getLogger(__name__)
 
+_COLLECT_EVERY_S = 3600.0
+"""How often a run that follows removes files that nobody reads any more."""
+
 
 class Upkeep:
     """Of one feed, for who lands it and holds the landing lock; `close` waits for what is under way."""
@@ -27,11 +31,15 @@ class Upkeep:
         self._recent: list[Commit] = []
         self._thread = ThreadPoolExecutor(1, "segments")
         self._making: Future[bool] | None = None
+        self._checked = max(checkpoints.numbers(feed), default=0)
         self._is_stopped = False
+        self._collect_at = time.monotonic() + _COLLECT_EVERY_S
         self._begin()
 
     def _begin(self) -> None:
-        """Make up for what an earlier run left."""
+        """Make up for what an earlier run, or an earlier version, left."""
+        if self._state.last - self._checked >= checkpoints.EVERY:
+            self._check(self._feed.read(self._state.last))
         if self._state.last >= segments.RADIX:
             self._making = self._thread.submit(self._make, self._state.last, True)
 
@@ -49,12 +57,16 @@ class Upkeep:
 
     def _check(self, commit: Commit) -> None:
         try:
-            first = commit.number - checkpoints.EVERY + 1
             known = {one.number: one for one in self._recent}
-            commits = [known.get(n) or self._feed.read(n) for n in range(first, commit.number + 1)]
+            new = range(self._checked + 1, commit.number + 1)
+            commits = (known.get(n) or self._feed.read(n) for n in new)
             history.write(self._feed, commits, self._feed.contract(commit.contract).event_time)
             checkpoints.write(self._feed, self._state, commit)
+            self._checked = commit.number
             self._recent.clear()
+            if time.monotonic() > self._collect_at:
+                self._collect_at = time.monotonic() + _COLLECT_EVERY_S
+                self._thread.submit(segments.collect, self._feed, published(self._feed.lake, self._feed.name))
         except (OSError, GridError) as cause:
             log.warning("feed %s: no checkpoint at commit %d (%s)", self._feed.name, commit.number, cause)
             self._recent.clear()
@@ -82,9 +94,11 @@ class Upkeep:
         self._thread.shutdown(wait=True)
 
 
-def published(lake: Lake, feed: str) -> int:
-    """The last commit of the feed that every table holds; 0 where there are no tables."""
+def published(lake: Lake, feed: str) -> int | None:
+    """The last commit of the feed that every table holds; None where there are no tables, which are made from what stands."""
     from beam_grid.lakehouse.versions import newest
 
+    if not (lake.path / "tables").exists():
+        return None
     found = newest(lake)
     return found.commits.get(feed, 0) if found else 0

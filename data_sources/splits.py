@@ -194,7 +194,7 @@ class RejectedSplit(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     rows: int
     """How many it holds."""
     rule: str | None = None
-    """Judged again are those of this rule only, RULE or CAUSE/RULE; null: of any."""
+    """Judged again are those of this rule only, RULE or CAUSE/RULE; null: of any but those of cause `poison`."""
     judged: tuple[JudgedBy, ...] = ()
     """Judged again are those that these commits were the last to judge: under another contract than that of now."""
     origins: tuple[Origin, ...] = ()

@@ -6,8 +6,8 @@
 
 `BEAM_GRID_FAULTS` holds faults, one a line: OPERATION|PATTERN|NTH|KIND, as `link|*/commits/*.json|2|done-die`: the second
 link whose path matches, as a shell matches it (`*` takes slashes too; it may stand for the operation). A fault strikes
-once. With `BEAM_GRID_FAULT_LOG`
-each step is appended to that file before it is done (`step|link|PATH`), and each fault that struck (`hit|link|PATH|KIND`),
+once, with `2+` from the second on. With `BEAM_GRID_FAULT_LOG`
+each step is appended to that file before it is done (`step|link|PATH|THREAD`), and each fault that struck (`hit|link|PATH|KIND`),
 so that a test can take the steps of a run without faults, fail each in turn, and see that it was hit.
 
 Without the variables a step costs a microsecond. Nothing but tests sets them. Not covered: what libraries write by
@@ -36,16 +36,17 @@ TORN = "torn-die"
 
 @dataclass
 class Fault:
-    """One of `KINDS`, or TORN, at the nth (from 1) step of this operation whose path matches."""
+    """One of `KINDS`, or TORN, at the nth (from 1) step of this operation whose path matches; `lasts`, and at all after."""
 
     operation: str
     pattern: str
     nth: int
     kind: str
+    lasts: bool = False
     seen: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.operation}|{self.pattern}|{self.nth}|{self.kind}"
+        return f"{self.operation}|{self.pattern}|{self.nth}{'+' if self.lasts else ''}|{self.kind}"
 
     @classmethod
     def parse(cls, line: str) -> Fault:
@@ -53,13 +54,13 @@ class Fault:
         operation, pattern, nth, kind = line.split("|")
         if kind not in (*KINDS, TORN):
             raise ValueError(f"{VARIABLE}: {kind!r} is none of {', '.join((*KINDS, TORN))}")
-        return cls(operation, pattern, int(nth), kind)
+        return cls(operation, pattern, int(nth.removesuffix("+")), kind, nth.endswith("+"))
 
     def strikes(self, operation: str, path: str) -> bool:
         if not (fnmatchcase(operation, self.operation) and fnmatchcase(path, self.pattern)):
             return False
         self.seen += 1
-        return self.seen == self.nth
+        return self.seen == self.nth or (self.lasts and self.seen > self.nth)
 
 
 class _Faults:
@@ -71,7 +72,7 @@ class _Faults:
     def chosen(self, operation: str, path: Path) -> str | None:
         """The kind of the fault that this step is to meet."""
         with self._guard:
-            self.tell("step", operation, str(path))
+            self.tell("step", operation, str(path), threading.current_thread().name)
             struck = [fault.kind for fault in self.faults if fault.strikes(operation, str(path))]
         return struck[0] if struck else None
 

@@ -223,12 +223,15 @@ def statistics_columns(at: Live) -> list[str]:
     return [part.strip("`").replace("``", "`") for part in _split_names(named)]
 
 
-CHECKPOINT_EVERY = 20
+CHECKPOINT_EVERY = 50
 """So many commits behind the last checkpoint cost readers more than a checkpoint costs to make."""
+
+LOG_KEPT_S = 7 * 86_400
+"""How long entries of the log stay that a checkpoint sums up: the retention of data files."""
 
 
 def checkpoint(table: Path, at: Live) -> None:
-    """Sum the log up where many commits stand behind its last checkpoint."""
+    """Sum the log up where many commits stand behind its last checkpoint; of old ones some go."""
     if at.log_files < CHECKPOINT_EVERY:
         return
     from deltalake import DeltaTable
@@ -237,6 +240,31 @@ def checkpoint(table: Path, at: Live) -> None:
     with durable.step("checkpoint", table):
         DeltaTable(str(table)).create_checkpoint()
     point("publish:after-checkpoint")
+    forget_old(table)
+
+
+def forget_old(table: Path, older_than_s: float = LOG_KEPT_S) -> int:
+    """Remove entries of the log that are older than that and before a checkpoint that stays, and of the checkpoints all
+    but the newest and one of every thousand versions; returns how many. Every version that young can still be read."""
+    log = table / "_delta_log"
+    checkpoints = sorted({int(p.name[:20]) for p in log.glob("*.checkpoint*.parquet") if p.name[:20].isdigit()})
+    milestones = {min(n for n in checkpoints if n // 1000 == k) for k in {n // 1000 for n in checkpoints}}
+    kept = milestones | set(checkpoints[-3:])
+    gone = [path for n in checkpoints if n not in kept for path in log.glob(f"{n:020d}.checkpoint*")]
+    newest_old = [n for n in sorted(kept) if _is_older(log / f"{n:020d}.json", older_than_s)]
+    if newest_old:
+        entries = (p for p in log.glob("*.json") if p.stem.isdigit() and int(p.stem) < newest_old[-1])
+        gone += [path for path in entries if _is_older(path, older_than_s)]
+    for path in gone:
+        durable.remove(path)
+    return len(gone)
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except FileNotFoundError:
+        return False
 
 
 def _split_names(listed: str) -> list[str]:

@@ -102,6 +102,8 @@ class Live:
 def newest_version(table: Path) -> int | None:
     """The newest version in the log; None where there is no table."""
     log = table / "_delta_log"
+    if (known := _KNOWN.get(log)) is not None and known.mark == _mark(log, known.version):
+        return _last_after(log, known.version)
     names = [entry.name for entry in os.scandir(log)] if log.is_dir() else []
     numbers = [
         int(name[:20]) for name in names if name[:20].isdigit() and (name[20:] == ".json" or ".checkpoint" in name)
@@ -114,9 +116,13 @@ def live(table: Path, version: int | None = None) -> Live:
     a checkpoint of a form not known here."""
     log = table / "_delta_log"
     start, summed_up, seen = _begun(log, version)
-    numbers = sorted(
-        int(p[:20]) for p in os.listdir(log) if p[20:] == ".json" and p[:20].isdigit() and int(p[:20]) > start
-    )
+    seen_before = version is None and log in _KNOWN and _KNOWN[log].version == start
+    if version is None and start >= 0 and seen_before:  # a run that follows does not list a log that grows
+        numbers = list(range(start + 1, _last_after(log, start) + 1))
+    else:
+        numbers = sorted(
+            int(p[:20]) for p in os.listdir(log) if p[20:] == ".json" and p[:20].isdigit() and int(p[:20]) > start
+        )
     if version is not None:
         numbers = [number for number in numbers if number <= version]
     last = start + len(numbers)
@@ -157,6 +163,13 @@ class _Known(NamedTuple):
 
 _KNOWN: dict[Path, _Known] = {}
 """By log. A run that follows so reads each commit once; a process that asks once gains nothing and loses nothing."""
+
+
+def _last_after(log: Path, version: int) -> int:
+    """The newest version, where this one is there: they have no gap."""
+    while (log / f"{version + 1:020d}.json").exists():
+        version += 1
+    return version
 
 
 def _remember(log: Path, version: int, summed_up: int, seen: _Replay) -> None:

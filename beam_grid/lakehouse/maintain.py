@@ -27,7 +27,7 @@ from beam_grid import durable
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import guard
 from beam_grid.lakehouse.live import Live, live
-from beam_grid.lakehouse.versions import content_of, newest, publish
+from beam_grid.lakehouse.versions import KEPT_SETS, content_of, newest, publish
 from beam_grid.landing import TABLES_WAIT_S, Lake
 
 if TYPE_CHECKING:
@@ -71,8 +71,6 @@ CHECKPOINT_AFTER = 10
 
 RETENTION_HOURS = 168
 """How long files of earlier versions stay, so that a reader that has opened a version can read it to its end."""
-
-_KEPT_SETS = 100
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ def maintain(
                 done.append(_skipped(table, seen, f"OPTIMIZE would not pay: {figures}"))
             check_statistics(table)
             done += [entry for entry in (_checkpoint(table), _vacuum(table, retention_hours)) if entry is not None]
-        for old in sorted((lake.path / "versions").glob("[0-9]*.json"))[:-_KEPT_SETS]:
+        for old in sorted((lake.path / "versions").glob("[0-9]*.json"))[:-KEPT_SETS]:
             durable.remove(old)
         return done
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from beam_grid.durable import remove
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, TableSet, View, from_json, to_json
 from beam_grid.landing import FORMAT, Lake, create_once, utc_now
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from beam_grid.lakehouse.tables import State, Table
 
 _PUBLISHING = threading.Lock()
+
+KEPT_SETS = 100
+"""Older sets than these go: a reader takes the newest, and what it has read of one it keeps."""
 
 
 @dataclass
@@ -82,6 +86,7 @@ def publish(lake: Lake, chosen: Content, base: Content | None = None) -> TableSe
             try:
                 where.parent.mkdir(parents=True, exist_ok=True)
                 create_once(where, to_json(found))
+                remove(where.with_name(f"{number - KEPT_SETS:010d}.json"))
             except FileExistsError:
                 continue
             except OSError as cause:

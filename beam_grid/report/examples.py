@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from beam_grid.report.words import as_time, excerpt, place, printable
+from beam_grid.segments import LandedIndex
 
 if TYPE_CHECKING:
     from beam_grid.history import Line
@@ -65,17 +66,15 @@ def rejects(feed: FeedLog, commits: list[Line], wanted: list[str]) -> dict[str, 
     return found
 
 
-def conflicts(feed: FeedLog, commits: list[Line], contract: Contract, most: int) -> list[Conflict]:
-    """The newest commits' first conflicts."""
+def conflicts(feed: FeedLog, contract: Contract, most: int) -> list[Conflict]:
+    """First conflicts of the newest files that hold any."""
     found: list[Conflict] = []
-    for commit in reversed(commits):
-        if not commit.fates.conflicts:
-            continue
-        for file in _files(feed, commit.number, "conflicts"):
+    for landed in reversed(LandedIndex(feed).upto(feed.last).files("conflicts")):
+        with pq.ParquetFile(feed.path / landed.path) as file:
             for _, row in _rows(file, 0, list(range(min(most - len(found), file.metadata.row_group(0).num_rows)))):
                 found.append(_conflict(row, contract))
-            if len(found) >= most:
-                return found
+        if len(found) >= most:
+            return found
     return found
 
 

@@ -245,7 +245,7 @@ def gather_feed(lake: Lake, name: str, found: TableSet | None) -> FeedReport:
             _rule(f"warned/{rule}", n, contract, None)
             for rule, n in sorted(_total(commit.warned_by for commit in commits).items(), key=lambda p: (-p[1], p[0]))
         ],
-        conflicts=_try(notes, "conflicts", [], lambda: examples.conflicts(feed, commits, contract, SHOWN_CONFLICTS)),
+        conflicts=_try(notes, "conflicts", [], lambda: examples.conflicts(feed, contract, SHOWN_CONFLICTS)),
         problems=[printable(problem, 400) for problem in problems[:SHOWN_PROBLEMS]],
         problems_more=max(0, len(problems) - SHOWN_PROBLEMS),
         windows=windows,

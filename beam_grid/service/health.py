@@ -10,6 +10,7 @@ port reads names of feeds, lakes and rules; there is no login, so the port belon
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -39,11 +40,12 @@ class Address:
 
 @contextmanager
 def served(
-    at: Address, tellings: Callable[[], list[Telling]], missing: Callable[[], list[str]] = list
+    at: Address, tellings: Callable[[], list[Telling]], missing: Callable[[], dict[str, str]] = dict
 ) -> Iterator[int]:
-    """Answer while open; gives the port. missing: why else it is not ready. Raises GridError where it cannot listen."""
+    """Answer while open; gives the port. missing: lakes that nobody follows, each with the
+    reason. Raises GridError where it cannot listen."""
     try:
-        server = _Server((at.host, at.port), _Quiet)
+        server = (_Server6 if ":" in at.host else _Server)((at.host, at.port), _Quiet)
     except (OSError, OverflowError) as cause:
         why = getattr(cause, "strerror", None) or cause
         raise GridError(
@@ -60,9 +62,9 @@ def served(
         thread.join(2.0)
 
 
-def app(tellings: Callable[[], list[Telling]], missing: Callable[[], list[str]] = list) -> WSGIApplication:
+def app(tellings: Callable[[], list[Telling]], missing: Callable[[], dict[str, str]] = dict) -> WSGIApplication:
     """The three pages."""
-    metrics = make_wsgi_app(registry(tellings))
+    metrics = make_wsgi_app(registry(tellings, missing))
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -71,7 +73,7 @@ def app(tellings: Callable[[], list[Telling]], missing: Callable[[], list[str]] 
         if path not in ("/healthz", "/readyz"):
             return _text(start, "404 Not Found", ["/metrics, /healthz and /readyz are here"])
         found, now = tellings(), time.time_ns() // 1000
-        wrong = why_not_healthy(found, now) if path == "/healthz" else [*missing(), *why_not_ready(found, now)]
+        wrong = why_not_healthy(found, now) if path == "/healthz" else [*missing().values(), *why_not_ready(found, now)]
         return _text(start, "503 Service Unavailable" if wrong else "200 OK", wrong or ["ok"])
 
     return answer
@@ -99,14 +101,14 @@ def why_not_ready(tellings: list[Telling], now_us: int) -> list[str]:
                 wrong.append(
                     f"{feed.feed}: its source does not answer, the breaker is {feed.breaker}: {feed.last_error}"
                 )
-            if telling.publishes and waiting > MOST_UNPUBLISHED:
+            if telling.publishes and not feed.is_refined and waiting > MOST_UNPUBLISHED:
                 wrong.append(f"{feed.feed}: {waiting:,} commits wait to be published")
     return wrong
 
 
 def _text(start: StartResponse, status: str, lines: list[str]) -> list[bytes]:
     start(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return ["".join(f"{line}\n" for line in lines).encode()]
+    return ["".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -117,6 +119,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):

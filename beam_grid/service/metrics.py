@@ -54,6 +54,7 @@ class _Declared:
 
 
 _OF_PROCESS = (
+    _Declared("followed", "gauge", (), "1 where a process follows the lake, 0 where it should and none does."),
     _Declared("start_time_seconds", "gauge", (), "When the follower started, since the epoch."),
     _Declared("last_beat_seconds", "gauge", (), "When its loop last went round, since the epoch."),
     _Declared("leader", "gauge", (), "1 where it lands, 0 where it stands by."),
@@ -94,19 +95,21 @@ _OF_FEED = (
 METRICS = (*_OF_PROCESS, *_OF_FEED)
 
 
-def registry(tellings: Callable[[], Iterable[Telling]]) -> CollectorRegistry:
-    """Of this process and of the lakes whose followers tell, asked anew with each scrape."""
+def registry(
+    tellings: Callable[[], Iterable[Telling]], missing: Callable[[], Iterable[str]] = tuple
+) -> CollectorRegistry:
+    """Of this process, of the lakes whose followers tell, and of those that lack one, asked anew with each scrape."""
     made = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=made)
-    made.register(Lakes(tellings))
+    made.register(Lakes(tellings, missing))
     return made
 
 
 class Lakes(Collector):
     """Every metric of METRICS, of all lakes."""
 
-    def __init__(self, tellings: Callable[[], Iterable[Telling]]) -> None:
-        self._tellings = tellings
+    def __init__(self, tellings: Callable[[], Iterable[Telling]], missing: Callable[[], Iterable[str]]) -> None:
+        self._tellings, self._missing = tellings, missing
         self._sizes: dict[str, Sizes] = {}
 
     def describe(self) -> list[Metric]:
@@ -114,14 +117,21 @@ class Lakes(Collector):
 
     def collect(self) -> Iterator[Metric]:
         families = {declared.name: declared.family() for declared in METRICS}
+        for lake in self._missing():
+            families["followed"].add_metric([_label(lake)], 0)  # type: ignore[attr-defined]
         for telling in self._tellings():
             lake = telling.vitals.lake
             samples = [*_of_process(telling, self._sizes.setdefault(lake, Sizes(Path(lake))))]
             for feed in telling.vitals.feeds.values():
                 samples += [(name, (feed.feed, *labels), value) for name, labels, value in _of_feed(feed)]
             for name, labels, value in samples:
-                families[name].add_metric((lake, *labels), value)  # type: ignore[attr-defined]
+                families[name].add_metric([_label(label) for label in (lake, *labels)], value)  # type: ignore[attr-defined]
         yield from families.values()
+
+
+def _label(text: str) -> str:
+    """As UTF-8 can hold it: the name of a folder may be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 _Sample = tuple[str, tuple[str, ...], float]
@@ -129,6 +139,7 @@ _Sample = tuple[str, tuple[str, ...], float]
 
 def _of_process(telling: Telling, sizes: Sizes) -> Iterator[_Sample]:
     vitals = telling.vitals
+    yield "followed", (), 1
     yield "start_time_seconds", (), vitals.started_at / 1e6
     yield "last_beat_seconds", (), vitals.beat_at / 1e6
     yield "leader", (), float(vitals.role == "leader")

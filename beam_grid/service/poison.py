@@ -63,7 +63,6 @@ class Narrowing:
         except Exception as cause:
             if cause_of(cause) != "slice" or not self._lander.plan.partitions:
                 raise
-            self._lander.afresh()
             return self._after_failure(cause)
         self._after_success(commit)
         return commit
@@ -86,10 +85,9 @@ class Narrowing:
                 self._after = self._lander.plan.partitions[0].key
                 self._failed, self._landed_alone = 0, self._landed_alone + 1
                 if self._landed_alone > self._partitions + _TRIES:  # it was not one record after all
-                    self._go("growing", _GROWING_FROM)
+                    self._grow(_GROWING_FROM)
             case "growing":
-                whole = self._lander.options.slice_rows
-                self._go("growing", self._rows * 2) if self._rows * 2 < whole else self._go("whole")
+                self._grow(self._rows * 2)
             case "whole":
                 self._failed = 0
 
@@ -102,7 +100,8 @@ class Narrowing:
                 if self._waits:
                     raise cause
             case "alone" if self._failed < _TRIES:
-                pass
+                if self._waits:
+                    raise cause
             case "alone":
                 return self._put_aside(cause)
             case "halves":
@@ -114,6 +113,9 @@ class Narrowing:
 
     def _halve(self) -> None:
         self._go("halves", self._rows // 2) if self._rows > 1 else self._go("alone")
+
+    def _grow(self, rows: int) -> None:
+        self._go("growing", rows) if rows < self._lander.options.slice_rows else self._go("whole")
 
     def _go(self, how: Literal["whole", "halves", "alone", "growing"], rows: int = 0) -> None:
         if how != self._how:
@@ -144,7 +146,7 @@ class Narrowing:
             f"{_place(split)}: no slice with this record can be landed ({kind}: {text}); it was put aside, see beam-grid "
             f"inspect rejected --lake {self._lander.lake.path}"
         )
-        self._go("growing", _GROWING_FROM)
+        self._grow(_GROWING_FROM)
         return commit
 
 

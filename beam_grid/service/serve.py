@@ -78,7 +78,9 @@ class _Child:
         assert process.stderr is not None
         for raw in process.stderr:
             line = raw.decode("utf-8", "replace").rstrip()
-            self.last_line = line or self.last_line
+            if not line:
+                continue
+            self.last_line = line
             if console.is_json():
                 with suppress(ValueError):
                     line = json.dumps({**json.loads(line), "lake": self.lake.name}, ensure_ascii=False)
@@ -145,14 +147,14 @@ class Serving:
         told = [f.telling for lake in self.lakes for f in tellings(Path(lake.lake))]
         return [telling for telling in told if telling.vitals.pid in pids]
 
-    def missing(self) -> list[str]:
+    def missing(self) -> dict[str, str]:
         """Lakes that no process follows now, each with a reason."""
         told = {Path(telling.vitals.lake) for telling in self.tellings()}
-        return [
-            f"{child.lake.name}: nobody follows it: {child.last_line or 'starting'}"
+        return {
+            child.lake.lake: f"{child.lake.name}: nobody follows it: {child.last_line or 'starting'}"
             for child in self._children
             if Path(child.lake.lake) not in told
-        ]
+        }
 
     def tell(self, number: int) -> None:
         """Send a signal to all."""

@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 
-import msgspec
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from beam_grid.service.status import FeedStatus, FollowerStatus, Status
+from data_sources.typed_json import encode
 
 _EVERY_S = 1.0
 
@@ -20,7 +20,7 @@ _EVERY_S = 1.0
 def show(found: Status, form: str) -> None:
     """On stdout, as a table or as one JSON object on one line."""
     if form == "json":
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        sys.stdout.write(encode(found).decode() + "\n")
         sys.stdout.flush()
         return
     _console().print(drawn(found), soft_wrap=not sys.stdout.isatty())
@@ -48,11 +48,16 @@ def drawn(found: Status) -> RenderableType:
     for title in ("lag", "records/s", "newest row", "watermark", "fresh in", "commit", "made", "waits", "breaker"):
         grid.add_column(title, justify="right")
     for feed in found.feeds:
-        grid.add_row(*(Text(text) for text in _cells(feed)))
-    people = [Text(_line(follower)) for follower in found.followers] or [Text("no follower")]
-    notes = [Text(f"{feed.feed}: {_error(feed)}") for feed in found.feeds if feed.last_error]
-    wrong = [Text(f"wrong: {line}", style="bold red") for line in found.wrong] or [Text("all is well", style="green")]
-    return Group(Text(f"lake {found.lake}"), *people, grid, *notes, *wrong)
+        grid.add_row(*map(_text, _cells(feed)))
+    people = [_text(_line(follower)) for follower in found.followers] or [Text("no follower")]
+    notes = [_text(f"{feed.feed}: {_error(feed)}") for feed in found.feeds if feed.last_error]
+    wrong = [_text(f"wrong: {line}", "bold red") for line in found.wrong] or [Text("all is well", style="green")]
+    return Group(_text(f"lake {found.lake}"), *people, grid, *notes, *wrong)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """As it is, but for characters that would steer the terminal or cannot be written: errors quote what was sent."""
+    return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), style=style)
 
 
 def _cells(feed: FeedStatus) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import TypeVar
 
 from beam_grid.errors import GridError, LakeBusy
@@ -70,6 +71,5 @@ def leading(lake: Lake, waits: bool, ending: threading.Event, beat: Beat, say: S
 
 def _load() -> None:
     """What a slice needs, loaded while there is nothing else to do: a takeover should not wait for it."""
-    import confluent_kafka  # noqa: F401
-
-    import transforms.land  # noqa: F401
+    for module in ("confluent_kafka", "beam_grid.lakehouse.publish", "runners.direct", "transforms.land"):
+        import_module(module)

@@ -193,6 +193,8 @@ def _wrong_feeds(feeds: list[FeedStatus]) -> list[str]:
             found.append(f"{feed.feed} failed{why}")
         elif feed.breaker not in (None, "closed"):
             found.append(f"{feed.feed}: its source does not answer, the breaker is {feed.breaker}{why}")
+        elif feed.failures:
+            found.append(f"{feed.feed} failed {feed.failures} time{'s' if feed.failures > 1 else ''} in a row{why}")
         if feed.quarantined:
             found.append(f"{feed.feed}: {feed.quarantined:,} records are in quarantine")
         if feed.waits_for == "publish" and feed.waiting > MOST_UNPUBLISHED:

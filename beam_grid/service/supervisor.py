@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 from beam_grid.about import about
 from beam_grid.console import note
+from beam_grid.errors import RunFailed
 from beam_grid.interrupt import was_interrupted
+from beam_grid.lakehouse.versions import newest
 from beam_grid.service.breaker import LONGEST_S, Breaker
 from beam_grid.service.causes import cause_of, is_no_room, one_line
 from beam_grid.service.poison import Narrowing
@@ -35,6 +37,9 @@ Say = Callable[[str], None]
 Beat = Callable[[Vitals], None]
 
 _TELL_EVERY_S = 10.0
+
+_PROBLEMS = 1_000
+"""So many problems are remembered, in order not to say them again: a gap a day makes many in years."""
 
 
 def vitals_of(lake: Lake, role: Role = "leader") -> Vitals:
@@ -62,14 +67,11 @@ class Followed:
     said: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.slices = Narrowing(self.lander, self._aside, waits=True)
+        self.slices = Narrowing(self.lander, lambda line: self.say(f"{self.name}: {line}"), waits=True)
 
     @property
     def name(self) -> str:
         return self.lander.contract.name
-
-    def _aside(self, line: str) -> None:
-        self.say(f"{self.name}: {line}")
 
     def changed(self, what: str, line: str, why: str = "") -> None:
         """what: source, breaker or tables. Say the line unless it was said of this already, for the same reason."""
@@ -88,12 +90,15 @@ class Supervisor:
     """Goes round the feeds; the caller says when. beat: hears how they are once a round and after each event."""
 
     def __init__(self, lake: Lake, landers: list[Lander], tables: Tables | None, say: Say, beat: Beat) -> None:
-        self._tables, self._say, self._beat = tables, say, beat
+        self._lake, self._tables, self._say, self._beat = lake, tables, say, beat
         self._vitals = vitals_of(lake)
-        self.problems: set[str] = set()
+        self._problems: set[str] = set()
+        self.has_failed = False
+        """Whether anything was left out, put aside or not published since the start, mended or not."""
         self.feeds = []
         for lander in landers:
             vitals = FeedVitals(feed=lander.contract.name, source=lander.options.source, commit=lander.feed.last)
+            vitals.is_refined = lander.contract.lake.load != "append"
             self._vitals.feeds[vitals.feed] = vitals
             self.feeds.append(Followed(lander, vitals, say))
 
@@ -105,8 +110,17 @@ class Supervisor:
             vitals.state = state or vitals.state
         self._vitals.beat_at = now()
         if self._tables is not None:
+            if self._tables.refined_at != self._vitals.refined_at:
+                self._look_at_refined()
             self._vitals.refined_at, self._vitals.refine_error = self._tables.refined_at, self._tables.refine_error
         self._beat(self._vitals)
+
+    def _look_at_refined(self) -> None:
+        """Up to which commit the tables are that a refine brings."""
+        held = known.commits if (known := newest(self._lake)) else {}
+        for vitals in self._vitals.feeds.values():
+            if vitals.is_refined:
+                vitals.published, vitals.published_at = held.get(vitals.feed, 0), now()
 
     def catch_up(self) -> None:
         """Publish what an earlier run landed and left."""
@@ -125,19 +139,21 @@ class Supervisor:
             self._publish_again(one)
             return False
         try:
-            with one.source.trying():
-                self.beat(one, "quarantining" if one.slices.is_at_work else "landing")
+            with about(commit=one.vitals.commit + 1), one.source.trying():
+                self.beat(one, _at_work(one))
                 began = time.monotonic()
                 one.lander.go_on()
                 commit = one.slices.step()
                 _spent(one, "land", began)
         except Exception as cause:
             _raise_interrupt(cause)
-            self._failed(one, cause)
+            with about(commit=one.vitals.commit + 1):
+                self._failed(one, cause)
             return False
         one.is_read = True
         one.is_well("source", "goes on")
         vitals = one.vitals
+        self.has_failed |= one.slices.quarantined > 0
         vitals.lag, vitals.quarantined = dict(one.lander.plan.lag), one.slices.quarantined
         if commit is not None:
             _add(vitals, commit)
@@ -200,23 +216,31 @@ class Supervisor:
             vitals.last_error, vitals.last_error_at = f"tables: {why}", now()
             if is_no_room(cause):
                 self.beat(one, "failed")
-                raise
+                raise RunFailed(
+                    f"lake {one.lander.lake.path}: the tables of {one.name} cannot be written ({why}); what landed stays: make "
+                    "room and run again"
+                ) from cause
             one.changed("tables", f"not published: {why}; landing goes on, and it is tried again", _steady(why))
-            self.problems.add(f"{one.name}: tables")
+            self.has_failed = True
             self.beat(one, "backing off")
             return
         _spent(one, "publish", began)
         note("published", commit=vitals.commit, seconds=round(time.monotonic() - began, 3))
         one.is_well("tables", "published again")
-        vitals.published, vitals.published_at = vitals.commit, now()
-        if vitals.newest_arrival is not None:
-            vitals.freshness_s = (vitals.published_at - vitals.newest_arrival) / 1e6
+        if not vitals.is_refined:
+            vitals.published, vitals.published_at = vitals.commit, now()
+            if vitals.newest_arrival is not None:
+                vitals.freshness_s = (vitals.published_at - vitals.newest_arrival) / 1e6
         self.beat(one)
 
     def _tell(self, one: Followed, commit: Commit | None) -> None:
+        del one.lander.done.problems[:-_PROBLEMS]
+        if len(self._problems) > _PROBLEMS * len(self.feeds):
+            self._problems = {problem for each in self.feeds for problem in each.lander.done.problems}
         for problem in one.lander.done.problems:
-            if problem not in self.problems:
-                self.problems.add(problem)
+            if problem not in self._problems:
+                self._problems.add(problem)
+                self.has_failed = True
                 self._say(f"  {problem}")
         if commit is not None and time.monotonic() - one.told_at >= _TELL_EVERY_S:
             one.told_at = time.monotonic()
@@ -242,6 +266,13 @@ def _add(vitals: FeedVitals, commit: Commit) -> None:
     for partition in commit.partitions:
         vitals.newest_event = _later(vitals.newest_event, partition.max_event_time)
         vitals.newest_arrival = _later(vitals.newest_arrival, partition.newest_arrival)
+
+
+def _at_work(one: Followed) -> State:
+    """What a feed is at, now that it takes its turn: one that failed is not well before it has done something."""
+    if one.slices.is_at_work:
+        return "quarantining"
+    return one.vitals.state if one.source.failures else "landing"
 
 
 def _later(one: int | None, other: int | None) -> int | None:

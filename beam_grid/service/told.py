@@ -20,10 +20,10 @@ from collections import deque
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
 from msgspec import Struct
 
 from beam_grid.service.vitals import Vitals
+from data_sources.typed_json import decoder, encode
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Telling(Struct, kw_only=True):
     """Records read per second over about the last minute, by feed."""
 
 
-_decode = msgspec.json.Decoder(Telling).decode
+_decode = decoder(Telling)
 
 
 class Told:
@@ -88,7 +88,7 @@ class Told:
     def beat(self, vitals: Vitals) -> None:
         """The loop went round, or something happened to a feed: called once a round, and after each event."""
         telling = Telling(vitals=vitals, every_s=self._every_s, publishes=self._publishes, rates=self._rates(vitals))
-        self._newest = msgspec.json.encode(telling)
+        self._newest = encode(telling)
         self._news.set()
 
     def newest(self) -> list[Telling]:
@@ -147,7 +147,7 @@ def tellings(lake: Path) -> list[Follower]:
     for file in sorted((lake / "status").glob("*.json")):
         try:
             telling = _decode(file.read_bytes())
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):
             continue
         found.append(_follower(telling))
     return sorted(found, key=lambda f: (not f.is_alive, f.telling.vitals.role != "leader", -f.telling.vitals.beat_at))

@@ -29,6 +29,8 @@ class FeedVitals(Struct, kw_only=True):
     """The newest commit; 0 before the first."""
     published: int = 0
     """The newest commit that the tables hold."""
+    is_refined: bool = False
+    """Whether its tables come with a refine, as those of changes and master data do, not with each commit."""
     commits: int = 0
     """Made by this process."""
     fates: dict[str, int] = {}

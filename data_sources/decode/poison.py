@@ -5,7 +5,7 @@
     reason  what the error said
     raw     the record's bytes; of rows without bytes (Parquet) JSON
 
-`beam-grid reinject rejected` judges them again once a version that can decode them is installed.
+`beam-grid reinject rejected --rule poison` judges them again once a version that can decode them is installed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from data_sources.contract import Contract
-from data_sources.decode.rejects import Decoded, Rejecting
+from data_sources.decode.rejects import POISON, Decoded, Rejecting
 from data_sources.formats import Block, format_of
 from data_sources.formats.json_document import IN_MESSAGE
 from data_sources.records import Records
-
-CAUSE = "poison"
 
 IN_ROW = 10_000
 """Positions an unpivoted row's records may have."""
@@ -53,7 +51,7 @@ def set_aside(
     elif contract.unpivot is not None:
         positions = positions * IN_ROW
     rejecting = Rejecting(raw, positions)
-    rejecting.add_all(range(count), CAUSE, rule, reason or rule)
+    rejecting.add_all(range(count), POISON, rule, reason or rule)
     decoded = format_of(contract).decode(nothing, header, dict(constants or {}))
     return Decoded(decoded.rows, rejecting, np.arange(count))
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 REJECT_SCHEMA = pa.schema(
     [
-        ("cause", pa.string()),  # undecodable, rule_broken, from_the_future
+        ("cause", pa.string()),  # undecodable, rule_broken, from_the_future, poison
         ("rule", pa.string()),  # what exactly: json, type:kwh, null:event_id, time:ts, a rule's id, max_future
         ("reason", pa.string()),  # a sentence for people
         ("_position", pa.int64()),
@@ -20,6 +20,9 @@ REJECT_SCHEMA = pa.schema(
 
 EXTRA = "\0extra"
 """Column of a decoder's raw table that becomes `_extra`; no input field has such a name."""
+
+POISON = "poison"
+"""Cause of a record that was put aside undecoded, as no slice that decoded it could be landed."""
 
 MAX_RECORD = 1 << 20
 """Bytes a record may have; a longer one is rejected, its raw bytes cut to this length."""

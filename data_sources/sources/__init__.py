@@ -51,13 +51,15 @@ class Source(Protocol):
         """(key, splits) of each partition: what one worker reads, in this order."""
 
 
-def source_at(address: str, *, own_globs: bool = False, kafka_config: str | None = None) -> Source:
-    """The source a user names: kafka://..., else files."""
+def source_at(
+    address: str, *, own_globs: bool = False, kafka_config: str | None = None, patience_s: float | None = None
+) -> Source:
+    """The source a user names: kafka://..., else files. patience_s: how long a plan waits for a broker's answer."""
     from data_sources.sources import kafka
     from data_sources.sources.files import Files
 
     if kafka.is_kafka(address):
-        return kafka.Topic(address, kafka_config)
+        return kafka.Topic(address, kafka_config, patience_s or kafka.TIMEOUT_S)
     return Files(address, own_globs)
 
 

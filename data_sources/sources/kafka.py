@@ -46,6 +46,8 @@ class Topic:
 
     address: str
     config_file: str | None = None
+    patience_s: float = TIMEOUT_S
+    """How long a plan waits for an answer."""
     plans_ahead = False
 
     def holds(self, contract: Contract) -> bool:
@@ -63,7 +65,7 @@ class Topic:
         except ValueError as cause:
             raise SourceError(f"feed {contract.name}: {cause}") from cause
         known = {key: end for key, end in ends.items() if isinstance(end, KafkaEnd)}
-        return plan_topic(self.address, known, self.config_file, rows)
+        return plan_topic(self.address, known, self.config_file, rows, self.patience_s)
 
     def partitions(self, listing: Listing, contract: Contract) -> list[tuple[str, Sequence[KafkaSplit]]]:
         return [(split.key, [split]) for split in listing.splits if isinstance(split, KafkaSplit)]
@@ -126,8 +128,8 @@ class _Link:
     password) comes apart, as an event.
     """
 
-    def __init__(self, source: str, bootstrap: str, config_file: str | None) -> None:
-        self._source, self._bootstrap = source, bootstrap
+    def __init__(self, source: str, bootstrap: str, config_file: str | None, patience_s: float) -> None:
+        self._source, self._bootstrap, self._patience_s = source, bootstrap, patience_s
         self._reasons: dict[int, str] = {}
         self.consumer = _consumer(bootstrap, config_file, self._hear)
 
@@ -136,10 +138,10 @@ class _Link:
 
     def topics(self, name: str | None = None) -> dict[str, TopicMetadata]:
         """What the broker says of a topic, or of all. Raises SourceDenied as soon as it refuses, SourceAway where there is
-        no answer for TIMEOUT_S."""
+        no answer for as long as it waits."""
         from confluent_kafka import KafkaException
 
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 said = self.consumer.list_topics(*([name] if name else []), timeout=_ASK_S)
@@ -165,11 +167,11 @@ class _Link:
 
 
 @contextmanager
-def _connected(source: str, bootstrap: str, config_file: str | None) -> Iterator[_Link]:
+def _connected(source: str, bootstrap: str, config_file: str | None, patience_s: float = TIMEOUT_S) -> Iterator[_Link]:
     """Raises SourceError for what a call to the broker raises within."""
     from confluent_kafka import KafkaException
 
-    link = _Link(source, bootstrap, config_file)
+    link = _Link(source, bootstrap, config_file, patience_s)
     try:
         yield link
     except KafkaException as cause:
@@ -234,7 +236,9 @@ def _silent() -> Any:
     return logger
 
 
-def plan_topic(source: str, known: Mapping[str, KafkaEnd], config_file: str | None, rows: int) -> Listing:
+def plan_topic(
+    source: str, known: Mapping[str, KafkaEnd], config_file: str | None, rows: int, patience_s: float = TIMEOUT_S
+) -> Listing:
     """The next slice: a split per partition, numbered, at most `rows` offsets together.
 
     known: where the commits stand, by TOPIC/PARTITION. The problems are gaps: offsets that retention took before they
@@ -243,20 +247,20 @@ def plan_topic(source: str, known: Mapping[str, KafkaEnd], config_file: str | No
     from confluent_kafka import TopicPartition
 
     bootstrap, topic = parse_source(source)
-    with _connected(source, bootstrap, config_file) as link:
+    with _connected(source, bootstrap, config_file, patience_s) as link:
         found = link.topics(topic)[topic]
         if found.error is not None:
             said = f"source {source}: topic {topic!r}: {found.error.str()}; check the name"
             if found.error.code() in _refusals():
                 raise SourceDenied(said)
             raise SourceAway(said) if _is_away(found.error) and not _is_unknown(found.error) else SourceRefused(said)
-        topic_id = _topic_id(bootstrap, config_file, topic)
+        topic_id = _topic_id(bootstrap, config_file, topic, patience_s)
         spans, gaps, skipped = [], [], set()
         for number in sorted(found.partitions):
             before = known.get(f"{topic}/{number}")
             if before is not None and None not in (before.topic_id, topic_id) and before.topic_id != topic_id:
                 raise SourceRefused(_made_anew(source, f"its id is {topic_id}, and {before.topic_id} was read before"))
-            low, high = link.consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
+            low, high = link.consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=patience_s)
             start = low if before is None else before.offset
             if start < low:
                 gaps.append(f"{topic}/{number}: offsets {start} to {low - 1} are gone (retention took them unread)")
@@ -303,7 +307,7 @@ def _made_anew(source: str, seen: str) -> str:
     )
 
 
-def _topic_id(bootstrap: str, config_file: str | None, topic: str) -> str | None:
+def _topic_id(bootstrap: str, config_file: str | None, topic: str, patience_s: float) -> str | None:
     """What the broker calls the topic; None where it does not say (before Kafka 2.8, or it is not allowed to)."""
     from concurrent.futures import TimeoutError as Late
 
@@ -313,8 +317,8 @@ def _topic_id(bootstrap: str, config_file: str | None, topic: str) -> str | None
     said = {"bootstrap.servers": bootstrap, "log_level": 0, **settings(config_file)}
     admin = AdminClient(said, logger=_silent())
     try:
-        described = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
-        return str(described.result(TIMEOUT_S).topic_id)
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=patience_s)[topic]
+        return str(described.result(patience_s).topic_id)
     except (KafkaException, Late):
         return None
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from data_sources.contract import Contract
 from data_sources.decode.csv_lines import split_csv
-from data_sources.decode.rejects import MAX_RECORD, Decoded
+from data_sources.decode.rejects import MAX_RECORD, POISON, Decoded
 from data_sources.formats import format_of
 from data_sources.formats.json_document import IN_MESSAGE
 from data_sources.patterns import first_group
@@ -69,8 +69,12 @@ def judged_by(rows: pa.Table) -> np.ndarray:
     return pc.coalesce(rows["_judged"], rows["_commit"]).to_numpy()
 
 
-def of_rule(rows: pa.Table, rule: str) -> np.ndarray:
-    """Mask of those of a rule, RULE or CAUSE/RULE."""
+def of_rule(rows: pa.Table, rule: str | None) -> np.ndarray:
+    """Mask of those of a rule, RULE or CAUSE/RULE; `poison` is all of that cause; None: all but these, which no contract
+    mends and which may break again what they broke."""
+    if rule is None or rule == POISON:
+        is_poison = pc.equal(rows["cause"], POISON)
+        return (is_poison if rule else pc.invert(is_poison)).to_numpy()
     full = pc.binary_join_element_wise(rows["cause"], rows["rule"], "/")
     return pc.or_(pc.equal(rows["rule"], rule), pc.equal(full, rule)).to_numpy()
 
@@ -79,7 +83,7 @@ def taken(rows: pa.Table, split: RejectedSplit) -> np.ndarray:
     """Mask of the rejects that the split judges again."""
     mask = np.isin(judged_by(rows), [by.commit for by in split.judged])
     mask &= pc.is_in(rows["_source"], pa.array([o.source for o in split.origins], pa.string())).to_numpy()
-    return mask if split.rule is None else mask & of_rule(rows, split.rule)
+    return mask & of_rule(rows, split.rule)
 
 
 def is_cut(rows: pa.Table) -> np.ndarray:
@@ -167,6 +171,7 @@ def _records(rows: pa.Table, at: list[int], by: JudgedBy, contract: Contract) ->
     """at: places of rejects."""
     some = rows.take(pa.array(at))
     raws, rules = some["raw"].to_pylist(), some["rule"].to_pylist()
+    is_poison = of_rule(some, POISON)
     places = list(zip(some["_source"].to_pylist(), some["_partition"].to_pylist(), strict=True))
     arrivals = pc.cast(pc.coalesce(some["_arrival"], some["_ingested_at"]), pa.int64()).to_pylist()
     scale = IN_ROW if by.unpivot else 1
@@ -176,7 +181,7 @@ def _records(rows: pa.Table, at: list[int], by: JudgedBy, contract: Contract) ->
     for n, (i, position) in enumerate(zip(at, some["_position"].to_pylist(), strict=True)):
         base, column = divmod(position, scale)
         is_message = places[n][1] is not None and contract.document is not None
-        if is_message and (rules[n] == "document" or not by.document):
+        if is_message and (rules[n] == "document" or is_poison[n] or not by.document):
             offset = base // IN_MESSAGE if by.document else base
             cut = format_of(contract).messages(messages([raws[n]], [offset], [arrivals[n]]))
             made.add_cut(cut, i, arrivals[n])

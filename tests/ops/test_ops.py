@@ -18,6 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from beam_grid.cli import cli
+from beam_grid.service.metrics import METRICS
 from tests.ops.follower import following
 
 OPS = Path(__file__).resolve().parents[2] / "ops"
@@ -28,14 +29,19 @@ _OF_PROMETHEUS = {"up": {"job", "instance"}}
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """By name of each metric that a running follower has: its labels."""
+    """By name of each metric that a running follower has, with or without a sample yet: its labels."""
     with following(tmp_path_factory.mktemp("ops")) as follower:
         follower.until("metrics", 'beam_grid_published_commit{feed="meters",')
         text = follower.until("metrics", "beam_grid_refined_time_seconds{")
     found: dict[str, set[str]] = {name: set(labels) for name, labels in _OF_PROMETHEUS.items()}
+    for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE):
+        found[name] = {"job", "instance"}
+    for metric in METRICS:
+        assert metric.full_name in found, f"declared, and a follower has none: {metric.full_name}"
+        found[metric.full_name] |= {"lake", *metric.labels}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found.setdefault(sample.name, {"job", "instance"}).update(sample.labels)
+            assert set(sample.labels) <= found[sample.name], f"{sample} has labels that are not declared"
     return found
 
 

@@ -36,7 +36,7 @@ class Clean:
 
     before: Place
     steps: list[Step]
-    taken: list[tuple[str, str]]
+    taken: list[tuple[str, str, str]]
 
 
 @contextmanager
@@ -65,6 +65,11 @@ def all_faults(clean: list[Clean]) -> list[tuple[int, Fault]]:
     return [(drop, step.failed(kind)) for drop, run in enumerate(clean) for step in run.steps for kind in step.kinds]
 
 
+def passing(faults: Iterable[tuple[int, Fault]]) -> list[tuple[int, Fault]]:
+    """Those that a process may live through."""
+    return [(drop, fault) for drop, fault in faults if not fault.kind.endswith("die")]
+
+
 def sampled(faults: list[tuple[int, Fault]], count: int, rng: random.Random) -> list[tuple[int, Fault]]:
     """So many of them, each operation and kind in turn before one comes again."""
     groups: dict[tuple[str, str], list[tuple[int, Fault]]] = {}
@@ -86,6 +91,23 @@ def try_each(clean: list[Clean], faults: Iterable[tuple[int, Fault]], folder: Pa
             at.checked()
         except Exception:
             tried = f"python -m tests.soak.failing --drop {drop} --fault '{fault}'"
+            failures.append(f"{tried}\n{traceback.format_exc(limit=-1)[-3000:]}")
+            print(failures[-1], flush=True)
+        shutil.rmtree(at.folder)
+    return failures
+
+
+def try_following(clean: list[Clean], faults: Iterable[tuple[int, Fault]], folder: Path) -> list[str]:
+    """The same for a run that follows, which meets the fault and may go on in the same process."""
+    failures = []
+    for n, (drop, fault) in enumerate(faults):
+        at = clean[drop].before.copied(folder / f"follow-{n}")
+        try:
+            at.follows(fault)
+            at.ends([str(fault)])
+            at.checked()
+        except Exception:
+            tried = f"python -m tests.soak.failing --follow --drop {drop} --fault '{fault}'"
             failures.append(f"{tried}\n{traceback.format_exc(limit=-1)[-3000:]}")
             print(failures[-1], flush=True)
         shutil.rmtree(at.folder)
@@ -118,6 +140,7 @@ def main() -> None:
     parser.add_argument("--drop", type=int, default=1)
     parser.add_argument("--matrix", action="store_true")
     parser.add_argument("--sample", type=int)
+    parser.add_argument("--follow", action="store_true")
     given = parser.parse_args()
     failures: list[str] = []
     with driver() as started, tempfile.TemporaryDirectory() as name:
@@ -132,10 +155,11 @@ def main() -> None:
         if given.fault or given.matrix:
             clean = without_faults(Story(MATRIX_SEED), folder, started)
             chosen = [(given.drop, given.fault)] if given.fault else all_faults(clean)
+            chosen = passing(chosen) if given.follow else chosen
             if given.sample:
                 chosen = sampled(chosen, given.sample, random.Random(MATRIX_SEED))
             print(f"{len(chosen)} faults", flush=True)
-            failures += try_each(clean, chosen, folder)
+            failures += (try_following if given.follow else try_each)(clean, chosen, folder)
     print(f"{len(failures)} failed")
     sys.exit(1 if failures else 0)
 

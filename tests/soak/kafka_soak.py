@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from beam_grid.errors import GridError
@@ -121,11 +121,16 @@ class Soak:
 
     def offsets_reset(self) -> None:
         """Somebody resets the group's offsets to the earliest: the lake knows better."""
-        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
         offsets = [TopicPartition(self.topic, p, 0) for p in range(self.sender.partitions)]
-        group = ConsumerGroupTopicPartitions("beam-grid", offsets)
-        answer = admin.alter_consumer_group_offsets([group], request_timeout=60)  # the first makes the offsets' topic
-        answer["beam-grid"].result(timeout=60)
+        for patience in (10, 10, 20, 40, None):  # the first time the broker makes the topic that keeps them
+            admin = AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
+            group = ConsumerGroupTopicPartitions("beam-grid", offsets)
+            try:
+                admin.alter_consumer_group_offsets([group], request_timeout=patience or 60)["beam-grid"].result(90)
+                break
+            except KafkaException:
+                if patience is None:
+                    raise
         self.tell("offsets reset to the earliest")
 
     def retention(self) -> None:
@@ -188,7 +193,7 @@ class Soak:
 
     @property
     def last(self) -> int:
-        return Lake.open(self.lake, create=False).feed(self.feed.name).last if self.lake.exists() else 0
+        return Lake.open(self.lake, create=False).feed(self.feed.name).last if (self.lake / "lake.json").exists() else 0
 
     @property
     def ends(self) -> dict[int, int]:
@@ -232,7 +237,7 @@ class Soak:
     def _words(self, command: str) -> list[str]:
         return [
             sys.executable, "-m", "beam_grid", command, self.feed.name, "--contract", str(self.folder / "contract.toml"),
-            "--source", f"kafka://{self.broker.bootstrap}/{self.topic}", "--lake", str(self.lake), "--slice-rows", "500",
+            "--source", f"kafka://{self.broker.bootstrap}/{self.topic}", "--lake", str(self.lake), "--slice-rows", "1500",
         ]  # fmt: skip
 
     @property

@@ -17,7 +17,7 @@ import threading
 import time
 from typing import Any
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tests.properties.oracle import RawLine
 from tests.transforms.making import minute
@@ -91,9 +91,15 @@ class Sender(threading.Thread):
                 self.failure = RuntimeError(f"a message was not delivered: {error}")
 
         for record in records:
-            producer.produce(
-                self.topic, record, partition=self._rng.choice(busy), timestamp=_ARRIVED_MS, on_delivery=at
-            )
+            partition = self._rng.choice(busy)
+            words = {"partition": partition, "timestamp": _ARRIVED_MS, "on_delivery": at}
+            try:
+                producer.produce(self.topic, record, **words)
+            except KafkaException as cause:
+                if cause.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                    raise
+                producer.list_topics(self.topic, timeout=10)  # it was added since the client last asked
+                producer.produce(self.topic, record, **words)
 
     def _records(self, count: int) -> list[bytes]:
         rng, made = self._rng, list[bytes]()

@@ -14,6 +14,7 @@ format = "csv"
 event_time = "at"
 dedup = { key = ["meter", "at"] }
 out_of_orderness = "1m"
+file_order = "name"
 
 [[fields]]
 name = "meter"

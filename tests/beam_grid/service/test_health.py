@@ -95,9 +95,10 @@ def test_what_keeps_a_lake_from_being_ready_is_said(tmp_path: Path, more: dict[s
     assert asked("readyz", telling(tmp_path, feed_vitals())) == (200, "ok\n")
 
 
-def test_who_stands_by_is_not_ready_and_who_makes_no_tables_may_be(tmp_path: Path) -> None:
+def test_who_stands_by_is_not_ready_and_commits_may_wait_where_tables_are_not_made_one_by_one(tmp_path: Path) -> None:
     assert asked("readyz", telling(tmp_path, role="standby"))[0] == 503
     assert asked("readyz", telling(tmp_path, feed_vitals(published=0, commit=99), publishes=False))[0] == 200
+    assert asked("readyz", telling(tmp_path, feed_vitals(published=0, commit=99, is_refined=True)))[0] == 200
     assert asked("readyz")[0] == 503
 
 
@@ -108,3 +109,20 @@ def test_other_pages_are_not_there_and_a_port_in_use_is_said(tmp_path: Path) -> 
         taken.listen()
         with pytest.raises(GridError, match="--metrics-port"), served(Address(taken.getsockname()[1]), list):
             pass
+
+
+def test_names_that_are_not_utf8_are_told_too(tmp_path: Path) -> None:
+    odd = feed_vitals("odd", lag={"\udcff.csv": 3}, state="failed", last_error="no \udcff.csv")
+    code, text = asked("metrics", telling(tmp_path, odd))
+    assert code == 200 and samples(text)["beam_grid_lag_records", "\\udcff.csv"] == 3
+    code, text = asked("readyz", telling(tmp_path, odd))
+    assert code == 503 and "no \\udcff.csv" in text
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
+def test_it_listens_on_loopback_of_either_kind(tmp_path: Path) -> None:
+    with (
+        served(Address(0, "::1"), lambda: [telling(tmp_path)]) as port,
+        urlopen(f"http://[::1]:{port}/healthz") as answer,
+    ):
+        assert answer.status == 200

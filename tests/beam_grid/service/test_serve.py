@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -67,6 +69,15 @@ def until(holds: Callable[[], object], folder: Path, seconds: float = 60.0) -> N
         time.sleep(0.1)
 
 
+def asked(folder: Path, page: str) -> str:
+    """What all lakes' one port answers, well or not."""
+    try:
+        with urlopen(f"http://127.0.0.1:{(folder / 'port').read_text()}/{page}", timeout=10) as answer:
+            return answer.read().decode()
+    except HTTPError as refused:
+        return refused.read().decode()
+
+
 def commits(folder: Path, lake: str) -> int:
     return Lake(folder / lake).feed("meters").last
 
@@ -79,10 +90,16 @@ def test_a_lake_that_crashes_is_started_again_and_all_end_with_their_parent(tmp_
     write(tmp_path / "in", "a.csv")
     with serving(tmp_path) as running:
         until(lambda: commits(tmp_path, "north") == 1 and commits(tmp_path, "south") == 1, tmp_path)
+        until(lambda: asked(tmp_path, "readyz") == "ok\n", tmp_path)
+        metrics = asked(tmp_path, "metrics")
+        for lake in ("north", "south"):
+            assert f'beam_grid_records_total{{fate="landed",feed="meters",lake="{tmp_path / lake}"}} 10.0' in metrics
         children = psutil.Process(running.pid).children()
         assert len(children) == 2
         first = next(c for c in children if str(tmp_path / "north") in c.cmdline())
         first.kill()
+        until(lambda: "north: nobody follows it" in asked(tmp_path, "readyz"), tmp_path)
+        assert f'beam_grid_followed{{lake="{tmp_path / "north"}"}} 0.0' in asked(tmp_path, "metrics")
         write(tmp_path / "in", "b.csv")
         until(lambda: commits(tmp_path, "north") == 2 and commits(tmp_path, "south") == 2, tmp_path)
         assert any("ended by signal 9; it is started again" in str(line["message"]) for line in said(tmp_path))
@@ -95,17 +112,7 @@ def test_a_lake_that_crashes_is_started_again_and_all_end_with_their_parent(tmp_
     }
 
 
-def test_children_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
-    write(tmp_path / "in", "a.csv")
-    with serving(tmp_path) as running:
-        until(lambda: commits(tmp_path, "north") == 1 and commits(tmp_path, "south") == 1, tmp_path)
-        children = psutil.Process(running.pid).children()
-        running.kill()
-        _, alive = psutil.wait_procs(children, 30)
-        assert len(children) == 2 and not alive
-
-
-def test_limits_are_kept(tmp_path: Path) -> None:
+def test_limits_are_kept_and_children_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
     """North reads 20 records a second and uses one core; south may hold less than any process does."""
     write(tmp_path / "in", "a.csv", rows=2000)
     with serving(tmp_path, "max_rows_per_s = 20\ncpus = 1", "max_memory_mib = 40") as running:
@@ -116,8 +123,10 @@ def test_limits_are_kept(tmp_path: Path) -> None:
         assert max(rows for _, rows in read) <= 20
         assert sum(rows for _, rows in read[1:]) <= 20 * (read[-1][0] - read[0][0] + 1)
         assert any("the limit is 40" in str(line["message"]) for line in said(tmp_path))
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(30) == 0
+        children = psutil.Process(running.pid).children()
+        running.kill()
+        _, alive = psutil.wait_procs(children, 30)
+        assert child in children and not alive
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ def test_a_follower_that_is_well_makes_it_well(lake: Path) -> None:
     [
         ({"state": "failed", "last_error": "the topic is gone"}, {}, "meters failed: the topic is gone"),
         ({"breaker": "open", "last_error": "no broker"}, {}, "the breaker is open: no broker"),
+        ({"failures": 2, "last_error": "no broker"}, {}, "meters failed 2 times in a row: no broker"),
         ({"quarantined": 1}, {}, "1 records are in quarantine"),
         ({}, {"refine_error": "no Java"}, "refine failed: no Java"),
         ({}, {"role": "standby"}, "no follower"),
@@ -90,6 +91,14 @@ def test_what_is_wrong_is_said_and_makes_the_exit_code_1(
     with told(lake, feed_vitals("meters", **feed), **more):
         code, found = asked(lake)
     assert code == 1 and any(why in line for line in found["wrong"]), found["wrong"]
+
+
+def test_an_error_that_quotes_what_was_sent_steers_no_terminal(lake: Path) -> None:
+    with told(lake, feed_vitals("meters", state="failed", last_error="bad \x1b[2J\x07 line")):
+        shown = ran("status", "--lake", str(lake)).stdout
+        _, found = asked(lake)
+    assert "bad \\x1b[2J\\x07 line" in shown and "\x1b" not in shown
+    assert found["feeds"][0]["last_error"] == "bad \x1b[2J\x07 line"
 
 
 def test_a_feed_before_its_first_commit_is_there_too(lake: Path) -> None:

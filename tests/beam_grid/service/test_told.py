@@ -97,3 +97,13 @@ def test_a_folder_that_cannot_be_written_does_not_fail_the_loop(tmp_path: Path) 
         time.sleep(0.2)
         told.beat(vitals(tmp_path, feed_vitals()))
         assert len(told.newest()) == 1
+
+
+def test_names_that_are_not_utf8_do_not_fail_the_loop(tmp_path: Path) -> None:
+    with Told(tmp_path) as told:
+        told.beat(vitals(tmp_path, feed_vitals(last_error="no file \udcff.csv")))
+        _until(
+            lambda: (
+                [f.telling.vitals.feeds["readings"].last_error for f in tellings(tmp_path)] == ["no file \udcff.csv"]
+            )
+        )

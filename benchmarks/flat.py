@@ -1,0 +1,145 @@
+"""`python -m benchmarks.flat`: does a commit cost after ten thousand what it cost after an hour of event time?
+
+    a time-ordered stream, cut into commits of some seconds each; 1 % of its records are up to an hour late, 2 % are copies
+    of records of the last hour ──► follow (land, publish) ──► seconds and resident memory of every commit, in a CSV
+
+At the end: how long a start on that lake takes that finds nothing new, and `query`, `ledger` and `status`, each as a
+process of its own; and that the table holds each record once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import psutil
+
+from beam_grid.feeds import built_in
+from beam_grid.follow import Pace, Tables, follow
+from beam_grid.lakehouse.query import query
+from beam_grid.land import Lander, Options
+from beam_grid.landing import Lake
+
+FEED = "smart_meter_readings"
+_FILES = 100
+_HOUR_S = 3600
+
+
+def make(folder: Path, commits: int, rows: int, seconds: float) -> Path:
+    """The stream, as a folder of files that form one log."""
+    source = folder / f"flat-{commits}-{rows}-{seconds:g}"
+    if source.exists():
+        return source
+    draft = source.with_suffix(".draft")
+    draft.mkdir(parents=True, exist_ok=True)
+    total, step = commits * rows, seconds / rows
+    back = int(_HOUR_S / step)
+    each = -(-total // _FILES)
+    for number in range(_FILES):
+        first, end = number * each, min(total, (number + 1) * each)
+        duckdb.execute(
+            f"""COPY (
+              WITH lines AS (SELECT i, CASE WHEN hash(i, 1) % 50 = 0 THEN greatest(0, i - (hash(i, 2) % {back})::BIGINT)
+                             ELSE i END AS j FROM range({first}, {end}) r(i)),
+              timed AS (SELECT i, j, j * {step} - CASE WHEN hash(j, 3) % 100 = 0 THEN hash(j, 4) % 3500 ELSE 0 END AS s
+                        FROM lines)
+              SELECT md5(j::VARCHAR) AS event_id, 'MTR-' || lpad((hash(j, 5) % 5000)::VARCHAR, 6, '0') AS meter_id,
+                     'CUS-' || (hash(j, 5) % 5000)::VARCHAR AS customer_id,
+                     strftime(TIMESTAMP '2026-03-01' + to_microseconds((s * 1e6)::BIGINT), '%Y-%m-%dT%H:%M:%S.%fZ') AS "timestamp",
+                     round((hash(j, 6) % 5000) / 1000.0, 3) AS reading_kwh, 228.0 + hash(j, 7) % 5 AS voltage_v,
+                     round((hash(j, 8) % 3000) / 100.0, 2) AS current_a, 0.95 AS power_factor, 50.0 AS frequency_hz,
+                     'ACTIVE' AS meter_status, 'North' AS region, 'NY' AS state, 'Zone-1' AS grid_zone,
+                     false AS is_anomaly_flag
+              FROM timed ORDER BY i) TO '{draft}/part-{number:04d}.json' (FORMAT json)"""
+        )
+    draft.rename(source)
+    return source
+
+
+def drive(lake: Path, source: Path, rows: int, out: Path, commits: int) -> None:
+    """Follow the source to its end, in this process; a line per commit: number, seconds, resident MiB, files looked at."""
+    me, opened, feed = psutil.Process(), Lake.open(lake), built_in()[FEED]
+    with out.open("w", newline="") as lines:
+        told = csv.writer(lines)
+        told.writerow(["commit", "seconds", "rss_mib"])
+        last = time.perf_counter()
+
+        def at(lander: Lander) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            told.writerow([lander.done.commits, f"{now - last:.4f}", f"{me.memory_info().rss / 2**20:.1f}"])
+            last = now
+            if lander.done.commits >= commits or not lander.is_behind:
+                raise StopIteration
+
+        options = Options(source=str(source), slice_rows=rows)
+        with opened.lock("land"):
+            follow(opened, [(feed, options)], Pace(every=0.0, refine_every=1e9), Tables(opened), print, at)
+
+
+def timed(arguments: list[str]) -> float:
+    """Seconds of a command of the product, the median of three; raises where it fails."""
+    found = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "beam_grid", *arguments], check=True, capture_output=True)
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+def report(out: Path, seconds: float) -> None:
+    with out.open() as lines:
+        rows = [(int(r["commit"]), float(r["seconds"]), float(r["rss_mib"])) for r in csv.DictReader(lines)]
+    hour = int(_HOUR_S / seconds)
+    first, last = rows[hour : hour + 100], rows[-100:]
+    if len(first) < 100:
+        print(f"{len(rows)} commits are not an hour of event time and a hundred more")
+        return
+    a, b = (statistics.median(r[1] for r in part) for part in (first, last))
+    m, n = (statistics.median(r[2] for r in part) for part in (first, last))
+    print(f"commits {first[0][0]}-{first[-1][0]}: {a:.3f} s, {m:.0f} MiB (medians)")
+    print(
+        f"commits {last[0][0]}-{last[-1][0]}: {b:.3f} s, {n:.0f} MiB   ratio {b / a:.2f} (aim 1.2), memory {n / m:.2f} (aim 1.1)"
+    )
+    print(f"most memory {max(r[2] for r in rows):.0f} MiB; longest commit {max(r[1] for r in rows):.2f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--commits", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=500, help="records of a commit")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of event time of a commit")
+    parser.add_argument("--folder", type=Path, default=Path("bench-data"))
+    parser.add_argument("--drive", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    source = make(asked.folder, asked.commits, asked.rows, asked.seconds)
+    lake, out = asked.folder / "flat-lake", asked.folder / "flat.csv"
+    if asked.drive:
+        drive(lake, source, asked.rows, out, asked.commits)
+        return
+    subprocess.run(["rm", "-rf", str(lake)], check=True)
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "benchmarks.flat", *sys.argv[1:], "--drive"], check=True)
+    print(f"{asked.commits} commits of {asked.rows} records in {time.perf_counter() - began:.0f} s")
+    report(out, asked.seconds)
+    wanted = duckdb.execute(f"SELECT count(DISTINCT event_id) FROM read_json('{source}/*.json')").fetchall()[0][0]
+    table = f"silver.{FEED}"
+    got = query(Lake.open(lake), f"SELECT count(*) AS n, count(DISTINCT event_id) AS d FROM {table}").to_pylist()[0]
+    print(
+        f"records {wanted}, in the table {got['n']}, distinct {got['d']}: {'equal' if got['n'] == got['d'] == wanted else 'NOT EQUAL'}"
+    )
+    print(
+        f"start that finds nothing new: {timed(['land', FEED, '--source', str(source), '--lake', str(lake)]):.2f} s (aim 1.5)"
+    )
+    for command in (["query", f"SELECT count(*) FROM {table}"], ["ledger"], ["status"]):
+        print(f"{command[0]}: {timed([*command, '--lake', str(lake)]):.2f} s (aim 0.5)")
+
+
+if __name__ == "__main__":
+    main()
