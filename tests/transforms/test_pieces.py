@@ -50,6 +50,13 @@ def landed(folder: Path, of: Contract, cut_at: int | None) -> tuple[dict[str, Pa
     """What was read by partition, and what each kind of file holds, landed in one piece or in pieces of so many rows."""
     listing = Files(str(folder / "in")).plan(of, {}, 10_000)
     plans = [PartitionPlan(key=key, splits=tuple(splits)) for key, splits in Files("").partitions(listing, of)]
+    return landed_plans(folder, of, plans, cut_at)
+
+
+def landed_plans(
+    folder: Path, of: Contract, plans: list[PartitionPlan], cut_at: int | None
+) -> tuple[dict[str, PartitionRead], dict[str, Any]]:
+    """See landed; of partitions that were planned."""
     parts: Any = plans if cut_at is None else pieces.cut(plans, of, cut_at)
     attempt = f"attempt{cut_at}"
     slice = Slice(of, str(folder), attempt, 1, NOW, 3)
