@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -78,6 +78,15 @@ def asked(folder: Path, page: str) -> str:
         return refused.read().decode()
 
 
+def child_of(running: subprocess.Popen[str], lake: Path) -> psutil.Process:
+    """The lake's process; another may end this very moment."""
+    for child in psutil.Process(running.pid).children():
+        with suppress(psutil.Error):
+            if str(lake) in child.cmdline():
+                return child
+    raise AssertionError(f"no process follows {lake}")
+
+
 def commits(folder: Path, lake: str) -> int:
     return Lake(folder / lake).feed("meters").last
 
@@ -96,7 +105,7 @@ def test_a_lake_that_crashes_is_started_again_and_all_end_with_their_parent(tmp_
             assert f'beam_grid_records_total{{fate="landed",feed="meters",lake="{tmp_path / lake}"}} 10.0' in metrics
         children = psutil.Process(running.pid).children()
         assert len(children) == 2
-        first = next(c for c in children if str(tmp_path / "north") in c.cmdline())
+        first = child_of(running, tmp_path / "north")
         first.kill()
         until(lambda: "north: nobody follows it" in asked(tmp_path, "readyz"), tmp_path)
         assert f'beam_grid_followed{{lake="{tmp_path / "north"}"}} 0.0' in asked(tmp_path, "metrics")
@@ -117,7 +126,7 @@ def test_limits_are_kept_and_children_do_not_outlive_a_parent_that_is_killed(tmp
     write(tmp_path / "in", "a.csv", rows=2000)
     with serving(tmp_path, "max_rows_per_s = 20\ncpus = 1", "max_memory_mib = 40") as running:
         until(lambda: commits(tmp_path, "north") >= 4, tmp_path)
-        (child,) = [c for c in psutil.Process(running.pid).children() if str(tmp_path / "north") in c.cmdline()]
+        child = child_of(running, tmp_path / "north")
         assert len(child.cpu_affinity()) == 1
         read = [(c.created_at.timestamp(), c.fates.read) for c in Lake(tmp_path / "north").feed("meters").commits()]
         assert max(rows for _, rows in read) <= 20
