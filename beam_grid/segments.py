@@ -296,14 +296,14 @@ def collect(feed: FeedLog, published: int | None, older_than_s: float = _KEPT_S)
     """Remove files that no reader has use for and that are old: of attempts that no commit lists, and those that a segment
     stands for whose commits the tables hold; returns how many. The caller holds the landing lock.
 
-    published: the last commit of the feed that every table holds, None where there are no tables.
+    published: the last commit of the feed that every table holds, None where there are no tables; 0 where a refine that was
+    cut off may have begun some: a table that holds a few commits goes on from the files of the next.
     """
     index = LandedIndex(feed, []).upto(feed.last)
     used: set[str] = set()
     for unit in index.units:
-        commits = (
-            range(unit.first, unit.last + 1) if published and unit.last > published and unit.first < unit.last else ()
-        )
+        is_partly_held = published is not None and unit.last > published and unit.first < unit.last
+        commits = range(unit.first, unit.last + 1) if is_partly_held else ()
         for file in (*(one.file for one in unit.held), *(file for n in commits for file in feed.read(n).files)):
             used.add(file.path)
             if file.keys is not None:

@@ -142,7 +142,7 @@ class Supervisor:
             self._publish_again(one)
             return False
         try:
-            with one.source.trying():
+            with about(commit=one.vitals.commit + 1), one.source.trying():
                 self.beat(one, _at_work(one))
                 began = time.monotonic()
                 one.lander.go_on()
@@ -150,7 +150,8 @@ class Supervisor:
                 _spent(one, "land", began)
         except Exception as cause:
             _raise_interrupt(cause)
-            self._failed(one, cause)
+            with about(commit=one.vitals.commit + 1):
+                self._failed(one, cause)
             return False
         one.is_read = True
         one.is_well("source", "goes on")

@@ -32,7 +32,12 @@ from transforms.faults import Fault
 
 pytestmark = [pytest.mark.component]
 
-SAMPLE, FOLLOWED, SEEDS, CHUNK = 7, 2, 1_000, 50
+SAMPLE, FOLLOWED, SEEDS, CHUNK = 7, 1, 1_000, 50
+FOUND = [
+    (0, Fault("sync-folder", "*/tables/bronze/rejected/_delta_log", 1, "EACCES")),
+]
+"""By a run that follows, or what came after it: 26 Nov 2026, tables begun and never shown, whose next commits' files went."""
+
 FIRST = int(os.environ.get("BEAM_GRID_SOAK_SEED", "1"))
 """The nightly lane's seeds begin here."""
 
@@ -61,7 +66,9 @@ def test_a_sample_of_steps_failed_each_in_its_own_way(clean: list[Clean], tmp_pa
 
 @pytest.mark.timeout(300)
 def test_a_sample_in_a_run_that_follows_and_may_live_on(clean: list[Clean], tmp_path: Path) -> None:
-    failures = try_following(clean, sampled(passing(all_faults(clean)), FOLLOWED, random.Random(FIRST)), tmp_path)
+    failures = try_following(
+        clean, [*FOUND, *sampled(passing(all_faults(clean)), FOLLOWED, random.Random(FIRST))], tmp_path
+    )
     assert not failures, "\n\n".join(failures)
 
 
