@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -111,9 +112,21 @@ def _run_on_spark(made: _Made, opened: ExitStack, options: Options, slice: Slice
     in_pieces = can_cut(plan.partitions)
     parts = cut(plan.partitions, slice.contract) if in_pieces else plan.partitions
     elements = [encode(part).decode() for part in parts]
-    with beam.Pipeline(options=made.options) as pipeline:
+    with _shuffled(slice), beam.Pipeline(options=made.options) as pipeline:
         spread = pipeline | "Partitions" >> beam.Create(elements, reshuffle=len(elements) > 1)
         spread | "Land" >> LandSlice(slice, index, in_pieces)
+
+
+@contextmanager
+def _shuffled(slice: Slice) -> Iterator[None]:
+    """Removes, at the end of a slice's run, the rows that went to their shards by way of files."""
+    from transforms.blocks import folder_of
+    from transforms.shuffled import FOLDER
+
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder_of(slice) / FOLDER, ignore_errors=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ when this process is killed. Its log is kept out of the user's sight and quoted 
 start.
 
 With a local master DoFns run as threads of this process (LOOPBACK). On a cluster each executor starts
-a Python of its own on its node (PROCESS, runners/spark_harness.sh), which must have this product, and
+a Python on its own node (PROCESS, runners/spark_harness.sh), which must have this product, and
 see the lake and the source, under the same paths.
 
     executor (JVM) ─┬─ Spark's shuffle, what is kept between steps          one of these per node
@@ -109,7 +109,7 @@ def options(
     if is_cluster:
         properties["spark.driver.host"] = _address_towards(spark_master)
         where += [f"--files_to_stage={jar}" for jar in jars if not jar.name.startswith((*_SPARKS_OWN, *_GOOGLES))]
-        java = " ".join(_JAVA_17)
+        java = " ".join((*_JAVA_17, *_BRIEF))
         properties |= {"spark.executor.extraJavaOptions": java, "spark.cleaner.referenceTracking": "true"}
     else:
         properties["spark.driver.bindAddress"] = "127.0.0.1"
@@ -149,7 +149,11 @@ def cause_of(error: BaseException) -> str:
 
 # Without the experiment each pipeline first waits for a `pip freeze` nobody reads. What several steps take from one is
 # kept between them: where it finds no memory, on disk, else it would be made again.
-_COMMON = ("--experiments=disable_logging_submission_environment", "--storage_level=MEMORY_AND_DISK")
+_COMMON = (
+    "--experiments=disable_logging_submission_environment",
+    "--storage_level=MEMORY_AND_DISK",
+    "--environment_cache_millis=60000",
+)
 
 # What a Spark 3.5 cluster has on its nodes: not sent there again. A jar it has and gets nevertheless does no harm.
 _SPARKS_OWN = (
@@ -183,6 +187,9 @@ _JAVA_17 = (
     "-Djdk.reflect.useDirectMethodHandle=false",
 )  # fmt: skip
 
+# Rows do not pass through the JVM (transforms/shuffled.py): what it does is over before compiling it well has paid.
+_BRIEF = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
 # A process group of two: the JVM, and a watcher that ends it and removes its scratch folder ($0)
 # when the pipe from us closes, which it does even when we are killed. `exec` keeps the JVM the
 # process that is waited for.
@@ -208,7 +215,7 @@ class _JobServer:
         self._log = scratch / "job-server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [
-            _java(), f"-Xmx{heap}", *_JAVA_17, "-Dlog4j2.level=INFO",
+            _java(), f"-Xmx{heap}", *_JAVA_17, *_BRIEF, "-Dlog4j2.level=INFO",
             f"-Djava.io.tmpdir={scratch}", f"-Dspark.local.dir={scratch / 'spark'}",
             *(f"-D{key}={value}" for key, value in properties.items()),
             "-cp", os.pathsep.join(str(jar) for jar in jars),

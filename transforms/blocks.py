@@ -10,6 +10,7 @@ import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -61,6 +62,11 @@ class Slice:
     shards: int
     kafka_config: str | None = None
     ahead: ClassVar[ReadAhead | None] = None
+
+
+def folder_of(slice: Slice) -> Path:
+    """Where the slice's files are written."""
+    return Path(slice.root) / "data" / slice.attempt
 
 
 class Current:

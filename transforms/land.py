@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import cast
 
 import apache_beam as beam
@@ -22,7 +21,7 @@ from msgspec.structs import replace
 
 from data_sources.contract import Contract
 from transforms.arrow import as_table
-from transforms.blocks import Current, Slice
+from transforms.blocks import Current, Slice, folder_of
 from transforms.dedup import ORDER
 from transforms.drop_duplicates import DropDuplicates
 from transforms.files import write_file
@@ -136,10 +135,6 @@ class _Name(Step):
 class _Key(Step):
     def process(self, manifest):
         yield 0, manifest
-
-
-def folder_of(slice: Slice) -> Path:
-    return Path(slice.root) / "data" / slice.attempt
 
 
 def _bounds(contract: Contract) -> list[str]:

@@ -1,8 +1,8 @@
 """Reading and judging on many workers: pieces in, unique rows out. What transforms/read.py and drop_duplicates.py do in
 one process, for runners that shuffle.
 
-    pieces -> DecodePieces -> GroupByShard -> JudgeAndDrop -> rows
-                  |  |  +--- summaries ----------^  |  |         M before each block, as a side input
+    pieces -> DecodePieces -> GroupByShard -> JudgeAndDrop -> rows     (rows travel as files: transforms/shuffled.py)
+                  |  |  +--- summaries ----------^  |  |              M before each block, as a side input
                   |  +------ rejected, held -------- late, conflicts, superseded -> aside
                   +--------- what was read -------- what came of it -------------> manifests
 
@@ -22,7 +22,7 @@ from data_sources.durations import micros
 from data_sources.splits import FileEnd, KafkaEnd, PartitionPlan
 from data_sources.typed_json import encode
 from transforms.arrow import as_batch, as_table
-from transforms.blocks import Decided, Slice, Twice, blocks
+from transforms.blocks import Decided, Slice, Twice, blocks, folder_of
 from transforms.dedup import ORDER
 from transforms.drop_duplicates import Unique, _DropCopies, _outputs
 from transforms.judge import NO_TIME, event_micros
@@ -41,6 +41,7 @@ from transforms.pieces import (  # fmt: skip
 )
 from transforms.read import SPLIT_BITS, Tally, _rejected_with_lineage, _with_lineage, held_of, told
 from transforms.shard import split_by_shard
+from transforms.shuffled import Out, read_places
 from transforms.step import Step
 
 PIECE_BITS = 27
@@ -58,7 +59,7 @@ class ReadInPieces(beam.PTransform):
 
     def expand(self, pieces):
         decoded = pieces | "DecodePieces" >> beam.ParDo(_DecodePiece(self.slice)).with_output_types(
-            tuple[int, pa.RecordBatch]
+            tuple[int, str]
         ).with_outputs("aside", "manifests", "summaries", main="rows")
         decoded.aside.element_type = beam.typehints.Tuple[str, pa.RecordBatch]
         decoded.manifests.element_type = decoded.summaries.element_type = str
@@ -82,7 +83,7 @@ class _DecodePiece(Step):
     def process(self, element):
         piece, slice = read_piece(element), self.slice
         tally = _tally(piece)
-        twice, current = Twice(slice.contract), None
+        twice, current, out = Twice(slice.contract), None, Out(folder_of(slice))
         greatest: list[int] = []
         for found in blocks(piece.splits, slice):
             if isinstance(found, FileEnd | KafkaEnd):
@@ -98,7 +99,8 @@ class _DecodePiece(Step):
             number = (piece.number << BLOCK_BITS) + len(greatest)
             greatest.append(most)
             tally.max_event_time = max(tally.max_event_time, most)
-            yield from _block(decided, split, within, number, piece, tally, slice)
+            yield from _block(decided, split, within, number, piece, tally, slice, out)
+        yield from out.flush()
         yield told(tally.counts())
         ordered = is_ordered(piece.splits[0], slice.contract)
         summary = Summary(
@@ -118,7 +120,7 @@ def _tally(piece: Piece) -> Tally:
 
 
 def _block(
-    decided: Decided, split: Any, within: np.ndarray, number: int, piece: Piece, tally: Tally, slice: Slice
+    decided: Decided, split: Any, within: np.ndarray, number: int, piece: Piece, tally: Tally, slice: Slice, out: Out
 ) -> Any:
     """Outputs of one block; counts what of it is known already."""
     contract = slice.contract
@@ -137,7 +139,7 @@ def _block(
         lined = lined.append_column(BEHIND, pa.array(within))
         lined = lined.append_column(BLOCK, pa.repeat(pa.scalar(number, pa.int64()), count))
         for shard, rows in split_by_shard(lined, contract.dedup.key, slice.shards):
-            yield shard, as_batch(rows)
+            yield from out.add(shard, as_batch(rows))
         for kind, held in held_of(ruled.rows, source, split, contract):  # of changes and masters nothing is late
             yield beam.pvalue.TaggedOutput("aside", (kind, as_batch(held)))
     if ruled.rejected.num_rows:
@@ -153,10 +155,11 @@ class _JudgeAndDrop(Step):
         self.drop = _DropCopies(slice.contract, index, slice.root)
 
     def process(self, element, summaries):
-        shard, batches = element
+        shard, places = element
         contract = self.slice.contract
         known = starts(map(read_summary, summaries))
-        rows = as_table(batches)
+        tables = read_places(folder_of(self.slice), places)
+        rows = as_table([as_batch(table) for table in tables])
         how_far, partitions = behind(
             rows[BEHIND].to_numpy(), event_micros(rows, contract), rows[BLOCK].to_numpy(), known
         )

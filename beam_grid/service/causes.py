@@ -1,8 +1,9 @@
 """Why a step failed, as far as it decides what comes next: wait, stop, or look for the record.
 
-away       the source does not answer                      wait, however long
-source     it answers and cannot be read as it is           at the start: stop; later: wait, the other feeds go on
-lake       an OSError of the lake: full, read-only, rights  stop loudly; a rerun goes on where the last commit stands
+away       the source does not answer                       wait, however long
+denied     it does not know who asks                        at the start: stop; later: wait
+source     it answers and cannot be read as it is           the same; of a feed that has commits: wait
+lake       the lake's files: full, read-only, rights, lost  stop loudly; a rerun goes on where the last commit stands
 usage      a contract, an option, somebody else's commit    stop
 slice      all else: the records, or a fault of ours        try again, then narrow down to the record
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+import pyarrow as pa
+
 from beam_grid.errors import GridError, RunFailed
 from data_sources.sources.errors import SourceAway, SourceDenied, SourceError
 
@@ -20,6 +23,9 @@ Cause = Literal["away", "denied", "source", "lake", "usage", "slice"]
 _WHILE_RUNNING = re.compile(r" ?\[while running '[^']*'\]")
 _OS_ERROR = re.compile(r"\b\w+Error: \[Errno \d+\]")
 """Beam makes a RuntimeError of what a step raises where it cannot make another of its kind; the kind is in the text."""
+
+_BEHIND_READING = re.compile(r"\[while running 'Land/(?!Read/)")
+"""Steps behind reading open no files but the lake's own: what Arrow cannot read there is a damaged one, not a record."""
 
 _NO_ROOM = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|Permission denied|Operation not permitted"
@@ -37,6 +43,8 @@ def cause_of(error: BaseException) -> Cause:
     if any(isinstance(one, SourceError) for one in chain):
         return "source"
     if any(isinstance(one, OSError) for one in chain) or any(_OS_ERROR.search(str(one)) for one in chain):
+        return "lake"
+    if any(isinstance(one, pa.ArrowInvalid) and _BEHIND_READING.search(str(one)) for one in chain):
         return "lake"
     return "usage" if isinstance(error, GridError) and not isinstance(error, RunFailed) else "slice"
 

@@ -42,6 +42,8 @@ class ServedLake(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often it looks for new records."""
     refine_every: str = "60s"
     """How often changes, master data, clustering and analyses are brought up."""
+    standby: bool = False
+    """Whether it waits, ready, where another process follows the lake; else it is tried again and again."""
     slice_rows: int = 500_000
     """Limit: records per commit, which bounds the memory that a slice takes."""
     max_rows_per_s: int | None = None
@@ -57,6 +59,8 @@ class ServedLake(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for contract in self.contracts:
             words += ["--contract", contract]
         words += ["--every", self.every, "--refine-every", self.refine_every, "--slice-rows", str(self.slice_rows)]
+        if self.standby:
+            words.append("--standby")
         if self.kafka_config is not None:
             words += ["--kafka-config", self.kafka_config]
         if self.max_rows_per_s is not None:

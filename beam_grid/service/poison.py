@@ -100,7 +100,8 @@ class Narrowing:
                 if self._waits:
                     raise cause
             case "alone" if self._failed < _TRIES:
-                pass
+                if self._waits:
+                    raise cause
             case "alone":
                 return self._put_aside(cause)
             case "halves":

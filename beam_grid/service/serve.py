@@ -78,7 +78,9 @@ class _Child:
         assert process.stderr is not None
         for raw in process.stderr:
             line = raw.decode("utf-8", "replace").rstrip()
-            self.last_line = line or self.last_line
+            if not line:
+                continue
+            self.last_line = line
             if console.is_json():
                 with suppress(ValueError):
                     line = json.dumps({**json.loads(line), "lake": self.lake.name}, ensure_ascii=False)

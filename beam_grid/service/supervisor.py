@@ -38,6 +38,9 @@ Beat = Callable[[Vitals], None]
 
 _TELL_EVERY_S = 10.0
 
+_PROBLEMS = 1_000
+"""So many problems are remembered, in order not to say them again: a gap a day makes many in years."""
+
 
 def vitals_of(lake: Lake, role: Role = "leader") -> Vitals:
     """Of this process, which starts now."""
@@ -136,15 +139,16 @@ class Supervisor:
             self._publish_again(one)
             return False
         try:
-            with one.source.trying():
-                self.beat(one, "quarantining" if one.slices.is_at_work else "landing")
+            with about(commit=one.vitals.commit + 1), one.source.trying():
+                self.beat(one, _at_work(one))
                 began = time.monotonic()
                 one.lander.go_on()
                 commit = one.slices.step()
                 _spent(one, "land", began)
         except Exception as cause:
             _raise_interrupt(cause)
-            self._failed(one, cause)
+            with about(commit=one.vitals.commit + 1):
+                self._failed(one, cause)
             return False
         one.is_read = True
         one.is_well("source", "goes on")
@@ -230,6 +234,9 @@ class Supervisor:
         self.beat(one)
 
     def _tell(self, one: Followed, commit: Commit | None) -> None:
+        del one.lander.done.problems[:-_PROBLEMS]
+        if len(self._problems) > _PROBLEMS * len(self.feeds):
+            self._problems = {problem for each in self.feeds for problem in each.lander.done.problems}
         for problem in one.lander.done.problems:
             if problem not in self._problems:
                 self._problems.add(problem)
@@ -259,6 +266,13 @@ def _add(vitals: FeedVitals, commit: Commit) -> None:
     for partition in commit.partitions:
         vitals.newest_event = _later(vitals.newest_event, partition.max_event_time)
         vitals.newest_arrival = _later(vitals.newest_arrival, partition.newest_arrival)
+
+
+def _at_work(one: Followed) -> State:
+    """What a feed is at, now that it takes its turn: one that failed is not well before it has done something."""
+    if one.slices.is_at_work:
+        return "quarantining"
+    return one.vitals.state if one.source.failures else "landing"
 
 
 def _later(one: int | None, other: int | None) -> int | None:

@@ -51,8 +51,9 @@ main()
 """The command line, but for expectations and analyses, whose questions take minutes and tell when they begin."""
 
 
-def interrupt(folder: Path, long: str, *arguments: str) -> float:
+def interrupt(folder: Path, long: str, *arguments: str, how: signal.Signals = signal.SIGINT) -> float:
     """Run it on a reading, press Ctrl-C while the expectation is asked; returns the seconds it took to end after that."""
+    code, says = (130, SAYS) if how == signal.SIGINT else (0, "")
     (folder / "readings.toml").write_text(CONTRACT)
     (folder / "readings.json").write_text(json.dumps({"id": "r", "at": "2025-06-15T10:00:00Z"}))
     log, begun, lake = folder / "log", folder / "begun", Lake.open(folder / "lake")
@@ -66,14 +67,14 @@ def interrupt(folder: Path, long: str, *arguments: str) -> float:
             time.sleep(0.1)
         time.sleep(0.5)
         before = log.read_text()
-        running.send_signal(signal.SIGINT)
+        running.send_signal(how)
         began = time.monotonic()
-        assert running.wait(60) == 130, log.read_text()
+        assert running.wait(60) == code, log.read_text()
         took = time.monotonic() - began
     finally:
         running.kill()
         running.wait()
-    assert log.read_text().removeprefix(before).strip() == SAYS
+    assert log.read_text().removeprefix(before).strip() == says
     assert query(lake, "SELECT id FROM silver.readings")["id"].to_pylist() == ["r"]
     with pytest.raises(GridError, match=r"no table gold\.quality"):
         query(lake, "SELECT * FROM gold.quality")
@@ -87,3 +88,31 @@ def test_while_a_thread_refines_beside_a_run_that_follows(tmp_path: Path, long: 
 
 def test_while_the_command_itself_refines(tmp_path: Path) -> None:
     assert interrupt(tmp_path, LISTENS) < 20
+
+
+def test_told_to_end_it_does_not_wait_for_a_thread_that_is_deaf(tmp_path: Path) -> None:
+    assert interrupt(tmp_path, IS_DEAF, "--follow", "--every", "1s", "--refine-every", "1s", how=signal.SIGTERM) < 20
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    """The main thread is within one call of a function, and does not hear the first."""
+    (tmp_path / "readings.toml").write_text(CONTRACT)
+    (tmp_path / "readings.json").write_text(json.dumps({"id": "r", "at": "2025-06-15T10:00:00Z"}))
+    begun = tmp_path / "begun"
+    words = [sys.executable, "-c", GRID, IS_DEAF, str(begun), "run", "--contract", str(tmp_path / "readings.toml"),
+             "--source", str(tmp_path / "readings.json"), "--lake", str(tmp_path / "lake")]  # fmt: skip
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            while not begun.exists():
+                assert running.poll() is None
+                time.sleep(0.1)
+            time.sleep(0.5)
+            running.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+            assert running.poll() is None, "deaf, as it is to be"
+            running.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            assert running.wait(60) == 130
+            assert time.monotonic() - began < 3
+        finally:
+            running.kill()

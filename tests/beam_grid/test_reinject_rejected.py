@@ -537,7 +537,9 @@ class Topic:
         monkeypatch.setattr(kafka, "plan_topic", self._plan)
         monkeypatch.setattr(kafka, "_read_messages", self._read)
 
-    def _plan(self, source: str, known: dict[str, KafkaEnd], config: str | None, rows: int) -> Listing:
+    def _plan(
+        self, source: str, known: dict[str, KafkaEnd], config: str | None, rows: int, patience_s: float
+    ) -> Listing:
         splits = []
         for partition, held in self.messages.items():
             end = known.get(f"topic/{partition}")

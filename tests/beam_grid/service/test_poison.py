@@ -146,3 +146,18 @@ def test_what_fails_with_every_record_puts_few_aside_and_fails(tmp_path: Path, m
     commits = list(lake.feed("readings").commits())
     assert total(c.fates for c in commits).rejected == 2
     assert all(c.fates.balanced for c in commits)
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_damaged_file_of_the_lake_puts_no_record_aside(tmp_path: Path, how: str) -> None:
+    """Dedup fails with every record whose key the file might hold: it is the lake that is to be mended."""
+    lake = Lake.open(tmp_path / "lake")
+    (tmp_path / "a.json").write_text(as_lines([reading(n) for n in range(50)]))
+    landed(lake, tmp_path / "a.json")
+    for file in lake.path.glob("landing/readings/data/*/rows*.parquet"):
+        whole = file.read_bytes()
+        file.unlink() if how == "gone" else file.write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "b.json").write_text(as_lines([reading(n) for n in range(25, 75)]))
+    with pytest.raises(RunFailed):
+        landed(lake, tmp_path / "b.json")
+    assert lake.feed("readings").last == 1
