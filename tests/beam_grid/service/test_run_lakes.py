@@ -46,7 +46,7 @@ def serving(folder: Path, north: str = "", south: str = "") -> Iterator[subproce
     log = (folder / "log").open("w")
     (port,) = free_ports(1)
     (folder / "port").write_text(str(port))
-    command = grid("--log-format", "json", "serve", str(folder / "lakes.toml"), "--metrics-port", str(port))
+    command = grid("--log-format", "json", "run-lakes", str(folder / "lakes.toml"), "--metrics-port", str(port))
     running = subprocess.Popen(command, stderr=log, text=True)
     children: list[psutil.Process] = []
     try:
@@ -159,7 +159,7 @@ def test_a_file_that_is_wrong_is_refused_by_word(tmp_path: Path, text: str, why:
 
 
 def test_more_cores_than_there_are_is_refused(tmp_path: Path) -> None:
-    from beam_grid.service.serve import Serving
+    from beam_grid.service.run_lakes import Serving
 
     cores = len(os.sched_getaffinity(0)) + 1
     (tmp_path / "lakes.toml").write_text(f'[[lakes]]\nlake = "a"\nsource = "kafka://b:1"\ncpus = {cores}')
