@@ -134,7 +134,7 @@ class _Transaction:
         self._sender, self._until = sender, time.monotonic() + seconds
         self._delivered: list[RawLine] = []
         name = f"{sender.topic}-{sender._transactions}"
-        self._producer = Producer({**sender._settings, "transactional.id": name, "message.timeout.ms": 60_000})
+        self._producer = Producer({**sender._settings, "transactional.id": name, "transaction.timeout.ms": 300_000})
         with sender.settling:
             self._again(lambda: self._producer.init_transactions(30))
             self._producer.begin_transaction()
@@ -155,10 +155,11 @@ class _Transaction:
                 else:
                     self._again(lambda: self._producer.abort_transaction(30))
             except KafkaException as cause:
-                if not cause.args[0].txn_requires_abort():
-                    raise
-                self._again(lambda: self._producer.abort_transaction(30))
-                is_committed = False
+                error, is_committed = cause.args[0], False
+                if error.txn_requires_abort():
+                    self._again(lambda: self._producer.abort_transaction(30))
+                elif error.code() not in (KafkaError.INVALID_TXN_STATE, KafkaError.INVALID_PRODUCER_EPOCH):
+                    raise  # of these two the broker aborted it, because it was away, or we were, for too long
         if is_committed:
             self._sender.delivered += self._delivered
         self._sender.sent["committed" if is_committed else "aborted"] += len(self._delivered)
