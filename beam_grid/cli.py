@@ -553,10 +553,10 @@ def _rejects(count: int) -> str:
 @click.argument("file", metavar="LAKES.toml")
 @METRICS_PORT
 @METRICS_HOST
-def serve(file: str, metrics_port: int, metrics_host: str) -> None:
+def run_lakes(file: str, metrics_port: int, metrics_host: str) -> None:
     """Follow several lakes, each with limits of its own: a process per lake, started anew when it ends."""
     from beam_grid.service.lakes import served_lakes
-    from beam_grid.service.serve import Serving
+    from beam_grid.service.run_lakes import Serving
 
     serving = Serving(served_lakes(file))
     with _answering(serving.tellings, metrics_port, metrics_host, serving.missing):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from beam_grid.errors import GridError
+from beam_grid.errors import GridError, LakeBusy
 from beam_grid.interrupt import end_statements
 from beam_grid.lakehouse import steps
 from beam_grid.land import Lander, Options
@@ -32,8 +32,8 @@ from data_sources.contract import Contract
 
 log = logging.getLogger(__name__)
 
-_WAIT_S = 3600.0
-"""How long publishing waits for a `maintain` or `refine` of somebody else."""
+_WAIT_S = 10.0
+"""How long publishing waits at a time for a `maintain` or `refine` of somebody else: landing waits with it."""
 
 _ASK_FOR_S = 4.0
 """How long one feed waits for its broker's answer: it will ask again, and the others wait meanwhile."""
@@ -127,7 +127,7 @@ def follow(
         beside = opened.enter_context(_beside(tables, pace, say)) if tables is not None else None
         service = Supervisor(lake, landers, tables, say, beat)
         try:
-            service.catch_up()
+            service.catch_up(ending)
             while not ending.is_set():
                 began, is_behind = time.monotonic(), False
                 for one in service.feeds:
@@ -162,6 +162,8 @@ def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
         while not tables.ended.wait(pace.refine_every):
             try:
                 tables.refine()
+            except LakeBusy as cause:  # somebody else's `maintain`: next time
+                log.debug("refine waits: %s", cause)
             except Exception as cause:  # said, and tried again: it must not end the thread, nor the run
                 if tables.ended.is_set():
                     return

@@ -2,7 +2,7 @@
 
     direct      beam-grid land                                  slices of the default size
     local[2]    beam-grid land --runner spark                   one slice, Spark in the job server's JVM
-    one, two    ... --spark-master spark://...                  a real standalone cluster of daemons, a core each
+    one, two    ... --spark-master spark://...                  a real standalone cluster of daemons, a core each, pinned
 
 Each is a process of its own, timed from its start to its end; the counts of all must be equal. On a cluster what is timed
 includes starting executors and sending them Beam's jars, once a slice.
@@ -34,7 +34,9 @@ FEED = "smart_meter_readings"
 def cluster(workers: int) -> Iterator[str]:
     """The URL of a standalone cluster's master; its daemons end with the context."""
     with tempfile.TemporaryDirectory(prefix="beam-grid-cluster-") as folder:
-        running = SparkCluster(Path(folder), home=spark35_home(Path(folder)), workers=workers, cores=1, memory_gib=4)
+        running = SparkCluster(
+            Path(folder), home=spark35_home(Path(folder)), workers=workers, cores=1, memory_gib=4, pinned=True
+        )
         running.start()
         try:
             yield running.url

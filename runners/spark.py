@@ -86,8 +86,8 @@ def options(
 ) -> Iterator[PipelineOptions]:
     """Pipeline options that run on Spark, valid for any number of pipelines within the context.
 
-    `jars` defaults to `job_server_jars()`. `spark_properties` are Spark's own (`spark.jars` for a
-    cluster that lacks Beam's); `heap` is the job server's, which with a local master is also
+    `jars` defaults to `job_server_jars()`. `spark_properties` are Spark's own, above those of
+    SPARK_CONF_DIR; `heap` is the job server's, which with a local master is also
     where Spark computes; `start_within` is in seconds. Raises SparkUnavailable for a master that is none
     and RuntimeError when the job server does not come up, or is lost while a pipeline runs.
     """
@@ -95,9 +95,6 @@ def options(
     jars = job_server_jars() if jars is None else list(jars)
     is_cluster = not spark_master.startswith("local")
     where = _workers(environment_type or ("PROCESS" if is_cluster else "LOOPBACK"))
-    if jars is None:
-        yield _options_of_beams_own(spark_master, where)
-        return
     properties = {
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
@@ -108,12 +105,15 @@ def options(
     }
     if is_cluster:
         properties["spark.driver.host"] = _address_towards(spark_master)
-        where += [f"--files_to_stage={jar}" for jar in jars if not jar.name.startswith((*_SPARKS_OWN, *_GOOGLES))]
+        where += [f"--files_to_stage={jar}" for jar in jars or () if not jar.name.startswith((*_SPARKS_OWN, *_GOOGLES))]
         java = " ".join((*_JAVA_17, *_BRIEF))
-        properties |= {"spark.executor.extraJavaOptions": java, "spark.cleaner.referenceTracking": "true"}
+        properties["spark.executor.extraJavaOptions"] = java
     else:
         properties["spark.driver.bindAddress"] = "127.0.0.1"
     properties |= _defaults() | dict(spark_properties or {})
+    if jars is None:
+        yield _options_of_beams_own(spark_master, where, properties)
+        return
     with tempfile.TemporaryDirectory(prefix="beam-grid-spark-") as scratch:
         server = _JobServer(jars, spark_master, properties, heap, Path(scratch))
         with _quiet_worker_threads():
@@ -327,7 +327,7 @@ def _address_towards(master: str) -> str:
         return str(probe.getsockname()[0])
 
 
-def _options_of_beams_own(spark_master: str, where: Sequence[str]) -> PipelineOptions:
+def _options_of_beams_own(spark_master: str, where: Sequence[str], properties: Mapping[str, str]) -> PipelineOptions:
     """Beam fetches its shaded job server, starts it, and ends it with this process."""
     return PipelineOptions(
         [
@@ -335,7 +335,8 @@ def _options_of_beams_own(spark_master: str, where: Sequence[str]) -> PipelineOp
             f"--spark_master_url={spark_master}",
             *where,
             f"--job_server_java_launcher={_java()}",
-            *(f"--job_server_jvm_properties={option}" for option in _JAVA_17),
+            *(f"--job_server_jvm_properties={option}" for option in (*_JAVA_17, *_BRIEF)),
+            *(f"--job_server_jvm_properties=-D{key}={value}" for key, value in properties.items()),
             *_COMMON,
         ]
     )
@@ -362,7 +363,7 @@ def _quiet_worker_threads() -> Iterator[None]:
 
     The failure itself reaches the caller as an exception. At the end waits shortly for them.
     """
-    names = ("run_worker_", "read_grpc_client_inputs", "wait_until_finish_read")
+    names = ("run_worker_", "read_grpc_client_inputs", "wait_until_finish_read", "read_state")
     before = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs) -> None:

@@ -8,6 +8,7 @@ between two tables, is not seen. Kept free of heavy imports, because `query` pay
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,9 +56,14 @@ def published(table: Table, state: State, **more: Any) -> PublishedTable:
 
 def newest(lake: Lake) -> TableSet | None:
     """The newest version set, None before the first; raises GridError for one that cannot be read."""
-    where = max((lake.path / "versions").glob("[0-9]*.json"), default=None)
-    if where is None:
+    try:  # of names alone: there may be ten thousand
+        names = os.listdir(lake.path / "versions")
+    except FileNotFoundError:
         return None
+    name = max((name for name in names if name[:1].isdigit() and name.endswith(".json")), default=None)
+    if name is None:
+        return None
+    where = lake.path / "versions" / name
     try:
         return from_json(where.read_bytes())
     except GridError as cause:

@@ -1,4 +1,4 @@
-"""`python -m beam_grid.service.child PARENT CORES ARGUMENT...`: a lake's process, as `beam-grid serve` starts it.
+"""`python -m beam_grid.service.child PARENT CORES ARGUMENT...`: a lake's process, as `beam-grid run-lakes` starts it.
 
 It keeps to the cores it is given (comma-separated, or - for all), and gets SIGTERM from the kernel when its parent dies,
 so that no follower is left over; it looks once whether the parent died before that was asked for.

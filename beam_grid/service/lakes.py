@@ -1,4 +1,4 @@
-"""The file that `beam-grid serve` reads: lakes that one process keeps up to date, each with its source and its limits.
+"""The file that `beam-grid run-lakes` reads: lakes that one process keeps up to date, each with its source and its limits.
 
     [[lakes]]
     lake = "/data/north"                    # its folder

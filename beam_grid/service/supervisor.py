@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -122,9 +123,11 @@ class Supervisor:
             if vitals.is_refined:
                 vitals.published, vitals.published_at = held.get(vitals.feed, 0), now()
 
-    def catch_up(self) -> None:
-        """Publish what an earlier run landed and left."""
+    def catch_up(self, ending: threading.Event) -> None:
+        """Publish what an earlier run landed and left, until the run is to end."""
         for one in self.feeds:
+            if ending.is_set():
+                return
             if self._tables is not None and one.lander.feed.last:
                 with about(feed=one.name):
                     self._publish(one)

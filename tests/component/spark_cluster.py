@@ -39,8 +39,11 @@ class SparkCluster:
 
     def __init__(
         self, folder: Path, *, home: Path = _HOME, workers: int = 1, cores: int = 2, memory_gib: int = 2,
+        pinned: bool = False,
     ) -> None:  # fmt: skip
-        """home: its SPARK_HOME; cores: of each of the workers."""
+        """home: its SPARK_HOME; cores: of each of the workers; pinned: each worker, with all that it starts, to a core of
+        this machine, so that libraries' threads find no more."""
+        self._pinned = pinned
         self._folder, self._home, self._count, self._cores, self._memory = folder, home, workers, cores, memory_gib
         self._rpc, self._page = free_ports(2)
         self._daemons: list[subprocess.Popen[bytes]] = []
@@ -54,6 +57,7 @@ class SparkCluster:
             self._run(
                 "Worker", f"Worker{number}", "--port", str(port), "--webui-port", str(page), "--cores", str(self._cores),
                 "--memory", f"{self._memory}g", "--work-dir", str(self._folder / "work"), self.url,
+                core=number if self._pinned else None,
             )  # fmt: skip
         alive = ["ALIVE"] * self._count
         self._until(lambda: [w["state"] for w in (self.status() or {"workers": []})["workers"]] == alive)
@@ -102,7 +106,7 @@ class SparkCluster:
         """Whether executors of the last application have together finished so many tasks."""
         return sum(said.count("Finished task") for said in self.executors_of_last()) >= count
 
-    def _run(self, daemon: str, name: str, *arguments: str) -> None:
+    def _run(self, daemon: str, name: str, *arguments: str, core: int | None = None) -> None:
         environment = {
             **os.environ, "SPARK_HOME": str(self._home), "SPARK_LOCAL_DIRS": str(self._folder / "local"),
             "SPARK_LOG_DIR": str(self._folder), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SCALA_VERSION": "2.12",
@@ -111,9 +115,10 @@ class SparkCluster:
         if self._home == _HOME:
             del environment["SPARK_SCALA_VERSION"]
         with (self._folder / f"{name}.log").open("wb") as log:
+            pin = [] if core is None else ["taskset", "-c", str(core)]
             self._daemons.append(
                 subprocess.Popen(
-                    ["java", "-Xmx256m", "-cp", f"{self._home / 'jars'}/*",
+                    [*pin, "java", "-Xmx256m", "-cp", f"{self._home / 'jars'}/*",
                      f"org.apache.spark.deploy.{daemon.lower()}.{daemon}", "--host", "127.0.0.1", *arguments],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment,
                 )

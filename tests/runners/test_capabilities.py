@@ -5,36 +5,43 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from runners import capabilities
 from runners.spark import JARS_VARIABLE
+from tests.component import jars
 from tests.runners.claims import PIPELINES
+
+POM = Path(__file__).resolve().parents[2] / "runners" / "spark_job_server" / "pom.xml"
 
 LINES = {**{claim: line for claim, (_, line) in PIPELINES.items()}, "metrics_back": "SAW 2 counted"}
 
 NOT_PIPELINES = {"cluster", "parallel_read"}
 """Tried elsewhere: tests/component/test_spark_runner.py lands on a cluster and in pieces; below, for what cannot."""
 
-GIVE_UP_S = {"direct": 20, "spark": 90}
+GIVE_UP_S = {"direct": 15, "spark": 90}
 """How long a claim is tried; what streams and never ends is cut off then."""
 
 
-def tried(runner: str, claim: str, jars: Path | None) -> bool:
+def tried(runner: str, claim: str, folder: Path | None) -> bool:
     """Whether what the claim's pipeline prints, where the runner is able, was printed."""
-    environment = {**os.environ, **({JARS_VARIABLE: str(jars)} if jars else {})}
+    environment = {**os.environ, **({JARS_VARIABLE: str(folder)} if folder else {})}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.runners.claims", runner, claim],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
     )  # fmt: skip
+    giving_up = threading.Timer(GIVE_UP_S[runner], process.kill)
+    giving_up.start()
     try:
-        said, _ = process.communicate(timeout=GIVE_UP_S[runner])
-    except subprocess.TimeoutExpired:
+        assert process.stdout is not None
+        return any(line.startswith(LINES[claim]) for line in process.stdout)
+    finally:
+        giving_up.cancel()
         process.kill()
-        said, _ = process.communicate()
-    return any(line.startswith(LINES[claim]) for line in said.splitlines())
+        process.wait()
 
 
 def claims(runner: str) -> list[str]:
@@ -50,8 +57,8 @@ def test_direct(claim: str) -> None:
 @pytest.mark.component
 @pytest.mark.nightly
 @pytest.mark.parametrize("claim", claims("spark"))
-def test_spark(claim: str, spark_job_server_jars: Path) -> None:
-    assert tried("spark", claim, spark_job_server_jars) == getattr(capabilities.SPARK, claim).able
+def test_spark(claim: str) -> None:
+    assert tried("spark", claim, jars.resolve(POM)[0].parent) == getattr(capabilities.SPARK, claim).able
 
 
 def test_every_claim_has_its_try_and_its_reason() -> None:

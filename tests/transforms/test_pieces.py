@@ -16,7 +16,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_sources.contract import Contract
+from data_sources.contract import Contract, parse_contract
 from data_sources.formats import lines
 from data_sources.sources.files import Files
 from data_sources.splits import FileEnd, KafkaSplit, PartitionPlan
@@ -133,3 +133,27 @@ def test_offsets_are_cut_without_a_gap() -> None:
     found = pieces.cut([PartitionPlan(key="t/0", splits=(split,))], contract(), 30)
     assert [(p.splits[0].start, p.splits[0].end, p.place) for p in found] == [(5, 35, 0), (35, 65, 1), (65, 95, 2), (95, 105, 3)]  # type: ignore[union-attr]  # fmt: skip
     assert pieces.joined(Manifest()) == Manifest()
+
+
+def test_masters_keep_what_each_piece_of_a_snapshot_holds(tmp_path: Path) -> None:
+    of = parse_contract(
+        {
+            "name": "masters", "format": "json", "event_time": "since",
+            "lake": {
+                "load": "scd2", "key": ["id"], "effective_from": "since", "snapshot_files": ["*full*"],
+                "delta_files": ["*delta*"], "as_of": "column:since",
+            },
+            "fields": [{"name": "id", "type": "string"}, {"name": "since", "type": "date"}, {"name": "v", "type": "int64"}],
+        },
+        "tests",
+    )  # fmt: skip
+    (tmp_path / "in").mkdir()
+    for name in ("a_full", "b_delta"):
+        made = [{"id": f"k{n % 60}", "since": f"2025-06-{1 + n % 20:02}", "v": n % 7} for n in range(100)]
+        (tmp_path / "in" / f"{name}.json").write_text("".join(json.dumps(line) + "\n" for line in made))
+    whole, rows = landed(tmp_path, of, None)
+    cut, cut_rows = landed(tmp_path, of, 30)
+    assert {"rows None", "snapshot None", "changes None"} <= set(rows)
+    assert {kind: len(held) for kind, held in cut_rows.items()} == {kind: len(held) for kind, held in rows.items()}
+    assert cut_rows["rows None"] == rows["rows None"] and cut_rows["changes None"] == rows["changes None"]
+    assert [whole[key].delays for key in sorted(whole)] == [cut[key].delays for key in sorted(whole)]

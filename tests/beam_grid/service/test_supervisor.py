@@ -7,12 +7,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
+from beam_grid import follow as follow_room
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.follow import Pace, Tables, follow
 from beam_grid.lakehouse.query import query
@@ -93,6 +95,25 @@ def test_tables_that_somebody_changed_are_tried_again_and_landing_goes_on(tmp_pa
     assert len(told) == 1 and told[0].startswith("readings: not published"), run.said
     assert "readings: published again" in run.said
     assert "somebody else" in (run.now["readings"].last_error or "") and run.now["readings"].published == 2
+
+
+def test_while_another_is_at_work_on_the_tables_landing_goes_on(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_room, "_WAIT_S", 0.1)
+    lake, held = Lake.open(tmp_path / "lake"), ExitStack()
+    (source / "a.json").write_text(as_lines([reading("a", 0)]))
+    run = Run(lake, [(READINGS, Options(str(source)))])
+
+    def maintains() -> None:
+        held.enter_context(lake.lock("tables"))
+        (source / "b.json").write_text(as_lines([reading("b", 1)]))
+
+    def goes_on() -> bool:
+        return lake.feed("readings").last == 2 and run.now["readings"].failures >= 1
+
+    assert run(lambda: None, maintains, goes_on, held.close, lambda: run.now["readings"].failures == 0) == 0
+    assert ids(lake) == ["a", "b"] and "readings: published again" in run.said
 
 
 def test_a_source_that_goes_and_comes_back_fails_alone(tmp_path: Path, source: Path) -> None:

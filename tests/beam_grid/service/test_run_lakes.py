@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -46,7 +46,7 @@ def serving(folder: Path, north: str = "", south: str = "") -> Iterator[subproce
     log = (folder / "log").open("w")
     (port,) = free_ports(1)
     (folder / "port").write_text(str(port))
-    command = grid("--log-format", "json", "serve", str(folder / "lakes.toml"), "--metrics-port", str(port))
+    command = grid("--log-format", "json", "run-lakes", str(folder / "lakes.toml"), "--metrics-port", str(port))
     running = subprocess.Popen(command, stderr=log, text=True)
     children: list[psutil.Process] = []
     try:
@@ -78,6 +78,15 @@ def asked(folder: Path, page: str) -> str:
         return refused.read().decode()
 
 
+def child_of(running: subprocess.Popen[str], lake: Path) -> psutil.Process:
+    """The lake's process; another may end this very moment."""
+    for child in psutil.Process(running.pid).children():
+        with suppress(psutil.Error):
+            if str(lake) in child.cmdline():
+                return child
+    raise AssertionError(f"no process follows {lake}")
+
+
 def commits(folder: Path, lake: str) -> int:
     return Lake(folder / lake).feed("meters").last
 
@@ -96,7 +105,7 @@ def test_a_lake_that_crashes_is_started_again_and_all_end_with_their_parent(tmp_
             assert f'beam_grid_records_total{{fate="landed",feed="meters",lake="{tmp_path / lake}"}} 10.0' in metrics
         children = psutil.Process(running.pid).children()
         assert len(children) == 2
-        first = next(c for c in children if str(tmp_path / "north") in c.cmdline())
+        first = child_of(running, tmp_path / "north")
         first.kill()
         until(lambda: "north: nobody follows it" in asked(tmp_path, "readyz"), tmp_path)
         assert f'beam_grid_followed{{lake="{tmp_path / "north"}"}} 0.0' in asked(tmp_path, "metrics")
@@ -117,7 +126,7 @@ def test_limits_are_kept_and_children_do_not_outlive_a_parent_that_is_killed(tmp
     write(tmp_path / "in", "a.csv", rows=2000)
     with serving(tmp_path, "max_rows_per_s = 20\ncpus = 1", "max_memory_mib = 40") as running:
         until(lambda: commits(tmp_path, "north") >= 4, tmp_path)
-        (child,) = [c for c in psutil.Process(running.pid).children() if str(tmp_path / "north") in c.cmdline()]
+        child = child_of(running, tmp_path / "north")
         assert len(child.cpu_affinity()) == 1
         read = [(c.created_at.timestamp(), c.fates.read) for c in Lake(tmp_path / "north").feed("meters").commits()]
         assert max(rows for _, rows in read) <= 20
@@ -150,7 +159,7 @@ def test_a_file_that_is_wrong_is_refused_by_word(tmp_path: Path, text: str, why:
 
 
 def test_more_cores_than_there_are_is_refused(tmp_path: Path) -> None:
-    from beam_grid.service.serve import Serving
+    from beam_grid.service.run_lakes import Serving
 
     cores = len(os.sched_getaffinity(0)) + 1
     (tmp_path / "lakes.toml").write_text(f'[[lakes]]\nlake = "a"\nsource = "kafka://b:1"\ncpus = {cores}')
