@@ -104,11 +104,16 @@ def _reach(contract: Contract) -> int | None:
     return -(-reach // 86_400_000_000) if contract.field(contract.event_time).type == "date" else reach
 
 
+_NO_TIME = np.iinfo(np.int64).min
+"""Of a record without an event time, as a tombstone of changes is: bounds say nothing of it."""
+
+
 def _times(rows: pa.Table, contract: Contract) -> np.ndarray:
-    """Event times as bounds have them: microseconds, or days, since the epoch."""
+    """Event times as bounds have them: microseconds, or days, since the epoch; _NO_TIME for null."""
     column = plain(rows[contract.event_time])
     is_date = contract.field(contract.event_time).type == "date"
-    return np.asarray(column.cast(pa.int32() if is_date else pa.int64()).fill_null(0), np.int64)
+    times = column.cast(pa.int32()).cast(pa.int64()) if is_date else column.cast(pa.int64())
+    return np.asarray(times.fill_null(_NO_TIME), np.int64)
 
 
 def _in_reach(file: LandedFile, times: np.ndarray | None, reach: int | None, contract: Contract) -> np.ndarray | slice:
@@ -116,7 +121,7 @@ def _in_reach(file: LandedFile, times: np.ndarray | None, reach: int | None, con
     low, high = file.min.get(contract.event_time), file.max.get(contract.event_time)
     if times is None or reach is None or not isinstance(low, int) or not isinstance(high, int):
         return slice(None)
-    return np.flatnonzero((times >= low - reach) & (times <= high + reach))
+    return np.flatnonzero(((times >= low - reach) & (times <= high + reach)) | (times == _NO_TIME))
 
 
 def read_counted(files: Iterable[LandedFile], root: Path, rows: pa.Table, contract: Contract) -> pa.Table | None:
