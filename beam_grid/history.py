@@ -121,7 +121,7 @@ def write(feed: FeedLog, commits: Iterable[Commit], event_time: str) -> None:
         point("history:written")
 
 
-def read(feed: FeedLog, event_time: str | None = None) -> list[Line]:
+def read(feed: FeedLog) -> list[Line]:
     """A line for each commit, in their order. Raises GridError where a commit that no file holds cannot be read."""
     found: dict[int, Line] = {}
     for where in sorted((feed.path / "history").glob("*.parquet")):
@@ -132,7 +132,7 @@ def read(feed: FeedLog, event_time: str | None = None) -> list[Line]:
             log.warning("feed %s: history %s is passed over (%s)", feed.name, where.name, cause)
     last = feed.last
     if len(found) < last:
-        name = event_time or feed.contract().event_time
+        name = feed.contract().event_time
         found.update((n, Line.of(feed.read(n), name)) for n in range(1, last + 1) if n not in found)
     return [found[number] for number in range(1, last + 1)]
 

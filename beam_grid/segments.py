@@ -248,21 +248,22 @@ class Segmenter:
             if folder.exists():
                 durable.create_once(folder / _COPY, content)
                 durable.sync_folder(folder.parent)
-            point("segment:written")
-            where = path_of(self.feed, first, last)
-            where.parent.mkdir(parents=True, exist_ok=True)
-            durable.replace(where, content)
-            point("segment:made")
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        for begin, end in ranges_of(
-            self.feed
-        ):  # the larger one says it all; who has read a smaller one knows its files
+        point("segment:written")
+        where = path_of(self.feed, first, last)
+        where.parent.mkdir(parents=True, exist_ok=True)
+        durable.replace(where, content)  # what fails here may have been done: its files stay, and are collected if not
+        point("segment:made")
+        # the larger one says it all; who has read a smaller one knows its files
+        for begin, end in ranges_of(self.feed):
             if first <= begin and end <= last and (begin, end) != (first, last):
                 durable.remove(path_of(self.feed, begin, end))
 
     def _merged(self, held: list[Held], folder: Path) -> list[Held]:
+        from transforms.merge_files import merge_files  # its libraries are heavy, and readers do without
+
         groups: dict[tuple[object, ...], list[Held]] = {}
         found: list[Held] = []
         for one in held:
@@ -277,7 +278,7 @@ class Segmenter:
         for group in groups.values():
             if len(group) > 1:
                 contract = self._contract(group[0].contract)
-                merged = merge(self.feed, [one.file for one in group], contract, folder)
+                merged = merge_files(self.feed.path.absolute(), [one.file for one in group], contract, folder)
                 group = [Held(merged, group[0].first, group[-1].last, group[0].contract)]
             found += group
         return sorted(found, key=lambda one: (one.first, one.last))
@@ -322,12 +323,6 @@ def collect(feed: FeedLog, published: int | None, older_than_s: float = _KEPT_S)
         if not kept:
             shutil.rmtree(attempt, ignore_errors=True)
     return gone
-
-
-def merge(feed: FeedLog, files: list[LandedFile], contract: Contract, folder: Path) -> LandedFile:
-    from transforms.merge_files import merge_files
-
-    return merge_files(feed.path.absolute(), files, contract, folder)
 
 
 def _written(held: list[Held]) -> bytes:

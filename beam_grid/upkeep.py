@@ -66,7 +66,7 @@ class Upkeep:
             self._recent.clear()
             if time.monotonic() > self._collect_at:
                 self._collect_at = time.monotonic() + _COLLECT_EVERY_S
-                self._thread.submit(segments.collect, self._feed, published(self._feed.lake, self._feed.name))
+                self._thread.submit(self._collect)
         except (OSError, GridError) as cause:
             log.warning("feed %s: no checkpoint at commit %d (%s)", self._feed.name, commit.number, cause)
             self._recent.clear()
@@ -85,6 +85,12 @@ class Upkeep:
         except Exception as cause:  # the commits are all there: it is tried again
             log.warning("feed %s: segments up to commit %d were not made (%s)", self._feed.name, last, cause)
         return made
+
+    def _collect(self) -> None:
+        try:
+            segments.collect(self._feed, published(self._feed.lake, self._feed.name))
+        except Exception as cause:  # they are in nobody's way, and are looked for again
+            log.warning("feed %s: files that nobody reads any more were not removed (%s)", self._feed.name, cause)
 
     def stop(self) -> None:
         """Make no other segment than the one that is being made."""

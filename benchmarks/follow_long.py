@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from beam_grid.landing import Lake
 from beam_grid.service.told import tellings
 from benchmarks.equal import CONTRACT, check_tables, lake_tables, make_oracle
 from benchmarks.freshness import NotFresh, Reader
-from benchmarks.measure import Usage, start
+from benchmarks.measure import Usage, end, start
 from data_sources.splits import KafkaEnd
 from tests.component.broker import KafkaBroker
 
@@ -132,8 +132,8 @@ class Bench:
             self.positions, self.reader = Positions(self.lake, self.broker.bootstrap), Reader(self.lake)
             words = ["-m", "benchmarks.producer", self.broker.bootstrap, CONTRACT.topic, str(self.rate)]
             self.producer = start(words, self.folder / "producer.log", subprocess.PIPE)
-            stack.callback(_end, self.producer)
-            stack.callback(lambda: _end(self.follower))
+            stack.callback(end, self.producer, 30)
+            stack.callback(lambda: end(self.follower, 30))
             self._follow()
             self._until(lambda: self.reader.rows > 0, _FIRST_ROW_WITHIN_S)
             self._began = time.monotonic()
@@ -148,7 +148,7 @@ class Bench:
             output, _ = self.producer.communicate(timeout=60)
             sent = int(output)
             self.watched.drained_s = self._until(lambda: self.reader.rows >= sent and not self.positions.look(), _DRAINED_WITHIN_S)  # fmt: skip
-            _end(self.follower)
+            end(self.follower, 30)
             if self.reader.rows != sent:
                 raise NotFresh(f"{self.reader.rows:,} rows are queryable of {sent:,} messages")
             self.watched.messages = self._dumped()
@@ -359,16 +359,6 @@ def main() -> None:
     folder = Path("bench-data")
     folder.mkdir(exist_ok=True)
     measure(folder, given.minutes, given.rate, given.kill_every, given.seed)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """As a person would, by Ctrl-C; after thirty seconds not as one would."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(30)
-        process.kill()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import statistics
 import subprocess
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from benchmarks.equal import CONTRACT
-from benchmarks.measure import Usage, start
+from benchmarks.measure import Usage, end, start
 from tests.component.broker import KafkaBroker
 
 _POLL_S = 0.25
@@ -161,11 +160,11 @@ def watch(folder: Path, rate: int, seconds: float) -> Watched:
         producer = start(
             ["-m", "benchmarks.producer", broker.bootstrap, CONTRACT.topic, str(rate)], folder / "producer.log", subprocess.PIPE
         )  # fmt: skip
-        stack.callback(_end, producer)
+        stack.callback(end, producer, 10)
         source = f"kafka://{broker.bootstrap}/{CONTRACT.topic}"
         command = ["-m", "beam_grid", "run", CONTRACT.name, "--source", source, "--lake", str(folder / "lake"), "--follow", "--every", "1s"]  # fmt: skip
         run = start(command, folder / "run.log")
-        stack.callback(_end, run)
+        stack.callback(end, run, 10)
         live = Live(Reader(folder / "lake"), Usage(run.pid), {run: folder / "run.log", producer: folder / "producer.log"})  # fmt: skip
         watched = Watched(live.until(lambda: live.reader.rows > 0, _FIRST_ROW_WITHIN_S))
         live.until(lambda: False, _WARM_UP_S)
@@ -214,16 +213,6 @@ def figures(watched: Watched, rate: int) -> dict[str, float]:
 def _slope(samples: list[Sample], name: str) -> float:
     first, last = samples[0], samples[-1]
     return float((getattr(last, name) - getattr(first, name)) / (last.at_s - first.at_s))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """As a person would, by Ctrl-C; after ten seconds not as one would."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        process.kill()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +72,16 @@ def start(arguments: list[str], log: Path, stdout: int | None = None) -> subproc
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
     with log.open("w") as out:
         return subprocess.Popen([sys.executable, *arguments], stdout=stdout or out, stderr=out, env=env)
+
+
+def end(process: subprocess.Popen[bytes], within_s: float) -> None:
+    """As a person would, by Ctrl-C; after so many seconds not as one would."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(within_s)
+        process.kill()
+        process.wait()
 
 
 def run(arguments: list[str], log: Path) -> Run:

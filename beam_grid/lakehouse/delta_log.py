@@ -234,13 +234,18 @@ def checkpoint(table: Path, at: Live) -> None:
     """Sum the log up where many commits stand behind its last checkpoint; of old ones some go."""
     if at.log_files < CHECKPOINT_EVERY:
         return
-    from deltalake import DeltaTable
-
     point("publish:before-checkpoint")
-    with durable.step("checkpoint", table):
-        DeltaTable(str(table)).create_checkpoint()
+    sum_up(table)
     point("publish:after-checkpoint")
     forget_old(table)
+
+
+def sum_up(table: Path) -> None:
+    """Make a checkpoint of the table as it is."""
+    from deltalake import DeltaTable
+
+    with durable.step("checkpoint", table):
+        DeltaTable(str(table)).create_checkpoint()
 
 
 def forget_old(table: Path, older_than_s: float = LOG_KEPT_S) -> int:

@@ -117,7 +117,7 @@ def live(table: Path, version: int | None = None) -> Live:
     log = table / "_delta_log"
     start, summed_up, seen = _begun(log, version)
     seen_before = version is None and log in _KNOWN and _KNOWN[log].version == start
-    if version is None and start >= 0 and seen_before:  # a run that follows does not list a log that grows
+    if seen_before:  # a run that follows does not list a log that grows
         numbers = list(range(start + 1, _last_after(log, start) + 1))
     else:
         numbers = sorted(

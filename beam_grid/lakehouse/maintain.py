@@ -25,7 +25,7 @@ from msgspec import structs
 
 from beam_grid import durable
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import guard
+from beam_grid.lakehouse import delta_log, guard
 from beam_grid.lakehouse.live import Live, live
 from beam_grid.lakehouse.versions import KEPT_SETS, content_of, newest, publish
 from beam_grid.landing import TABLES_WAIT_S, Lake
@@ -263,14 +263,11 @@ def check_statistics(table: Table) -> None:
 
 def _checkpoint(table: Table) -> Maintained | None:
     """Sum the log up where many commits stand behind its last checkpoint."""
-    from deltalake import DeltaTable
-
     seen = live(table.path)
     if seen.log_files < CHECKPOINT_AFTER:
         return None
     started = time.monotonic()
-    with durable.step("checkpoint", table.path):
-        DeltaTable(str(table.path)).create_checkpoint()
+    delta_log.sum_up(table.path)
     count, size = len(seen.files), seen.bytes
     seconds = time.monotonic() - started
     reason = f"{seen.log_files} commits behind the last checkpoint"

@@ -6,17 +6,19 @@ As tests/properties/test_any_slicing.py, with a segment after two commits instea
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_grid import checkpoints, segments
+from beam_grid import checkpoints, durable, segments
 from beam_grid.history import read as history
 from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
@@ -25,7 +27,7 @@ from beam_grid.state import FeedState, Kept
 from tests.properties.oracle import assert_equal, landed, oracle, run
 from tests.properties.published import assert_published
 from tests.properties.test_any_slicing import DEDUPS, NEVER_LATE, REFINING, WIDE, Drop, drops, land_all, slow
-from tests.transforms.making import contract
+from tests.transforms.making import contract, minute
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +110,28 @@ def _check_summaries(lake: Lake, name: str) -> None:
         assert sum(one.file.rows for one in held) == sum(f.rows for c in commits for f in c.listed(kind)), kind
     assert [line.fates for line in history(feed)] == [commit.fates for commit in commits]
     assert Kept.of(feed).late.keys() <= {f.path for c in commits for f in c.listed("late")}
+
+
+def test_a_segment_that_was_made_although_its_making_failed_keeps_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """The rename was done and the answer lost: the next reader goes by the segment."""
+    replace, lost = durable.replace, list[str]()
+
+    def done_but_lost(path: Path, content: bytes) -> None:
+        replace(path, content)
+        if path.parent.name == "segments":
+            lost.append(path.name)
+            raise OSError(errno.EIO, "the answer was lost")
+
+    monkeypatch.setattr(durable, "replace", done_but_lost)
+    feed = contract(dedup=DEDUPS["first"])
+    land_all(tmp_path, feed, [Drop({"a.json": [*_readings(8)]})], 4, 1)
+    assert lost
+    log = Lake.open(tmp_path / "lake").feed(feed.name)
+    held = segments.LandedIndex(log).upto(log.last)
+    assert [unit for unit in held.units if unit.first < unit.last], "a segment is read"
+    assert not [file.path for file in held.files("rows", "tiles") if not (log.path / file.path).exists()]
+
+
+def _readings(count: int) -> Iterator[dict[str, Any]]:
+    for n in range(count):
+        yield {"id": f"r{n}", "at": minute(n).isoformat(), "kwh": 1.0, "meter": "m1", "version": 1}

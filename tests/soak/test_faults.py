@@ -22,7 +22,6 @@ from tests.soak.failing import (
     passing,
     sampled,
     try_each,
-    try_following,
     try_seed,
     without_faults,
 )
@@ -66,9 +65,8 @@ def test_a_sample_of_steps_failed_each_in_its_own_way(clean: list[Clean], tmp_pa
 
 @pytest.mark.timeout(300)
 def test_a_sample_in_a_run_that_follows_and_may_live_on(clean: list[Clean], tmp_path: Path) -> None:
-    failures = try_following(
-        clean, [*FOUND, *sampled(passing(all_faults(clean)), FOLLOWED, random.Random(FIRST))], tmp_path
-    )
+    chosen = [*FOUND, *sampled(passing(all_faults(clean)), FOLLOWED, random.Random(FIRST))]
+    failures = try_each(clean, chosen, tmp_path, following=True)
     assert not failures, "\n\n".join(failures)
 
 
@@ -88,7 +86,7 @@ def test_every_step_failed_in_every_way(part: int, clean: list[Clean], tmp_path:
 @pytest.mark.nightly
 @pytest.mark.timeout(3 * 3600)
 def test_many_steps_in_a_run_that_follows(clean: list[Clean], tmp_path: Path) -> None:
-    failures = try_following(clean, sampled(passing(all_faults(clean)), 200, random.Random(FIRST)), tmp_path)
+    failures = try_each(clean, sampled(passing(all_faults(clean)), 200, random.Random(FIRST)), tmp_path, following=True)
     assert not failures, "\n\n".join(failures)
 
 
