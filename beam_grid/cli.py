@@ -481,7 +481,6 @@ def _feed_plan(
     "--source", required=True, metavar="S", help="The topic: kafka://host:port/topic. It is read from its beginning."
 )
 @click.option("--contract", "contracts", multiple=True, metavar="FILE", help="Contract of a feed of your own.")
-@click.option("--runner", type=click.Choice(["flink", "prism"]), default="flink", show_default=True)
 @click.option(
     "--every",
     type=_Duration(least_s=1),
@@ -499,7 +498,7 @@ def _feed_plan(
 )
 @click.option("--kafka-config", metavar="FILE", envvar="BEAM_GRID_KAFKA_CONFIG", help="Connection settings.")
 def preview_feed(
-    feed: str, source: str, contracts: tuple[str, ...], runner: Any, every: float, for_s: float | None, kafka_config: str | None
+    feed: str, source: str, contracts: tuple[str, ...], every: float, for_s: float | None, kafka_config: str | None
 ) -> None:  # fmt: skip
     """Show a feed's windows as they fire, a JSON line per row and pane. A look, never a commit: nothing is written."""
     from beam_grid import feeds as known
@@ -509,12 +508,16 @@ def preview_feed(
     (contract,) = known.chosen((feed,), contracts, source)
     stdout = threading.Lock()
 
-    def show(row: Row) -> None:
-        with stdout:
-            click.echo(encode(row).decode())
-
     with ends_in_order() as ending:
-        preview(contract, Options(source, runner, kafka_config, every, for_s), show, ending)
+
+        def show(row: Row) -> None:
+            try:
+                with stdout:
+                    click.echo(encode(row).decode())
+            except BrokenPipeError:  # nobody reads any more
+                ending.set()
+
+        preview(contract, Options(source, kafka_config, every, for_s), show, ending)
 
 
 @cli.command()

@@ -33,6 +33,8 @@ from beam_grid.errors import GridError, RunFailed
 from data_sources.contract import Contract
 from data_sources.sources.kafka import is_broker, is_kafka, parse_source
 from data_sources.sources.kafka_stream import first_offsets
+from runners import flink
+from runners.job_server import cause_of
 from transforms.blocks import Slice
 from transforms.drop_duplicates import DropDuplicates
 from transforms.judge_stream import JudgeStream
@@ -73,7 +75,6 @@ class Options:
     """source: kafka://host:port/topic; every_s: how long a batch is gathered; for_s: when to end, None for never."""
 
     source: str
-    runner: Literal["flink", "prism"] = "flink"
     kafka_config: str | None = None
     every_s: float = 1.0
     for_s: float | None = None
@@ -105,7 +106,7 @@ def preview(contract: Contract, options: Options, show: Callable[[Row], None], e
     """
     check(contract, options.source)
     offsets = first_offsets(options.source, options.kafka_config)
-    with _engine(options.runner) as engine, _shown_by(show) as token:
+    with flink.options() as engine, _shown_by(show) as token:
         pipeline = beam.Pipeline(options=engine)
         _build(pipeline, contract, options, beginning(offsets), token)
         until = None if options.for_s is None else time.monotonic() + options.for_s
@@ -174,19 +175,7 @@ def _shown_by(show: Callable[[Row], None]) -> Iterator[int]:
         del _SHOWN[token]
 
 
-def _engine(runner: str) -> Any:
-    if runner == "flink":
-        from runners import flink
-
-        return flink.options()
-    from runners import prism
-
-    return prism.options()
-
-
 def _why(job: Any) -> str:
-    from runners.job_server import cause_of
-
     try:
         job.wait_until_finish()
     except Exception as cause:

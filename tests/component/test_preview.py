@@ -68,15 +68,14 @@ class Watched:
 
 
 @contextmanager
-def previewing(topic: Topic, runner: str, folder: Path) -> Iterator[Watched]:
+def previewing(topic: Topic, folder: Path) -> Iterator[Watched]:
     file = folder / "contract.toml"
     file.write_text(toml_of(plain_contract(**IDLE)))
     environment = dict(os.environ)
-    if runner == "flink":
-        environment[flink.JARS_VARIABLE] = str(jars.resolve(POM)[0].parent)
+    environment[flink.JARS_VARIABLE] = str(jars.resolve(POM)[0].parent)
     process = subprocess.Popen(
         [sys.executable, "-m", "beam_grid", "preview", "readings", "--contract", str(file), "--source", topic.source,
-         "--runner", runner, "--every", "1s"],
+         "--every", "1s"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
     )  # fmt: skip
     try:
@@ -86,15 +85,14 @@ def previewing(topic: Topic, runner: str, folder: Path) -> Iterator[Watched]:
         process.wait()
 
 
-@pytest.mark.parametrize("runner", ["flink", pytest.param("prism", marks=pytest.mark.nightly)])
 def test_windows_fire_while_the_producer_goes_on_and_end_as_the_commits_say(
-    runner: str, kafka_broker: KafkaBroker, tmp_path: Path
+    kafka_broker: KafkaBroker, tmp_path: Path
 ) -> None:
     topic = Topic(kafka_broker, tmp_path, partitions=3)  # nobody ever sends to the third
     topic.send(1, value("silent", 5), arrival=5)
     for at in range(0, 40, 4):
         topic.send(0, value(f"a{at}", at, kwh=at / 7), arrival=at)
-    with previewing(topic, runner, tmp_path) as preview:
+    with previewing(topic, tmp_path) as preview:
         # 12:36 has come; the second partition holds nothing back, as it has been idle for half an hour
         preview.wait(lambda: bool(preview.of(0)))
         (first,) = preview.of(0)
