@@ -517,7 +517,7 @@ def preview_feed(
             except BrokenPipeError:  # nobody reads any more
                 ending.set()
 
-        preview(contract, Options(source, kafka_config, every, for_s), show, ending)
+        preview(contract, Options(source, kafka_config, every, for_s), show, ending, say)
 
 
 @cli.command()

@@ -31,6 +31,7 @@ from apache_beam.utils.windowed_value import PaneInfoTiming
 
 from beam_grid.errors import GridError, RunFailed
 from data_sources.contract import Contract
+from data_sources.sources.errors import SourceAway
 from data_sources.sources.kafka import is_broker, is_kafka, parse_source
 from data_sources.sources.kafka_stream import first_offsets
 from runners import flink
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 SHARDS = 2
 _LOOK_S = 0.5
 """How often it is asked whether the job still runs."""
+_ASK_S = 10.0
+"""How often the broker is asked whether the topic is still there."""
+_PATIENCE_S = 2.0
 
 
 Timing = Literal["on_time", "late"]
@@ -98,11 +102,18 @@ def check(contract: Contract, source: str) -> None:
         )
 
 
-def preview(contract: Contract, options: Options, show: Callable[[Row], None], ending: threading.Event) -> None:
-    """Runs until `ending` is set, or for as long as the options say; `show` gets each row, in other threads.
+def preview(
+    contract: Contract,
+    options: Options,
+    show: Callable[[Row], None],
+    ending: threading.Event,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Runs until `ending` is set, or for as long as the options say; `show` gets each row, in other threads; `tell` what
+    a person should know.
 
-    Raises GridError for what cannot be previewed, SourceError where the topic is not to be had, RunFailed where the
-    pipeline fails.
+    Raises GridError for what cannot be previewed, SourceError where the topic is not to be had or vanishes, RunFailed
+    where the pipeline fails. A broker that goes away is waited for.
     """
     check(contract, options.source)
     offsets = first_offsets(options.source, options.kafka_config)
@@ -111,12 +122,37 @@ def preview(contract: Contract, options: Options, show: Callable[[Row], None], e
         _build(pipeline, contract, options, beginning(offsets), token)
         until = None if options.for_s is None else time.monotonic() + options.for_s
         job = pipeline.run()
+        tell(f"preview {contract.name}: reading {options.source}; a line per window as it fires, none of them final")
+        topic = _Topic(options, tell)
         try:
             while not ending.wait(_LOOK_S) and (until is None or time.monotonic() < until):
                 if PipelineState.is_terminal(job.state):
                     raise RunFailed(f"the preview ended: {_why(job)}")
+                topic.look()
         finally:
             job.cancel()
+
+
+class _Topic:
+    """Whether the topic is still there: a client that reads it is told nothing when it is deleted, and waits."""
+
+    def __init__(self, options: Options, tell: Callable[[str], None]) -> None:
+        self._options, self._tell = options, tell
+        self._next, self._is_away = time.monotonic() + _ASK_S, False
+
+    def look(self) -> None:
+        """Asks now and then. Raises SourceError where the topic is gone or refused; tells when the broker is away."""
+        if time.monotonic() < self._next:
+            return
+        try:
+            first_offsets(self._options.source, self._options.kafka_config, _PATIENCE_S)
+        except SourceAway as cause:
+            if not self._is_away:
+                self._tell(f"preview waits: {cause}")
+            self._is_away = True
+        else:
+            self._is_away = False
+        self._next = time.monotonic() + _ASK_S
 
 
 def _build(pipeline: beam.Pipeline, contract: Contract, options: Options, begin: str, token: int) -> None:

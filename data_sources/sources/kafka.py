@@ -255,7 +255,7 @@ def plan_topic(
             said = f"source {source}: topic {topic!r}: {found.error.str()}; check the name"
             if found.error.code() in refusals():
                 raise SourceDenied(said)
-            raise SourceAway(said) if is_away(found.error) and not _is_unknown(found.error) else SourceRefused(said)
+            raise SourceAway(said) if is_away(found.error) and not is_unknown(found.error) else SourceRefused(said)
         topic_id = _topic_id(bootstrap, config_file, topic, patience_s)
         spans, gaps, skipped = [], [], set()
         for number in sorted(found.partitions):
@@ -296,7 +296,7 @@ def plan_topic(
     return Listing([*splits], gaps, lag=left_over)
 
 
-def _is_unknown(error: KafkaError) -> bool:
+def is_unknown(error: KafkaError) -> bool:
     from confluent_kafka import KafkaError as E
 
     return error.code() in (E.UNKNOWN_TOPIC_OR_PART, E._UNKNOWN_TOPIC, E._UNKNOWN_PARTITION)

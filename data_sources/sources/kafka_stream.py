@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from data_sources.sources.errors import SourceAway, SourceDenied, SourceError, SourceRefused
-from data_sources.sources.kafka import TIMEOUT_S, connected, is_away, open_consumer, parse_source, refusals
+from data_sources.sources.kafka import TIMEOUT_S, connected, is_away, is_unknown, open_consumer, parse_source, refusals
 
 
 class Arrived(NamedTuple):
@@ -34,7 +34,9 @@ def first_offsets(source: str, config_file: str | None, patience_s: float = TIME
     with connected(source, bootstrap, config_file, patience_s) as link:
         found = link.topics(topic)[topic]
         if found.error is not None:
-            kind = SourceDenied if found.error.code() in refusals() else SourceRefused
+            kind: type[SourceError] = SourceDenied if found.error.code() in refusals() else SourceRefused
+            if is_away(found.error) and not is_unknown(found.error):
+                kind = SourceAway
             raise kind(f"source {source}: topic {topic!r}: {found.error.str()}; check the name")
         return {
             number: link.consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=patience_s)[0]
