@@ -15,6 +15,7 @@ preview reads from the beginning again.
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -212,8 +213,10 @@ def _shown_by(show: Callable[[Row], None]) -> Iterator[int]:
 
 
 def _why(job: Any) -> str:
+    """What went wrong in a step, out of the tracebacks of two languages; else what the runner says."""
     try:
         job.wait_until_finish()
     except Exception as cause:
-        return cause_of(cause).split("\n")[0][:500]
+        raised = re.findall(r"^(?!java|org\.)[A-Za-z_][\w.]*\.(\w+: .*)$", str(cause), re.MULTILINE)
+        return (raised[0] if raised else cause_of(cause).split("\n")[0])[:500]
     return f"its state is {job.state}"
