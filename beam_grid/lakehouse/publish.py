@@ -18,6 +18,7 @@ from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import bronze, compact, delta_log, gold, silver
 from beam_grid.lakehouse.steps import BRONZE, Step
 from beam_grid.lakehouse.tables import Batch, Table
+from transforms.manifest import Kind
 
 
 def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) -> None:
@@ -88,7 +89,8 @@ def _lost(table: Table) -> GridError | None:
 
 def _unlanded(batch: Batch) -> GridError | None:
     """The same where a landed file is gone."""
-    for landed in batch.landed("rows", "tiles", "superseded", "rejected", "late", "conflicts", new_only=False):
+    kinds: tuple[Kind, ...] = ("rows", "tiles", "superseded", "rejected", "late", "conflicts")
+    for landed in (*batch.landed(*kinds), *batch.landed(*kinds, new_only=False)):
         if not Path(batch.path(landed)).exists():
             return GridError(
                 f"{batch.path(landed)}, which a commit of {batch.contract.name} lists, is gone: put the file back, from a "

@@ -109,11 +109,10 @@ class SparkCluster:
     def _run(self, daemon: str, name: str, *arguments: str, core: int | None = None) -> None:
         environment = {
             **os.environ, "SPARK_HOME": str(self._home), "SPARK_LOCAL_DIRS": str(self._folder / "local"),
-            "SPARK_LOG_DIR": str(self._folder), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SCALA_VERSION": "2.12",
+            "SPARK_LOG_DIR": str(self._folder), "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_SCALA_VERSION": "2.13" if self._home == _HOME else "2.12",  # a worker asks for it: it is none of bin/
             "SPARK_NO_DAEMONIZE": "1",
         }  # fmt: skip
-        if self._home == _HOME:
-            del environment["SPARK_SCALA_VERSION"]
         with (self._folder / f"{name}.log").open("wb") as log:
             pin = [] if core is None else ["taskset", "-c", str(core)]
             self._daemons.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,9 +120,11 @@ def test_work_is_done_anew_on_what_came_first_and_not_for_ever(table: Path) -> N
 
 
 def test_many_writers_at_once_bring_all_rows_once(table: Path) -> None:
+    have_read = threading.Barrier(8)  # who reads after another wrote would see that its transaction was there
+
     def write(n: int) -> None:
         at = live(table)
-        time.sleep(0.01)
+        have_read.wait()
         delta_log.put(table, at, rows(table, 100 + n), "WRITE", (f"{OURS}/{n % 4}", 1))
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
@@ -163,6 +164,11 @@ def test_a_table_with_a_feature_that_is_not_ours_is_refused(case: str, table: Pa
     assert live(table).version == before.version
 
 
+@pytest.fixture
+def early_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta_log, "CHECKPOINT_EVERY", 20)
+
+
 def history(path: Path) -> None:
     """Thirty commits of every kind, with checkpoints of delta-rs and a tag of Spark's OPTIMIZE among them."""
     for n in range(30):
@@ -181,6 +187,7 @@ def told(at: Live) -> dict[str, Any]:
     return {"files": files, "rest": rest}
 
 
+@pytest.mark.usefixtures("early_checkpoints")
 def test_a_long_log_says_the_same_step_by_step_from_a_checkpoint_and_whole(table: Path, tmp_path: Path) -> None:
     history(table)
     step_by_step = live(table)
@@ -219,6 +226,7 @@ def test_a_log_cut_short_under_the_cache_is_noticed(table: Path) -> None:
         live(table)
 
 
+@pytest.mark.usefixtures("early_checkpoints")
 def test_a_checkpoint_that_is_gone_is_named(table: Path) -> None:
     history(table)
     for path in (table / "_delta_log").glob("*.checkpoint.parquet"):
