@@ -475,6 +475,51 @@ def _feed_plan(
     return feed_plan(contract, capabilities.of(runner), opened, place, slice_rows)
 
 
+@cli.command("preview")
+@click.argument("feed")
+@click.option(
+    "--source", required=True, metavar="S", help="The topic: kafka://host:port/topic. It is read from its beginning."
+)
+@click.option("--contract", "contracts", multiple=True, metavar="FILE", help="Contract of a feed of your own.")
+@click.option(
+    "--every",
+    type=_Duration(least_s=1),
+    default="1s",
+    show_default=True,
+    metavar="1s",
+    help="How long a batch is gathered.",
+)
+@click.option(
+    "--for",
+    "for_s",
+    type=_Duration(least_s=1),
+    metavar="60s",
+    help="When to end; not before SIGTERM or Ctrl-C unless given.",
+)
+@click.option("--kafka-config", metavar="FILE", envvar="BEAM_GRID_KAFKA_CONFIG", help="Connection settings.")
+def preview_feed(
+    feed: str, source: str, contracts: tuple[str, ...], every: float, for_s: float | None, kafka_config: str | None
+) -> None:  # fmt: skip
+    """Show a feed's windows as they fire, a JSON line per row and pane. A look, never a commit: nothing is written."""
+    from beam_grid import feeds as known
+    from beam_grid.preview import Options, Row, preview
+    from data_sources.typed_json import encode
+
+    (contract,) = known.chosen((feed,), contracts, source)
+    stdout = threading.Lock()
+
+    with ends_in_order() as ending:
+
+        def show(row: Row) -> None:
+            try:
+                with stdout:
+                    click.echo(encode(row).decode())
+            except BrokenPipeError:  # nobody reads any more
+                ending.set()
+
+        preview(contract, Options(source, kafka_config, every, for_s), show, ending, say)
+
+
 @cli.command()
 @click.argument("sql")
 @LAKE

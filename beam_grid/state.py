@@ -9,9 +9,9 @@ from beam_grid.commit import Commit, Fates
 from beam_grid.landing import FeedLog
 from beam_grid.segments import LandedIndex
 from data_sources.contract import Contract
-from data_sources.durations import micros
 from data_sources.splits import End, LateSplit, RejectedSplit
 from transforms.manifest import PartitionCounts
+from transforms.watermark import watermark_of
 
 
 @dataclass
@@ -66,12 +66,9 @@ class FeedState:
         max_event_times, arrivals = dict(self.max_event_times), dict(self.arrivals)
         for partition in partitions:
             _advance(partition, max_event_times, arrivals)
-        newest = max(arrivals.values(), default=0)
-        idle = micros(contract.idle_timeout) if contract.idle_timeout is not None else None
-        alive = [m for key, m in max_event_times.items() if idle is None or newest - arrivals.get(key, newest) <= idle]
-        if not alive:
+        found = watermark_of(max_event_times, arrivals, contract)
+        if found is None:
             return self.watermark
-        found = min(alive) - micros(contract.out_of_orderness)
         return found if self.watermark is None else max(found, self.watermark)
 
 

@@ -51,7 +51,8 @@ class Capabilities:
     cluster: Able
     """Workers on other machines."""
     slice_rows: tuple[int, int]
-    """The number of rows a slice is good with: at least so many, or its fixed costs outweigh it; at most, or memory does."""
+    """The number of rows a slice is good with: at least so many, or its fixed costs outweigh it; at most, or memory does.
+    None of a runner that lands no slices."""
     slice_seconds: float
     """Fixed cost of a slice, in seconds, on two cores."""
 
@@ -97,7 +98,23 @@ SPARK = Capabilities(
     slice_seconds=3.0,
 )
 
-ALL = {one.runner: one for one in (DIRECT, SPARK)}
+FLINK = Capabilities(
+    runner="flink",
+    bounded=yes("but nothing lands by it: it is for `preview`"),
+    unbounded=yes("windows fire as the watermark passes, and again, with all their rows, for what comes late"),
+    state=yes("one key's elements reach one stateful step"),
+    timers=yes("they fire when the input has ended"),
+    streaming_state=yes("timers fire as the watermark passes"),
+    metrics_back=no("the job server that has them is gone with its pipeline; counts travel as data"),
+    parallel_read=no("a topic is read in one place: its watermark is that of all its partitions together"),
+    side_inputs=yes("by way of the job server"),
+    cluster=no("Flink runs within Beam's job server, on this machine"),
+    slice_rows=(0, 0),
+    slice_seconds=0.0,
+)
+"""Of previews. Prism is not here: docs/decisions/0008-previews-on-flink.md."""
+
+ALL = {one.runner: one for one in (DIRECT, SPARK, FLINK)}
 
 
 def of(runner: str) -> Capabilities:

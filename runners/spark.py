@@ -30,22 +30,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from runners.delta import check_master
+from runners.job_server import JAVA_17, JobServer, find_java, quiet_worker_threads
 
 JARS_VARIABLE = "BEAM_GRID_SPARK_JOB_SERVER_JARS"
 
@@ -106,7 +102,7 @@ def options(
     if is_cluster:
         properties["spark.driver.host"] = _address_towards(spark_master)
         where += [f"--files_to_stage={jar}" for jar in jars or () if not jar.name.startswith((*_SPARKS_OWN, *_GOOGLES))]
-        java = " ".join((*_JAVA_17, *_BRIEF))
+        java = " ".join((*JAVA_17, *_BRIEF))
         properties["spark.executor.extraJavaOptions"] = java
     else:
         properties["spark.driver.bindAddress"] = "127.0.0.1"
@@ -115,8 +111,18 @@ def options(
         yield _options_of_beams_own(spark_master, where, properties)
         return
     with tempfile.TemporaryDirectory(prefix="beam-grid-spark-") as scratch:
-        server = _JobServer(jars, spark_master, properties, heap, Path(scratch))
-        with _quiet_worker_threads():
+        server = JobServer(
+            "Spark job server",
+            "org.apache.beam.runners.spark.SparkJobServerDriver",
+            [f"--spark-master-url={spark_master}"],
+            jars=jars,
+            java=[
+                f"-Xmx{heap}", *JAVA_17, *_BRIEF, "-Dlog4j2.level=INFO", f"-Dspark.local.dir={Path(scratch) / 'spark'}",
+                *(f"-D{key}={value}" for key, value in properties.items()),
+            ],
+            scratch=Path(scratch),
+        )  # fmt: skip
+        with quiet_worker_threads():
             try:
                 endpoint = server.start(start_within)
                 yield PipelineOptions(
@@ -131,20 +137,6 @@ def options(
                 raise RuntimeError(server.lost()) from error
             finally:
                 server.stop()
-
-
-def cause_of(error: BaseException) -> str:
-    """What went wrong inside a DoFn, out of the traceback in a traceback that Beam raises.
-
-    The exception's own line and the step's label, as in `ValueError: no such shard (while running
-    'Dedup')`; the whole message when it is none of a DoFn's.
-    """
-    inside = re.findall(
-        r"^([A-Za-z_][\w.]*: (?:(?!^Traceback|^  File ).)*?) \[while running '(.*?)'\]",
-        str(error),
-        re.MULTILINE | re.DOTALL,
-    )
-    return "{} (while running '{}')".format(*inside[-1]) if inside else str(error)
 
 
 # Without the experiment each pipeline first waits for a `pip freeze` nobody reads. What several steps take from one is
@@ -170,124 +162,8 @@ _GOOGLES = (
     "shared-resourcemapping-", "detector-resources-", "perfmark-",
 )  # fmt: skip
 
-# What Spark 3.5's own launcher passes on Java 17
-# (org.apache.spark.launcher.JavaModuleOptions); we start no launcher.
-_JAVA_17 = (
-    "-XX:+IgnoreUnrecognizedVMOptions",
-    *(
-        f"--add-opens=java.base/{package}=ALL-UNNAMED"
-        for package in (
-            "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net",
-            "java.nio", "java.util", "java.util.concurrent", "java.util.concurrent.atomic",
-            "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs", "sun.security.action",
-            "sun.util.calendar",
-        )
-    ),
-    "--add-opens=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
-    "-Djdk.reflect.useDirectMethodHandle=false",
-)  # fmt: skip
-
 # Rows do not pass through the JVM (transforms/shuffled.py): what it does is over before compiling it well has paid.
 _BRIEF = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-
-# A process group of two: the JVM, and a watcher that ends it and removes its scratch folder ($0)
-# when the pipe from us closes, which it does even when we are killed. `exec` keeps the JVM the
-# process that is waited for.
-_UNTIL_WE_ARE_GONE = """
-exec 3<&0
-{ cat <&3 >/dev/null; kill -9 $$; sleep 1; rm -rf "$0"; } &
-exec "$@" 3<&- </dev/null
-"""
-
-
-class _JobServer:
-    """One job server process and the folder it may write to."""
-
-    def __init__(
-        self,
-        jars: Sequence[Path],
-        master: str,
-        properties: Mapping[str, str],
-        heap: str,
-        scratch: Path,
-    ) -> None:
-        self._scratch = scratch
-        self._log = scratch / "job-server.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._command = [
-            _java(), f"-Xmx{heap}", *_JAVA_17, *_BRIEF, "-Dlog4j2.level=INFO",
-            f"-Djava.io.tmpdir={scratch}", f"-Dspark.local.dir={scratch / 'spark'}",
-            *(f"-D{key}={value}" for key, value in properties.items()),
-            "-cp", os.pathsep.join(str(jar) for jar in jars),
-            "org.apache.beam.runners.spark.SparkJobServerDriver",
-            f"--spark-master-url={master}", f"--artifacts-dir={scratch / 'artifacts'}",
-            "--artifact-port=0", "--expansion-port=-1",
-        ]  # fmt: skip
-
-    def start(self, within: float) -> str:
-        """Starts it and returns its endpoint once that answers."""
-        for _ in range(3):
-            port = _free_port()
-            command = [*self._command, f"--job-port={port}"]
-            with self._log.open("wb") as log:
-                self._process = subprocess.Popen(
-                    ["sh", "-c", _UNTIL_WE_ARE_GONE, str(self._scratch), *command],
-                    stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )  # fmt: skip
-            if self._answers(f"127.0.0.1:{port}", within):
-                return f"127.0.0.1:{port}"
-            ended = self._process.poll()
-            self.stop()
-            if "Address already in use" not in self._tail(200):
-                break
-        seen = "did not answer" if ended is None else f"ended with exit code {ended}"
-        raise RuntimeError(
-            f"Spark job server: {seen} within {within:g} s. Its log ends:\n{self._tail(25)}\n"
-            f"Java 17 is what it is tested with; this one is {self._command[0]}"
-        )
-
-    def _answers(self, endpoint: str, within: float) -> bool:
-        """Whether the job service answers there before `within` seconds or our process's end."""
-        deadline = time.monotonic() + within
-        with grpc.insecure_channel(endpoint) as channel:
-            ready = grpc.channel_ready_future(channel)
-            try:
-                while time.monotonic() < deadline and self._running():
-                    with suppress(grpc.FutureTimeoutError):
-                        ready.result(timeout=0.2)
-                        return self._running()
-            finally:
-                ready.cancel()
-        return False
-
-    def _running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def lost(self) -> str:
-        """What to say of a server that does not answer any more."""
-        seen = "it still runs, but does not answer"
-        if not self._running() and self._process is not None:
-            seen = f"it ended with exit code {self._process.returncode}"
-        return (
-            f"Spark job server: lost while a pipeline ran; {seen}. "
-            f"Its log ends:\n{self._tail(25)}\n"
-            "If memory ran out, take smaller slices or give it a larger heap"
-        )
-
-    def stop(self) -> None:
-        """Ends the whole process group. There is nothing in it worth a graceful end."""
-        if self._process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process = None
-
-    def _tail(self, lines: int) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def _workers(environment_type: str) -> list[str]:
@@ -334,49 +210,9 @@ def _options_of_beams_own(spark_master: str, where: Sequence[str], properties: M
             "--runner=SparkRunner",
             f"--spark_master_url={spark_master}",
             *where,
-            f"--job_server_java_launcher={_java()}",
-            *(f"--job_server_jvm_properties={option}" for option in (*_JAVA_17, *_BRIEF)),
+            f"--job_server_java_launcher={find_java('Spark job server')}",
+            *(f"--job_server_jvm_properties={option}" for option in (*JAVA_17, *_BRIEF)),
             *(f"--job_server_jvm_properties=-D{key}={value}" for key, value in properties.items()),
             *_COMMON,
         ]
     )
-
-
-def _java() -> str:
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
-    if java is None:
-        where = f"in JAVA_HOME ({home})" if home else "on the PATH, and JAVA_HOME is not set"
-        raise RuntimeError(f"Spark job server: no java {where}; install Java 17 or point there")
-    return java
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _quiet_worker_threads() -> Iterator[None]:
-    """Keeps from stderr that Beam's worker threads lose their connection when a job ends badly.
-
-    The failure itself reaches the caller as an exception. At the end waits shortly for them.
-    """
-    names = ("run_worker_", "read_grpc_client_inputs", "wait_until_finish_read", "read_state")
-    before = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        lost = args.thread is not None and args.thread.name.startswith(names)
-        if not (lost and isinstance(args.exc_value, grpc.RpcError)):
-            before(args)
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        deadline = time.monotonic() + 2.0
-        for thread in threading.enumerate():
-            if thread.name.startswith(names):
-                thread.join(max(0.0, deadline - time.monotonic()))
-        threading.excepthook = before

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.trigger import AccumulationMode, DefaultTrigger
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindows
+from apache_beam.transforms.window import GlobalWindows, TimestampCombiner
 from apache_beam.utils.timestamp import Timestamp
 
 from data_sources.contract import Contract
@@ -58,11 +58,22 @@ class DropDuplicates(beam.PTransform):
     root: str = ""
     trigger: Any = field(default_factory=DefaultTrigger)
 
+    @property
+    def _timestamps(self):
+        """Those of the rows where panes fire before the end, else rows on their way to a window hold no watermark back."""
+        once = self.trigger == DefaultTrigger()
+        return TimestampCombiner.OUTPUT_AT_EOW if once else TimestampCombiner.OUTPUT_AT_EARLIEST
+
     def expand(self, batches):
         groups = (
             batches
             | "OneWindow"
-            >> beam.WindowInto(GlobalWindows(), trigger=self.trigger, accumulation_mode=AccumulationMode.DISCARDING)
+            >> beam.WindowInto(
+                GlobalWindows(),
+                trigger=self.trigger,
+                accumulation_mode=AccumulationMode.DISCARDING,
+                timestamp_combiner=self._timestamps,
+            )
             | "GroupByShard" >> beam.GroupByKey()
         )
         unique = groups | "DropCopies" >> beam.ParDo(

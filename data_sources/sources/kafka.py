@@ -83,7 +83,7 @@ def is_broker(source: str) -> bool:
 def topics(source: str, config_file: str | None) -> set[str]:
     """The topics a broker has; raises SourceError where it does not answer."""
     bootstrap, _ = parse_source(f"{source.rstrip('/')}/any")
-    with _connected(source, bootstrap, config_file) as link:
+    with connected(source, bootstrap, config_file) as link:
         return set(link.topics())
 
 
@@ -131,7 +131,7 @@ class _Link:
     def __init__(self, source: str, bootstrap: str, config_file: str | None, patience_s: float) -> None:
         self._source, self._bootstrap, self._patience_s = source, bootstrap, patience_s
         self._reasons: dict[int, str] = {}
-        self.consumer = _consumer(bootstrap, config_file, self._hear)
+        self.consumer = open_consumer(bootstrap, config_file, self._hear)
 
     def _hear(self, error: KafkaError) -> None:
         self._reasons.setdefault(error.code(), error.str())
@@ -154,7 +154,7 @@ class _Link:
     def failure(self, cause: KafkaException) -> SourceError:
         """What a call that failed means."""
         self.consumer.poll(0)  # events are heard while it polls
-        for code in _refusals():
+        for code in refusals():
             if code in self._reasons:
                 return SourceDenied(
                     f"source {self._source}: {self._bootstrap} refuses ({_short(self._reasons[code])}); check --kafka-config"
@@ -167,7 +167,7 @@ class _Link:
 
 
 @contextmanager
-def _connected(source: str, bootstrap: str, config_file: str | None, patience_s: float = TIMEOUT_S) -> Iterator[_Link]:
+def connected(source: str, bootstrap: str, config_file: str | None, patience_s: float = TIMEOUT_S) -> Iterator[_Link]:
     """Raises SourceError for what a call to the broker raises within."""
     from confluent_kafka import KafkaException
 
@@ -180,7 +180,7 @@ def _connected(source: str, bootstrap: str, config_file: str | None, patience_s:
         link.consumer.close()
 
 
-def _refusals() -> tuple[int, ...]:
+def refusals() -> tuple[int, ...]:
     from confluent_kafka import KafkaError as E
 
     return (
@@ -195,7 +195,7 @@ def _all_down() -> int:
     return int(KafkaError._ALL_BROKERS_DOWN)
 
 
-def _is_away(error: KafkaError) -> bool:
+def is_away(error: KafkaError) -> bool:
     """Whether an error means that the broker, or the way to it, is gone for now."""
     from confluent_kafka import KafkaError as E
 
@@ -207,7 +207,9 @@ def _short(reason: str) -> str:
     return " ".join(reason.split())[:200]
 
 
-def _consumer(bootstrap: str, config_file: str | None, hear: Callable[[KafkaError], None] | None = None) -> Consumer:
+def open_consumer(
+    bootstrap: str, config_file: str | None, hear: Callable[[KafkaError], None] | None = None
+) -> Consumer:
     from confluent_kafka import Consumer, KafkaException
 
     config: dict[str, Any] = {
@@ -247,13 +249,13 @@ def plan_topic(
     from confluent_kafka import TopicPartition
 
     bootstrap, topic = parse_source(source)
-    with _connected(source, bootstrap, config_file, patience_s) as link:
+    with connected(source, bootstrap, config_file, patience_s) as link:
         found = link.topics(topic)[topic]
         if found.error is not None:
             said = f"source {source}: topic {topic!r}: {found.error.str()}; check the name"
-            if found.error.code() in _refusals():
+            if found.error.code() in refusals():
                 raise SourceDenied(said)
-            raise SourceAway(said) if _is_away(found.error) and not _is_unknown(found.error) else SourceRefused(said)
+            raise SourceAway(said) if is_away(found.error) and not is_unknown(found.error) else SourceRefused(said)
         topic_id = _topic_id(bootstrap, config_file, topic, patience_s)
         spans, gaps, skipped = [], [], set()
         for number in sorted(found.partitions):
@@ -294,7 +296,7 @@ def plan_topic(
     return Listing([*splits], gaps, lag=left_over)
 
 
-def _is_unknown(error: KafkaError) -> bool:
+def is_unknown(error: KafkaError) -> bool:
     from confluent_kafka import KafkaError as E
 
     return error.code() in (E.UNKNOWN_TOPIC_OR_PART, E._UNKNOWN_TOPIC, E._UNKNOWN_PARTITION)
@@ -326,7 +328,7 @@ def _topic_id(bootstrap: str, config_file: str | None, topic: str, patience_s: f
 def partitions_of(source: str, config_file: str | None) -> int:
     """How many partitions the topic has; raises SourceError."""
     bootstrap, topic = parse_source(source)
-    with _connected(source, bootstrap, config_file) as link:
+    with connected(source, bootstrap, config_file) as link:
         return len(link.topics(topic)[topic].partitions)
 
 
@@ -345,7 +347,7 @@ def _read_messages(split: KafkaSplit, config_file: str | None, now_micros: int) 
 
     if split.start >= split.end:
         return
-    consumer = _consumer(split.bootstrap, config_file)
+    consumer = open_consumer(split.bootstrap, config_file)
     try:
         consumer.assign([TopicPartition(split.topic, split.partition, split.start)])
         idle, after = 0.0, split.start
@@ -365,7 +367,7 @@ def _read_messages(split: KafkaSplit, config_file: str | None, now_micros: int) 
                         continue
                     if error.retriable():
                         continue
-                    kind = SourceAway if _is_away(error) else SourceError
+                    kind = SourceAway if is_away(error) else SourceError
                     raise kind(f"kafka {split.topic}/{split.partition}: {error.str()}")
                 if message.offset() >= split.end:
                     ended = True
@@ -379,7 +381,7 @@ def _read_messages(split: KafkaSplit, config_file: str | None, now_micros: int) 
             if values:
                 yield messages(values, offsets, arrivals)
     except KafkaException as cause:
-        kind = SourceAway if _is_away(cause.args[0]) else SourceError
+        kind = SourceAway if is_away(cause.args[0]) else SourceError
         raise kind(f"kafka {split.topic}/{split.partition}: {cause.args[0].str()}") from cause
     finally:
         consumer.close()

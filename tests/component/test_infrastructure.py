@@ -37,6 +37,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from runners import spark
+from runners.job_server import cause_of
 from tests.component.broker import KafkaBroker
 
 pytestmark = pytest.mark.component
@@ -284,7 +285,7 @@ def test_the_cause_of_a_failure_can_be_told_and_the_next_pipeline_runs(
 ) -> None:
     with pytest.raises(RuntimeError) as caught, beam.Pipeline(options=on_spark) as pipeline:
         _ = pipeline | beam.Create([7]) | "Explode" >> beam.ParDo(Explode())
-    assert spark.cause_of(caught.value) == "ValueError: no such shard: 7 (while running 'Explode')"
+    assert cause_of(caught.value) == "ValueError: no such shard: 7 (while running 'Explode')"
 
     with beam.Pipeline(options=on_spark) as pipeline:
         _ = pipeline | beam.Create([8]) | "Write" >> beam.ParDo(Write(tmp_path))

@@ -28,6 +28,11 @@ def pipeline_on(runner: str) -> Iterator[beam.Pipeline]:
 
         with direct.runner() as (engine, options), beam.Pipeline(runner=engine, options=options) as made:
             yield made
+    elif runner == "flink":
+        from runners import flink
+
+        with flink.options() as options, beam.Pipeline(options=options) as made:
+            yield made
     else:
         from runners import spark
 
@@ -36,7 +41,7 @@ def pipeline_on(runner: str) -> Iterator[beam.Pipeline]:
 
 
 class Say(beam.DoFn):
-    """Prints each element from wherever it is processed; workers are threads of this process on both runners."""
+    """Prints each element from wherever it is processed; workers are threads of this process on all runners."""
 
     def process(self, element: Any) -> Iterator[Any]:
         print(f"SAW {element}", flush=True)
@@ -66,8 +71,10 @@ class Remind(beam.DoFn):
     def process(
         self, element: Any, count: Any = beam.DoFn.StateParam(COUNT), timer: Any = beam.DoFn.TimerParam(TIMER)
     ) -> None:
-        count.write((count.read() or 0) + 1)
-        timer.set(Timestamp.now() + 1)
+        seen = count.read() or 0
+        count.write(seen + 1)
+        if not seen:  # set again by each element it would be put off for ever
+            timer.set(Timestamp.now() + 1)
 
     @on_timer(TIMER)
     def fire(self, count: Any = beam.DoFn.StateParam(COUNT)) -> Iterator[str]:

@@ -10,25 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from runners import capabilities
-from runners.spark import JARS_VARIABLE
+from runners import capabilities, flink, spark
 from tests.component import jars
 from tests.runners.claims import PIPELINES
 
-POM = Path(__file__).resolve().parents[2] / "runners" / "spark_job_server" / "pom.xml"
+POMS = Path(__file__).resolve().parents[2] / "runners"
+
+JOB_SERVERS = {"spark": (spark.JARS_VARIABLE, "spark_job_server"), "flink": (flink.JARS_VARIABLE, "flink_job_server")}
 
 LINES = {**{claim: line for claim, (_, line) in PIPELINES.items()}, "metrics_back": "SAW 2 counted"}
 
 NOT_PIPELINES = {"cluster", "parallel_read"}
 """Tried elsewhere: tests/component/test_spark_runner.py lands on a cluster and in pieces; below, for what cannot."""
 
-GIVE_UP_S = {"direct": 15, "spark": 90}
+GIVE_UP_S = {"direct": 15, "spark": 90, "flink": 60}
 """How long a claim is tried; what streams and never ends is cut off then."""
 
 
-def tried(runner: str, claim: str, folder: Path | None) -> bool:
+def tried(runner: str, claim: str) -> bool:
     """Whether what the claim's pipeline prints, where the runner is able, was printed."""
-    environment = {**os.environ, **({JARS_VARIABLE: str(folder)} if folder else {})}
+    environment = dict(os.environ)
+    if runner in JOB_SERVERS:
+        variable, folder = JOB_SERVERS[runner]
+        environment[variable] = str(jars.resolve(POMS / folder / "pom.xml")[0].parent)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.runners.claims", runner, claim],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
@@ -51,14 +55,21 @@ def claims(runner: str) -> list[str]:
 @pytest.mark.component
 @pytest.mark.parametrize("claim", claims("direct"))
 def test_direct(claim: str) -> None:
-    assert tried("direct", claim, None) == getattr(capabilities.DIRECT, claim).able
+    assert tried("direct", claim) == getattr(capabilities.DIRECT, claim).able
 
 
 @pytest.mark.component
 @pytest.mark.nightly
 @pytest.mark.parametrize("claim", claims("spark"))
 def test_spark(claim: str) -> None:
-    assert tried("spark", claim, jars.resolve(POM)[0].parent) == getattr(capabilities.SPARK, claim).able
+    assert tried("spark", claim) == getattr(capabilities.SPARK, claim).able
+
+
+@pytest.mark.component
+@pytest.mark.nightly
+@pytest.mark.parametrize("claim", claims("flink"))
+def test_flink(claim: str) -> None:
+    assert tried("flink", claim) == getattr(capabilities.FLINK, claim).able
 
 
 def test_every_claim_has_its_try_and_its_reason() -> None:
