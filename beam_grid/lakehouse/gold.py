@@ -31,7 +31,7 @@ import pyarrow as pa
 from beam_grid.crash import point
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import data_files, delta_log, open_windows, recompute
-from beam_grid.lakehouse.duck import connect, parquet
+from beam_grid.lakehouse.duck import connect_again, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.scan import selected
 from beam_grid.lakehouse.spans import Span, event_span, instant_of, may_meet
@@ -98,7 +98,7 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     if batch.applied >= batch.target:
         return
     schema = window_schema(contract, window)
-    with connect(scratch) as engine:
+    with connect_again(scratch) as engine:
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
         kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
         is_plain = cells_of(contract, window).are_windows and not batch.was_superseded
