@@ -16,6 +16,12 @@ from data_sources.contract.parts import Duration, Part, TimeZone
 HOUR = timedelta(hours=1)
 MOST_SILENT = timedelta(days=1)
 MOST_HISTORY = timedelta(days=400)
+USUAL = ("basis", "values", "hours", "mean", "stddev")
+"""What is told of each value's history: columns VALUE_PART."""
+_OWN = (
+    "window_start", "hour", "last_at", "now", "value_name", "value", "mean", "stddev", "deviation", "deviation_percent",
+    "z_score", "state", "basis", "history_values", "history_hours",
+)  # fmt: skip
 
 
 class NowSpec(Part):
@@ -28,7 +34,7 @@ class NowSpec(Part):
     silent_after: Duration = HOUR
     history: Duration = timedelta(days=30)
     time_zone: TimeZone = "UTC"
-    least_values: int = Field(default=30, ge=2)
+    least_values: int = Field(default=15, ge=2)
     least_hours: int = Field(default=3, ge=1)
 
     @property
@@ -83,6 +89,12 @@ class NowSpec(Part):
         for name in named:
             if named.count(name) > 1:
                 raise ValueError(f"{name!r} is named twice among sensor, values and beside; once is enough")
+        made = [*_OWN, *(f"{value}_{part}" for value in self.values for part in USUAL)]
+        for name in [self.sensor, *self.beside]:
+            if name.lower() in map(str.lower, made):
+                raise ValueError(
+                    f"gold.{self.name} has a column {name.lower()!r} of its own; leave the field out, or rename it"
+                )
         return self
 
 
