@@ -388,7 +388,9 @@ class Distinct(Sketch):
     @property
     def start(self) -> dict[str, str]:
         if pa.types.is_int64(self.kind):
-            return {self.part(): f"hll_of_whole(list(DISTINCT {self.argument}) FILTER (WHERE {self.argument} IS NOT NULL))"}
+            return {
+                self.part(): f"hll_of_whole(list(DISTINCT {self.argument}) FILTER (WHERE {self.argument} IS NOT NULL))"
+            }
         value = f"({self.argument} + 0.0)" if pa.types.is_floating(self.kind) else self.argument  # -0 is 0
         text = f"coalesce(nullif(CAST({value} AS VARCHAR), ''), chr(0))"  # the library passes empty texts over
         return {self.part(): f"hll_of_text(list(DISTINCT {text}) FILTER (WHERE {self.argument} IS NOT NULL))"}

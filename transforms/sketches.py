@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +45,7 @@ def prepare(engine: duckdb.DuckDBPyConnection) -> None:
     import duckdb
     from duckdb.func import FunctionNullHandling, PythonUDFType
 
-    functions: dict[str, tuple[Callable[..., pa.Array], list[str], str]] = {
+    functions: dict[str, tuple[Callable[..., pa.Array], list[Any], str]] = {
         "kll_of": (_kll_of, ["DOUBLE[]"], "BLOB"),
         "kll_merged": (_kll_merged, ["BLOB[]"], "BLOB"),
         "kll_quantile": (_kll_quantile, ["BLOB", "DOUBLE"], "DOUBLE"),
@@ -66,7 +66,7 @@ def prepare(engine: duckdb.DuckDBPyConnection) -> None:
                     null_handling=FunctionNullHandling.SPECIAL,
                     side_effects=True,  # so that no condition of a contract may call it
                 )
-            except (duckdb.CatalogException, duckdb.NotImplementedException):  # taught before: on another cursor, on this one
+            except (duckdb.CatalogException, duckdb.NotImplementedException):  # taught before, on any cursor
                 return
 
 

@@ -516,7 +516,9 @@ def _ranked(name: str, text: str, arguments: str) -> tuple[str, float]:
     """The field and the rank of a quantile."""
     field, _, rank = (part.strip() for part in arguments.rpartition(","))
     if not field or not re.fullmatch(r"0(\.\d+)?|1(\.0+)?|\.\d+", rank):
-        raise ValueError(f"measure {name!r}: {text!r}: quantile() needs a field and a rank from 0 to 1, as in quantile(kwh, 0.95)")
+        raise ValueError(
+            f"measure {name!r}: {text!r}: quantile() needs a field and a rank from 0 to 1, as in quantile(kwh, 0.95)"
+        )
     return field, float(rank)
 
 

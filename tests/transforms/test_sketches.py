@@ -15,6 +15,7 @@ import pytest
 from data_sources.contract import ContractError
 from tests.transforms.test_tiles import FIELDS, feed
 from transforms import sketches
+from transforms.measures import aggregates
 from transforms.tiles import merge_tiles, tile_rows, tile_schema
 from transforms.windows_stream import window_rows
 
@@ -99,7 +100,11 @@ def test_of_many_values_they_stay_within_the_bounds_in_any_order_of_merging(seed
 def test_no_values_are_null_and_none_and_odd_ones_count_as_in_sql() -> None:
     of, window = feed(WINDOW)
     at = {"at": DAY, "g": "a", "_commit": 1}
-    made = [{**at, "id": "1"}, {**at, "id": "2", "g": "b", "s": "", "f": 0.0}, {**at, "id": "3", "g": "b", "s": "x", "f": -0.0}]
+    made = [
+        {**at, "id": "1"},
+        {**at, "id": "2", "g": "b", "s": "", "f": 0.0},
+        {**at, "id": "3", "g": "b", "s": "x", "f": -0.0},
+    ]
     table = pa.Table.from_pylist(made, pa.schema([*((f.name, f.arrow) for f in of.fields), ("_commit", pa.int64())]))
     found = values_of(tile_rows(table, of, window))
     assert {found["a"][name] for name in MEASURES} == {None, 0}
@@ -135,3 +140,36 @@ def test_no_condition_of_a_contract_calls_a_sketch() -> None:
     tile_rows(rows(3, 3), *feed(WINDOW))
     with pytest.raises(ContractError, match="not allowed"):
         feed({"size": "1d", "measures": {"m": "count_if(hll_count(CAST(s AS BLOB)) > 0)"}}, FIELDS)
+
+
+@pytest.mark.spark
+def test_spark_reads_these_bytes_and_writes_such() -> None:
+    from runners.delta import session
+
+    of, window = feed({"size": "1d", "measures": {"q": "quantile(f, 0.95)", "n": "distinct(s)", "w": "distinct(i)"}})
+    table = rows(20_000, 8_000)
+    pieces = [tile_rows(table.slice(at, 5_000), of, window) for at in range(0, 20_000, 5_000)]
+    tiles = pa.concat_tables(pieces).select(["q", "n", "w"])
+    spark = session(brief=True)
+    spark.createDataFrame([tuple(map(bytearray, r.values())) for r in tiles.to_pylist()], "q binary, n binary, w binary").createOrReplaceTempView("tiles")  # fmt: skip
+    sql = ", ".join(f"{a.spark} AS {a.measure.name}" for a in aggregates(of, window))
+    found = spark.sql(f"SELECT {sql} FROM tiles").collect()[0]
+    ordered, distinct = np.sort(table["f"].to_numpy()), len(table["s"].unique())
+    assert np.searchsorted(ordered, found.q) / 20_000 == pytest.approx(0.95, abs=2 * sketches.KLL_RANK_ERROR)
+    assert found.n == pytest.approx(distinct, rel=sketches.HLL_ERROR)
+    assert found.w == pytest.approx(distinct, rel=sketches.HLL_ERROR)
+    theirs = spark.sql(
+        "SELECT kll_sketch_agg_double(CAST(id AS DOUBLE)) AS q, hll_sketch_agg(concat('m-', id)) AS n, hll_sketch_agg(id) AS w FROM range(300)"
+    ).collect()[0]
+    ours = pa.table({"f": [float(n) for n in range(300)], "s": [f"m-{n}" for n in range(300)], "i": list(range(300))})
+    with duckdb.connect() as engine:
+        sketches.prepare(engine)
+        engine.register("ours", ours)
+        engine.execute(
+            "CREATE TABLE theirs AS SELECT ?::BLOB AS q, ?::BLOB AS n, ?::BLOB AS w", [bytes(x) for x in theirs]
+        )
+        ranks, texts, whole = engine.execute(
+            "SELECT kll_quantile(t.q, 0.5::DOUBLE), hll_count(hll_merged([t.n, o.n])), hll_count(hll_merged([t.w, o.w])) FROM theirs t, "
+            "(SELECT hll_of_text(list(s)) AS n, hll_of_whole(list(i)) AS w FROM ours) o"
+        ).fetchall()[0]
+    assert ranks == pytest.approx(150, abs=9) and (texts, whole) == (300, 300)  # equal values hash alike
