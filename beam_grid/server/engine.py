@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,9 +131,9 @@ class Engine:
         """Whether a plain SELECT of it has the same order each time: files scanned one after another, nothing joined."""
         return name in found.tables and (found.number, name) not in self._joined
 
-    def batches(self, sql: str) -> pa.RecordBatchReader:
-        """Run a statement that `guard` has judged and whose tables are defined."""
-        return self._duck.sql(sql).to_arrow_reader(16_384)
+    def batches(self, sql: str, parameters: Sequence[object] = ()) -> pa.RecordBatchReader:
+        """Run a statement that `guard` has judged and whose tables are defined. parameters: bound to $1, $2 and so on."""
+        return self._duck.sql(sql, params=list(parameters) or None).to_arrow_reader(16_384)
 
     def _define(self, found: TableSet, name: str, catalog: str) -> None:
         if name in query_log.VIEWS:

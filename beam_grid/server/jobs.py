@@ -20,6 +20,8 @@ class Job(Struct, kw_only=True):
     kind: Kind
     sql: str = ""
     """sql: the statement."""
+    parameters: tuple[str | int | float | bool | None, ...] = ()
+    """sql: values of its $1, $2 and so on."""
     explain: bool = False
     table: str = ""
     """table, lineage: its name."""

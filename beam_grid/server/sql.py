@@ -27,6 +27,9 @@ class Statement(BaseModel):
     sql: str = Field(
         "", max_length=MOST_CHARACTERS, description="One SELECT, WITH, VALUES, FROM, DESCRIBE or SUMMARIZE."
     )
+    parameters: list[str | int | float | bool | None] = Field(
+        [], max_length=1000, description="Values of its $1, $2 and so on: bound, never part of the text."
+    )
     limit: int = Field(1000, ge=1, le=MOST_ROWS, description="Rows of JSON a page.")
     cursor: str = Field("", max_length=500, description="`next` of the page before.")
     explain: bool = Field(False, description="The plan instead of the answer.")
@@ -36,6 +39,9 @@ class Statement(BaseModel):
 _EXAMPLES = {
     "by region": {
         "value": {"sql": "SELECT region, sum(kwh) AS kwh FROM gold.energy_hourly GROUP BY region ORDER BY region"}
+    },
+    "with a value": {
+        "value": {"sql": "SELECT * FROM gold.meter_15min WHERE meter_id = $1 LIMIT 96", "parameters": ["SM-N-00001"]}
     },
     "next page": {"value": {"cursor": "q1w2e3r4t5:1000"}},
 }
@@ -69,7 +75,9 @@ async def sql(
         if asked.sql or form != "json":
             raise Problem(400, "cursor: goes without sql, and with JSON: CSV and Arrow come whole")
         return _next_page(state, who, asked.cursor, asked.limit)
-    job = Job(kind="sql", sql=asked.sql, explain=asked.explain, set_number=asked.set)
+    job = Job(
+        kind="sql", sql=asked.sql, parameters=tuple(asked.parameters), explain=asked.explain, set_number=asked.set
+    )
     answer = await state.ask(request, who, job, asked.sql)
     number, by = answer.told.set_number, answer.told.answered_by
     headers = {"Beam-Grid-Set": str(number), **({"Beam-Grid-Answered-By": by} if by else {})}

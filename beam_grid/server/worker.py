@@ -238,7 +238,7 @@ class Answering:
         return tables
 
     def _run(self, sql: str, job: Job) -> tuple[int, bytes]:
-        reader = self._engine.batches(sql)
+        reader = self._engine.batches(sql, job.parameters)
         sink, rows, size = pa.BufferOutputStream(), 0, 0
         with pa.ipc.new_stream(sink, reader.schema) as out:
             for batch in reader:

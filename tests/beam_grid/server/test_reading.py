@@ -159,3 +159,13 @@ def test_what_programs_and_people_find_first(client: httpx.Client) -> None:
 def test_the_form_is_the_one_preferred(client: httpx.Client, accept: str, kind: str) -> None:
     assert sql(client, "SELECT 1 AS one", accept).headers["content-type"] == kind
     assert sql(client, "SELECT 1 AS one", "image/png").status_code == 406
+
+
+def test_values_of_a_statement_are_bound_not_text(client: httpx.Client) -> None:
+    hostile = [SCRIPT, FORMULA, "x' OR 'a' = 'a", 'M-002"; DROP TABLE silver.readings']
+    ask = "SELECT DISTINCT meter FROM silver.readings WHERE meter = $1"
+    for text in hostile:
+        rows = sql(client, ask, parameters=[text]).json()["rows"]
+        assert [row["meter"] for row in rows] == ([text] if text in (SCRIPT, FORMULA) else [])
+    assert sql(client, ask).status_code == 400 and sql(client, ask, parameters=[{"a": 1}]).status_code == 422
+    assert sql(client, "SELECT $2 - $1 AS d", parameters=[2, 44]).json()["rows"] == [{"d": 42}]

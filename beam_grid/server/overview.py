@@ -1,0 +1,138 @@
+"""/overview: what the tables mean, by the contracts of their feeds, so that a page can ask for them without knowing them.
+
+    contract ─► subject (the meter, the sensor), event time, values with units, windows with measures, [now]
+    version set ─► which tables there are
+
+A subject is the field a feed's rows are a series of: `now.sensor`; else the field that stands with the event time in
+`lake.cluster_by`, or alone with it in the key of dedup. Feeds of changes and master data have none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, Response
+
+from beam_grid.errors import GridError
+from beam_grid.lakehouse import query_log
+from beam_grid.lakehouse.table_set import TableSet
+from beam_grid.lakehouse.versions import newest
+from beam_grid.landing import Lake
+from beam_grid.server.access import Who
+from beam_grid.server.answers import json_response
+from beam_grid.server.problems import Problem
+from beam_grid.server.state import State
+
+if TYPE_CHECKING:
+    from data_sources.contract import Contract, WindowSpec
+
+router = APIRouter(tags=["state"])
+
+_NUMBERS = ("float64", "int64", "decimal")
+
+_EXAMPLE = {
+    "lake": "lake", "set": 12, "created_at": "2026-11-26T09:00:00Z", "tables": ["gold.hourly", "silver.meters"],
+    "feeds": [{
+        "feed": "meters", "description": "", "event_time": "read_at", "subject": "meter", "subject_type": "string", "table": "silver.meters", "now": None,
+        "values": [{"name": "kwh", "unit": "kWh", "description": ""}], "beside": ["region"],
+        "windows": [{"table": "gold.hourly", "size_s": 3600, "overlaps": False, "by": ["meter"], "measures": [
+            {"name": "kwh", "function": "sum", "argument": "kwh", "unit": "kWh"}]}],
+    }],
+}  # fmt: skip
+
+
+@router.get("/overview", summary="Feeds, and what their tables mean", responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}})  # fmt: skip
+async def overview(request: Request, who: Who) -> Response:
+    """Only tables and feeds that the caller may see. `set` is null before the first tables."""
+    state: State = request.app.state.state
+    try:
+        return json_response(await asyncio.to_thread(described, state.settings.lake, who.tables))
+    except GridError as cause:
+        raise Problem(503, str(cause)) from cause
+
+
+def described(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
+    """The body of an answer. Raises GridError where a contract or the version set cannot be read."""
+
+    def may(name: str) -> bool:
+        return allowed is None or any(fnmatchcase(name, pattern) for pattern in allowed)
+
+    found = newest(lake)
+    contracts = {name: lake.feed(name).contract() for name in lake.feeds if may(f"silver.{name}")}
+    return {
+        "lake": lake.path.resolve().name,
+        "set": found.number if found else None,
+        "created_at": found.created_at.isoformat().replace("+00:00", "Z") if found else None,
+        "tables": [name for name in _names(found) if may(name)],
+        "feeds": [_feed(contract) for contract in contracts.values()],
+    }
+
+
+def subject(contract: Contract) -> str | None:
+    """The field that a feed's rows are a series of; None where there is no such field."""
+    if contract.now is not None:
+        return contract.now.sensor
+    if contract.lake.load != "append":
+        return None
+    for names, most in ((contract.lake.cluster_by, 4), (contract.dedup.key, 2)):
+        if contract.event_time in names and 1 < len(names) <= most:
+            return next(name for name in names if name != contract.event_time)
+    return None
+
+
+def _feed(contract: Contract) -> dict[str, Any]:
+    known, about = {field.name: field for field in contract.fields}, subject(contract)
+    shown = contract.now.values if contract.now else [f.name for f in contract.fields if f.type.startswith(_NUMBERS)]
+    texts = [f.name for f in contract.fields if f.type == "string" and f.name not in (about, *contract.dedup.key)]
+    return {
+        "feed": contract.name,
+        "description": contract.description,
+        "event_time": contract.event_time,
+        "subject": about,
+        "subject_type": known[about].type if about else None,
+        "table": f"silver.{contract.name}",
+        "values": [
+            {"name": name, "unit": known[name].unit, "description": known[name].description}
+            for name in shown
+            if name != about
+        ],
+        "beside": list(contract.now.beside) if contract.now else texts,
+        "now": f"gold.{contract.now.name}" if contract.now else None,
+        "windows": [_window(contract, window) for window in contract.windows],
+        "late_after_s": (contract.out_of_orderness + contract.allowed_lateness).total_seconds(),
+    }
+
+
+def _window(contract: Contract, window: WindowSpec) -> dict[str, Any]:
+    known = {field.name: field for field in contract.fields}
+
+    def unit(function: str, argument: str | None) -> str | None:
+        alike = function in ("sum", "avg", "min", "max", "stddev", "first", "last", "quantile")
+        return known[argument].unit if alike and argument in known else None
+
+    def kind(argument: str | None) -> str | None:
+        return known[argument].type if argument in known else None
+
+    return {
+        "table": f"gold.{window.name}",
+        "size_s": window.length.total_seconds(),
+        "calendar": window.calendar,
+        "overlaps": window.overlap,
+        "by": list(window.by),
+        "measures": [
+            {
+                "name": m.name,
+                "function": m.function,
+                "argument": m.argument,
+                "unit": unit(m.function, m.argument),
+                "type": kind(m.argument),
+            }
+            for m in window.parsed
+        ],
+    }
+
+
+def _names(found: TableSet | None) -> list[str]:
+    return sorted({*found.tables, *found.views, query_log.TABLE, *query_log.VIEWS}) if found else []

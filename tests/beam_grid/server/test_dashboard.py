@@ -1,0 +1,289 @@
+"""The dashboard in a real Chromium: every view clicked through, its numbers beside DuckDB over the CSV that was landed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+import httpx
+import pytest
+
+from beam_grid.landing import Lake
+from tests.beam_grid.server import fleet_lake, serving
+from tests.beam_grid.server.browser import Browser, browser, found
+from tests.beam_grid.server.fleet_lake import FAR_OFF, HOSTILE, HOURS, METERS, SILENT, START
+
+pytestmark = pytest.mark.skipif(found() is None, reason="no Chromium on this machine")
+
+READY = (
+    "document.querySelectorAll('main section').length > 0 && "
+    "[...document.querySelectorAll('main section')].every((s) => s.getAttribute('aria-busy') !== 'true')"
+)
+VIEWS = ("load", "fleet", "alerts", "quality", "freshness", "queries")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return fleet_lake.make(tmp_path_factory.mktemp("fleet"))
+
+
+@pytest.fixture(scope="module")
+def server(made: Lake) -> Iterator[httpx.Client]:
+    with serving.served(made, timeout_s=30.0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium: Browser, server: httpx.Client) -> Iterator[Browser]:
+    """Wide, light, at the start, and without an error of the console at the end."""
+    chromium.size(1200, 900)
+    chromium.media(prefers_color_scheme="light")
+    chromium.errors.clear()
+    chromium.forgives = None
+    chromium.open(str(server.base_url))
+    chromium.until(READY)
+    yield chromium
+    assert not chromium.run("window.hurt"), "a script of the data ran"
+    assert not chromium.errors
+
+
+@contextmanager
+def served(page: Browser, lake: Lake, **settings: Any) -> Iterator[httpx.Client]:
+    """A server of its own; the page is left before it ends, and what a page says of a server that ended is no error."""
+    with serving.served(lake, timeout_s=30.0, **settings) as client:
+        try:
+            yield client
+        finally:
+            page.open("about:blank")
+            page.until("location.href === 'about:blank'")
+
+
+def to(page: Browser, view: str) -> str:
+    """Click on a view's name; what the page shows then."""
+    page.click(f"nav a[href='#/{view}']")
+    page.until(f"location.hash.startsWith('#/{view}') && {READY}")
+    return page.run("document.querySelector('main').innerText")
+
+
+def table(page: Browser, caption: str) -> list[list[str]]:
+    """Cells of the table with this caption."""
+    return page.run(
+        f"[...[...document.querySelectorAll('table')].find((t) => t.caption.textContent === {caption!r}).tBodies[0].rows]"
+        ".map((r) => [...r.cells].map((c) => c.textContent))"
+    )
+
+
+@pytest.fixture(scope="module")
+def raw(made: Lake) -> duckdb.DuckDBPyConnection:
+    """`readings`: what was landed, each key once, rejects left out."""
+    engine = duckdb.connect()
+    engine.execute("SET TimeZone = 'UTC'")
+    engine.execute(
+        'CREATE TABLE readings AS SELECT DISTINCT ON (meter, "at") meter, TRY_CAST("at" AS TIMESTAMPTZ) AS "at", region, power '
+        f"FROM read_csv('{made.path.parent / 'source' / 'a.csv'}', types = {{'at': 'VARCHAR'}}) "
+        'WHERE TRY_CAST("at" AS TIMESTAMPTZ) IS NOT NULL AND power >= 0'
+    )
+    return engine
+
+
+def test_every_view_is_a_click_away_and_says_what_it_has(page: Browser) -> None:
+    for view in VIEWS:
+        shown = to(page, view)
+        assert "Loading" not in shown and "could not be read" not in shown and len(shown) > 100, (view, shown)
+        assert page.run("document.querySelector('nav a[aria-current]').getAttribute('href')") == f"#/{view}"
+    page.run("history.back()")
+    page.until("location.hash === '#/freshness'")
+
+
+def test_load_is_that_of_the_source_beside_other_weeks(page: Browser, raw: duckdb.DuckDBPyConnection) -> None:
+    to(page, "load")
+    page.until("document.querySelectorAll('canvas').length >= 3")
+    last = START + timedelta(hours=HOURS - 1)
+    wanted = raw.execute(
+        "WITH h AS (SELECT region, date_trunc('hour', \"at\") AS h, sum(power) AS v FROM readings GROUP BY ALL) "
+        "SELECT n.region, n.v, median(p.v), min(p.v), max(p.v) FROM h n JOIN h p ON p.region = n.region "
+        "AND p.h IN (SELECT n.h - to_days(7 * k) FROM range(1, 9) t(k)) WHERE n.h = ? GROUP BY ALL",
+        [last - timedelta(hours=1)],
+    ).fetchall()
+    got = {row[0]: row for row in table(page, "Load by region")}
+    assert len(got) == 2
+    for region, value, usual, low, high in wanted:
+        _, at, now, then, _, span = got[region]
+        assert at == (last - timedelta(hours=1)).strftime("%Y-%m-%d %H:%M")
+        assert float(now.split()[0]) == pytest.approx(value, abs=0.01)
+        assert float(then.split()[0]) == pytest.approx(usual, abs=0.01)
+        assert [float(n) for n in span.split(" to ")] == pytest.approx([low, high], abs=0.01)
+
+
+def test_fleet_has_each_meter_once_and_its_state(page: Browser) -> None:
+    to(page, "fleet")
+    page.until("document.querySelectorAll('.rows-room .row').length === 12")
+    rows = dict(
+        page.run(
+            "[...document.querySelectorAll('.rows-room .row')].map((r) => [r.children[1].textContent, r.children[0].textContent])"
+        )
+    )
+    assert set(rows) == set(METERS)
+    assert "Critical" in rows[FAR_OFF] and "Silent" in rows[SILENT]
+    page.click(".filter[data-key='state-SILENT']")
+    page.until("document.querySelectorAll('.rows-room .row').length === 1")
+    assert "state=SILENT" in page.run("location.hash")
+    page.click(".filter[data-key='state-']")
+    page.until("document.querySelectorAll('.rows-room .row').length === 12")
+    page.click("#find")
+    page.type("m-0")
+    page.press("Enter", 13, "\r")
+    page.until("document.querySelectorAll('.rows-room .row').length === 9")
+
+
+def test_the_keyboard_reaches_one_meter_from_the_strip(page: Browser) -> None:
+    to(page, "fleet")
+    page.until("document.querySelector('.strip canvas')?.width > 0")
+    page.run("document.querySelector('.strip').focus()")
+    page.press("ArrowRight", 39)
+    page.until(f"document.querySelector('.readout').textContent.startsWith({FAR_OFF!r})")
+    page.press("Enter", 13, "\r")
+    page.until(f"document.querySelector('h1').textContent === 'meter {FAR_OFF}' && {READY}")
+    assert table(page, "Newest values")[0][:2] == ["power", "▲ Critical"]
+    assert page.run("document.activeElement.id") == "main"
+
+
+def test_one_meter_leads_back_to_file_and_line(page: Browser, server: httpx.Client, made: Lake) -> None:
+    page.open(f"{server.base_url}/#/fleet/meters/{FAR_OFF}")
+    page.until(f"document.querySelector('h1')?.textContent.includes({FAR_OFF!r}) && {READY}")
+    page.until("document.querySelectorAll('.plot canvas').length >= 2")
+    page.run("document.querySelector('.plot').focus()")
+    page.press("End", 35)
+    page.until("document.querySelector('.chart .readout').textContent.includes('power')")
+    page.press("Enter", 13, "\r")
+    page.until("document.querySelector('#records table')")
+    (row,) = page.run(
+        "[...document.querySelector('#records table').tBodies[0].rows].map((r) => [...r.cells].map((c) => c.textContent))"
+    )
+    source = (made.path.parent / "source" / "a.csv").read_text().splitlines()
+    assert row[2] == "a.csv" and source[int(row[4]) - 1].startswith(f'"{FAR_OFF}",2026-03-29T23:03'), row
+    page.click("button[aria-label^='Records behind the window']", 1)
+    page.until("document.querySelector('#records').innerText.includes('the window from')")
+
+
+def test_a_hostile_name_stays_text(page: Browser, server: httpx.Client) -> None:
+    page.open(f"{server.base_url}/#/fleet/meters/{quote(HOSTILE, safe='')}")
+    page.until(f"document.querySelector('h1')?.textContent.includes('<script>') && {READY}")
+    assert page.run("document.querySelector('h1').textContent") == f"meter {HOSTILE}"
+    assert page.run("document.title").startswith(HOSTILE)
+    assert (
+        len(table(page, "gold.meter_hourly")) == 24
+        and page.run("document.querySelectorAll('main img, main script').length") == 0
+    )
+    page.click("button[aria-label^='Records behind the window']")
+    page.until("document.querySelector('#records table')")
+
+
+def test_quality_has_the_ledger_the_rejects_and_the_expectations(page: Browser, server: httpx.Client) -> None:
+    to(page, "quality")
+    (row,) = table(page, "Ledger by feed")
+    (feed,) = server.get("/api/v1/ledger").json()["feeds"]
+    assert [int(cell.replace(",", "")) for cell in row[1:6]] == [
+        feed[k] for k in ("read", "landed", "duplicates", "late", "rejected")
+    ]
+    assert feed["duplicates"] == 1 and feed["rejected"] == 2
+    assert {row[2] for row in table(page, "Rejected records by cause")} == {"R-1", "time:at"}
+    assert [row[1:3] for row in table(page, "Expectations")] == [["E-1: not_null(region)", "✓ passed"]]
+
+
+def test_queries_and_freshness_are_told(page: Browser, server: httpx.Client) -> None:
+    assert "no follower" in to(page, "freshness")
+    page.until("document.querySelector('#live').dataset.state === 'live'")
+    to(page, "queries")
+    page.until("[...document.querySelectorAll('dt')].some((d) => d.textContent === 'p99')", 40)
+    (hour,) = serving.sql(server, "SELECT count(*) AS n FROM gold.query_report").json()["rows"]
+    assert len(table(page, "Queries by hour")) == hour["n"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_every_view_without_scrolling_sideways(page: Browser, scheme: str) -> None:
+    page.size(360, 740, mobile=True)
+    page.media(prefers_color_scheme=scheme)
+    for view in VIEWS:
+        to(page, view)
+        assert page.run("document.documentElement.scrollWidth") == 360, view
+    dark = page.run("getComputedStyle(document.body).backgroundColor") == "rgb(19, 24, 29)"
+    assert dark == (scheme == "dark")
+
+
+def test_the_theme_is_chosen_and_stays(page: Browser) -> None:
+    for chosen in ("light", "dark"):
+        page.click("#theme")
+        assert page.run("document.querySelector('#theme').textContent") == f"Theme: {chosen}"
+    page.call("Page.reload")
+    page.until(f"document.querySelector('#theme')?.textContent === 'Theme: dark' && {READY}")
+    assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(19, 24, 29)"
+    page.click("#theme")
+    assert page.run("localStorage.length") == 0
+
+
+def test_it_moves_by_itself(page: Browser, made: Lake, tmp_path: Path) -> None:
+    """A copy of the lake, so that the other tests' stays as it is."""
+    shutil.copytree(made.path.parent, tmp_path / "copy")
+    lake = Lake.open(tmp_path / "copy" / "lake", create=False)
+    with served(page, lake) as client:
+        page.open(f"{client.base_url}/#/quality")
+        page.until(f"document.querySelector('#live')?.dataset.state === 'live' && {READY}")
+        assert int(table(page, "Ledger by feed")[0][2].replace(",", "")) == len(fleet_lake.lines(0, HOURS))
+        page.run("window.stays = 1")
+        fleet_lake.write(tmp_path / "copy" / "source", "b.csv", fleet_lake.lines(HOURS, HOURS + 2))
+        fleet_lake.run(tmp_path / "copy")
+        more = len(fleet_lake.lines(0, HOURS + 2))
+        page.until(
+            f"document.querySelector('caption').closest('table').tBodies[0].rows[0].cells[2].textContent === '{more:,}'"
+        )
+        assert page.run("window.stays") == 1, "the page was loaded anew"
+
+
+def test_what_a_lake_lacks_is_said_in_place(page: Browser, tmp_path: Path) -> None:
+    with served(page, Lake.open(tmp_path / "empty")) as client:
+        page.open(str(client.base_url))
+        page.until("document.querySelector('main .note')")
+        for view in VIEWS:
+            page.run(f"location.hash = '#/{view}'")
+            page.until(
+                f"location.hash === '#/{view}' && document.querySelector('nav a[aria-current]').hash === '#/{view}' && document.querySelector('main .note') && ({READY} || !document.querySelector('main section'))"
+            )
+        assert "Nothing has landed yet" in to(page, "quality")
+        page.run("location.hash = '#/nowhere'")
+        page.until("document.querySelector('h1').textContent === 'There is no such view'")
+        page.open(f"{client.base_url}/#/fleet/nobody/X")
+        page.until("document.querySelector('main .note')?.textContent.includes('is not in this lake')")
+
+
+def test_a_key_is_asked_for_and_kept_in_the_tab(page: Browser, made: Lake, tmp_path: Path) -> None:
+    from beam_grid.server.commands import add_key, revoke_key
+
+    keys = str(tmp_path / "keys.json")
+    page.forgives = "(Unauthorized)"
+    key = add_key("dashboard", (str(made.path),), keys, (), "1000/second", None)
+    with served(page, made, require_keys=True, keys_file=Path(keys)) as client:
+        page.open(str(client.base_url))
+        page.until("document.activeElement?.id === 'key'")
+        page.type("wrong")
+        page.press("Enter", 13, "\r")
+        page.until("document.querySelector('#key-about')?.textContent.includes('was not accepted')")
+        page.type(key)
+        page.press("Enter", 13, "\r")
+        page.until(f"{READY} && document.querySelector('#live').dataset.state === 'live'")
+        assert page.run("JSON.stringify([localStorage.length, sessionStorage.length])") == "[0,1]"
+        revoke_key("dashboard", (str(made.path),), keys)
+        page.click("nav a[href='#/quality']")
+        page.until("document.querySelector('#key')")
