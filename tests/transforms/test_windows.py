@@ -109,8 +109,8 @@ def test_tiles_of_any_commits_give_the_windows_of_one_sql_over_the_rows(data: st
 @pytest.mark.parametrize("shape", SHAPES)
 def test_windows_of_many_rows(shape: str) -> None:
     of, window = feed({**SHAPES[shape], "by": ["g"], "measures": MEASURES})
-    rows = random_rows(of, 1000)
-    rows, tiles = in_commits(rows, of, window, [1 + n % 7 for n in range(1000)], True)
+    rows = random_rows(of, 3000)
+    rows, tiles = in_commits(rows, of, window, [1 + n % 3 for n in range(3000)], True)
     wanted = by_raw_sql(rows, window, SQL)
     assert any(k[0] is None for k in wanted) and any(row["sum_f"] is None for row in wanted.values())
     assert_same(windows_of(tiles, of, window), wanted)

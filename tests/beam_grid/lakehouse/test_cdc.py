@@ -583,8 +583,9 @@ def test_cut_off_between_the_tables_of_a_commit_and_with_a_table_lost(
     refine(landing.lake)
     check(landing)
     before = everything([landing])
-    for lost in ("bills_transactions", "bills_transactions_deleted", "bills_history"):
-        shutil.rmtree(landing.lake.path / "tables" / "silver" / lost)
+    for lost in (["bills_transactions"], ["bills_transactions_deleted", "bills_history"]):
+        for name in lost:
+            shutil.rmtree(landing.lake.path / "tables" / "silver" / name)
         refine(landing.lake)
         assert everything([landing]) == before
 
