@@ -7,6 +7,7 @@ settings, the clock or chance, so that a rerun judges alike.
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import functools
 import json
@@ -39,6 +40,7 @@ def sandbox() -> duckdb.DuckDBPyConnection:
     connection.execute("SET enable_external_access = false")
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET lock_configuration = true")
+    atexit.register(connection.close)  # with functions of Python's in it, left open it complains of leaks on stderr
     return connection
 
 

@@ -19,7 +19,7 @@ SLICES = (499, 2_003, 100_000)
 FEW = EACH * len(SLICES)
 """So many give each source slices of each size; the nightly lane has all seeds."""
 
-SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3, "half_hourly_readings": 0.1}  # fmt: skip
+SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3, "half_hourly_readings": 0.1, "grid_sensors": 0.1}  # fmt: skip
 
 
 @pytest.mark.parametrize(
