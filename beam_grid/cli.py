@@ -558,6 +558,86 @@ def reflections(what: str, lake: str, form: str) -> None:
         raise SystemExit(1)
 
 
+@cli.command("serve")
+@LAKE
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Other than loopback needs keys.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, metavar="N", help="0: a free one."
+)
+@click.option(
+    "--keys", "keys_file", metavar="FILE", envvar="BEAM_GRID_KEYS", help="Keys; LAKE/server/keys.json unless given."
+)
+@click.option("--require-keys", is_flag=True, help="On loopback too.")
+@click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", help="A name that a proxy before it has.")
+@click.option("--tls-cert", metavar="FILE", help="PEM: the certificate and its chain; with --tls-key.")
+@click.option("--tls-key", metavar="FILE", help="PEM: the certificate's key.")
+@click.option(
+    "--timeout", type=_Duration(least_s=0.1), default="10s", show_default=True, help="A statement's, at most."
+)
+@click.option("--max-rows", type=click.IntRange(1), default=1_000_000, show_default=True, help="Rows of an answer.")
+@click.option("--memory-mib", type=click.IntRange(64), default=512, show_default=True, help="A statement's, at most.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Statements answered at once; two a core unless given.")
+def serve_lake(**given: Any) -> None:
+    """Serve tables, SQL, ledger, lineage, status and news over HTTP, on loopback unless told otherwise."""
+    from beam_grid.server.commands import serve_until
+
+    with ends_in_order() as ending:
+        serve_until(ending, say, **given)
+
+
+@cli.group(context_settings=CONTEXT)
+def keys() -> None:
+    """API keys of `serve`: add, list, revoke."""
+
+
+LAKES = click.option(
+    "--lake", "lakes", required=True, multiple=True, metavar="DIR", help="The lake; several with --keys."
+)
+KEYS = click.option(
+    "--keys", "keys_file", metavar="FILE", envvar="BEAM_GRID_KEYS", help="LAKE/server/keys.json unless given."
+)
+
+
+@keys.command("add")
+@click.argument("name")
+@LAKES
+@KEYS
+@click.option(
+    "--table", "tables", multiple=True, metavar="PATTERN", help="Tables it reaches, as gold.*; all unless given."
+)
+@click.option("--rate", default="100/second", show_default=True, help="Requests it may make, as 6000/minute.")
+@click.option("--expires", type=_Duration(least_s=1), metavar="90d", help="From now; never unless given.")
+def keys_add(name: str, **given: Any) -> None:
+    """Make a key and print it, once; only its hash is kept."""
+    from beam_grid.server.commands import add_key
+
+    click.echo(add_key(name, **given))
+
+
+@keys.command("list")
+@LAKES
+@KEYS
+@FORMAT
+def keys_list(lakes: tuple[str, ...], keys_file: str | None, form: str) -> None:
+    """Keys with what they reach, revoked ones too."""
+    from beam_grid.server.commands import list_keys
+    from beam_grid.show import show
+
+    show(list_keys(lakes, keys_file), form)
+
+
+@keys.command("revoke")
+@click.argument("which", metavar="NAME")
+@LAKES
+@KEYS
+def keys_revoke(which: str, lakes: tuple[str, ...], keys_file: str | None) -> None:
+    """Refuse a key, by name or id, from the next request on."""
+    from beam_grid.server.commands import revoke_key
+
+    for line in revoke_key(which, lakes, keys_file):
+        say(line)
+
+
 @cli.command()
 @click.argument("what", type=click.Choice(["late", "rejected"]))
 @click.option("--feed", required=True, metavar="F", help="The feed whose late rows or rejects are taken again.")
@@ -700,8 +780,9 @@ def inspect(what: str, lake: str, feed: str | None, table: str | None, where: st
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Times the readings of a day.")
 @click.option("--days", type=int, default=1, show_default=True)
 @click.option("--messy", is_flag=True, help="Add duplicates, disorder, late, future and broken records.")
-@click.option("--interval", type=_Duration(), metavar="1h", help="Meters: from one reading to the next, not --scale.")
+@click.option("--interval", type=_Duration(), metavar="1h", help="Meters, sensors: between two readings, not --scale.")
 @click.option("--meters", type=int, metavar="N", help="Meters: how many; 1000 unless given.")
+@click.option("--sensors", type=int, metavar="N", help="Sensors: how many, up to 100000; 100 unless given.")
 @click.option(
     "--anomalies", type=int, metavar="N", help="Meters: plant N in the last two days, listed in planted.json."
 )
@@ -721,6 +802,7 @@ def generate(
     messy: bool,
     interval: float | None,
     meters: int | None,
+    sensors: int | None,
     anomalies: int | None,
     **streaming: Any,
 ) -> None:
@@ -732,6 +814,7 @@ def generate(
     given = {
         "interval": None if interval is None else timedelta(seconds=interval),
         "meters": meters,
+        "sensors": sensors,
         "anomalies": anomalies,
     }
     options = {name: value for name, value in given.items() if value is not None}

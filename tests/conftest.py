@@ -23,8 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A JVM that compiles quickly, whoever asks first: the thorough compiler took half of the CPU, for statements of which
-    each runs a few times."""
+    each runs a few times. What Spark would compile for them took another quarter (spark_defaults)."""
     if item.get_closest_marker("spark") is not None:
         from runners import delta
 
-        delta.session(brief=True)
+        with pytest.MonkeyPatch.context() as patch:
+            if not os.environ.get("BEAM_GRID_TEST_CODEGEN") and "SPARK_CONF_DIR" not in os.environ:
+                patch.setenv("SPARK_CONF_DIR", str(Path(__file__).parent / "spark_defaults"))
+            delta.session(brief=True)

@@ -12,15 +12,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from beam_grid.errors import GridError
+from beam_grid.lakehouse import query_log
+from beam_grid.lakehouse.live import newest_version
+from beam_grid.lakehouse.table_set import PublishedTable, TableSet, View
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from beam_grid.reflections.plan import answer_plan
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from beam_grid.lakehouse.table_set import TableSet
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|--[^\n]*)
@@ -79,6 +82,7 @@ def query(lake: Lake, sql: str, *, with_reflections: bool = True) -> pa.Table:
     found = newest(lake)
     if found is None:
         raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")
+    found = _with_query_log(lake, found)
     if tokens[0].word == "SHOW":
         return _show(found)
     used = _tables_used(tokens, found)
@@ -90,6 +94,16 @@ def query(lake: Lake, sql: str, *, with_reflections: bool = True) -> pa.Table:
             except GridError:  # the table can answer, or say what is wrong
                 pass
     return _run(lake, found, used, sql)
+
+
+def _with_query_log(lake: Lake, found: TableSet) -> TableSet:
+    """The set and the query log, which is in none, at its newest version."""
+    version = newest_version(lake.path / query_log.FOLDER) if query_log.exists(lake) else None
+    if version is None:
+        return found
+    table = PublishedTable(path=query_log.FOLDER, version=version, id="")
+    views = {name: View(sql=sql, reads=(query_log.TABLE,), description="") for name, sql in query_log.VIEWS.items()}
+    return replace(found, tables={**found.tables, query_log.TABLE: table}, views={**found.views, **views})
 
 
 def _names(found: TableSet) -> list[str]:

@@ -34,6 +34,8 @@ from data_sources.contract.layout import CsvSpec as CsvSpec
 from data_sources.contract.layout import JsonSpec as JsonSpec
 from data_sources.contract.layout import SqliteSpec as SqliteSpec
 from data_sources.contract.layout import UnpivotSpec as UnpivotSpec
+from data_sources.contract.now import NowSpec as NowSpec
+from data_sources.contract.now import check_now, with_window
 from data_sources.contract.parts import TYPES as TYPES
 from data_sources.contract.parts import UNFIT, Duration, Part, TimeZone, meant
 from data_sources.contract.questions import questions
@@ -258,12 +260,13 @@ class Contract(Part):
     dedup: DedupSpec
     lake: LakeSpec = LakeSpec()
     windows: list[WindowSpec] = []
+    now: NowSpec | None = None
     rules: list[RuleSpec] = []
     expectations: list[ExpectationSpec] = []
     fields: list[FieldSpec] = Field(min_length=1)
 
     def __hash__(self) -> int:
-        return hash(self.hash)
+        return hash(self.name)  # looked up many times a slice; what else differs, == tells
 
     @field_validator("version", mode="before")
     @classmethod
@@ -285,6 +288,11 @@ class Contract(Part):
                 f'[dedup]: load = "{lake["load"]}" has none (copies are equal in all declared fields); leave it out'
             )
         return {**raw, "dedup": derived}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _window_of_now(cls, raw: Any) -> Any:
+        return with_window(raw) if isinstance(raw, dict) else raw
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Contract:
@@ -323,6 +331,8 @@ class Contract(Part):
                 raise ValueError('dedup.horizon: cannot be combined with keep = "latest"; leave one of them out')
         elif self.dedup.order_by:
             raise ValueError('dedup.order_by: is for keep = "latest"; leave it out or set keep')
+        if self.now is not None:
+            self._check_now(self.now, names)
         for window in self.windows:
             where = f"window {window.name!r}"
             _known(f"{where}, by", window.by, names)
@@ -343,6 +353,17 @@ class Contract(Part):
             except ExpressionError as cause:
                 raise ValueError(f"rule {rule.id!r}: {cause}") from cause
         return self
+
+    def _check_now(self, now: NowSpec, names: list[str]) -> None:
+        for word, used in (("sensor", [now.sensor]), ("values", now.values), ("beside", now.beside)):
+            _known(f"now.{word}", used, names)
+        if self.field(self.event_time).type != "timestamp":
+            raise ValueError(f"now: event time {self.event_time!r} is a date, and hours are compared; leave [now] out")
+        for table in now.tables:
+            if any(window.name == table for window in self.windows):
+                raise ValueError(f"window {table!r}: [now] makes gold.{table}; rename one of them")
+        (window,) = (window for window in self.windows if window.name == now.hourly)
+        check_now(now, {f.name: f.is_numeric for f in self.fields}, self.event_time, window)
 
     def _check_lake(self, names: list[str]) -> None:
         lake = self.lake
@@ -589,6 +610,7 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
         "json": JsonSpec,
         "sqlite": SqliteSpec,
         "unpivot": UnpivotSpec,
+        "now": NowSpec,
     }
     return parts.get(path[0], Contract) if path else Contract
 

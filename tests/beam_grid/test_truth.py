@@ -16,7 +16,7 @@ SEEDS = 50
 EACH = 4
 """Of four seeds each source has one."""
 
-SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3, "half_hourly_readings": 0.1}  # fmt: skip
+SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3, "half_hourly_readings": 0.1, "grid_sensors": 0.1}  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -1,0 +1,31 @@
+"""Where a SELECT may be answered from other tables than those it names: the seam for reflections.
+
+    SELECT, judged ─► each Rewriter in turn ─► the first Rewritten, judged again ─► DuckDB
+                                           └─► none: as it was asked
+
+A rewriter must keep the answer equal: names, types, rows. What the caller may see was decided by the tables the caller
+named; tables that a rewriter puts in their place are not asked for again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from beam_grid.lakehouse.table_set import TableSet
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The SQL to run instead, and what answers: goes into the answer's headers and the query log."""
+
+    sql: str
+    answered_by: str
+
+
+class Rewriter(Protocol):
+    """May answer a statement from other tables of the same set; None leaves it as it is. Must not raise for SQL it does
+    not know."""
+
+    def __call__(self, sql: str, found: TableSet) -> Rewritten | None: ...
