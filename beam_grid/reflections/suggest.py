@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from beam_grid.errors import GridError
+from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.table_set import KeptReflection, Reflection, TableSet
@@ -33,7 +34,7 @@ from data_sources.identifiers import double_quoted
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOG = "query_log"
+
 _NEWEST = 10_000
 _MOST = 20
 _FUNCTIONS = {
@@ -91,14 +92,14 @@ def _wanted(lake: Lake, found: TableSet) -> list[Wanted]:
 
 def _logged(lake: Lake) -> Iterator[tuple[str, float]]:
     """Statements that went well and that no reflection answered, and the milliseconds each took, the newest first."""
-    if not (lake.path / LOG / "_delta_log").is_dir():
+    if not query_log.exists(lake):
         raise GridError(
             f"lake {lake.path}: no query was logged yet; `beam-grid serve` logs those it answers, and this reads its log"
         )
     from deltalake import DeltaTable
 
     names = ["started_at", "kind", "statement", "status", "answered_by", "execution_time_ms"]
-    log = DeltaTable(str((lake.path / LOG).resolve())).to_pyarrow_table(columns=names)
+    log = DeltaTable(str((lake.path / query_log.FOLDER).resolve())).to_pyarrow_table(columns=names)
     for row in log.sort_by([("started_at", "descending")]).slice(0, _NEWEST).to_pylist():
         if row["kind"] == "sql" and row["status"] == "ok" and row["answered_by"] is None:
             yield row["statement"], row["execution_time_ms"] or 0.0

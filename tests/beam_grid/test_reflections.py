@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, given, settings
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from beam_grid.cli import cli
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import scan
+from beam_grid.lakehouse import query_log, scan
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
@@ -29,6 +30,10 @@ from beam_grid.reflections.check import check, differs
 from beam_grid.reflections.command import listed
 from beam_grid.reflections.declared import parsed
 from beam_grid.reflections.plan import AnswerPlan, answer_plan
+from beam_grid.reflections.suggest import suggested
+from beam_grid.server.engine import Limits
+from beam_grid.server.jobs import Job
+from beam_grid.server.worker import Answering
 from data_sources.contract import parse_contract
 from tests.beam_grid.test_refine import CONTRACT, START, Landing, readings, superseding
 from transforms import sketches
@@ -386,3 +391,33 @@ def test_on_the_command_line(landing: Landing) -> None:
     assert shown.output.count("current") == 3
     plain = CliRunner().invoke(cli, ["query", "--no-reflections", "SELECT count(*) AS n FROM silver.meters", *where])
     assert plain.output.split() == ["n", str(len(landing.current))]
+
+
+def test_the_server_answers_by_them_and_what_it_logs_suggests_others(landing: Landing, tmp_path: Path) -> None:
+    worker = Answering(landing.lake, tmp_path, Limits())
+    sql = "SELECT zone, approx_quantile(kwh, 0.9) AS q, sum(kwh) FROM silver.meters GROUP BY zone ORDER BY zone"
+    told, body = worker.answer(Job(kind="sql", sql=sql, allowed=("silver.*",)))
+    assert (told.answered_by, told.tables) == ("reflection.by_zone", ("silver.meters",)), told
+    exact = sql.replace("approx_quantile", "quantile_disc")
+    told, other = worker.answer(Job(kind="sql", sql=exact))
+    assert told.answered_by is None
+    assert differs(pa.ipc.open_stream(body).read_all(), pa.ipc.open_stream(other).read_all()) == ""
+    assert (
+        worker.answer(Job(kind="sql", sql="SELECT * FROM reflection.by_zone", allowed=("silver.*",)))[0].status
+        == "forbidden"
+    )
+    for text in ("hll_count('x'::BLOB)", "kll_quantile('x'::BLOB, 0.5)"):
+        assert worker.answer(Job(kind="sql", sql=f"SELECT {text}"))[0].status == "refused"
+    with pytest.raises(GridError, match="no query was logged"):
+        suggested(landing.lake)
+    asked = "SELECT meter, date_trunc('hour', \"at\") AS h, sum(kwh) AS s FROM silver.meters WHERE \"at\" >= '2026-03-01' GROUP BY 1, 2"
+    rows = [query_log.Asked(started_at=START, kind="sql", statement=text, execution_time_ms=ms) for text, ms in ((asked, 900.0), (asked, 700.0), ("SELECT 1", 5.0), ("SELECT * FROM silver.meters", 50.0), ("SELECT count(*) FROM gold.nothing", 1.0))]  # fmt: skip
+    query_log.append(landing.lake, rows)
+    (line,) = suggested(landing.lake).to_pylist()
+    assert (line["table"], line["queries"], line["spent_ms"]) == ("silver.meters", 2, 1600.0)
+    assert 0 < line["saved_ms"] < 1600 and line["ms_per_mib"] > 0
+    landing.lake.path.joinpath("reflections.toml").write_text(DECLARED + line["toml"])
+    refine(landing.lake)
+    assert (
+        plan_of(landing.lake, asked).answered_by == f"reflection.{next(iter(parsed(line['toml'], 'x').values())).name}"
+    )
