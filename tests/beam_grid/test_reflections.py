@@ -377,6 +377,35 @@ def test_a_broken_file_stops_a_refine_at_once(tmp_path: Path) -> None:
     assert newest(landing.lake) is None
 
 
+def test_a_refine_that_was_cut_off_before_the_set_is_made_good(tmp_path: Path) -> None:
+    landing = made(tmp_path)
+    landing.land(readings(60, 1))
+    refine(landing.lake)
+    landing.land([*superseding(landing, 9, zone="Z"), *readings(60, 2)])
+    refine(landing.lake)
+    for name in sorted((landing.lake.path / "versions").glob("*.json"))[1:]:
+        name.unlink()  # tables and reflections are ahead of what readers are told
+    refine(landing.lake)
+    for sql in ANSWERED:
+        assert plan_of(landing.lake, sql).answered_by is not None
+
+
+def test_windows_have_reflections_too(tmp_path: Path) -> None:
+    text = """[[reflections]]
+        name = "days"
+        table = "gold.fixed"
+        dimensions = ["day(window_start)"]
+        measures = ["sum(n)", "max(top)", "min(low)", "sum(cost)"]"""
+    landing = Landing(Lake.open(tmp_path / "lake"), parse_contract(CONTRACT, "test"))
+    (tmp_path / "lake" / "reflections.toml").write_text(text)
+    for number in range(3):
+        landing.land([*superseding(landing, 5 * number), *readings(60, number)])
+        refine(landing.lake)
+        for picked in ("sum(n) AS n, max(top) AS top, min(low) AS low", "sum(cost) AS cost"):
+            sql = f"SELECT date_trunc('month', window_start) AS m, {picked} FROM gold.fixed GROUP BY 1"
+            assert plan_of(landing.lake, sql).answered_by == "reflection.days"
+
+
 def test_on_the_command_line(landing: Landing) -> None:
     where = ["--lake", str(landing.lake.path), "--format", "csv"]
     explained = CliRunner().invoke(cli, ["query", "--explain", next(iter(ANSWERED)), *where])
@@ -389,6 +418,8 @@ def test_on_the_command_line(landing: Landing) -> None:
     assert checked.exit_code == 0 and "equal" in checked.output and "differs" not in checked.output
     shown = CliRunner().invoke(cli, ["reflections", "list", *where])
     assert shown.output.count("current") == 3
+    status = CliRunner().invoke(cli, ["status", *where[:2]])
+    assert "reflection.by_zone: current, brought up" in status.output
     plain = CliRunner().invoke(cli, ["query", "--no-reflections", "SELECT count(*) AS n FROM silver.meters", *where])
     assert plain.output.split() == ["n", str(len(landing.current))]
 
