@@ -22,6 +22,7 @@ from beam_grid.lakehouse.versions import at_number, newest
 from beam_grid.landing import Lake
 from beam_grid.server.guard import Guard, NoTable
 from data_sources.identifiers import double_quoted
+from transforms import sketches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,6 +71,7 @@ class Engine:
             ("lock_configuration", "true"),
         ):
             self._duck.execute(f"SET {name} = {value}")
+        sketches.prepare(self._duck)
         self.guard = Guard(self._duck)
         self._joined: set[tuple[int, str]] = set()
         self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
@@ -100,7 +102,7 @@ class Engine:
                 old, _ = self._sets.popitem(last=False)
                 self._duck.execute(f"DETACH set_{old}")
             self._duck.execute(f"ATTACH ':memory:' AS {catalog}")
-            for schema in ("silver", "gold", "bronze"):
+            for schema in ("silver", "gold", "bronze", "reflection"):
                 self._duck.execute(f"CREATE SCHEMA {catalog}.{schema}")
             self._sets[found.number] = (found, set())
         self._sets.move_to_end(found.number)

@@ -30,11 +30,8 @@ from beam_grid.landing import Lake
 from beam_grid.server.engine import Engine, Gone, Limits, TooMuch, names
 from beam_grid.server.guard import NoTable, Refused
 from beam_grid.server.jobs import Job, Told, encode, to_job
-from beam_grid.server.rewriting import Rewriter
+from beam_grid.server.rewriting import FromReflections, Rewriter
 from data_sources.identifiers import double_quoted
-
-REWRITERS: tuple[Rewriter, ...] = ()
-"""Asked in turn, of each SELECT."""
 
 _BESIDE_DUCKDB = 512 << 20
 """Memory that a worker may take beside what DuckDB counts: single values, Arrow, libraries."""
@@ -97,8 +94,12 @@ def _limit_memory(more: int) -> None:
 class Answering:
     """Questions over one lake."""
 
-    def __init__(self, lake: Lake, scratch: Path, limits: Limits, rewriters: tuple[Rewriter, ...] = REWRITERS) -> None:
-        self._lake, self._rewriters = lake, rewriters
+    def __init__(
+        self, lake: Lake, scratch: Path, limits: Limits, rewriters: tuple[Rewriter, ...] | None = None
+    ) -> None:
+        """rewriters: asked in turn, of each SELECT; the lake's reflections unless given."""
+        self._lake = lake
+        self._rewriters = (FromReflections(lake),) if rewriters is None else rewriters
         self._engine = Engine(lake, scratch, limits)
         self._guard, self._under_way = threading.Lock(), 0
 
@@ -152,7 +153,9 @@ class Answering:
         for rewriter in self._rewriters:
             if (instead := rewriter(sql, found)) is not None:
                 sql, answered_by = instead.sql, instead.answered_by
-                self._engine.define(found, self._engine.resolved(found, self._engine.guard.reading(sql).tables))
+                self._engine.define(
+                    found, self._engine.resolved(found, self._engine.guard.reading(sql, is_ours=True).tables)
+                )
                 break
         self._engine.define(found, tables)
         rows, body = self._run(f"EXPLAIN {sql}" if job.explain else sql, job)
