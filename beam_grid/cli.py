@@ -755,8 +755,9 @@ def inspect(what: str, lake: str, feed: str | None, table: str | None, where: st
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Times the readings of a day.")
 @click.option("--days", type=int, default=1, show_default=True)
 @click.option("--messy", is_flag=True, help="Add duplicates, disorder, late, future and broken records.")
-@click.option("--interval", type=_Duration(), metavar="1h", help="Meters: from one reading to the next, not --scale.")
+@click.option("--interval", type=_Duration(), metavar="1h", help="Meters, sensors: between two readings, not --scale.")
 @click.option("--meters", type=int, metavar="N", help="Meters: how many; 1000 unless given.")
+@click.option("--sensors", type=int, metavar="N", help="Sensors: how many, up to 100000; 100 unless given.")
 @click.option(
     "--anomalies", type=int, metavar="N", help="Meters: plant N in the last two days, listed in planted.json."
 )
@@ -776,6 +777,7 @@ def generate(
     messy: bool,
     interval: float | None,
     meters: int | None,
+    sensors: int | None,
     anomalies: int | None,
     **streaming: Any,
 ) -> None:
@@ -787,6 +789,7 @@ def generate(
     given = {
         "interval": None if interval is None else timedelta(seconds=interval),
         "meters": meters,
+        "sensors": sensors,
         "anomalies": anomalies,
     }
     options = {name: value for name, value in given.items() if value is not None}

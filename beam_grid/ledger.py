@@ -10,6 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from beam_grid.commit import FATES
+from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from beam_grid.state import FeedState
 
@@ -18,9 +19,7 @@ SCHEMA = pa.schema([("feed", pa.string()), *((f, pa.int64()) for f in FATES), ("
 
 def ledger(lake: Lake) -> pa.Table:
     """One row a feed: SCHEMA."""
-    from beam_grid.refine import versions
-
-    known = versions(lake)
+    known = newest(lake)
     published = known.commits if known else {}
     rows = []
     for name in lake.feeds:

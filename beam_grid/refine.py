@@ -107,7 +107,7 @@ def refine(
             known is not None
             and stands(lake, known)
             and all(known.commits.get(f) == lake.feed(f).last for f in feeds or landed)
-            and not derived.is_due(content_of(known), {}, chosen)  # what contracts expect changes with a commit only
+            and not derived.is_due(lake, content_of(known), contracts_of(lake, landed), chosen)
         ):
             return RefineResult(tables=_numbers(known), set=known.number, seconds=time.monotonic() - started)
         if not landed:
@@ -293,10 +293,10 @@ class Refinement:
         from beam_grid.lakehouse import derived
         from beam_grid.lakehouse.engines import engine_for
 
-        derived.forget_lost(self.lake, content)
-        if not derived.is_due(content, self.contracts, self.parameters):
+        derived.forget_lost(self.lake, content, self.contracts)
+        if not derived.is_due(self.lake, content, self.contracts, self.parameters):
             return []
-        weight = derived.bytes_read(self.lake, content, self.parameters)
+        weight = derived.bytes_read(self.lake, content, self.contracts, self.parameters)
         with (
             self._scratch() as scratch,
             engine_for(self.engine, self.spark_master, weight, scratch, lambda: self._started(weight)) as engine,

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import psutil
@@ -97,23 +99,50 @@ def timed(arguments: list[str], may_say: tuple[int, ...] = (0,)) -> float:
     return statistics.median(found)
 
 
-def report(out: Path, seconds: float) -> None:
+def report(out: Path, seconds: float) -> dict[str, Any]:
+    """What the commits cost, printed: a hundred after the first hour of event time, and the last hundred."""
     with out.open() as lines:
         rows = [tuple(map(float, r.values())) for r in csv.DictReader(lines)]
     hour = int(_HOUR_S / seconds)
     first, last = rows[hour : hour + 100], rows[-100:]
     if len(first) < 100:
         print(f"{len(rows)} commits are not an hour of event time and a hundred more")
-        return
-    seconds, cpu, memory = ([statistics.median(r[n] for r in part) for part in (first, last)] for n in (1, 2, 3))
+        return {}
+    taken, cpu, memory = ([statistics.median(r[n] for r in part) for part in (first, last)] for n in (1, 2, 3))
     for n, part in enumerate((first, last)):
         print(
-            f"commits {part[0][0]:.0f}-{part[-1][0]:.0f}: {seconds[n]:.3f} s, {cpu[n]:.3f} s of CPU, {memory[n]:.0f} MiB "
+            f"commits {part[0][0]:.0f}-{part[-1][0]:.0f}: {taken[n]:.3f} s, {cpu[n]:.3f} s of CPU, {memory[n]:.0f} MiB "
             f"(medians); mean {statistics.mean(r[1] for r in part):.3f} s, {statistics.mean(r[2] for r in part):.3f} s of CPU"
         )
-    a, b, c = (two[1] / two[0] for two in (seconds, cpu, memory))
-    print(f"last to first: time {a:.2f} (aim 1.2), CPU {b:.2f}, memory {c:.2f} (aim 1.1)")
+    ratios = {name: two[1] / two[0] for name, two in (("time", taken), ("cpu", cpu), ("memory", memory))}
+    print("last to first: " + ", ".join(f"{k} {v:.2f}" for k, v in ratios.items()) + " (aims: time 1.2, memory 1.1)")
     print(f"most memory {max(r[3] for r in rows):.0f} MiB; longest commit {max(r[1] for r in rows):.2f} s")
+    return {"first_s": taken[0], "last_s": taken[1], "first_mib": memory[0], "last_mib": memory[1], **ratios}
+
+
+def measure(folder: Path, commits: int = 10_000, rows: int = 500, seconds: float = 5.0) -> dict[str, dict[str, Any]]:
+    """Figures, printed; every commit's in FOLDER/flat.csv. Raises AssertionError where the table is not each record once."""
+    source, lake, out = make(folder, commits, rows, seconds), folder / "flat-lake", folder / "flat.csv"
+    shutil.rmtree(lake, ignore_errors=True)
+    began = time.perf_counter()
+    options = ["--commits", str(commits), "--rows", str(rows), "--seconds", str(seconds), "--folder", str(folder)]
+    subprocess.run([sys.executable, "-m", "benchmarks.flat", *options, "--drive"], check=True)
+    print(f"{commits:,} commits of {rows} records in {time.perf_counter() - began:.0f} s")
+    found = report(out, seconds)
+    wanted = duckdb.execute(f"SELECT count(DISTINCT event_id) FROM read_json('{source}/*.json')").fetchall()[0][0]
+    table = f"silver.{FEED}"
+    (got,) = query(Lake.open(lake), f"SELECT count(*) AS n, count(DISTINCT event_id) AS d FROM {table}").to_pylist()
+    assert got == {"n": wanted, "d": wanted}, (wanted, got)
+    print(f"{wanted:,} records, each in the table once")
+    for name, command, aim, may_say in (
+        ("start that finds nothing new", ["land", FEED, "--source", str(source)], 1.5, (0,)),
+        ("query", ["query", f"SELECT count(*) FROM {table}"], 0.5, (0,)),
+        ("ledger", ["ledger"], 0.5, (0,)),
+        ("status", ["status"], 0.5, (0, 1)),  # 1: nobody follows it
+    ):
+        found[name] = timed([*command, "--lake", str(lake)], may_say)
+        print(f"{name}: {found[name]:.2f} s (aim {aim})")
+    return {"flat": found}
 
 
 def main() -> None:
@@ -124,31 +153,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("bench-data"))
     parser.add_argument("--drive", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    source = make(asked.folder, asked.commits, asked.rows, asked.seconds)
-    lake, out = asked.folder / "flat-lake", asked.folder / "flat.csv"
     if asked.drive:
-        drive(lake, source, asked.rows, out, asked.commits)
-        return
-    subprocess.run(["rm", "-rf", str(lake)], check=True)
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "benchmarks.flat", *sys.argv[1:], "--drive"], check=True)
-    print(f"{asked.commits} commits of {asked.rows} records in {time.perf_counter() - began:.0f} s")
-    report(out, asked.seconds)
-    wanted = duckdb.execute(f"SELECT count(DISTINCT event_id) FROM read_json('{source}/*.json')").fetchall()[0][0]
-    table = f"silver.{FEED}"
-    got = query(Lake.open(lake), f"SELECT count(*) AS n, count(DISTINCT event_id) AS d FROM {table}").to_pylist()[0]
-    print(
-        f"records {wanted}, in the table {got['n']}, distinct {got['d']}: {'equal' if got['n'] == got['d'] == wanted else 'NOT EQUAL'}"
-    )
-    print(
-        f"start that finds nothing new: {timed(['land', FEED, '--source', str(source), '--lake', str(lake)]):.2f} s (aim 1.5)"
-    )
-    for command, may_say in (
-        (["query", f"SELECT count(*) FROM {table}"], (0,)),
-        (["ledger"], (0,)),
-        (["status"], (0, 1)),  # 1: nobody follows it
-    ):
-        print(f"{command[0]}: {timed([*command, '--lake', str(lake)], may_say):.2f} s (aim 0.5)")
+        source = make(asked.folder, asked.commits, asked.rows, asked.seconds)
+        drive(asked.folder / "flat-lake", source, asked.rows, asked.folder / "flat.csv", asked.commits)
+    else:
+        measure(asked.folder, asked.commits, asked.rows, asked.seconds)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,11 @@ def silver_names(contract: Contract) -> list[str]:
     return [f"silver.{name}"]
 
 
+def gold_names(contract: Contract) -> list[str]:
+    """What the feed's own tables and views in gold are called: its windows, and those of [now]."""
+    return [*(window.name for window in contract.windows), *(contract.now.tables if contract.now is not None else ())]
+
+
 def check_tables(contract: Contract) -> None:
     """Raise ValueError, with field and remedy, for what no table could be made of."""
     lake = contract.lake
@@ -97,10 +102,10 @@ def clash(contract: Contract, others: Iterable[Contract]) -> str | None:
 
     A feed of the same name is the same feed, declared otherwise.
     """
-    tables = {*silver_names(contract), *(f"gold.{window.name}" for window in contract.windows)}
+    tables = {*silver_names(contract), *(f"gold.{name}" for name in gold_names(contract))}
     for other in others:
         if other.name != contract.name:
-            theirs = [*silver_names(other), *(f"gold.{window.name}" for window in other.windows)]
+            theirs = [*silver_names(other), *(f"gold.{name}" for name in gold_names(other))]
             if (both := next((name for name in theirs if name in tables), None)) is not None:
                 return (
                     f"{both} is a table of the built-in feed {other.name}, too: the two cannot share a lake; rename "

@@ -26,6 +26,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +48,15 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """What an analysis takes for the time: `:upto` in its SQL is the newest window_start of `table`, less `back`. It is a
+    parameter that nobody gives: when it moves, the table is made anew."""
+
+    table: str
+    back: timedelta
+
+
+@dataclass(frozen=True)
 class Analysis:
     """One gold table or view and the SELECT that makes it."""
 
@@ -62,6 +72,11 @@ class Analysis:
     show: str = ""
     parameters: tuple[Parameter, ...] = ()
     expectations: tuple[Expectation, ...] = ()
+    clock: Clock | None = None
+    settled: str = ""
+    """Of one with `touched`: which rows of its first table it reads at all; others may change as they like."""
+    watched: tuple[str, ...] = ()
+    """The columns it reads, with `settled`."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -80,6 +95,8 @@ class Analysis:
     def hash(self) -> str:
         """Identifies the definition, so that a changed one is made anew."""
         said = repr((self.sql, self.cluster_by, self.order_by, self.key, self.touched, self.expectations))
+        if self.clock is not None:
+            said += repr((self.clock, self.settled, self.watched))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 

@@ -90,6 +90,8 @@ def _named(node: exp.Anonymous) -> exp.Expr:
     name = node.name.lower()
     if name == "unix_micros":
         return exp.Anonymous(this="epoch_us", expressions=node.expressions)
+    if name == "timestamp_micros":
+        return exp.Anonymous(this="make_timestamptz", expressions=node.expressions)
     if name == "weekday":
         return _int(exp.paren(exp.Anonymous(this="isodow", expressions=node.expressions) - 1))
     return node

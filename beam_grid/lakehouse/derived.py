@@ -13,18 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
-from beam_grid.analyses import Analysis, analyses, by_name
+from beam_grid.analyses import Analysis, Clock, analyses, by_name, now
 from beam_grid.analyses.sql import parts, put, tree
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import expected, guard
 from beam_grid.lakehouse.engines import DoesNotFit, Engine
 from beam_grid.lakehouse.live import live
+from beam_grid.lakehouse.spans import timestamp_sql
 from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, Recipe, TableVersion, View
 from beam_grid.lakehouse.tables import Table, literal
 from beam_grid.lakehouse.versions import Content, published
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
     from data_sources.expectations import Expectation
 
 
-def forget_lost(lake: Lake, content: Content) -> None:
+def forget_lost(lake: Lake, content: Content, contracts: dict[str, Contract]) -> None:
     """Take out the derived tables that somebody deleted or changed, so that they are made again, and those no longer
-    defined."""
-    known = {expected.NAME, *by_name()}
+    defined, by us or by the contracts of the lake's feeds."""
+    known = {expected.NAME, *(a.name for a in _defined(contracts))}
     for name, said in list(content.tables.items()):
         if said.is_derived:
             table = Table(lake, name)
@@ -48,14 +49,21 @@ def forget_lost(lake: Lake, content: Content) -> None:
                 del content.tables[name]
 
 
-def is_due(content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> bool:
+def _defined(contracts: dict[str, Contract]) -> list[Analysis]:
+    """All analyses there are, each after those it reads: the SQL files, and what contracts ask for."""
+    return [*analyses(), *now.tables(contracts.values())]
+
+
+def is_due(lake: Lake, content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> bool:
     """Whether `make` has something to make, for which it needs an engine."""
-    return bool(_due(content, parameters)) or bool(_to_ask(content, _expectations(contracts), set()))
+    return bool(_due(lake, content, contracts, parameters)) or bool(_to_ask(content, _expectations(contracts), set()))
 
 
-def bytes_read(lake: Lake, content: Content, parameters: dict[str, str]) -> int:
-    """Parquet that the tables to be made will be read from, each once."""
-    there = {name for analysis in _due(content, parameters) for name in analysis.reads if name in content.tables}
+def bytes_read(lake: Lake, content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> int:
+    """Parquet that the tables to be made will be read from, each once. One with a clock reads little of its table, and
+    sums it up."""
+    due = [a for a in _due(lake, content, contracts, parameters) if a.clock is None]
+    there = {name for analysis in due for name in analysis.reads if name in content.tables}
     return sum(live(Table(lake, name).path, content.tables[name].version).bytes for name in there)
 
 
@@ -72,7 +80,7 @@ def make(
     Raises RunFailed where an expectation says so, with the tables' names, counts and an example.
     """
     made: list[str] = []
-    left = _due(content, parameters)
+    left = _due(lake, content, contracts, parameters)
     while left:
         ready = [a for a in left if not any(a.reads_from(other.name) for other in left)]
         with ThreadPoolExecutor(engine.at_once) as pool:
@@ -82,7 +90,7 @@ def make(
             point(f"refine:made-{analysis.name}")
             if isinstance(outcome, str):
                 content.tables.pop(analysis.name, None)
-                recipe = _recipe(content, analysis, parameters)
+                recipe = _recipe(lake, content, analysis, parameters)
                 content.left_out[analysis.name] = LeftOut(**asdict(recipe), reason=outcome)
                 say(f"{analysis.name}: left out, its SQL does not fit this lake's tables ({outcome})")
             else:
@@ -94,7 +102,7 @@ def make(
         left = [a for a in left if _is_there(a, content, {other.name for other in left})]
     if made:
         say(f"{len(made)} analyses: {', '.join(name.removeprefix('gold.') for name in made)}")
-    content.views = _views(content)
+    content.views = _views(content, contracts)
     if _ask(engine, lake, content, contracts, set(made)):
         made.append(expected.NAME)
     return made
@@ -114,15 +122,15 @@ def check_parameters(parameters: dict[str, str]) -> None:
             raise GridError(f"parameter {name}: {value!r} is not a {kind}; write it as {example}") from cause
 
 
-def _due(content: Content, parameters: dict[str, str]) -> list[Analysis]:
+def _due(lake: Lake, content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> list[Analysis]:
     """The tables to make, each after those it reads."""
     due: list[Analysis] = []
-    for analysis in analyses():
+    for analysis in _defined(contracts):
         if analysis.is_view or not _is_there(analysis, content, {a.name for a in due}):
             continue
         said = content.tables.get(analysis.name) or content.left_out.get(analysis.name)
         above = any(analysis.reads_from(a.name) for a in due)
-        if above or said is None or not said.is_of(_recipe(content, analysis, parameters)):
+        if above or said is None or not said.is_of(_recipe(lake, content, analysis, parameters)):
             due.append(analysis)
     return due
 
@@ -131,29 +139,47 @@ def _is_there(analysis: Analysis, content: Content, coming: set[str]) -> bool:
     return all(name in content.tables or name in coming for name in analysis.inputs)
 
 
-def _recipe(content: Content, analysis: Analysis, parameters: dict[str, str]) -> Recipe:
+def _recipe(lake: Lake, content: Content, analysis: Analysis, parameters: dict[str, str]) -> Recipe:
     """What the table is made from and how; the same recipe makes an equal table."""
     said = content.tables.get(analysis.name)
     before = said.parameters if said else {}
     short = analysis.name.removeprefix("gold.")
     chosen = {p.name: parameters.get(f"{short}.{p.name}", before.get(p.name, p.default)) for p in analysis.parameters}
+    if analysis.clock is not None and analysis.clock.table in content.tables:
+        chosen["upto"] = _upto(lake, content, analysis.clock).isoformat()
     inputs = {name: content.tables[name].signature for name in analysis.inputs if name in content.tables}
     return Recipe(definition=analysis.hash, inputs=inputs, parameters=chosen)
 
 
-def _views(content: Content) -> dict[str, View]:
-    return {
+def _upto(lake: Lake, content: Content, clock: Clock) -> datetime:
+    """The clock's time, by what the table's log says of its files; the epoch, where it has no row."""
+    table = Table(lake, clock.table)
+    starts = [file.greatest.get("window_start") for file in live(table.path, content.tables[clock.table].version).files]
+    newest = max((datetime.fromisoformat(start) for start in starts if start is not None), default=_EPOCH + clock.back)
+    return newest.astimezone(UTC) - clock.back
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _views(content: Content, contracts: dict[str, Contract]) -> dict[str, View]:
+    views = {
         a.name: View(sql=a.sql, reads=a.reads, description=a.description)
         for a in analyses()
         if a.is_view and _is_there(a, content, set())
     }
+    for spec in (contract.now for contract in contracts.values()):
+        if spec is not None and (usual := content.tables.get(f"gold.{spec.usual}")) is not None:
+            sql, reads, description = now.view(spec, usual.parameters)
+            views[f"gold.{spec.name}"] = View(sql=sql, reads=reads, description=description)
+    return views
 
 
 def _make(
     engine: Engine, lake: Lake, content: Content, analysis: Analysis, parameters: dict[str, str]
 ) -> PublishedTable | str:
     """The table's entry in the set; text that says why, where the lake's tables lack what the SQL asks for."""
-    recipe = _recipe(content, analysis, parameters)
+    recipe = _recipe(lake, content, analysis, parameters)
     said = content.tables.get(analysis.name)
     if said and said.is_by(recipe) and said.read_at == _read_at(content, analysis):
         return replace(said, **asdict(recipe))  # commits came, but none that changed what it reads
@@ -161,6 +187,8 @@ def _make(
     order = analysis.cluster_by or analysis.order_by
     try:
         groups = _touched_groups(engine, lake, content, analysis, recipe)
+        if said and groups and analysis.settled and not engine.ask(f"SELECT 1 AS n FROM {groups} LIMIT 1").num_rows:
+            return replace(said, **asdict(recipe), read_at=_read_at(content, analysis))  # nothing it reads changed
         engine.define(_candidate(analysis), _select(engine, lake, content, analysis, recipe.parameters, groups))
         rows = _without_dropped(engine, lake, content, analysis)
         if groups is None:
@@ -195,12 +223,17 @@ def _touched_groups(engine: Engine, lake: Lake, content: Content, analysis: Anal
     source, *others = analysis.inputs
     if said is None or not analysis.touched or not said.is_by(recipe):
         return None
-    seen, now = said.read_at, _read_at(content, analysis)
-    if source not in seen or any(seen.get(other) != now[other] for other in others):
+    seen, at = said.read_at, _read_at(content, analysis)
+    if source not in seen or any(seen.get(other) != at[other] for other in others):
         return None
-    if seen[source].id != now[source].id or seen[source].version >= now[source].version:
+    if seen[source].id != at[source].id or seen[source].version >= at[source].version:
         return None
-    changed = engine.changes(Table(lake, source), seen[source].version, now[source].version)
+    between = (Table(lake, source), seen[source].version, at[source].version)
+    if analysis.settled:
+        settled = put(tree(analysis.settled), engine.dialect, values=_values(analysis, recipe.parameters))
+        changed = engine.difference(*between, analysis.watched, settled)
+    else:
+        changed = engine.changes(*between)
     if changed is None:
         return None
     view = f"{_candidate(analysis)}_touched"
@@ -229,9 +262,19 @@ def _select(
     groups: str | None = None,
 ) -> str:
     """The analysis' SELECT over this lake's tables. Parameters are put in as literals: Delta's parser knows no others."""
-    chosen = {p.name: _literal(p.kind, parameters[p.name]) for p in analysis.parameters}
+    chosen = _values(analysis, parameters)
     chosen["touched"] = _is_touched(analysis, groups) if groups else "true"
     return analysis.select(engine.dialect, lambda name: _rows(engine, lake, content, name), chosen)
+
+
+def _values(analysis: Analysis, parameters: dict[str, str]) -> dict[str, str]:
+    """The parameters in SQL."""
+    chosen = {p.name: _literal(p.kind, parameters[p.name]) for p in analysis.parameters}
+    if analysis.clock is not None:
+        chosen["upto"] = timestamp_sql(
+            (datetime.fromisoformat(parameters["upto"]) - _EPOCH) // timedelta(microseconds=1)
+        )
+    return chosen
 
 
 def _rows(engine: Engine, lake: Lake, content: Content, name: str) -> str:

@@ -39,6 +39,7 @@ from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.windows import definition
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
+from transforms import measures
 from transforms.cells import Instants, cells_of
 from transforms.tiles import tile_schema
 from transforms.windows import MANY_TILES, ONE_TILE, window_schema, windows_sql
@@ -99,6 +100,7 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         return
     schema = window_schema(contract, window)
     with connect_again(scratch) as engine:
+        measures.prepare(engine, contract, window)
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
         kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
         is_plain = cells_of(contract, window).are_windows and not batch.was_superseded

@@ -67,6 +67,31 @@ def changes(engine: duckdb.DuckDBPyConnection, table_path: Path, after: int, upt
     return _in_columns(live(table_path, upto), rows)
 
 
+def difference(
+    engine: duckdb.DuckDBPyConnection, table_path: Path, after: int, upto: int, named: Iterable[str], where: str
+) -> str | None:
+    """SQL, in brackets, for the rows that meet `where` and stand in one of the two versions only, by these columns; a row
+    that moved to another file, or came and went in between, is not among them. Only files that differ are read.
+
+    None where the log or a file that tells it is no longer there.
+    """
+    try:
+        versions = [live(table_path, after), live(table_path, upto)]
+        before, now = ({(file.path, repr(file.vector)): file for file in one.files} for one in versions)
+        lists = ([f for key, f in a.items() if key not in b] for a, b in ((before, now), (now, before)))
+        sides = [(version, files) for version, files in zip(versions, lists, strict=True)]
+        if not all((table_path / file.path).exists() for _, files in sides for file in files):
+            return None
+        columns = ", ".join(map(double_quoted, named))
+        gone, came = (
+            f"SELECT {columns} FROM {selected(engine, table_path, version, files)} WHERE {where}"
+            for version, files in sides
+        )
+    except (GridError, OSError):
+        return None
+    return f"(({gone} EXCEPT ALL {came}) UNION ALL ({came} EXCEPT ALL {gone}))"
+
+
 def is_told(table_path: Path, after: int, upto: int) -> bool:
     """Whether `changes`, or Spark's change data feed, can still say what changed."""
     return _changed(table_path, after, upto) is not None

@@ -17,6 +17,7 @@ from beam_grid.lakehouse.table_set import PublishedTable, TableSet
 from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
+from data_sources.lake_tables import gold_names
 from data_sources.lake_tables import silver_names as silver_tables
 
 if TYPE_CHECKING:
@@ -123,13 +124,13 @@ def check_owners(contracts: dict[str, Contract]) -> None:
                 )
     owner = {a.name.removeprefix("gold."): "(an analysis)" for a in analyses()} | {"quality": "(the expectations)"}
     for feed, contract in contracts.items():
-        for window in contract.windows:
-            if window.name in owner:
+        for name in gold_names(contract):
+            if name in owner:
                 raise GridError(
-                    f"window {window.name!r}: feeds {owner[window.name]} and {feed} both declare it, and gold.{window.name} "
+                    f"window {name!r}: feeds {owner[name]} and {feed} both declare it, and gold.{name} "
                     "can be made by one only; rename one of them in its contract"
                 )
-            owner[window.name] = feed
+            owner[name] = feed
 
 
 def entry(step: Step, before: PublishedTable | None, state: State) -> PublishedTable:

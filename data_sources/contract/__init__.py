@@ -34,6 +34,8 @@ from data_sources.contract.layout import CsvSpec as CsvSpec
 from data_sources.contract.layout import JsonSpec as JsonSpec
 from data_sources.contract.layout import SqliteSpec as SqliteSpec
 from data_sources.contract.layout import UnpivotSpec as UnpivotSpec
+from data_sources.contract.now import NowSpec as NowSpec
+from data_sources.contract.now import check_now, with_window
 from data_sources.contract.parts import TYPES as TYPES
 from data_sources.contract.parts import UNFIT, Duration, Part, TimeZone, meant
 from data_sources.contract.questions import questions
@@ -57,7 +59,7 @@ LINEAGE = {
 """Columns every landed row carries beside the contract's own: where it came from, when and in which commit
 it landed, what it held beyond the contract (JSON), and the ids of the rules that warned (comma-separated)."""
 
-MEASURES = ("count", "count_if", "sum", "min", "max", "avg", "stddev", "first", "last")
+MEASURES = ("count", "count_if", "sum", "min", "max", "avg", "stddev", "first", "last", "quantile", "distinct")
 """Functions of a measure; what each does is said in transforms/measures.py."""
 
 MEASURE_PARTS = ("n", "sum", "mean", "m2", "time", "key")
@@ -90,11 +92,12 @@ class DedupSpec(Part):
 
 
 class Measure(Part):
-    """One measure of a window: `function(argument)` under the column name `name`."""
+    """One measure of a window: `function(argument)` under the column name `name`; a quantile also has its rank, 0 to 1."""
 
     name: str
     function: str
     argument: str | None
+    rank: float | None = None
 
 
 CALENDARS = {
@@ -257,12 +260,13 @@ class Contract(Part):
     dedup: DedupSpec
     lake: LakeSpec = LakeSpec()
     windows: list[WindowSpec] = []
+    now: NowSpec | None = None
     rules: list[RuleSpec] = []
     expectations: list[ExpectationSpec] = []
     fields: list[FieldSpec] = Field(min_length=1)
 
     def __hash__(self) -> int:
-        return hash(self.hash)
+        return hash(self.name)  # looked up many times a slice; what else differs, == tells
 
     @field_validator("version", mode="before")
     @classmethod
@@ -284,6 +288,11 @@ class Contract(Part):
                 f'[dedup]: load = "{lake["load"]}" has none (copies are equal in all declared fields); leave it out'
             )
         return {**raw, "dedup": derived}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _window_of_now(cls, raw: Any) -> Any:
+        return with_window(raw) if isinstance(raw, dict) else raw
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Contract:
@@ -322,6 +331,8 @@ class Contract(Part):
                 raise ValueError('dedup.horizon: cannot be combined with keep = "latest"; leave one of them out')
         elif self.dedup.order_by:
             raise ValueError('dedup.order_by: is for keep = "latest"; leave it out or set keep')
+        if self.now is not None:
+            self._check_now(self.now, names)
         for window in self.windows:
             where = f"window {window.name!r}"
             _known(f"{where}, by", window.by, names)
@@ -342,6 +353,17 @@ class Contract(Part):
             except ExpressionError as cause:
                 raise ValueError(f"rule {rule.id!r}: {cause}") from cause
         return self
+
+    def _check_now(self, now: NowSpec, names: list[str]) -> None:
+        for word, used in (("sensor", [now.sensor]), ("values", now.values), ("beside", now.beside)):
+            _known(f"now.{word}", used, names)
+        if self.field(self.event_time).type != "timestamp":
+            raise ValueError(f"now: event time {self.event_time!r} is a date, and hours are compared; leave [now] out")
+        for table in now.tables:
+            if any(window.name == table for window in self.windows):
+                raise ValueError(f"window {table!r}: [now] makes gold.{table}; rename one of them")
+        (window,) = (window for window in self.windows if window.name == now.hourly)
+        check_now(now, {f.name: f.is_numeric for f in self.fields}, self.event_time, window)
 
     def _check_lake(self, names: list[str]) -> None:
         lake = self.lake
@@ -400,7 +422,7 @@ class Contract(Part):
                 raise ValueError(f"{where}: {cause}") from cause
             return
         _known(where, [measure.argument], [f.name for f in self.fields])
-        if measure.function in ("sum", "avg", "stddev") and not self.field(measure.argument).is_numeric:
+        if measure.function in ("sum", "avg", "stddev", "quantile") and not self.field(measure.argument).is_numeric:
             kind = self.field(measure.argument).type
             raise ValueError(f"{where}: {measure.function} needs a number, {measure.argument!r} is a {kind}")
 
@@ -499,14 +521,26 @@ def parse_measure(name: str, text: str) -> Measure:
         raise ValueError(
             f"measure {name!r}: {text!r} is not one of " + ", ".join(f"{m}()" for m in MEASURES) + meant(seen, MEASURES)
         )
-    argument = match[2].strip() or None
+    argument, rank = match[2].strip() or None, None
+    if match[1] == "quantile":
+        argument, rank = _ranked(name, text, argument or "")
     if argument == "*" and match[1] == "count":
         argument = None
     if argument is None and match[1] != "count":
         raise ValueError(f"measure {name!r}: {match[1]}() needs a field, as in {match[1]}(kwh)")
     if argument and match[1] != "count_if" and len(argument) > 1 and argument[0] == argument[-1] == '"':
         argument = argument[1:-1]
-    return Measure(name=name, function=match[1], argument=argument)
+    return Measure(name=name, function=match[1], argument=argument, rank=rank)
+
+
+def _ranked(name: str, text: str, arguments: str) -> tuple[str, float]:
+    """The field and the rank of a quantile."""
+    field, _, rank = (part.strip() for part in arguments.rpartition(","))
+    if not field or not re.fullmatch(r"0(\.\d+)?|1(\.0+)?|\.\d+", rank):
+        raise ValueError(
+            f"measure {name!r}: {text!r}: quantile() needs a field and a rank from 0 to 1, as in quantile(kwh, 0.95)"
+        )
+    return field, float(rank)
 
 
 def load_contract(path: Path | str, *, conditions_are_checked: bool = False) -> Contract:
@@ -576,6 +610,7 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
         "json": JsonSpec,
         "sqlite": SqliteSpec,
         "unpivot": UnpivotSpec,
+        "now": NowSpec,
     }
     return parts.get(path[0], Contract) if path else Contract
 

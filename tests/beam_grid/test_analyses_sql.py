@@ -36,6 +36,7 @@ def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         ("weekday(TIMESTAMP '2025-06-02 00:00:00Z')", 0, pa.int32()),
         ("hour(TIMESTAMP '1969-12-31 23:59:59Z')", 23, pa.int32()),
         ("unix_micros(TIMESTAMP '1969-12-31 23:59:59.999999Z')", -1, pa.int64()),
+        ("timestamp_micros(-1)", datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), INSTANT),
         ("unix_micros(TIMESTAMP '2025-06-01 00:00:00.6Z') DIV 1000000", 1748736000, pa.int64()),
         ("date_trunc('HOUR', TIMESTAMP '2025-06-01 10:59:59.9Z')", datetime(2025, 6, 1, 10, tzinfo=UTC), INSTANT),
         (

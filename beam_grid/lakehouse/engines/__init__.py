@@ -49,6 +49,10 @@ class Engine(Protocol):
     def changes(self, table: Table, after: int, upto: int) -> str | None:
         """The rows that came, went or changed between two versions, as they stand in a FROM; None if unknown."""
 
+    def difference(self, table: Table, after: int, upto: int, columns: Sequence[str], where: str) -> str | None:
+        """The same of the rows that meet `where`, a condition in the engine's dialect, and differ in `columns`; with fewer
+        rows that only moved among them, where the engine can tell."""
+
     def define(self, view: str, sql: str, *, once: bool = False) -> None:
         """Give a SELECT a name; `once` says that it is read more than once and small. Raises DoesNotFit."""
 

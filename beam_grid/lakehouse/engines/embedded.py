@@ -48,6 +48,9 @@ class Embedded:
     def changes(self, table: Table, after: int, upto: int) -> str | None:
         return scan.changes(self._engine, table.path, after, upto)
 
+    def difference(self, table: Table, after: int, upto: int, columns: Sequence[str], where: str) -> str | None:
+        return scan.difference(self._engine, table.path, after, upto, columns, where)
+
     def define(self, view: str, sql: str, *, once: bool = False) -> None:
         import duckdb
 

@@ -44,6 +44,11 @@ class OnSpark:
         changed.createOrReplaceTempView(view)
         return view
 
+    def difference(self, table: Table, after: int, upto: int, columns: Sequence[str], where: str) -> str | None:
+        changed = self.changes(table, after, upto)
+        named = ", ".join(map(backticked, columns))
+        return None if changed is None else f"(SELECT {named} FROM {changed} WHERE {where})"
+
     def define(self, view: str, sql: str, *, once: bool = False) -> None:
         from pyspark.errors import AnalysisException
 

@@ -1,0 +1,1 @@
+"""Source `grid_sensors`: see NOTES.md."""
