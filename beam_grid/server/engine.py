@@ -67,6 +67,8 @@ class Engine:
             ("python_enable_replacements", "false"),
             ("autoinstall_known_extensions", "false"),
             ("autoload_known_extensions", "false"),
+            ("parquet_metadata_cache", "true"),
+            ("validate_external_file_cache", "'NO_VALIDATION'"),  # a file never changes under its name
             ("enable_external_access", "false"),
             ("lock_configuration", "true"),
         ):
