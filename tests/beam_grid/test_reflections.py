@@ -36,6 +36,7 @@ from beam_grid.server.jobs import Job
 from beam_grid.server.worker import Answering
 from data_sources.contract import parse_contract
 from tests.beam_grid.test_refine import CONTRACT, START, Landing, readings, superseding
+from tests.beam_grid.three_kinds import DROPS, land_drop
 from transforms import sketches
 
 DECLARED = """
@@ -452,3 +453,22 @@ def test_the_server_answers_by_them_and_what_it_logs_suggests_others(landing: La
     assert (
         plan_of(landing.lake, asked).answered_by == f"reflection.{next(iter(parsed(line['toml'], 'x').values())).name}"
     )
+
+
+@pytest.mark.spark
+def test_of_changes_and_master_data_too(tmp_path: Path) -> None:
+    """Spark merges these tables; what it changed is told by their change data and deletion vectors."""
+    lake = Lake.open(tmp_path / "lake")
+    found = {"bills_transactions": ("op", "amount"), "assets": ("status", "level")}
+    (tmp_path / "lake" / "reflections.toml").write_text(
+        "\n".join(
+            f"[[reflections]]\nname = '{table}_by'\ntable = 'silver.{table}'\ndimensions = ['{by}']\nmeasures = ['sum({of})', 'max({of})']"
+            for table, (by, of) in found.items()
+        )
+    )
+    for drop in range(DROPS):
+        land_drop(lake, tmp_path / "in", drop)
+        refine(lake, engine="spark")
+        told = check(lake)
+        assert {one.outcome for one in told} == {"equal"}, told
+        assert len({one.reflection for one in told}) == 2
