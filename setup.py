@@ -22,7 +22,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["beam_grid*", "transforms*", "runners*", "data_sources*"]),
-    package_data={"": ["*.toml", "*.j2", "*.css", "*.xml", "*.md", "*.sql", "*.sh"]},
+    package_data={"": ["*.toml", "*.j2", "*.css", "*.xml", "*.md", "*.sql", "*.sh", "py.typed"]},
     install_requires=pins("run"),
     extras_require={"test": pins("test")},
     entry_points={"console_scripts": ["beam-grid=beam_grid.cli:main"]},

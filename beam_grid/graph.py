@@ -73,7 +73,11 @@ def graph_runner(options: Options, ahead: LookAhead | None) -> Iterator[Callable
         return read_manifest((root / "data" / attempt / MANIFEST).read_bytes())
 
     with opened:
-        yield run
+        try:
+            yield run
+        finally:
+            if made.graph is not None:
+                made.graph[0].close()
 
 
 @dataclass

@@ -37,6 +37,8 @@ class Line(Struct, frozen=True, kw_only=True):
 
     number: int
     created_at: datetime
+    now: int
+    """The run's clock, microseconds since the epoch."""
     feed: str
     attempt: str
     contract: str
@@ -87,7 +89,7 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 _SHARED = (
-    "number", "created_at", "feed", "attempt", "contract", "source", "runner", "command", "fates", "rejected_by",
+    "number", "created_at", "now", "feed", "attempt", "contract", "source", "runner", "command", "fates", "rejected_by",
     "warned_by", "extra", "delay_bounds_s", "delays", "watermark", "problems", "matches_files",
 )  # fmt: skip
 

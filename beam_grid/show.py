@@ -18,7 +18,7 @@ FORMATS = ("table", "json", "csv")
 def show(answer: pa.Table, form: str, out: TextIO | None = None, limit: int | None = None) -> None:
     """Print a table of any column types. limit: rows a `table` shows at most; the others are never cut."""
     out = out or sys.stdout
-    names = _distinct(answer.column_names)
+    names = distinct(answer.column_names)
     if form == "table":
         _table(answer, names, out, limit)
         return
@@ -92,7 +92,7 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
-def _distinct(names: list[str]) -> list[str]:
+def distinct(names: list[str]) -> list[str]:
     """Equal names told apart: `count`, `count_2`."""
     seen: dict[str, int] = {}
     result = []

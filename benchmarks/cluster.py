@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks import data
 from benchmarks.measure import Run, run
@@ -61,25 +62,31 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("bench-data/cluster"))
     parser.add_argument("--only", choices=["direct", "local", "one", "two"], nargs="*", default=None)
     given = parser.parse_args()
-    wanted = given.only or ["direct", "local", "one", "two"]
+    measure(given.folder, given.rows, given.only)
+
+
+def measure(folder: Path, rows: int, only: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Figures, printed. Raises SystemExit where a run failed or counted otherwise."""
+    wanted = only or ["direct", "local", "one", "two"]
     os.environ.setdefault(JARS_VARIABLE, str(jars.resolve(_POM)[0].parent))
-    records = data.make(given.folder, given.rows)
+    records = data.make(folder, rows)
     whole = ("--runner", "spark", "--slice-rows", "400000000")
     found: dict[str, tuple[Run, str]] = {}
     if "direct" in wanted:
-        found["direct"] = _told(records, "direct", land(given.folder, "direct"))
+        found["direct"] = _told(records, "direct", land(folder, "direct"))
     if "local" in wanted:
-        found["local"] = _told(records, "local[2]", land(given.folder, "local", *whole))
+        found["local"] = _told(records, "local[2]", land(folder, "local", *whole))
     for workers, name in ((1, "one"), (2, "two")):
         if name in wanted:
             with cluster(workers) as url:
-                done = land(given.folder, name, *whole, "--spark-master", url)
+                done = land(folder, name, *whole, "--spark-master", url)
             found[name] = _told(records, f"{name} worker{'s' * (workers > 1)}", done)
     if len({counts for _, counts in found.values()}) > 1:
         raise SystemExit(f"the counts differ: { {name: counts for name, (_, counts) in found.items()} }")
     for slow, fast, aim in (("local", "direct", "aim: at most 2"), ("one", "two", "aim: at least 1.6")):
         if slow in found and fast in found:
             print(f"{slow} / {fast}: {found[slow][0].wall_s / found[fast][0].wall_s:.2f} ({aim})", flush=True)
+    return {f"cluster: {name}": {"wall_s": used.wall_s, "cpu_s": used.cpu_s} for name, (used, _) in found.items()}
 
 
 def _told(records: int, name: str, done: tuple[Run, str]) -> tuple[Run, str]:

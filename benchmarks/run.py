@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_grid.console import set_up_logs
-from benchmarks import commit, fixed, freshness, lake
+from benchmarks import backlog, cluster, commit, fixed, flat, follow_long, freshness, lake
 from benchmarks.measure import Run, median, run
 from benchmarks.variants import Variant, variants
 
@@ -41,9 +41,17 @@ def main() -> None:
     parser.add_argument("--dicts", type=int, default=100_000, help="records the one-dict-an-element variant gets")
     parser.add_argument("--rate", type=int, default=5_000, help="messages a second of the live topic")
     parser.add_argument("--follow-seconds", type=float, default=600, help="how long `follow` looks at a live topic")
+    parser.add_argument("--messages", type=int, default=2_000_000, help="that wait in the topic of `backlog`")
+    parser.add_argument("--long-minutes", type=float, default=30, help="how long `long` goes on, with kills")
+    parser.add_argument("--commits", type=int, default=10_000, help="of `flat`")
+    parser.add_argument("--cluster-rows", type=int, default=10_000_000, help="of `cluster`")
     parts: dict[str, Callable[[], Results]] = {
         "freshness": lambda: freshness.measure(FOLDER, "freshness", given.rate, 60),
         "follow": lambda: freshness.measure(FOLDER, "follow", given.rate, given.follow_seconds),
+        "backlog": lambda: backlog.measure(FOLDER, given.messages, given.runs),
+        "long": lambda: follow_long.measure(FOLDER, given.long_minutes, given.rate, 180),
+        "flat": lambda: flat.measure(FOLDER, given.commits),
+        "cluster": lambda: cluster.measure(FOLDER / "cluster", given.cluster_rows),
         "commit": lambda: commit.measure(FOLDER, given.runs),
         "fixed": lambda: fixed.measure(FOLDER, given.readings[0]),
         "lake": lambda: dict(lake.measure(FOLDER, given.runs)),

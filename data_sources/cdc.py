@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
@@ -113,6 +112,8 @@ def order_warning(contract: Contract) -> str | None:
 
 def lsn_sort_key(values: pa.Array) -> pa.Array:
     """LSNs as text that sorts as their numbers do; null stays null. Values must match LSN."""
+    import pyarrow.compute as pc  # here: a contract alone is read without the kernels
+
     groups = pc.split_pattern(pc.replace_substring_regex(pc.utf8_lower(values), "^0x", ""), ":")
     texts = [
         None

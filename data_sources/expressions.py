@@ -7,16 +7,19 @@ settings, the clock or chance, so that a rerun judges alike.
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import functools
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 
 from data_sources.errors import UserError
+
+if TYPE_CHECKING:
+    import duckdb
 
 _CLOCKS = {"current_localtime", "current_localtimestamp"}
 """What DuckDB lists as consistent and yet tells the time; so does age() of one argument."""
@@ -31,15 +34,20 @@ class ExpressionError(UserError, ValueError):
 @functools.cache
 def sandbox() -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that cannot reach files, network or extensions. One per process; use `.cursor()`."""
+    import duckdb  # here: a contract that a lake has checked is read without it
+
     connection = duckdb.connect(config={"threads": 2, "python_enable_replacements": False})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET lock_configuration = true")
+    atexit.register(connection.close)  # with functions of Python's in it, left open it complains of leaks on stderr
     return connection
 
 
 def check_condition(text: str, fields: dict[str, pa.DataType]) -> None:
     """Raise ExpressionError unless `text` is a plain condition over `fields`."""
+    import duckdb
+
     if not text.strip():
         raise ExpressionError("the condition is empty; write one such as kwh >= 0")
     if re.search(r";|--|/\*", re.sub(r"'(?:[^']|'')*'", "", text)):
@@ -72,6 +80,8 @@ def check_condition(text: str, fields: dict[str, pa.DataType]) -> None:
 
 def check_format(form: str) -> None:
     """Raise ExpressionError unless `form` is a strptime format."""
+    import duckdb
+
     try:
         sandbox().cursor().execute(f"SELECT try_strptime('', '{form.replace(chr(39), chr(39) * 2)}')").fetchall()
     except duckdb.Error as cause:

@@ -21,6 +21,7 @@ def spark_type(kind: pa.DataType) -> str:
         "double": "DOUBLE",
         "bool": "BOOLEAN",
         "date32[day]": "DATE",
+        "binary": "BINARY",
     }
     return names[str(kind)]
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data_sources.durations import micros
 from data_sources.splits import Role
@@ -79,6 +78,8 @@ def as_of_name(name: str, lake: LakeSpec) -> int | None:
 
 def as_of_rows(rows: pa.Table, contract: Contract, name: str) -> np.ndarray:
     """Per row what it says of its snapshot's date, microseconds; a snapshot's date is the greatest."""
+    import pyarrow.compute as pc  # here: a contract alone is read without the kernels
+
     lake = contract.lake
     if (named := as_of_name(name, lake)) is not None:
         return np.full(rows.num_rows, named, np.int64)

@@ -18,7 +18,10 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, execution
+from apache_beam.runners.portability.fn_api_runner.fn_runner import RunnerResult
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import WorkerHandlerManager
+from apache_beam.runners.runner import PipelineState
 from apache_beam.runners.worker import statesampler
 from apache_beam.transforms import userstate
 from apache_beam.transforms.core import CallableWrapperDoFn, DoFn
@@ -86,45 +89,103 @@ def _keep_what_is_built() -> None:
 
 
 class Graph:
-    """A pipeline that is built once and run any number of times: building one takes longer than running it on little.
+    """A pipeline that is built once and run any number of times: building one, and the workers' steps, takes longer than
+    running it on little.
 
-    What differs from run to run must be looked up by its steps (transforms.blocks.Current).
+    What differs from run to run must be looked up by its steps (transforms.blocks.Current), which serve all runs. Used
+    by one thread; `close` ends its workers.
     """
 
     def __init__(self, build: Callable[[beam.Pipeline], Any]) -> None:
         self._build = build
         self._built: Any = None
+        self._engine: _Runner | None = None
         self._number: int | None = None
 
     def run(self) -> None:
         """Run it to its end; raises what a step raises."""
         with _runner(self._number) as (self._number, engine, options):
-            if self._built is None:
+            try:
+                if self._engine is not None:
+                    self._engine.run_again()
+                    return
+                self._engine = engine
+                if self._built is not None:
+                    engine.run_via_runner_api(copy.deepcopy(self._built), options)
+                    return
                 pipeline = beam.Pipeline(runner=engine, options=options)
                 self._build(pipeline)
                 pipeline.run().wait_until_finish()
                 self._built = engine.built
                 _keep_what_is_built()
-            else:
-                engine.run_via_runner_api(copy.deepcopy(self._built), options).wait_until_finish()
+            except BaseException:  # steps in mid-bundle serve no other run
+                self.close()
+                raise
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
 
 
 class _Runner(FnApiRunner):
-    """Keeps what it was given to run."""
+    """Keeps the workers and their steps from run to run, where Beam's own ends them with each and makes them anew."""
 
     built: Any = None
+    _kept: execution.FnApiRunnerExecutionContext | None = None
 
-    def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
-        if self.built is None:
-            self.built = copy.deepcopy(pipeline_proto)
+    def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> RunnerResult:
+        self.built = copy.deepcopy(pipeline_proto)
         return super().run_via_runner_api(pipeline_proto, options)
+
+    def run_stages(self, stage_context: Any, stages: Any) -> RunnerResult:
+        """As Beam's, without its metrics; the workers stay until `close`. What a run began with is kept for the next."""
+        components = stage_context.components
+        workers = WorkerHandlerManager(components.environments, self._provision_info)
+        context = execution.FnApiRunnerExecutionContext(
+            stages, workers, components, stage_context.safe_coders, stage_context.data_channel_coders, self._num_workers
+        )
+        self._kept, self._watermarks = context, copy.deepcopy(context.watermark_manager)
+        context.setup()
+        self._first = list(_drained(context.queues.ready_inputs))
+        self.run_again()
+        return RunnerResult(PipelineState.DONE, {})
+
+    def run_again(self) -> None:
+        """Run what was run before once more; raises what a step raises."""
+        context = self._kept
+        assert context is not None
+        context.watermark_manager = copy.deepcopy(self._watermarks)
+        context.pcoll_buffers.clear()
+        context.timer_buffers.clear()
+        for stage, given in self._first:
+            context.queues.ready_inputs.enque((stage, copy.deepcopy(given)))
+        while len(context.queues.ready_inputs):
+            name, given = context.queues.ready_inputs.deque()
+            self._execute_bundle(context, context.bundle_manager_for(context.stages[name]), given)
+            if not len(context.queues.ready_inputs):
+                self._schedule_ready_bundles(context)
+        context.pcoll_buffers.clear()
+
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.worker_handler_manager.close_all()
+        self._kept = None
+
+
+def _drained(queue: Any) -> Iterator[Any]:
+    while len(queue):
+        yield queue.deque()
 
 
 @contextmanager
 def runner() -> Iterator[tuple[_Runner, PipelineOptions]]:
     """A runner and options for one pipeline, which this thread is to build; batches pass by reference until it has ended."""
     with _runner(None) as (_, engine, options):
-        yield engine, options
+        try:
+            yield engine, options
+        finally:
+            engine.close()
 
 
 @contextmanager

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = int(os.environ.get("BEAM_GRID_TEST_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("BEAM_GRID_TEST_EXAMPLES", "6"))
 """How many examples a property gets that takes seconds for one."""
+
+
+def examples(many: int) -> int:
+    """How many a property gets that takes milliseconds for one: a quarter of `many`, and all with BEAM_GRID_TEST_EXAMPLES=24."""
+    return max(1, many * EXAMPLES // 24)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,8 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A JVM that compiles quickly, whoever asks first: the thorough compiler took half of the CPU, for statements of which
-    each runs a few times."""
+    each runs a few times. What Spark would compile for them took another quarter (spark_defaults)."""
     if item.get_closest_marker("spark") is not None:
         from runners import delta
 
-        delta.session(brief=True)
+        with pytest.MonkeyPatch.context() as patch:
+            if not os.environ.get("BEAM_GRID_TEST_CODEGEN") and "SPARK_CONF_DIR" not in os.environ:
+                patch.setenv("SPARK_CONF_DIR", str(Path(__file__).parent / "spark_defaults"))
+            delta.session(brief=True)

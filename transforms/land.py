@@ -1,9 +1,9 @@
 """The whole Beam stage of a slice: read and judge, drop duplicates, tile, write; the manifest comes out last.
 
-    partitions -> ReadAndJudge -> DropDuplicates -> WriteRows ----------------+-> WriteManifest
-                       |               |    +----> WindowedTiles -> WriteTiles +
-                       |               +-- conflicts, superseded --+           |
-                       +-- late, rejected -------------------------+-> WriteAside
+    partitions -> ReadAndJudge -> DropDuplicates -> WriteRows -------------------+-> WriteManifest
+                       |               |    +----> WindowedTiles --+               |
+                       |               +-- conflicts, superseded --+-> WriteFiles -+
+                       +-- late, rejected -------------------------+
 
 Nothing here commits: the driver does, when the graph has ended and the manifest file is there.
 """
@@ -78,23 +78,22 @@ class LandSlice(beam.PTransform):
         contract, root = self.slice.contract, self.slice.root
         read = partitions | "Read" >> ReadAndJudge(self.slice)
         unique = read.on_time | "Unique" >> DropDuplicates(contract, self.index, root)
-        written = [unique.rows | "WriteRows" >> beam.ParDo(_WriteRows(self.slice)).with_output_types(str)]
+        rows = unique.rows | "WriteRows" >> beam.ParDo(_WriteRows(self.slice)).with_output_types(str)
+        gathered = [read.aside, unique.aside]
         for window in contract.windows:
             tiles = unique.rows | f"Tile_{window.name}" >> WindowedTiles(contract, window, span=SPAN)
-            written.append(
+            gathered.append(
                 tiles
                 | f"Gather_{window.name}" >> beam.WindowInto(GlobalWindows())
                 | f"Name_{window.name}" >> beam.ParDo(_Name(window.name)).with_output_types(tuple[str, pa.RecordBatch])
-                | f"Group_{window.name}" >> beam.GroupByKey()
-                | f"Write_{window.name}" >> beam.ParDo(_WriteTiles(self.slice)).with_output_types(str)
             )
-        written.append(
-            [read.aside, unique.aside]
-            | "FlattenAside" >> beam.Flatten()
-            | "GroupAside" >> beam.GroupByKey()
-            | "WriteAside" >> beam.ParDo(_WriteAside(self.slice)).with_output_types(str)
+        written = (
+            gathered
+            | "FlattenFiles" >> beam.Flatten()
+            | "GroupFiles" >> beam.GroupByKey()
+            | "WriteFiles" >> beam.ParDo(_WriteFiles(self.slice)).with_output_types(str)
         )
-        return self._manifest([*written, read.manifests, unique.manifests])
+        return self._manifest([rows, written, read.manifests, unique.manifests])
 
     def _manifest(self, parts):
         return (
@@ -124,12 +123,16 @@ class _Partitions(Step):
         yield from self.current.partitions
 
 
+_TILES = "tiles:"
+"""Stands before a window's name where its tiles and what is kept aside are grouped by file."""
+
+
 class _Name(Step):
     def __init__(self, name: str):
         self.name = name
 
     def process(self, element):
-        yield self.name, element[1]
+        yield _TILES + self.name, element[1]
 
 
 class _Key(Step):
@@ -168,24 +171,19 @@ class _WriteRows(Step):
         return replace(file, keys=write_hashes(folder / file.name, rows, contract.dedup.key))
 
 
-class _WriteTiles(Step):
-    """One file a window table, tiles merged."""
+class _WriteFiles(Step):
+    """One file a window table, tiles merged, and one a kind of what is kept aside: rejected, late, conflicts, superseded,
+    and what snapshots and change files of masters held."""
 
     def __init__(self, slice: Slice):
         self.slice = slice
 
     def process(self, element):
-        yield write_tiles(self.slice, *element)
-
-
-class _WriteAside(Step):
-    """One file a kind: rejected, late, conflicts, superseded, and what snapshots and change files of masters held."""
-
-    def __init__(self, slice: Slice):
-        self.slice = slice
-
-    def process(self, element):
-        yield write_aside(self.slice, *element)
+        name, batches = element
+        if name.startswith(_TILES):
+            yield write_tiles(self.slice, name.removeprefix(_TILES), batches)
+        else:
+            yield write_aside(self.slice, name, batches)
 
 
 class _WriteHere(Step):

@@ -10,8 +10,11 @@ Columns of a measure m in a tile
     avg               m__n: int64, m__sum: as sum
     stddev            m__n: int64, m__mean, m__m2: float64 (Chan, Golub, LeVeque 1979: merges without cancellation)
     first, last       m: the field's type, m__time: event time, m__key: struct of the dedup key; of values not null
+    quantile          m: binary, a KLL sketch of doubles; NULL of no values (`transforms.sketches`)
+    distinct          m: binary, an HLL sketch; NULL of no values
 
-Guaranteed: merging is associative and commutative, up to rounding of floats (1e-9 relative). Rules are SQL's:
+Guaranteed: merging is associative and commutative, up to rounding of floats (1e-9 relative), and of quantile and distinct
+within the bounds that `transforms.sketches` says. Rules are SQL's:
 aggregates of no values are NULL (counts are 0), stddev is the sample's and NULL of fewer than two values, ties of
 first and last go by the dedup key. Not guaranteed: that values can be taken out of a tile again.
 
@@ -24,13 +27,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 
 from data_sources.contract import Contract, Measure, WindowSpec
 from data_sources.faces import spark_type
 from data_sources.identifiers import backticked, double_quoted
+from transforms import sketches
+
+if TYPE_CHECKING:
+    import duckdb
 
 TIME = pa.timestamp("us", "UTC")
 
@@ -76,6 +83,10 @@ class Aggregate(ABC):
     @abstractmethod
     def spark(self) -> str:
         """Spark: the value, as one aggregate over tiles."""
+
+    def prepare(self, engine: duckdb.DuckDBPyConnection) -> None:
+        """Teach the engine what `start`, `merge` and `end` call."""
+        return
 
     @property
     def kind(self) -> pa.DataType:
@@ -333,6 +344,74 @@ class Last(Chosen):
     duckdb_choice, spark_choice = "arg_max", "max_by"
 
 
+class Sketch(Aggregate):
+    """A value told by a sketch, which is a tile's only column."""
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        return {self.part(): pa.binary()}
+
+    def prepare(self, engine: duckdb.DuckDBPyConnection) -> None:
+        sketches.prepare(engine)
+
+
+class Quantile(Sketch):
+    """quantile(x, 0.95): the value of that rank, as percentile_disc; a float64, of a KLL sketch."""
+
+    @property
+    def start(self) -> dict[str, str]:
+        values = f"list(CAST({self.argument} AS DOUBLE)) FILTER (WHERE {self.argument} IS NOT NULL)"
+        return {self.part(): f"kll_of({values})"}
+
+    @property
+    def merge(self) -> dict[str, str]:
+        return {self.part(): f"kll_merged({_listed(self.column())})"}
+
+    @property
+    def end(self) -> str:
+        return f"kll_quantile({self.column()}, CAST({self.measure.rank} AS DOUBLE))"
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.float64()
+
+    @property
+    def spark(self) -> str:
+        whole = f"kll_merge_agg_double({self.spark_column()})"
+        value = f"kll_sketch_get_quantile_double({whole}, CAST({self.measure.rank} AS DOUBLE))"
+        return f"CASE WHEN count({self.spark_column()}) > 0 THEN {value} END"
+
+
+class Distinct(Sketch):
+    """distinct(x): how many values, NULL not counted; a whole number, of an HLL sketch."""
+
+    @property
+    def start(self) -> dict[str, str]:
+        if pa.types.is_int64(self.kind):
+            return {
+                self.part(): f"hll_of_whole(list(DISTINCT {self.argument}) FILTER (WHERE {self.argument} IS NOT NULL))"
+            }
+        value = f"({self.argument} + 0.0)" if pa.types.is_floating(self.kind) else self.argument  # -0 is 0
+        text = f"coalesce(nullif(CAST({value} AS VARCHAR), ''), chr(0))"  # the library passes empty texts over
+        return {self.part(): f"hll_of_text(list(DISTINCT {text}) FILTER (WHERE {self.argument} IS NOT NULL))"}
+
+    @property
+    def merge(self) -> dict[str, str]:
+        return {self.part(): f"hll_merged({_listed(self.column())})"}
+
+    @property
+    def end(self) -> str:
+        return f"hll_count({self.column()})"
+
+    @property
+    def type(self) -> pa.DataType:
+        return pa.int64()
+
+    @property
+    def spark(self) -> str:
+        return f"coalesce(hll_sketch_estimate(hll_union_agg({self.spark_column()}, true)), 0L)"
+
+
 FUNCTIONS: dict[str, type[Aggregate]] = {
     "count": Count,
     "count_if": CountIf,
@@ -343,12 +422,20 @@ FUNCTIONS: dict[str, type[Aggregate]] = {
     "stddev": StandardDeviation,
     "first": First,
     "last": Last,
+    "quantile": Quantile,
+    "distinct": Distinct,
 }
 
 
 def aggregates(contract: Contract, window: WindowSpec) -> list[Aggregate]:
     """The window's measures, in the contract's order."""
     return [FUNCTIONS[m.function](contract, m) for m in window.parsed]
+
+
+def prepare(engine: duckdb.DuckDBPyConnection, contract: Contract, window: WindowSpec) -> None:
+    """Teach the engine what the window's measures call."""
+    for aggregate in aggregates(contract, window):
+        aggregate.prepare(engine)
 
 
 def merged_sql(tiles: str, keys: Iterable[str], measures: list[Aggregate], beside: Iterable[str] = ()) -> str:
@@ -360,6 +447,10 @@ def merged_sql(tiles: str, keys: Iterable[str], measures: list[Aggregate], besid
     source = f"(SELECT *, {', '.join(pivots)} FROM {tiles})" if pivots else tiles
     columns = [f"{sql} AS {double_quoted(n)}" for m in measures for n, sql in m.merge.items()]
     return f"SELECT {', '.join([listed, *columns, *beside])} FROM {source} GROUP BY {listed}"
+
+
+def _listed(sketch: str) -> str:
+    return f"list(CAST({sketch} AS BLOB)) FILTER (WHERE {sketch} IS NOT NULL)"
 
 
 def _whole(column: str) -> str:

@@ -21,7 +21,7 @@ from data_sources.expressions import sandbox
 from data_sources.identifiers import double_quoted
 from transforms.arrow import plain_table, split_by_instant
 from transforms.cells import cells_of
-from transforms.measures import TIME, aggregates, merged_sql
+from transforms.measures import TIME, aggregates, merged_sql, prepare
 
 
 def tile_schema(contract: Contract, window: WindowSpec) -> pa.Schema:
@@ -45,7 +45,8 @@ def tile_rows(rows: pa.Table, contract: Contract, window: WindowSpec) -> pa.Tabl
     return _query(
         cells.placed(rows),
         f"SELECT {', '.join(picked)} FROM t WHERE {double_quoted(contract.event_time)} IS NOT NULL GROUP BY {', '.join(groups)}",
-        tile_schema(contract, window),
+        contract,
+        window,
     )
 
 
@@ -61,7 +62,7 @@ def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.T
     beside = [f"{sql} AS {name}" for name, sql in cells_of(contract, window).merge.items()]
     beside += ["CAST(sum(_rows) AS BIGINT) AS _rows"]
     merged = merged_sql("t", groups, aggregates(contract, window), beside)
-    return _query(tiles, f"{merged} ORDER BY _cell", tile_schema(contract, window))
+    return _query(tiles, f"{merged} ORDER BY _cell", contract, window)
 
 
 def split_by_cell(tiles: pa.Table, width: int = 1) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -76,9 +77,11 @@ def split_by_cell(tiles: pa.Table, width: int = 1) -> Iterator[tuple[int, pa.Rec
         yield start, batch.drop_columns(["__start"])
 
 
-def _query(table: pa.Table, sql: str, schema: pa.Schema) -> pa.Table:
+def _query(table: pa.Table, sql: str, contract: Contract, window: WindowSpec) -> pa.Table:
+    schema = tile_schema(contract, window)
     cursor = sandbox().cursor()
     try:
+        prepare(cursor, contract, window)
         cursor.register("t", table)
         return cursor.sql(sql).to_arrow_table().select(schema.names).cast(schema)
     finally:

@@ -29,6 +29,7 @@ from data_sources.contract import Contract, WindowSpec
 from data_sources.expressions import sandbox
 from transforms.arrow import split_by_instant
 from transforms.cells import cells_of
+from transforms.measures import prepare
 from transforms.step import Step
 from transforms.windowed import LONGEST_LATENESS, Gather, TileRows, has_rows
 from transforms.windows import values_sql, window_schema
@@ -147,6 +148,7 @@ def window_rows(tiles: dict[int, pa.RecordBatch], contract: Contract, window: Wi
     ]
     cursor = sandbox().cursor()
     try:
+        prepare(cursor, contract, window)
         cursor.register("fired", pa.concat_tables(tables))
         found = cursor.sql(values_sql("fired", contract, window)).to_arrow_table()
     finally:

@@ -27,6 +27,7 @@ changes times the new commits that touch it. A truncate touches every key, and s
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -149,9 +150,6 @@ def _knowledge_sql(batch: Batch) -> str:
 
 def _clock_sql(batch: Batch, commit: str) -> str:
     """When a new commit's changes became known; null for one before, which the table knows."""
-    clocks, latest = [], 0
-    for landed in batch.commits:
-        latest = max(latest, landed.now)
-        clocks.append(latest)
-    new = ", ".join(f"{clock}L" for clock in clocks[batch.applied :])
+    clocks = itertools.accumulate((line.now for line in batch.lines), max)
+    new = ", ".join(f"{clock}L" for clock in itertools.islice(clocks, batch.applied, None))
     return f"timestamp_micros(get(array({new}), CAST({commit} - {batch.applied + 1} AS INT)))"

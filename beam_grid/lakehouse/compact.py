@@ -14,7 +14,7 @@ from pathlib import Path
 from beam_grid.crash import point
 from beam_grid.lakehouse import data_files, delta_log
 from beam_grid.lakehouse.delta_log import Conflict
-from beam_grid.lakehouse.duck import connect
+from beam_grid.lakehouse.duck import connect_again
 from beam_grid.lakehouse.live import LiveFile
 from beam_grid.lakehouse.scan import selected
 from beam_grid.lakehouse.tables import Table
@@ -42,7 +42,7 @@ def compact(table: Table, scratch: Path) -> int:
         return 0
     schema = delta_log.arrow_schema(at)
     order = ", ".join(double_quoted(name) for name in at.cluster_by)
-    with connect(scratch) as engine:
+    with connect_again(scratch) as engine:
         sql = f"SELECT * FROM {selected(engine, table.path, at, small)}"
         reader = engine.sql(sql + (f" ORDER BY {order}" if order else "")).to_arrow_reader(100_000)
         added = data_files.write(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import queue
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,44 @@ def connect(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with interruptible(duckdb.connect(config={"temp_directory": str(scratch)})) as engine:
         engine.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
         yield engine
+
+
+_IDLE: queue.Queue[duckdb.DuckDBPyConnection] = queue.Queue(2)
+"""Engines that wait for the next statements: opening one takes longer than a small publish's statements."""
+
+
+@atexit.register
+def _close_idle() -> None:
+    """DuckDB complains of engines that are open when Python has ended."""
+    while not _IDLE.empty():
+        _IDLE.get_nowait().close()
+
+
+@contextmanager
+def connect_again(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """As `connect`, on an engine that earlier statements used, if one is idle. What is made in it must be TEMP: that goes
+    with the connection."""
+    import duckdb
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    settings = f"SET temp_directory = {literal(str(scratch))}; SET memory_limit = '{MEMORY}'"
+    try:
+        root = _IDLE.get_nowait()
+        root.execute(settings)
+    except (queue.Empty, duckdb.Error):  # the other one spilled: where to, cannot be changed then
+        root = duckdb.connect(config={"enable_external_file_cache": "false"})
+        root.execute(settings)
+    try:
+        with interruptible(root.cursor()) as engine:
+            engine.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+            yield engine
+    except BaseException:
+        root.close()
+        raise
+    try:
+        _IDLE.put_nowait(root)
+    except queue.Full:
+        root.close()
 
 
 def literal(text: str) -> str:

@@ -31,7 +31,7 @@ import pyarrow as pa
 from beam_grid.crash import point
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import data_files, delta_log, open_windows, recompute
-from beam_grid.lakehouse.duck import connect, parquet
+from beam_grid.lakehouse.duck import connect_again, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.scan import selected
 from beam_grid.lakehouse.spans import Span, event_span, instant_of, may_meet
@@ -39,7 +39,8 @@ from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.windows import definition
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
-from transforms.cells import cells_of
+from transforms import measures
+from transforms.cells import Instants, cells_of
 from transforms.tiles import tile_schema
 from transforms.windows import MANY_TILES, ONE_TILE, window_schema, windows_sql
 
@@ -98,7 +99,8 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     if batch.applied >= batch.target:
         return
     schema = window_schema(contract, window)
-    with connect(scratch) as engine:
+    with connect_again(scratch) as engine:
+        measures.prepare(engine, contract, window)
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
         kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
         is_plain = cells_of(contract, window).are_windows and not batch.was_superseded
@@ -111,19 +113,19 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         else:
             windows = _merged(batch, window, scratch)
         engine.execute(f"CREATE {kind} merged AS {windows}")
-        rewritten = at.files if not batch.applied else _rewritten(engine, table, at, batch)
+        touched = _touched(engine) if batch.applied else None  # a first batch replaces all, and is read once
+        rewritten = at.files if touched is None else _rewritten(engine, table, at, batch, touched[0])
         replaced = {file.path for file in rewritten}
         kept = [file for file in at.files if file.path not in replaced]
-        rows = _rows(engine, table, at, rewritten if batch.applied else [], batch, window)
+        rows = _rows(engine, table, at, [] if touched is None else rewritten, batch, window)
         measured = delta_log.statistics_columns(at)
         added = [
             action
             for part in _between(engine.sql(rows).to_arrow_reader(FILE_ROWS), kept)
             for action in data_files.write(table.path, part, schema, FILE_ROWS, measured)
         ]
-        put = sum(map(delta_log.rows_of, added))
-        if batch.applied:  # others are in the rewritten files, and were there before
-            put = int(engine.sql("SELECT count(*) FROM merged WHERE __rows > 0").fetchall()[0][0])
+        # others are in the rewritten files, and were there before
+        put = sum(map(delta_log.rows_of, added)) if touched is None else touched[1]
         is_followed = is_plain and batch.applied > 0
         still_open = open_windows.opened(engine, batch, window, marked[0], before) if is_followed else None
         point(f"publish:written-{table.name}")
@@ -211,9 +213,17 @@ def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[s
     )
 
 
-def _rewritten(engine: duckdb.DuckDBPyConnection, table: Table, at: Live, batch: Batch) -> list[LiveFile]:
+def _touched(engine: duckdb.DuckDBPyConnection) -> tuple[Instants, int]:
+    """The starts of the windows that changed, in order; and how many are not left empty."""
+    sql = "SELECT epoch_us(window_start) AS s, count(*) FILTER (__rows > 0) AS n FROM merged GROUP BY s ORDER BY s"
+    found = engine.sql(sql).fetchnumpy()
+    return found["s"], int(found["n"].sum())
+
+
+def _rewritten(
+    engine: duckdb.DuckDBPyConnection, table: Table, at: Live, batch: Batch, starts: Instants
+) -> list[LiveFile]:
     """The files that hold a touched window, or one whose `final` changes; and small ones before windows in no file."""
-    starts = engine.sql("SELECT DISTINCT epoch_us(window_start) AS s FROM merged ORDER BY s").fetchnumpy()["s"]
     chosen: list[LiveFile] = []
     rest: list[LiveFile] = []
     for file in at.files:

@@ -101,7 +101,7 @@ class Snapshots:
         parts, done, before, moved = [], {}, set(), set()
         periods: list[Period] = []
         last: dict[int, Period] = {}
-        for commit in batch.commits:
+        for commit in batch.of_files:
             files = tuple(file.name for file in commit.listed("snapshot"))
             ends = [end for p in commit.partitions for end in p.ends if isinstance(end, FileEnd)]
             for end in (end for end in ends if end.role == "snapshot"):
@@ -158,7 +158,7 @@ def files_frame(spark: SparkSession, batch: Batch, dates: DataFrame | None) -> D
 def _dated_names(batch: Batch) -> dict[str, int]:
     """The dates that change files' names hold, as lake.as_of has them; of those without one, and of streams, none."""
     found: dict[str, int] = {}
-    for commit in batch.commits:
+    for commit in batch.of_files:
         for end in (end for partition in commit.partitions for end in partition.ends):
             if isinstance(end, FileEnd) and end.role == "delta":
                 try:

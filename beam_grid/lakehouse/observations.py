@@ -228,7 +228,7 @@ def _rank(as_of: str, commit: str, name: str, position: str) -> str:
 
 def has_copies(batch: Batch) -> bool:
     """Whether any record of the feed was a copy of one that had landed: what it said may be the newest all the same."""
-    return any(commit.fates.duplicates for commit in batch.commits)
+    return any(line.fates.duplicates for line in batch.lines)
 
 
 def _hashes(rows: pa.Array) -> pa.Array:

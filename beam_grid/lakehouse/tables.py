@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from beam_grid import history
 from beam_grid.commits import Commits
 from beam_grid.errors import GridError
+from beam_grid.history import Line
 from beam_grid.lakehouse.live import Live, live, newest_version
 from beam_grid.landing import FeedLog, Lake
 from beam_grid.segments import Held, LandedIndex, Unit
@@ -130,6 +132,18 @@ class Batch:
         if isinstance(self.commits, Commits):
             return self.commits.reader.landed
         return LandedIndex(None, [Unit.of(commit) for commit in self.commits])
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """What each of its commits did; of many commits this is read where reading them would take seconds."""
+        if isinstance(self.commits, Commits):
+            return history.read(self.log)[: self.target]
+        return [Line.of(commit, self.contract.event_time) for commit in self.commits]
+
+    @property
+    def of_files(self) -> Iterator[Commit]:
+        """The commits that read from files."""
+        return (self.commits[line.number - 1] for line in self.lines if line.reads_files)
 
     @property
     def watermark(self) -> int | None:

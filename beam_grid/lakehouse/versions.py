@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -63,7 +65,53 @@ def newest(lake: Lake) -> TableSet | None:
     name = max((name for name in names if name[:1].isdigit() and name.endswith(".json")), default=None)
     if name is None:
         return None
-    where = lake.path / "versions" / name
+    return _read(lake, lake.path / "versions" / name)
+
+
+def at_number(lake: Lake, number: int) -> TableSet | None:
+    """The set with this number; None where it was never made or is no longer kept. Raises GridError as `newest`."""
+    where = lake.path / "versions" / f"{number:010d}.json"
+    try:
+        return _read(lake, where) if where.exists() else None
+    except GridError:
+        if where.exists():
+            raise
+        return None  # it went between the two looks
+
+
+def kept_numbers(lake: Lake) -> list[int]:
+    """Numbers of the sets that are kept, oldest first."""
+    try:
+        names = os.listdir(lake.path / "versions")
+    except FileNotFoundError:
+        return []
+    return sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit())
+
+
+def at_time(lake: Lake, time: datetime) -> TableSet | None:
+    """The newest kept set that was made at this time or before; None where there is none. Raises GridError as `newest`."""
+    for number in reversed(kept_numbers(lake)):
+        found = at_number(lake, number)
+        if found is not None and found.created_at <= time:
+            return found
+    return None
+
+
+def newest_number(lake: Lake, known: int = 0) -> int:
+    """Number of the newest set, 0 before the first; cheap for who knows that the set `known` was there."""
+    folder = lake.path / "versions"
+    if not known or not (folder / f"{known:010d}.json").exists():
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return 0
+        return max((int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdigit()), default=0)
+    while (folder / f"{known + 1:010d}.json").exists():
+        known += 1
+    return known
+
+
+def _read(lake: Lake, where: Path) -> TableSet:
     try:
         return from_json(where.read_bytes())
     except GridError as cause:

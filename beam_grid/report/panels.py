@@ -177,7 +177,7 @@ def _panel(
 
 
 def _is_number(measure: Measure, contract: Contract) -> bool:
-    if measure.function in (*COUNTS, "sum", "avg", "stddev"):
+    if measure.function in (*COUNTS, "sum", "avg", "stddev", "quantile", "distinct"):
         return True
     return measure.argument is not None and contract.field(measure.argument).is_numeric
 
@@ -187,7 +187,7 @@ def _adds_up(measure: Measure) -> bool:
 
 
 def _unit(measure: Measure, contract: Contract) -> str | None:
-    if measure.function in COUNTS or measure.argument is None:
+    if measure.function in (*COUNTS, "distinct") or measure.argument is None:
         return None
     return contract.field(measure.argument).unit
 

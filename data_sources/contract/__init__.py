@@ -59,7 +59,7 @@ LINEAGE = {
 """Columns every landed row carries beside the contract's own: where it came from, when and in which commit
 it landed, what it held beyond the contract (JSON), and the ids of the rules that warned (comma-separated)."""
 
-MEASURES = ("count", "count_if", "sum", "min", "max", "avg", "stddev", "first", "last")
+MEASURES = ("count", "count_if", "sum", "min", "max", "avg", "stddev", "first", "last", "quantile", "distinct")
 """Functions of a measure; what each does is said in transforms/measures.py."""
 
 MEASURE_PARTS = ("n", "sum", "mean", "m2", "time", "key")
@@ -92,11 +92,12 @@ class DedupSpec(Part):
 
 
 class Measure(Part):
-    """One measure of a window: `function(argument)` under the column name `name`."""
+    """One measure of a window: `function(argument)` under the column name `name`; a quantile also has its rank, 0 to 1."""
 
     name: str
     function: str
     argument: str | None
+    rank: float | None = None
 
 
 CALENDARS = {
@@ -265,7 +266,7 @@ class Contract(Part):
     fields: list[FieldSpec] = Field(min_length=1)
 
     def __hash__(self) -> int:
-        return hash(self.hash)
+        return hash(self.name)  # looked up many times a slice; what else differs, == tells
 
     @field_validator("version", mode="before")
     @classmethod
@@ -421,7 +422,7 @@ class Contract(Part):
                 raise ValueError(f"{where}: {cause}") from cause
             return
         _known(where, [measure.argument], [f.name for f in self.fields])
-        if measure.function in ("sum", "avg", "stddev") and not self.field(measure.argument).is_numeric:
+        if measure.function in ("sum", "avg", "stddev", "quantile") and not self.field(measure.argument).is_numeric:
             kind = self.field(measure.argument).type
             raise ValueError(f"{where}: {measure.function} needs a number, {measure.argument!r} is a {kind}")
 
@@ -520,14 +521,26 @@ def parse_measure(name: str, text: str) -> Measure:
         raise ValueError(
             f"measure {name!r}: {text!r} is not one of " + ", ".join(f"{m}()" for m in MEASURES) + meant(seen, MEASURES)
         )
-    argument = match[2].strip() or None
+    argument, rank = match[2].strip() or None, None
+    if match[1] == "quantile":
+        argument, rank = _ranked(name, text, argument or "")
     if argument == "*" and match[1] == "count":
         argument = None
     if argument is None and match[1] != "count":
         raise ValueError(f"measure {name!r}: {match[1]}() needs a field, as in {match[1]}(kwh)")
     if argument and match[1] != "count_if" and len(argument) > 1 and argument[0] == argument[-1] == '"':
         argument = argument[1:-1]
-    return Measure(name=name, function=match[1], argument=argument)
+    return Measure(name=name, function=match[1], argument=argument, rank=rank)
+
+
+def _ranked(name: str, text: str, arguments: str) -> tuple[str, float]:
+    """The field and the rank of a quantile."""
+    field, _, rank = (part.strip() for part in arguments.rpartition(","))
+    if not field or not re.fullmatch(r"0(\.\d+)?|1(\.0+)?|\.\d+", rank):
+        raise ValueError(
+            f"measure {name!r}: {text!r}: quantile() needs a field and a rank from 0 to 1, as in quantile(kwh, 0.95)"
+        )
+    return field, float(rank)
 
 
 def load_contract(path: Path | str, *, conditions_are_checked: bool = False) -> Contract:

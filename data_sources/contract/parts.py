@@ -10,7 +10,6 @@ from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from data_sources.durations import format_duration, format_shift, parse_duration, parse_shift
@@ -24,6 +23,8 @@ UNFIT = re.compile(r"[ ,;{}()\n\t=`\"]")
 
 
 def _time_zone(zone: str) -> str:
+    import pyarrow.compute as pc  # here: most contracts name no zone
+
     try:
         ZoneInfo(zone)
         pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone)

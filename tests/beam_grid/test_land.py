@@ -21,6 +21,7 @@ from beam_grid.errors import GridError
 from beam_grid.landing import Lake, create_once
 from data_sources.contract import Contract
 from tests.properties.oracle import NEVER, as_lines, assert_equal, landed, oracle, run
+from tests.small_disk import SmallDisk
 from tests.transforms.making import LATEST, contract, minute, plain_contract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,25 +159,17 @@ class TestKilled:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB; `mount -o remount,size=` gives it room."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a tmpfs cannot be mounted here (not root): the file size limit's test stands in for it")
-    try:
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with SmallDisk(tmp_path / "disk", megabytes=1, files=30) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 class TestFullDisk:
-    def test_nothing_is_committed_and_a_rerun_with_room_succeeds(self, tmp_path: Path, small_disk: Path) -> None:
+    def test_nothing_is_committed_and_a_rerun_with_room_succeeds(self, tmp_path: Path, small_disk: SmallDisk) -> None:
         rng = random.Random(5)
         records = [{"id": rng.randbytes(24).hex(), "at": minute(n / 100).isoformat(), "kwh": rng.random(), "meter": rng.randbytes(8).hex()} for n in range(40_000)]  # fmt: skip
         source = write(tmp_path / "in" / "a.json", records).parent
-        lake = small_disk / "lake"
+        lake = small_disk.path / "lake"
         full = command(source, tmp_path / "unused", "--lake", str(lake), "--slice-rows", "4000")
         assert full.returncode == 1, full.stderr
         assert "No space left on device" in full.stderr and "make room and run again" in full.stderr
@@ -187,22 +180,21 @@ class TestFullDisk:
         listed = {log.read(n).attempt for n in range(1, before + 1)}
         assert {p.name for p in (log.path / "data").iterdir()} == listed, "the abandoned slice takes no room"
         landed(Lake.open(lake), FEED)
-        subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+        small_disk.grow()
         assert run(lake, FEED, source, slice_rows=4000).commits == 10 - before
         assert landed(Lake.open(lake), FEED)["counts"]["landed - superseded"] == 40_000
 
-    def test_no_room_at_all_is_said_too(self, tmp_path: Path, small_disk: Path, source: Path) -> None:
-        run(small_disk / "lake", FEED, source)
+    def test_no_room_at_all_is_said_too(self, tmp_path: Path, small_disk: SmallDisk, source: Path) -> None:
+        lake = small_disk.path / "lake"
+        run(lake, FEED, source)
         write(source / "b.json", readings(50, seed=9))
-        with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
-            while filler.write(b"\0" * 512):
-                pass
-        full = command(source, tmp_path / "unused", "--lake", str(small_disk / "lake"))
+        small_disk.fill()
+        full = command(source, tmp_path / "unused", "--lake", str(lake))
         assert full.returncode == 1 and "No space left on device" in full.stderr, full.stderr
         assert "run again" in full.stderr and "--debug" not in full.stderr, full.stderr
-        (small_disk / "filler").unlink()
-        run(small_disk / "lake", FEED, source)
-        assert_equal(landed(Lake.open(small_disk / "lake"), FEED), oracle(sorted(source.glob("*.json")), FEED))
+        small_disk.grow()
+        run(lake, FEED, source)
+        assert_equal(landed(Lake.open(lake), FEED), oracle(sorted(source.glob("*.json")), FEED))
 
     def test_a_file_size_limit_does_the_same(self, tmp_path: Path) -> None:
         rng = random.Random(5)

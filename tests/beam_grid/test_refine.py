@@ -54,8 +54,8 @@ CONTRACT: dict[str, Any] = {
                 "closed": "last(kwh)", "cost": "sum(price)", "orders": "sum(order)",
             },
         },
-        {"name": "sliding", "size": "1h", "every": "20m", "offset": "5m", "by": ["zone"], "measures": {"n": "count()", "mean": "avg(price)"}},
-        {"name": "whole", "size": "1d", "measures": {"n": "count()", "register": "stddev(register)"}},
+        {"name": "sliding", "size": "1h", "every": "20m", "offset": "5m", "by": ["zone"], "measures": {"n": "count()", "mean": "avg(price)", "usual": "quantile(price, 0.5)", "ids": "distinct(id)"}},
+        {"name": "whole", "size": "1d", "measures": {"n": "count()", "register": "stddev(register)", "much": "quantile(kwh, 0.9)", "meters": "distinct(meter)", "kinds": "distinct(order)"}},
     ],
     "fields": [
         {"name": "id", "type": "string", "nullable": False},
@@ -201,11 +201,13 @@ EXPECTED = {
                sum(price) AS cost, sum("order") AS orders
         FROM (SELECT *, epoch_us("at") // 900000000 * 900000000 AS s FROM rows) GROUP BY s, meter""",
     "sliding": """
-        SELECT make_timestamptz(s) AS window_start, make_timestamptz(s + 3600000000) AS window_end, zone, count(*) AS n, avg(CAST(price AS DOUBLE)) AS mean
+        SELECT make_timestamptz(s) AS window_start, make_timestamptz(s + 3600000000) AS window_end, zone, count(*) AS n, avg(CAST(price AS DOUBLE)) AS mean,
+               CAST(quantile_disc(price, 0.5) AS DOUBLE) AS usual, count(DISTINCT id) AS ids
         FROM (SELECT *, unnest([((epoch_us("at") - 300000000) // 1200000000 - k) * 1200000000 + 300000000 for k in range(0, 3)]) AS s FROM rows)
         GROUP BY s, zone""",
     "whole": """
-        SELECT make_timestamptz(s) AS window_start, make_timestamptz(s + 86400000000) AS window_end, count(*) AS n, stddev_samp(register - 1e7) AS register
+        SELECT make_timestamptz(s) AS window_start, make_timestamptz(s + 86400000000) AS window_end, count(*) AS n, stddev_samp(register - 1e7) AS register,
+               quantile_disc(kwh, 0.9) AS much, count(DISTINCT meter) AS meters, count(DISTINCT "order") AS kinds
         FROM (SELECT *, epoch_us("at") // 86400000000 * 86400000000 AS s FROM rows) GROUP BY s""",
 }
 

@@ -198,5 +198,5 @@ def test_each_group_by_key_holds_batches_by_their_coder(slice_of_everything: Any
             accumulator = context.coders.get_by_id(payload.accumulator_coder_id)
             assert isinstance(accumulator.value_coder(), RecordBatchCoder)
     assert isinstance(found.pop("GroupManifest"), coders.StrUtf8Coder)
-    assert set(found) == {"Unique/GroupByShard", "Tile_quarters/CombineCell/GroupByKey", "Group_quarters", "GroupAside"}
+    assert set(found) == {"Unique/GroupByShard", "Tile_quarters/CombineCell/GroupByKey", "GroupFiles"}
     assert all(isinstance(coder, RecordBatchCoder) for coder in found.values()), found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from beam_grid.landing import Lake
 from beam_grid.service.vitals import FeedVitals, Vitals
 from tests.beam_grid.test_follow import METERS, READINGS, _two, ids, reading
 from tests.properties.oracle import as_lines
+from tests.small_disk import SmallDisk
 from tests.transforms.making import contract
 
 
@@ -154,22 +154,17 @@ def test_a_source_that_is_not_there_at_the_start_ends_the_run(tmp_path: Path, so
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a tmpfs cannot be mounted here (not root)")
-    yield folder
-    subprocess.run(["umount", "-R", "-l", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with SmallDisk(tmp_path / "disk", megabytes=4) as made:
+        yield made
 
 
 @pytest.mark.parametrize("how", ["full", "read-only"])
 @pytest.mark.parametrize("what", ["landing", "publishing"])
 def test_a_lake_that_cannot_be_written_ends_the_run_and_a_rerun_loses_nothing(
-    disk: Path, source: Path, how: str, what: str
+    disk: SmallDisk, source: Path, how: str, what: str
 ) -> None:
-    lake = Lake.open(disk / "lake")
+    lake = Lake.open(disk.path / "lake")
     feed = contract(dedup={"key": ["id", "at"]})
     (source / "a.json").write_text(as_lines([reading("a", 0)]))
     feeds = [(feed, Options(str(source)))]
@@ -179,13 +174,9 @@ def test_a_lake_that_cannot_be_written_ends_the_run_and_a_rerun_loses_nothing(
     def break_it() -> None:
         (source / "b.json").write_text(as_lines([reading(f"b{n}", n / 100) for n in range(200)]))
         if how == "full":
-            with (disk / "filler").open("wb", buffering=0) as out, pytest.raises(OSError, match="No space"):
-                while True:
-                    out.write(bytes(4096))
+            disk.fill()
         for part in parts if how == "read-only" else []:
-            part.mkdir(exist_ok=True)
-            subprocess.run(["mount", "--bind", part, part], check=True)
-            subprocess.run(["mount", "-o", "remount,ro,bind", part], check=True)
+            disk.refuse(part)
 
     run = Run(lake, feeds)
     if what == "publishing":
@@ -202,8 +193,6 @@ def test_a_lake_that_cannot_be_written_ends_the_run_and_a_rerun_loses_nothing(
         run(lambda: None, break_it, lambda: False)
     assert caught.value.exit_code == 1
     assert run.now["readings"].state == "failed" and run.now["readings"].last_error
-    (disk / "filler").unlink(missing_ok=True)
-    for part in parts if how == "read-only" else []:
-        subprocess.run(["umount", "-l", part], check=True)
+    disk.grow()
     assert Run(lake, feeds)(lambda: lake.feed("readings").last == 2) == 0
     assert ids(lake) == sorted(["a", *(f"b{n}" for n in range(200))])

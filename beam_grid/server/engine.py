@@ -1,0 +1,179 @@
+"""Tables of version sets in one DuckDB: a set's tables under its own catalog, made when a statement first names them.
+
+    set 12 ─► catalog set_12: silver.meters (files of version 40), gold.meter_15min (version 17)
+    set 13 ─► catalog set_13: ...
+
+A statement sees one set from its first to its last byte, whatever is published meanwhile; the sets last asked for stay
+warm. The engine may read files under the lake's `tables` and the query log, nothing else, and its configuration is fixed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beam_grid.errors import GridError
+from beam_grid.lakehouse import query_log, scan
+from beam_grid.lakehouse.table_set import TableSet
+from beam_grid.lakehouse.versions import at_number, newest
+from beam_grid.landing import Lake
+from beam_grid.server.guard import Guard, NoTable
+from data_sources.identifiers import double_quoted
+from transforms import sketches
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEPT_SETS = 4
+"""Version sets whose tables stay defined."""
+
+
+class Gone(GridError):
+    """The version set, or a file of it, is no longer there; the newest set is."""
+
+
+class TooMuch(GridError):
+    """The answer passes a limit."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one statement."""
+
+    memory_mib: int = 512
+    spill_mib: int = 2048
+    threads: int = 2
+
+
+class Engine:
+    """Not to be shared by threads, but for `interrupt`."""
+
+    def __init__(self, lake: Lake, scratch: Path, limits: Limits) -> None:
+        import duckdb
+
+        self._lake = lake
+        self._duck = duckdb.connect(config={"threads": limits.threads})
+        folders = [str((lake.path / name).resolve()) + "/" for name in ("tables", query_log.FOLDER)]
+        for name, value in (
+            ("TimeZone", "'UTC'"),
+            ("temp_directory", _text(str(scratch))),
+            ("memory_limit", f"'{limits.memory_mib}MiB'"),
+            ("max_temp_directory_size", f"'{limits.spill_mib}MiB'"),
+            ("max_expression_depth", "250"),
+            ("allowed_directories", f"[{', '.join(map(_text, folders))}]"),
+            ("python_enable_replacements", "false"),
+            ("autoinstall_known_extensions", "false"),
+            ("autoload_known_extensions", "false"),
+            ("enable_external_access", "false"),
+            ("lock_configuration", "true"),
+        ):
+            self._duck.execute(f"SET {name} = {value}")
+        sketches.prepare(self._duck)
+        self.guard = Guard(self._duck)
+        self._joined: set[tuple[int, str]] = set()
+        self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
+
+    def interrupt(self) -> None:
+        """End the statement under way, from another thread."""
+        self._duck.interrupt()
+
+    def set_of(self, number: int | None) -> TableSet:
+        """The version set with this number, the newest without one. Raises Gone, or GridError before the first."""
+        if number is not None and number in self._sets:
+            return self._sets[number][0]
+        found = newest(self._lake) if number is None else at_number(self._lake, number)
+        if found is None and number is not None:
+            raise Gone(f"version set {number} is no longer kept; ask again, without the cursor")
+        if found is None:
+            raise GridError(
+                f"lake {self._lake.path}: has no tables yet; run `beam-grid refine --lake {self._lake.path}` first"
+            )
+        return found
+
+    def define(self, found: TableSet, names: list[str]) -> None:
+        """Have these tables at hand, and have statements see this set. Raises NoTable, Gone."""
+        catalog = f"set_{found.number}"
+        if found.number not in self._sets:
+            self._duck.execute("USE memory")
+            while len(self._sets) >= KEPT_SETS:
+                old, _ = self._sets.popitem(last=False)
+                self._duck.execute(f"DETACH set_{old}")
+            self._duck.execute(f"ATTACH ':memory:' AS {catalog}")
+            for schema in ("silver", "gold", "bronze", "reflection"):
+                self._duck.execute(f"CREATE SCHEMA {catalog}.{schema}")
+            self._sets[found.number] = (found, set())
+        self._sets.move_to_end(found.number)
+        self._duck.execute(f"USE {catalog}")
+        defined = self._sets[found.number][1]
+        for name in names:
+            if name not in defined:
+                self._define(found, name, catalog)
+                if name not in (query_log.TABLE, *query_log.VIEWS):  # the log grows between the sets
+                    defined.add(name)
+
+    def resolved(self, found: TableSet, asked: list[str]) -> list[str]:
+        """The tables as the set spells them, each once; DuckDB takes names in any case. Raises NoTable."""
+        known = {name.lower(): name for name in names(found)}
+        for name in asked:
+            if name.lower() not in known:
+                raise NoTable(f"there is no table {name[:100]}; {_known(name, found)}")
+        return list(dict.fromkeys(known[name.lower()] for name in asked))
+
+    def columns(self, name: str) -> list[str]:
+        """Of a table that is defined in the set in use."""
+        schema, _, table = name.partition(".")
+        described = self._duck.execute(f"DESCRIBE {double_quoted(schema)}.{double_quoted(table)}").fetchall()
+        return [str(row[0]) for row in described]
+
+    def keeps_order(self, found: TableSet, name: str) -> bool:
+        """Whether a plain SELECT of it has the same order each time: files scanned one after another, nothing joined."""
+        return name in found.tables and (found.number, name) not in self._joined
+
+    def batches(self, sql: str) -> pa.RecordBatchReader:
+        """Run a statement that `guard` has judged and whose tables are defined."""
+        return self._duck.sql(sql).to_arrow_reader(16_384)
+
+    def _define(self, found: TableSet, name: str, catalog: str) -> None:
+        if name in query_log.VIEWS:
+            self.define(found, [query_log.TABLE])
+            select = query_log.VIEWS[name]
+        elif name == query_log.TABLE:
+            select = self._relation(name, query_log.FOLDER, None) if query_log.exists(self._lake) else query_log.EMPTY
+        elif name in found.views:
+            view = found.views[name]
+            self.define(found, list(view.reads))
+            select = view.sql
+        elif name in found.tables:
+            table = found.tables[name]
+            select = self._relation(name, table.path, table.version)
+            if " JOIN " in select:  # deletion vectors
+                self._joined.add((found.number, name))
+        else:
+            raise NoTable(f"there is no table {name}; {_known(name, found)}")
+        schema, _, table_name = name.partition(".")
+        self._duck.execute(f"CREATE OR REPLACE VIEW {catalog}.{schema}.{double_quoted(table_name)} AS {select}")
+
+    def _relation(self, name: str, path: str, version: int | None) -> str:
+        try:
+            where = (self._lake.path / path).resolve()
+            return f"SELECT * FROM {scan.relation(self._duck, where, version)}"
+        except (GridError, OSError) as cause:
+            at = "" if version is None else f" version {version}"
+            raise Gone(f"table {name}:{at} can no longer be read; a refine makes deleted tables again") from cause
+
+
+def names(found: TableSet) -> list[str]:
+    """Tables and views that can be asked, the query log's among them."""
+    return sorted({*found.tables, *found.views, query_log.TABLE, *query_log.VIEWS})
+
+
+def _known(name: str, found: TableSet) -> str:
+    close = difflib.get_close_matches(name.lower(), names(found), n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else "GET /api/v1/tables lists those that are"
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

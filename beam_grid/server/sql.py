@@ -1,0 +1,106 @@
+"""/sql: one reading statement in DuckDB's SQL, over one version set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pyarrow as pa
+from fastapi import APIRouter, Body, Header, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from beam_grid.server.access import Caller, Who
+from beam_grid.server.answers import ARROW, columns, page_response, records, table_of, wanted
+from beam_grid.server.guard import MOST_CHARACTERS
+from beam_grid.server.jobs import Job
+from beam_grid.server.problems import Problem
+from beam_grid.server.state import State
+from beam_grid.server.tables import MOST_ROWS
+
+router = APIRouter(tags=["sql"])
+
+
+class Statement(BaseModel):
+    """What is asked. Give `sql`, or `cursor` of the page before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sql: str = Field(
+        "", max_length=MOST_CHARACTERS, description="One SELECT, WITH, VALUES, FROM, DESCRIBE or SUMMARIZE."
+    )
+    limit: int = Field(1000, ge=1, le=MOST_ROWS, description="Rows of JSON a page.")
+    cursor: str = Field("", max_length=500, description="`next` of the page before.")
+    explain: bool = Field(False, description="The plan instead of the answer.")
+    set: int | None = Field(None, ge=1, description="A version set that is still kept; the newest unless given.")
+
+
+_EXAMPLES = {
+    "by region": {
+        "value": {"sql": "SELECT region, sum(kwh) AS kwh FROM gold.energy_hourly GROUP BY region ORDER BY region"}
+    },
+    "next page": {"value": {"cursor": "q1w2e3r4t5:1000"}},
+}
+_ANSWER = {
+    "columns": [{"name": "region", "type": "string"}, {"name": "kwh", "type": "double"}],
+    "rows": [{"region": "North", "kwh": 1204.5}],
+    "total": 1,
+    "set": 12,
+    "answered_by": None,
+    "took_ms": 4.2,
+    "next": None,
+}
+
+
+@router.post(
+    "/sql",
+    summary="Answer one reading statement",
+    responses={200: {"content": {"application/json": {"example": _ANSWER}, "text/csv": {"example": "region,kwh\r\nNorth,1204.5\r\n"}, ARROW: {}}}},
+)  # fmt: skip
+async def sql(
+    request: Request,
+    who: Who,
+    asked: Annotated[Statement, Body(openapi_examples=_EXAMPLES)],
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """JSON comes by the page, from an answer that is computed once; CSV and Arrow come whole. A statement is ended when it
+    takes too long, too much memory, too many rows, or when its asker goes."""
+    state: State = request.app.state.state
+    form = wanted(accept)
+    if asked.cursor:
+        if asked.sql or form != "json":
+            raise Problem(400, "cursor: goes without sql, and with JSON: CSV and Arrow come whole")
+        return await _next_page(state, who, asked.cursor, asked.limit)
+    job = Job(kind="sql", sql=asked.sql, explain=asked.explain, set_number=asked.set)
+    answer = await state.ask(request, who, job, asked.sql)
+    number, by = answer.told.set_number, answer.told.answered_by
+    headers = {"Beam-Grid-Set": str(number), **({"Beam-Grid-Answered-By": by} if by else {})}
+    if form != "json":
+        return state.unsent.streamed(answer.rows, form, "answer", headers)
+    table = table_of(answer.rows)
+    token = state.kept.keep(table, who.name, number) if table.num_rows > asked.limit else None
+    if token is None and table.num_rows > asked.limit:
+        raise Problem(
+            413,
+            f"the answer has {table.num_rows:,} rows, too large to keep for pages; ask for CSV or Arrow, or for less",
+        )
+    more = {"set": number, "answered_by": by, "took_ms": round(answer.took_s * 1e3, 3)}
+    return await page_response(
+        lambda: _page(table, 0, asked.limit, token) | more, min(table.num_rows, asked.limit), headers
+    )
+
+
+async def _next_page(state: State, who: Caller, cursor: str, limit: int) -> Response:
+    token, _, offset = cursor.partition(":")
+    if not (offset.isascii() and offset.isdigit() and len(offset) < 12):
+        raise Problem(400, "cursor: is not one that this server gave")
+    table, number = state.kept.get(token, who.name)
+    return await page_response(lambda: _page(table, int(offset), limit, token) | {"set": number}, limit, {})
+
+
+def _page(table: pa.Table, offset: int, limit: int, token: str | None) -> dict[str, Any]:
+    after = offset + limit
+    return {
+        "columns": columns(table),
+        "rows": records(table.slice(offset, limit)),
+        "total": table.num_rows,
+        "next": f"{token}:{after}" if token and after < table.num_rows else None,
+    }
