@@ -30,8 +30,7 @@ SHOWN = 20
 class Rows:
     """Rows with named columns; times are UTC microseconds.
 
-    Libraries that take Arrow's stream (`polars.DataFrame(rows)`, `duckdb.from_arrow(rows)`, `pyarrow.table(rows)`) take
-    these as they are.
+    Libraries that take Arrow's stream (`polars.DataFrame(rows)`, `pyarrow.table(rows)`) take these as they are.
 
     >>> import pyarrow
     >>> pyarrow.table(lake.sql("SELECT 1 AS one")).to_pylist()
