@@ -463,15 +463,40 @@ def preview_feed(
 
 @cli.command()
 @click.argument("sql")
+@click.option("--explain", is_flag=True, help="Say which reflections were considered, and why; do not run it.")
+@click.option("--no-reflections", is_flag=True, help="Read the tables themselves.")
 @LAKE
 @FORMAT
-def query(sql: str, lake: str, form: str) -> None:
+def query(sql: str, explain: bool, no_reflections: bool, lake: str, form: str) -> None:
     """Ask the tables in SQL (DataFusion); reading statements only."""
     from beam_grid.lakehouse.query import query as ask
     from beam_grid.landing import Lake
     from beam_grid.show import show
 
-    show(ask(Lake.open(lake, create=False), sql), form, limit=1000)
+    opened = Lake.open(lake, create=False)
+    if explain:
+        from beam_grid.reflections.command import explained
+        from beam_grid.reflections.plan import answer_plan
+
+        show(explained(answer_plan(opened, sql)), form, limit=1000)
+        return
+    show(ask(opened, sql, with_reflections=not no_reflections), form, limit=1000)
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["list", "check", "suggest"]))
+@LAKE
+@FORMAT
+def reflections(what: str, lake: str, form: str) -> None:
+    """Answers kept ready: which there are, whether they are right, which would pay (docs/reflections.md)."""
+    from beam_grid.landing import Lake
+    from beam_grid.reflections import command
+    from beam_grid.show import show
+
+    answer, is_well = command.run(Lake.open(lake, create=False), what)
+    show(answer, form, limit=1000)
+    if not is_well:
+        raise SystemExit(1)
 
 
 @cli.command("serve")

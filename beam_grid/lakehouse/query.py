@@ -20,6 +20,7 @@ from beam_grid.lakehouse.live import newest_version
 from beam_grid.lakehouse.table_set import PublishedTable, TableSet, View
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
+from beam_grid.reflections.plan import answer_plan
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,12 +70,14 @@ class _Token:
         return self.text.upper() if self.kind in ("word", "sign") else ""
 
 
-def query(lake: Lake, sql: str, at: TableSet | None = None) -> pa.Table:
+def query(lake: Lake, sql: str, at: TableSet | None = None, *, with_reflections: bool = True) -> pa.Table:
     """The statement's answer; timestamps are UTC microseconds.
 
-    at: the version set that is asked; the newest unless given. Raises GridError for anything but one reading statement,
-    for a table that is not there (the message lists those that are), for one that can no longer be read as the set has
-    it, and for what the engine cannot plan or compute.
+    at: the version set that is asked; the newest unless given. with_reflections: read a reflection instead of the table
+    where one gives the same answer (docs/reflections.md).
+
+    Raises GridError for anything but one reading statement, for a table that is not there (the message lists those that
+    are), for one that can no longer be read as the set has it, and for what the engine cannot plan or compute.
     """
     tokens = _statement(sql)
     found = at or newest(lake)
@@ -84,6 +87,13 @@ def query(lake: Lake, sql: str, at: TableSet | None = None) -> pa.Table:
     if tokens[0].word == "SHOW":
         return _show(found)
     used = _tables_used(tokens, found)
+    if with_reflections:
+        plan = answer_plan(lake, sql, "datafusion", found)
+        if plan.answered_by is not None:
+            try:
+                return _run(lake, found, [plan.answered_by], plan.sql)
+            except GridError:  # the table can answer, or say what is wrong
+                pass
     return _run(lake, found, used, sql)
 
 

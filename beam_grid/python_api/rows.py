@@ -1,7 +1,9 @@
 """Rows that are read when they are asked for, as Arrow, polars, pandas, or a chart; and a table of a lake, narrowed down.
 
-lake["gold.meter_15min"].where("region = 'NORTH'").select("window_start", "kwh").arrow()
-└ nothing is read ──────────────────────────────────────────────────────────┘ └ now, and only these columns
+    lake["gold.meter_15min"].where("region = 'NORTH'").select("window_start", "kwh").arrow()
+    └ nothing is read ──────────────────────────────────────────────────────────┘ └ now, and only these columns
+
+Not guaranteed: an order of rows, but for that of a statement's ORDER BY.
 """
 
 from __future__ import annotations
