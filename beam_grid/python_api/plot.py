@@ -51,7 +51,12 @@ class Plot:
     @property
     def figure(self) -> Figure:
         """The drawing, to be changed and saved with matplotlib; made anew each time."""
-        return _draw(self)
+        import matplotlib as mpl
+
+        from beam_grid.report.charts.drawing import STYLE
+
+        with mpl.rc_context(STYLE):
+            return _draw(self)
 
     def save(self, path: str | Path) -> Path:
         """Write it: .svg, .png or .pdf by the name. Raises GridError where it cannot be written."""
@@ -107,6 +112,8 @@ def plot(rows: pa.Table, title: str, x: str | None, y: str | None, by: str | Non
         )
     if any(len(a.x) > len(b.x) for a, b in zip(drawn, lines, strict=True)):
         alt += f"; the first {most} values" if kind == "text" else "; each point is the mean of its neighbours"
+    if any(len(np.unique(line.x)) < len(line.x) for line in drawn):
+        alt += f"; several rows share a {x}: add them up in SQL, or name by="
     return Plot(title, alt, x, y, lines, kind)
 
 

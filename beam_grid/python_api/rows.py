@@ -1,7 +1,9 @@
 """Rows that are read when they are asked for, as Arrow, polars, pandas, or a chart; and a table of a lake, narrowed down.
 
-lake["gold.meter_15min"].where("region = 'North'").select("window_start", "kwh").arrow()
-└ nothing is read ──────────────────────────────────────────────────────────┘ └ now, and only these columns
+    lake["gold.meter_15min"].where("region = 'NORTH'").select("window_start", "kwh").arrow()
+    └ nothing is read ──────────────────────────────────────────────────────────┘ └ now, and only these columns
+
+Not guaranteed: an order of rows, but for that of a statement's ORDER BY.
 """
 
 from __future__ import annotations
@@ -181,7 +183,7 @@ class LakeTable(Rows):
         return replace(self, chosen=columns)
 
     def where(self, condition: str) -> LakeTable:
-        """Only rows that meet a condition in SQL, as `kwh > 2 AND region = 'North'`; and those before it. Raises
+        """Only rows that meet a condition in SQL, as `kwh > 2 AND region = 'NORTH'`; and those before it. Raises
         GridError for text that is not one condition."""
         from beam_grid.lakehouse.query import condition as checked
 

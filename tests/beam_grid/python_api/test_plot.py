@@ -49,6 +49,11 @@ def test_many_points_are_drawn_as_means_of_neighbours() -> None:
     assert len(bars.lines[0].x) == MOST_BARS and "the first 40 values" in bars.alt
 
 
+def test_rows_that_share_an_x_are_told() -> None:
+    assert "several rows share a at" in plot({"at": [DAY, DAY], "kwh": [1.0, 2.0]}).alt
+    assert "share" not in plot({"at": [DAY, DAY], "kwh": [1.0, 2.0], "meter": ["a", "b"]}).alt
+
+
 @pytest.mark.parametrize(
     ("columns", "words", "says"),
     [
