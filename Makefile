@@ -38,9 +38,10 @@ test: lint ## everything: unit, properties, Spark, a real Kafka broker, a real S
 	@command -v mvn >/dev/null || { echo 'make test needs Maven for the component tests (a Kafka broker, a Spark job server): install it and put mvn on the PATH'; exit 2; }
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-nightly: lint ## hours: every step on disk failed in every way, a thousand seeds, forty kills on a real broker
+nightly: lint ## hours: all tests with more examples, every step on disk failed in every way, a thousand seeds, forty kills on a real broker
 	@command -v java >/dev/null || { echo 'make nightly needs Java 17 or later: install it and put java on the PATH'; exit 2; }
 	@command -v mvn >/dev/null || { echo 'make nightly needs Maven for its Kafka broker: install it and put mvn on the PATH'; exit 2; }
+	BEAM_GRID_TEST_EXAMPLES=24 BEAM_GRID_TEST_CODEGEN=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -q -m nightly -n 2 --dist load tests
 
 bench: $(STAMP) ## this product beside its peers, one run, ratios

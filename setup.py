@@ -23,7 +23,20 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["beam_grid*", "transforms*", "runners*", "data_sources*"]),
     package_data={
-        "": ["*.toml", "*.j2", "*.css", "*.xml", "*.md", "*.sql", "*.sh", "*.html", "*.js", "*.svg", "LICENSE*"]
+        "": [
+            "*.toml",
+            "*.j2",
+            "*.css",
+            "*.xml",
+            "*.md",
+            "*.sql",
+            "*.sh",
+            "py.typed",
+            "*.html",
+            "*.js",
+            "*.svg",
+            "LICENSE*",
+        ]
     },
     install_requires=pins("run"),
     extras_require={"test": pins("test")},

@@ -318,6 +318,7 @@ def _answering(
 
 def _land(lake_path: str, **given: Any) -> int:
     from beam_grid.land import land
+    from beam_grid.summaries import landed_lines
 
     lake, feeds, unread = _feeds(lake_path, **given)
     with lake.lock("land"):
@@ -332,75 +333,21 @@ def _land(lake_path: str, **given: Any) -> int:
 
                 landed = land(lake, contract, options, at)
             with about(feed=contract.name, commit=lake.feed(contract.name).last):
-                _tell(landed, contract, lake)
+                for line in landed_lines(landed, lake):
+                    say(line)
             code = max(code, 1 if landed.problems else 0)
     return code
 
 
 def _feeds(
-    lake_path: str,
-    feeds: tuple[str, ...],
-    contracts: tuple[str, ...],
-    source: str,
-    spark_master: str | None,
-    **given: Any,
+    lake_path: str, feeds: tuple[str, ...], contracts: tuple[str, ...], source: str, **given: Any
 ) -> tuple[Lake, list[tuple[Contract, Options]], list[str]]:
-    """The lake, the feeds chosen with how each is to be landed, and the files at the source that no feed reads.
-
-    Raises GridError, before anything is made, for what cannot be as it was asked for.
-    """
-    from beam_grid import feeds as known
-    from beam_grid.land import Options
+    """The lake, made where it is missing, the feeds with how each is to be landed, and the files that no feed reads."""
+    from beam_grid.asked import asked
     from beam_grid.landing import Lake
 
-    if given["runner"] == "spark":
-        from runners.delta import check_master
-
-        check_master(spark_master)
-    elif spark_master is not None:
-        raise GridError(
-            "--spark-master: is for landing with --runner spark, and this lands in process; leave it out, or add that"
-        )
-    chosen = known.chosen(feeds, contracts, source, given.get("kafka_config"))
-    sources = {contract.name: known.source_of(contract, source) for contract in chosen}
-    if not chosen:
-        raise GridError(
-            f"source {source}: holds nothing that a known feed's files or topic match; name the feed or give --contract FILE"
-        )
-    own_globs = known.by_their_globs(chosen, source, named=bool(feeds or contracts))
-    options = Options(
-        source=source,  # of each feed its own
-        own_globs=own_globs,
-        command=_command(),
-        spark_master=spark_master or "local[2]",
-        **given,
-    )
-    unread = known.unread(source, chosen, own_globs)
-    each = [(contract, replace(options, source=sources[contract.name])) for contract in chosen]
+    each, unread = asked(feeds, contracts, source, command=_command(), **given)
     return Lake.open(lake_path), each, unread
-
-
-def _tell(landed: Landed, contract: Contract, lake: Lake) -> None:
-    """The summary of a land: the equation, the rejects by rule, what was left out."""
-    f = landed.fates.by_name()
-    if not landed.commits:
-        say(f"{landed.feed}: nothing new")
-    else:
-        rate = f["read"] / max(landed.seconds, 1e-9)
-        say(
-            f"{landed.feed}: read {f['read']:,} = landed {f['landed']:,} + duplicates {f['duplicates']:,} + late {f['late']:,}"
-            f" + rejected {f['rejected']:,}; superseded {f['superseded']:,}, conflicts {f['conflicts']:,}"
-            f" ({landed.commits} commit{'s' if landed.commits > 1 else ''}, {landed.seconds:.1f} s, {rate:,.0f} records/s)"
-        )
-    if landed.rejected_by:
-        worst = sorted(landed.rejected_by.items(), key=lambda r: -r[1])[:3]
-        say(
-            "  rejects: "
-            + ", ".join(f"{rule} {n:,}" for rule, n in worst)
-            + f"; see beam-grid inspect rejected --lake {lake.path}"
-        )
-    for problem in landed.problems:
-        say(f"  {problem}")
 
 
 def _refine(
@@ -412,19 +359,13 @@ def _refine(
 ) -> int:
     from beam_grid.landing import Lake
     from beam_grid.refine import refine
+    from beam_grid.summaries import refined_lines
 
     lake = Lake.open(lake_path, create=False)
     result = refine(lake, feeds, engine=engine, spark_master=spark_master, parameters=parameters, progress=say)
-    for line in result.left_out:
-        say(f"  left out: {line}")
-    code = 1 if result.left_out else 0
-    if not result.feeds and not result.analyses:
-        say("tables: nothing new")
-        return code
-    brought = ", ".join(f"{feed} {n} commit{'s' if n != 1 else ''}" for feed, n in result.feeds.items())
-    brought = brought or f"{len(result.analyses)} analyses"
-    say(f"tables: {brought} applied to {len(result.tables)} tables in {result.seconds:.1f} s")
-    return code
+    for line in refined_lines(result):
+        say(line)
+    return 1 if result.left_out else 0
 
 
 @cli.command("plan")
@@ -522,15 +463,40 @@ def preview_feed(
 
 @cli.command()
 @click.argument("sql")
+@click.option("--explain", is_flag=True, help="Say which reflections were considered, and why; do not run it.")
+@click.option("--no-reflections", is_flag=True, help="Read the tables themselves.")
 @LAKE
 @FORMAT
-def query(sql: str, lake: str, form: str) -> None:
+def query(sql: str, explain: bool, no_reflections: bool, lake: str, form: str) -> None:
     """Ask the tables in SQL (DataFusion); reading statements only."""
     from beam_grid.lakehouse.query import query as ask
     from beam_grid.landing import Lake
     from beam_grid.show import show
 
-    show(ask(Lake.open(lake, create=False), sql), form, limit=1000)
+    opened = Lake.open(lake, create=False)
+    if explain:
+        from beam_grid.reflections.command import explained
+        from beam_grid.reflections.plan import answer_plan
+
+        show(explained(answer_plan(opened, sql)), form, limit=1000)
+        return
+    show(ask(opened, sql, with_reflections=not no_reflections), form, limit=1000)
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["list", "check", "suggest"]))
+@LAKE
+@FORMAT
+def reflections(what: str, lake: str, form: str) -> None:
+    """Answers kept ready: which there are, whether they are right, which would pay (docs/reflections.md)."""
+    from beam_grid.landing import Lake
+    from beam_grid.reflections import command
+    from beam_grid.show import show
+
+    answer, is_well = command.run(Lake.open(lake, create=False), what)
+    show(answer, form, limit=1000)
+    if not is_well:
+        raise SystemExit(1)
 
 
 @cli.command("serve")

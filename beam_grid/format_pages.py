@@ -16,7 +16,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from beam_grid.commit import Commit, Fates, PartitionStatistics
-from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, TableSet, TableVersion, View
+from beam_grid.lakehouse.table_set import (
+    KeptReflection,
+    LeftOut,
+    PublishedTable,
+    Raw,
+    Reflection,
+    TableSet,
+    TableVersion,
+    View,
+)
 from data_sources.splits import (
     FileEnd,
     FileSplit,
@@ -55,6 +64,9 @@ TABLE_SET: dict[type, str] = {
     TableVersion: "table version",
     View: "view",
     LeftOut: "analysis left out",
+    KeptReflection: "kept reflection",
+    Reflection: "reflection",
+    Raw: "raw reflection",
 }
 
 PAGES = {"commit-log": ("The commit log", COMMIT_LOG), "table-set": ("The set of table versions", TABLE_SET)}

@@ -75,7 +75,9 @@ class Lake:
                 raise GridError(f"lake {path}: there is no lake here; `beam-grid land --lake {path}` makes one")
             if (
                 path.is_dir()
-                and not all(p.name.startswith(".lake.json.") for p in path.iterdir())  # a run was killed making it
+                and not all(  # a run was killed making it, or the file of reflections was put there first
+                    p.name.startswith(".lake.json.") or p.name == "reflections.toml" for p in path.iterdir()
+                )
                 and not (path / "landing").exists()
                 and not (path / "locks").exists()
             ):

@@ -34,6 +34,8 @@ from beam_grid.lakehouse.tables import Table
 from beam_grid.lakehouse.versions import Content, content_of, newest, stands
 from beam_grid.lakehouse.versions import publish as publish_set
 from beam_grid.landing import TABLES_WAIT_S, Lake
+from beam_grid.reflections import keep as reflections
+from beam_grid.reflections.declared import declared
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -108,6 +110,7 @@ def refine(
             and stands(lake, known)
             and all(known.commits.get(f) == lake.feed(f).last for f in feeds or landed)
             and not derived.is_due(lake, content_of(known), contracts_of(lake, landed), chosen)
+            and not reflections.is_due(content_of(known), declared(lake))
         ):
             return RefineResult(tables=_numbers(known), set=known.number, seconds=time.monotonic() - started)
         if not landed:
@@ -149,6 +152,9 @@ class Refinement:
     say: Progress = lambda line: None
     _readers: dict[str, Reader] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._reflections = declared(self.lake)
+
     def all(self, feeds: list[str], started: float) -> RefineResult:
         """Every part, for these feeds."""
         point("refine:start")
@@ -162,11 +168,13 @@ class Refinement:
                 told.start(_sources(self.lake, due), [openlineage.table(step.table) for step in written.values()])
             content = self._published(planned, base, scratch)
             if not self._is_held(due):
+                self._reflected(content, scratch)
                 _make_set(self.lake, content, base)
                 base = _copy(content)
             left_out = self._merged(planned, content, scratch)
             optimized = self._tidied(feeds, content, scratch)
             made = self._derived(content)
+            self._reflected(content, scratch)
             done = _make_set(self.lake, content, base)
             told.inputs = _sources(self.lake, due)
             told.outputs = [openlineage.table(s.table, s.state) for s in written.values() if not self._misses(s)]
@@ -186,6 +194,7 @@ class Refinement:
             content = self._published(planned, base, scratch)
             if self._is_held(due):
                 self._derived(content)
+            self._reflected(content, scratch)
             _make_set(self.lake, content, base)
         return steps.feeds_of(due)
 
@@ -200,6 +209,7 @@ class Refinement:
             left_out = self._merged([step for step in planned if self._waits(step)], content, scratch)
             optimized = self._tidied(feeds, content, scratch, cluster=True)
             made = self._derived(content)
+            self._reflected(content, scratch)
             done = _make_set(self.lake, content, base)
         brought = steps.feeds_of(step for step in due if not self._misses(step))
         seconds = time.monotonic() - started
@@ -302,6 +312,11 @@ class Refinement:
             engine_for(self.engine, self.spark_master, weight, scratch, lambda: self._started(weight)) as engine,
         ):
             return derived.make(engine, self.lake, content, self.contracts, self.parameters, self.say)
+
+    def _reflected(self, content: Content, scratch: Path) -> None:
+        """Bring reflections up to the content: they are in the same set as their tables."""
+        if reflections.is_due(content, self._reflections):
+            reflections.keep(self.lake, content, self._reflections, scratch / "reflections", self.say)
 
     def _tidied(self, feeds: list[str], content: Content, scratch: Path, *, cluster: bool = False) -> list[Any]:
         """Put many small files together; cluster what pays, where Spark is up already or, with `cluster`, in any case.

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = int(os.environ.get("BEAM_GRID_TEST_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("BEAM_GRID_TEST_EXAMPLES", "6"))
 """How many examples a property gets that takes seconds for one."""
+
+
+def examples(many: int) -> int:
+    """How many a property gets that takes milliseconds for one: a quarter of `many`, and all with BEAM_GRID_TEST_EXAMPLES=24."""
+    return max(1, many * EXAMPLES // 24)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,13 +26,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: weight[item.path], reverse=True)
 
 
+INTERPRETED = [
+    ("spark.sql.codegen.wholeStage", "false"),
+    ("spark.sql.codegen.factoryMode", "NO_CODEGEN"),
+    ("spark.sql.dataFrameQueryContext.enabled", "false"),
+]
+"""Settings of the session that tests share: each statement sees a few hundred rows and runs once, and what Spark generates
+and compiles for it costs more than it saves. Processes of the command line keep Spark's own, and so does all of it with
+BEAM_GRID_TEST_CODEGEN=1. (As a file of SPARK_CONF_DIR they would change the class path, and the class archive not fit.)"""
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A JVM that compiles quickly, whoever asks first: the thorough compiler took half of the CPU, for statements of which
-    each runs a few times. What Spark would compile for them took another quarter (spark_defaults)."""
+    each runs a few times."""
     if item.get_closest_marker("spark") is not None:
         from runners import delta
 
+        settings = delta._settings
         with pytest.MonkeyPatch.context() as patch:
-            if not os.environ.get("BEAM_GRID_TEST_CODEGEN") and "SPARK_CONF_DIR" not in os.environ:
-                patch.setenv("SPARK_CONF_DIR", str(Path(__file__).parent / "spark_defaults"))
+            if not os.environ.get("BEAM_GRID_TEST_CODEGEN"):
+                patch.setattr(delta, "_settings", lambda *given: [*settings(*given), *INTERPRETED])
             delta.session(brief=True)

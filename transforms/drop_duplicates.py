@@ -26,7 +26,8 @@ from data_sources.contract import Contract
 from data_sources.durations import micros
 from transforms.arrow import as_batch, as_table
 from transforms.batches import RecordBatchCoder
-from transforms.dedup import Deduped, dedup
+from transforms.dedup import ORDER, Deduped, dedup
+from transforms.given import rows_given
 from transforms.judge import event_micros
 from transforms.manifest import Manifest, ShardUnique, read_committed
 from transforms.read import SPLIT_BITS
@@ -46,8 +47,11 @@ class Unique(NamedTuple):
 class DropDuplicates(beam.PTransform):
     """(shard, batch) of on-time rows to Unique.
 
-    In: the contract's columns, the lineage (`contract.landed_schema`) and `_order` (int64), the arrival of a row: part
-    number << 40 | running number. All copies of a key are to come under one shard (`transforms.shard`).
+    In: the contract's columns (`contract.schema`; event time not null), as ReadAndJudge's on_time or KeyByShard gives them;
+    all copies of a key under one shard. Made where they are missing: the lineage (null) and `_order` (int64), a row's
+    arrival (split's number << 40 | running number): then rows arrive in the order in which the runner hands them over,
+    which matters to keep = "first" and copies that differ. Other columns are left out. Raises ValueError, within the
+    first batch, where a column of the contract is missing or does not fit.
     index: JSON file of a manifest.Committed, root: the folder its paths are relative to; without one nothing is
     committed yet.
     trigger: when a shard's batches are judged together; the default is once, at the end.
@@ -104,7 +108,7 @@ class _DropCopies(Step):
         batches = list(batches)
         if not batches:  # an on-time pane may be empty
             return
-        rows = as_table(batches)
+        rows = _in_order([rows_given(batch, self.contract, "DropDuplicates") for batch in batches], self.contract)
         alone = pane.is_first and pane.is_last
         found = self._dedup(shard, rows, [] if alone else list(landed.read()), [] if alone else list(counted.read()))
         if not pane.is_last:
@@ -153,6 +157,22 @@ class _DropCopies(Step):
         if (until := retention(self.contract)) is not None:
             newest = int(event_micros(rows, self.contract).max())
             expiry.set(Timestamp(micros=newest + until + 1000))
+
+
+def _in_order(batches: list[pa.RecordBatch], contract: Contract) -> pa.Table:
+    """One table with `_order`, numbered as the batches come unless each has its own."""
+    if any(ORDER not in batch.schema.names for batch in batches):
+        batches = [batch.drop_columns([ORDER]) if ORDER in batch.schema.names else batch for batch in batches]
+        rows = as_table(batches)
+        rows = rows.append_column(ORDER, pa.array(np.arange(rows.num_rows, dtype=np.int64)))
+    else:
+        rows = as_table(batches)
+    if rows[contract.event_time].null_count:
+        raise ValueError(
+            f"DropDuplicates of {contract.name}: {contract.event_time!r}, the event time, is null in "
+            f"{rows[contract.event_time].null_count} rows; leave them out before, as ReadAndJudge does (it rejects them)"
+        )
+    return rows
 
 
 def as_one(batch: pa.RecordBatch) -> pa.Table:

@@ -46,7 +46,8 @@ class Read(NamedTuple):
 
 @dataclass
 class ReadAndJudge(beam.PTransform):
-    """Partitions (JSON text of a PartitionPlan) to Read."""
+    """Partitions (JSON text of a PartitionPlan, as `partitions_of` finds them) to Read; slice: `slice_of(contract)`, where
+    no lake is written. Rows on time have the contract's columns, the lineage and `_order`."""
 
     slice: Slice
 

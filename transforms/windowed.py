@@ -20,6 +20,7 @@ from data_sources.contract import Contract, WindowSpec
 from transforms.arrow import as_batch, as_table
 from transforms.batches import RecordBatchCoder
 from transforms.cells import cells_of
+from transforms.given import check_window, keyed, rows_given
 from transforms.step import Step
 from transforms.tiles import split_by_cell, tile_rows
 
@@ -30,7 +31,8 @@ LONGEST_LATENESS = timedelta(days=36_500)
 @dataclass
 class WindowedTiles(beam.PTransform):
     """(shard, batch) of landed rows to (cell, batch of tiles), one element a cell and pane; cell is its start,
-    microseconds since the epoch. The key keeps one window a key: runners pay for many windows under one.
+    microseconds since the epoch. In: the contract's columns, as DropDuplicates or KeyByShard gives them, and `_commit`, null
+    where it is missing; ValueError, within the first batch, where one lacks. window: one of contract.windows. The key keeps one window a key: runners pay for many windows under one.
 
     A calendar's cell goes through FixedWindows of a second, in the last second of the cell: its Beam window ends with it.
 
@@ -43,6 +45,9 @@ class WindowedTiles(beam.PTransform):
     window: WindowSpec
     trigger: Any = field(default_factory=DefaultTrigger)
     span: timedelta | None = None
+
+    def __post_init__(self):
+        check_window(self.contract, self.window, "WindowedTiles")
 
     def expand(self, rows):
         width = cells_of(self.contract, self.window).beam(self.span)
@@ -73,8 +78,8 @@ class TileRows(Step):
         self.thread, self.tiles = ThreadPoolExecutor(1), []
 
     def process(self, element):
-        _, batch = element
-        rows = pa.Table.from_batches([batch])
+        _, batch = keyed(element, f"WindowedTiles of {self.contract.name}")
+        rows = pa.Table.from_batches([rows_given(batch, self.contract, "WindowedTiles")])
         self.tiles.append(self.thread.submit(tile_rows, rows, self.contract, self.window))
 
     def finish_bundle(self):

@@ -29,6 +29,7 @@ from data_sources.contract import Contract, WindowSpec
 from data_sources.expressions import sandbox
 from transforms.arrow import split_by_instant
 from transforms.cells import cells_of
+from transforms.given import check_window, rows_given
 from transforms.measures import prepare
 from transforms.step import Step
 from transforms.windowed import LONGEST_LATENESS, Gather, TileRows, has_rows
@@ -56,6 +57,9 @@ class Windows(beam.PTransform):
     window: WindowSpec
     trigger: Any = field(default_factory=DefaultTrigger)
     accumulation_mode: Any = AccumulationMode.DISCARDING
+
+    def __post_init__(self):
+        check_window(self.contract, self.window, "Windows")
 
     def expand(self, rows):
         return (
@@ -85,12 +89,10 @@ class _TakeRows(Step):
         self.contract = contract
 
     def process(self, element):
-        batch = element if isinstance(element, pa.RecordBatch) else element[1]
+        batch = element[1] if isinstance(element, tuple) and len(element) == 2 else element
+        given = rows_given(batch, self.contract, "Windows")
         names = self.contract.schema.names
-        if missing := [name for name in names if name not in batch.schema.names]:
-            raise ValueError(f"Windows of {self.contract.name}: rows lack {missing}; they have {batch.schema.names}")
-        commits = pa.nulls(batch.num_rows, pa.int64())
-        columns = [*(batch.column(name) for name in names), commits]
+        columns = [*(given.column(name) for name in names), pa.nulls(given.num_rows, pa.int64())]
         yield 0, pa.RecordBatch.from_arrays(columns, [*names, "_commit"])
 
 

@@ -83,7 +83,10 @@ def _usual_sql(now: NowSpec) -> str:
     beside = [backticked(name) for name in now.beside]
     numbers = range(len(now.values))
     names = [(backticked(f"{v}_values"), backticked(f"{v}_mean"), backticked(f"{v}_stddev")) for v in now.values]
-    kept = ", ".join([sensor, "window_start", "last_at", *beside, *(one for three in names for one in three)])
+    hours = (  # written out where it is read: named once, DuckDB would keep all of it
+        f"(SELECT * FROM gold.{now.hourly} WHERE :touched AND {sensor} IS NOT NULL "
+        f"AND window_start >= :upto - INTERVAL {history} HOURS AND window_start < :upto)"
+    )
     apart = ", ".join(
         f"h.{n} AS n{k}, h.{mean} - p.p{k} AS d{k}, coalesce(h.{stddev}, CAST(0 AS DOUBLE)) AS e{k}"
         for k, (n, mean, stddev) in enumerate(names)
@@ -99,28 +102,23 @@ WITH slots AS (
           FROM (SELECT explode(sequence(0, {last})) AS n))
 ),
 alike AS (
-    SELECT a.hour AS at, b.hour AS hour, a.slot = b.slot AS is_week
+    SELECT a.hour AS at, b.hour AS hour, max(CASE WHEN a.slot = b.slot THEN 1 ELSE 0 END) = 1 AS is_week
     FROM slots a JOIN slots b ON a.slot % 24 = b.slot % 24
     WHERE a.n < {history} AND b.n >= {history}
-),
-hours AS (
-    SELECT {kept} FROM gold.{now.hourly}
-    WHERE :touched AND {sensor} IS NOT NULL
-        AND window_start >= :upto - INTERVAL {history} HOURS AND window_start < :upto
+    GROUP BY a.hour, b.hour
 ),
 sensors AS (
-    SELECT {sensor} AS sensor, max(last_at) AS last_at
-           {"".join(f", max_by({b}, window_start) FILTER (WHERE {b} IS NOT NULL) AS b{k}" for k, b in enumerate(beside))}
-           {"".join(f", min({mean}) AS p{k}" for k, (_, mean, _) in enumerate(names))}
-    FROM hours GROUP BY {sensor}
-),
-picked AS (
-    SELECT p.sensor, m.hour, m.is_week, {apart}
-    FROM hours h JOIN alike m ON h.window_start = m.at JOIN sensors p ON h.{sensor} = p.sensor
+    SELECT p.sensor, h.last_at{"".join(f", h.{b} AS b{k}" for k, b in enumerate(beside))}
+           {"".join(f", coalesce(h.{mean}, CAST(0 AS DOUBLE)) AS p{k}" for k, (_, mean, _) in enumerate(names))}
+    FROM (SELECT {sensor} AS sensor, max(window_start) AS newest FROM {hours} GROUP BY {sensor}) p
+    JOIN {hours} h ON h.{sensor} = p.sensor AND h.window_start = p.newest
 ),
 by_hour AS (
     SELECT sensor, hour, {", ".join(_sums(k, basis) for k in numbers for basis in ("week", "day"))}
-    FROM picked GROUP BY sensor, hour
+    FROM (SELECT p.sensor, h.hour, h.is_week, {apart}
+          FROM (SELECT h.*, m.hour, m.is_week FROM {hours} h JOIN alike m ON h.window_start = m.at) h
+          LEFT JOIN sensors p ON h.{sensor} = p.sensor)
+    GROUP BY sensor, hour
 ),
 targets AS (SELECT p.sensor, t.hour FROM sensors p CROSS JOIN slots t WHERE t.n >= {history}),
 lacking AS (
@@ -130,8 +128,9 @@ lacking AS (
 ),
 in_all AS (
     SELECT sensor, {", ".join(_sums(k, "all") for k in numbers)}
-    FROM (SELECT p.sensor, {apart} FROM hours h JOIN sensors p ON h.{sensor} = p.sensor
-          WHERE h.{sensor} IN (SELECT sensor FROM lacking))
+    FROM (SELECT p.sensor, {apart}
+          FROM (SELECT * FROM {hours} h WHERE h.{sensor} IN (SELECT sensor FROM lacking)) h
+          LEFT JOIN sensors p ON h.{sensor} = p.sensor)
     GROUP BY sensor
 ),
 best AS (
@@ -172,11 +171,13 @@ def _best(now: NowSpec, value: int) -> str:
 
 
 def _shown(value: str, k: int) -> str:
-    """The columns of one value. A deviation below a trillionth of the mean is a float's error."""
+    """The columns of one value. A deviation below a trillionth of the mean is a float's error, as is what is left of the
+    squares below a trillionth of them."""
     mean = f"p.p{k} + b.s{k} / b.n{k}"
-    stddev = f"sqrt(greatest(b.q{k} - b.s{k} * b.s{k} / b.n{k}, CAST(0 AS DOUBLE)) / (b.n{k} - 1))"
+    squares = f"greatest(b.q{k} - b.s{k} * b.s{k} / b.n{k}, CAST(0 AS DOUBLE))"
+    stddev = f"sqrt({squares} / (b.n{k} - 1))"
     is_used = f"b.basis{k} <> '{BASES[3]}'"
-    flat = f"{stddev} <= {_FLAT} * abs({mean})"
+    flat = f"{stddev} <= {_FLAT} * abs({mean}) OR {squares} <= {_FLAT} * b.q{k}"
     columns = {
         "basis": f"b.basis{k}",
         "values": f"coalesce(b.n{k}, 0)",
@@ -197,11 +198,8 @@ def _view(now: NowSpec, upto: datetime, newest: datetime) -> str:
     recent, silent = (f"INTERVAL '{span // timedelta(seconds=1)} seconds'" for span in (now.recent, now.silent_after))
     by_value = {
         "value_name": [literal(v) for v in now.values],
-        "value": [f"CAST({value} AS DOUBLE)" for value in values],
-        **{
-            part: [double_quoted(f"{v}_{part}") for v in now.values]
-            for part in ("basis", "values", "hours", "mean", "stddev")
-        },
+        "value": values,
+        **{part: [double_quoted(f"{v}_{part}") for v in now.values] for part in _KINDS},
     }
     numbers = " UNION ALL ".join(f"SELECT {k} AS k" for k in range(len(now.values)))
     unpivoted = ", ".join(
@@ -211,10 +209,13 @@ def _view(now: NowSpec, upto: datetime, newest: datetime) -> str:
     far = "abs(z_score)"
     return f"""
 WITH recent AS (
-    SELECT {", ".join([sensor, "window_start", "last_at", *beside, *values])} FROM gold.{now.hourly}
-    WHERE window_start >= '{_literal(upto)}' AND {sensor} IS NOT NULL
+    SELECT {", ".join([sensor, "window_start", "last_at", *beside])},
+           {", ".join(f"CAST({value} AS DOUBLE) AS {value}" for value in values)}
+    FROM gold.{now.hourly} WHERE window_start >= '{_literal(upto)}' AND {sensor} IS NOT NULL
 ),
-clock AS (SELECT max(last_at) AS now FROM recent),
+clock AS (
+    SELECT now, now - {silent} AS silent_before, now - {recent} AS recent_after FROM (SELECT max(last_at) AS now FROM recent) c
+),
 newest AS (SELECT {sensor} AS s, max(window_start) AS h FROM recent GROUP BY {sensor}),
 placed AS (
     SELECT {", ".join(f"r.{name}" for name in [sensor, "last_at", *beside, *values])},
@@ -223,14 +224,15 @@ placed AS (
     LEFT JOIN gold.{now.usual} u ON r.{sensor} = u.{sensor} AND r.window_start = u.hour
     UNION ALL
     SELECT {", ".join(f"u.{name}" for name in [sensor, "last_at", *beside])},
-           {", ".join(f"NULL AS {name}" for name in values)}, {", ".join(f"u.{name}" for name in usual)}
+           {", ".join(f"CAST(NULL AS DOUBLE) AS {name}" for name in values)},
+           {", ".join(f"CAST(NULL AS {kind}) AS {double_quoted(f'{v}_{part}')}" for v in now.values for part, kind in _KINDS.items())}
     FROM gold.{now.usual} u
-    WHERE u.hour = '{_literal(newest)}' AND NOT EXISTS (SELECT 1 FROM newest n WHERE n.s = u.{sensor})
+    WHERE u.hour = '{_literal(newest)}' AND NOT EXISTS (SELECT 1 FROM recent r WHERE r.{sensor} = u.{sensor})
 ),
 named AS (
-    SELECT {", ".join([sensor, "last_at", *beside])}, c.now, c.now - last_at > {silent} AS is_silent,
-           c.now - last_at < {recent} AS is_recent, {unpivoted}
-    FROM placed CROSS JOIN clock c CROSS JOIN ({numbers}) numbers
+    SELECT {", ".join([sensor, "last_at", *beside])}, now, last_at < silent_before AS is_silent, last_at > recent_after AS is_recent,
+           {unpivoted}
+    FROM placed CROSS JOIN clock CROSS JOIN ({numbers}) numbers
 ),
 apart AS (
     SELECT *, CASE WHEN abs(value - mean) <= {_FLAT} * abs(mean) THEN CAST(0 AS DOUBLE) ELSE value - mean END AS deviation
@@ -254,6 +256,7 @@ SELECT {", ".join([sensor, *beside])}, value_name, last_at, now, value, mean, st
 FROM scored"""
 
 
+_KINDS = {"basis": "VARCHAR", "values": "BIGINT", "hours": "BIGINT", "mean": "DOUBLE", "stddev": "DOUBLE"}
 _COLUMN = {
     "value_name": "value_name", "value": "value", "basis": "basis", "values": "history_values",
     "hours": "history_hours", "mean": "mean", "stddev": "stddev",

@@ -79,12 +79,13 @@ def struct_type(schema: pa.Schema) -> dict[str, Any]:
 
 def arrow_schema(at: Live) -> pa.Schema:
     """A table's columns as Arrow has them."""
-    return pa.schema([(field["name"], _arrow_type(field["type"])) for field in json.loads(at.schema)["fields"]])
+    return pa.schema([(field["name"], arrow_type(field["type"])) for field in json.loads(at.schema)["fields"]])
 
 
-def _arrow_type(said: Any) -> pa.DataType:
+def arrow_type(said: Any) -> pa.DataType:
+    """The Arrow type that Delta's name stands for; KeyError for one that we do not make."""
     if isinstance(said, dict):
-        return pa.struct([(field["name"], _arrow_type(field["type"])) for field in said["fields"]])
+        return pa.struct([(field["name"], arrow_type(field["type"])) for field in said["fields"]])
     if said.startswith("decimal"):
         precision, scale = said.removeprefix("decimal(").rstrip(")").split(",")
         return pa.decimal128(int(precision), int(scale))

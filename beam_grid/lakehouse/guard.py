@@ -40,7 +40,7 @@ def check(table: Table, state: State, said: PublishedTable | None) -> bool:
         if table.path.exists() and not (table.path / "_delta_log").is_dir() and _has_content(table):
             raise GridError(f"table {table.name}: {table.path} holds no Delta table; {_way_out(table)}")
         return False
-    if said is not None and said.is_derived:  # whoever changed it, refine makes it anew
+    if said is not None and said.inputs is not None:  # whoever changed it, refine makes it anew
         return said.id == state.id and changed_since(table, said.version, state.version)
     if not table.name.startswith("bronze.") and "beam_grid.feed" not in state.properties:
         raise GridError(

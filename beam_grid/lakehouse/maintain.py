@@ -314,6 +314,10 @@ def _republish(lake: Lake, optimized: list[Table]) -> None:
         said, now = content.tables[table.name], table.state().version or 0
         if now > said.version and not guard.changed_since(table, said.version, now):
             content.tables[table.name] = structs.replace(said, version=now)
+            for name, other in content.tables.items():  # of the same rows: a reflection of them is as good
+                if other.reflection is not None and other.read_at.get(table.name) == said.at:
+                    at = content.tables[table.name].at
+                    content.tables[name] = structs.replace(other, read_at={table.name: at})
     if content != base:
         publish(lake, content, base)
 

@@ -1,4 +1,4 @@
-"""SQL over the tables of the newest version set, by delta-rs and its DataFusion engine: no Spark, a fraction of a second.
+"""SQL over the tables of a version set, by delta-rs and its DataFusion engine: no Spark, a fraction of a second.
 
 Reading statements only: the engine itself would execute `COPY ... TO` and `CREATE EXTERNAL TABLE`. A statement is cut
 into words, quoted names, strings and signs (comments drop out), and must be one query, or EXPLAIN of one, or SHOW
@@ -20,6 +20,7 @@ from beam_grid.lakehouse.live import newest_version
 from beam_grid.lakehouse.table_set import PublishedTable, TableSet, View
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
+from beam_grid.reflections.plan import answer_plan
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,24 +70,34 @@ class _Token:
         return self.text.upper() if self.kind in ("word", "sign") else ""
 
 
-def query(lake: Lake, sql: str) -> pa.Table:
+def query(lake: Lake, sql: str, at: TableSet | None = None, *, with_reflections: bool = True) -> pa.Table:
     """The statement's answer; timestamps are UTC microseconds.
 
-    Raises GridError for anything but one reading statement, for a table that is not there (the message lists those
-    that are), and for what the engine cannot plan or compute.
+    at: the version set that is asked; the newest unless given. with_reflections: read a reflection instead of the table
+    where one gives the same answer (docs/reflections.md).
+
+    Raises GridError for anything but one reading statement, for a table that is not there (the message lists those that
+    are), for one that can no longer be read as the set has it, and for what the engine cannot plan or compute.
     """
     tokens = _statement(sql)
-    found = newest(lake)
+    found = at or newest(lake)
     if found is None:
         raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")
-    found = _with_query_log(lake, found)
+    found = with_query_log(lake, found)
     if tokens[0].word == "SHOW":
         return _show(found)
     used = _tables_used(tokens, found)
+    if with_reflections:
+        plan = answer_plan(lake, sql, "datafusion", found)
+        if plan.answered_by is not None:
+            try:
+                return _run(lake, found, [plan.answered_by], plan.sql)
+            except GridError:  # the table can answer, or say what is wrong
+                pass
     return _run(lake, found, used, sql)
 
 
-def _with_query_log(lake: Lake, found: TableSet) -> TableSet:
+def with_query_log(lake: Lake, found: TableSet) -> TableSet:
     """The set and the query log, which is in none, at its newest version."""
     version = newest_version(lake.path / query_log.FOLDER) if query_log.exists(lake) else None
     if version is None:
@@ -96,7 +107,7 @@ def _with_query_log(lake: Lake, found: TableSet) -> TableSet:
     return replace(found, tables={**found.tables, query_log.TABLE: table}, views={**found.views, **views})
 
 
-def _names(found: TableSet) -> list[str]:
+def names_of(found: TableSet) -> list[str]:
     """Tables and views."""
     return sorted([*found.tables, *found.views])
 
@@ -122,7 +133,7 @@ def condition(text: str) -> str:
 def _show(found: TableSet) -> pa.Table:
     import pyarrow as pa
 
-    names = _names(found)
+    names = names_of(found)
     versions = [found.tables[name].version if name in found.tables else None for name in names]
     return pa.table({"table": names, "version": pa.array(versions, pa.int64())})
 
@@ -139,12 +150,18 @@ def _run(lake: Lake, found: TableSet, used: list[str], sql: str) -> pa.Table:
     for name in sorted(tables):
         table = found.tables[name]
         try:
-            engine.register(name, DeltaTable(str(lake.path / table.path), version=table.version))
+            opened = DeltaTable(str(lake.path / table.path), version=table.version)
+            is_another = table.id and str(opened.metadata().id) != table.id
+            engine.register(name, opened)
         except Exception as cause:
             raise GridError(
                 f"table {name}: version {table.version} cannot be opened ({_short(cause)}); "
                 f"`beam-grid refine --lake {lake.path}` makes deleted tables again"
             ) from cause
+        if is_another:
+            raise GridError(
+                f"table {name}: was made anew since version set {found.number}, which can no longer be read; ask the newest"
+            )
     for name in used:
         if name in found.views:
             _look_through(engine, name, found.views[name].sql)
@@ -255,7 +272,7 @@ def _tables_used(tokens: list[_Token], found: TableSet) -> list[str]:
     used = {
         f"{a}.{b}"
         for a, dot, b in zip(plain, plain[1:], plain[2:], strict=False)
-        if dot == "." and f"{a}.{b}" in _names(found)
+        if dot == "." and f"{a}.{b}" in names_of(found)
     }
     follows = [t.word in ("FROM", "JOIN", "DESCRIBE", "DESC", ",") for t in tokens]
     for at, (name, dot, last) in enumerate(zip(plain, plain[1:], plain[2:], strict=False)):
@@ -264,7 +281,7 @@ def _tables_used(tokens: list[_Token], found: TableSet) -> list[str]:
             and dot == "."
             and follows[at - 1]
             and name in ("silver", "gold", "bronze")
-            and f"{name}.{last}" not in _names(found)
+            and f"{name}.{last}" not in names_of(found)
         ):
             aliases = {plain[i] for i in range(1, len(plain)) if plain[i] == name and tokens[i - 1].word == "AS"}
             if not aliases:
@@ -274,6 +291,11 @@ def _tables_used(tokens: list[_Token], found: TableSet) -> list[str]:
 
 def _explain(cause: Exception, found: TableSet) -> str:
     text = _short(cause)
+    if "Object at location" in text and "not found" in text:
+        return (
+            f"a file that version set {found.number} needs is gone (maintain's VACUUM keeps what the versions of a week need, "
+            f"and somebody may have deleted a table); ask the newest set: {text}"
+        )
     missing = re.search(r"table '?([\w.\-\"]+?)'? not found", text)
     if missing is None:
         return text
@@ -282,7 +304,7 @@ def _explain(cause: Exception, found: TableSet) -> str:
 
 
 def _known(name: str, found: TableSet) -> str:
-    tables = _names(found)
+    tables = names_of(found)
     close = difflib.get_close_matches(name.lower(), tables, n=1, cutoff=0.6) or [
         t for t in tables if t.split(".")[1] == name
     ]

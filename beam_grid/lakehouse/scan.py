@@ -67,6 +67,22 @@ def changes(engine: duckdb.DuckDBPyConnection, table_path: Path, after: int, upt
     return _in_columns(live(table_path, upto), rows)
 
 
+def added(table_path: Path, after: int, upto: int) -> list[LiveFile] | None:
+    """The files that came in the versions after `after` up to `upto`, where rows were added and nothing else was done.
+
+    None where rows went or changed, or the log or a file that tells it is no longer there.
+    """
+    found: list[LiveFile] = []
+    for version in range(after + 1, upto + 1):
+        if not (table_path / "_delta_log" / f"{version:020d}.json").exists():
+            return None
+        actions = list(commit(table_path, version))
+        if any("cdc" in action for action in actions) or _changing(actions, "remove"):
+            return None
+        found += _changing(actions, "add").values()
+    return found if all((table_path / file.path).exists() for file in found) else None
+
+
 def difference(
     engine: duckdb.DuckDBPyConnection, table_path: Path, after: int, upto: int, named: Iterable[str], where: str
 ) -> str | None:

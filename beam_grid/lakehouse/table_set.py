@@ -41,6 +41,49 @@ class Recipe(Struct, frozen=True, kw_only=True):
     """By parameter: its value, as text."""
 
 
+class Raw(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The newest rows of a table, as they are."""
+
+    days: int
+    """How many, before the hour of the newest row."""
+    time: str
+    """The column with the rows' time, a timestamp."""
+    sort: tuple[str, ...] = ()
+    """The order of rows within an hour; `time` unless given."""
+
+
+class Reflection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What LAKE/reflections.toml says of one: partial aggregates of a table's rows, or its newest rows."""
+
+    name: str
+    """It is kept as the table reflection.NAME."""
+    table: str
+    """The table whose queries it answers, as silver.FEED or gold.WINDOW."""
+    dimensions: tuple[str, ...] = ()
+    """Columns, and of timestamps minute(x), hour(x), day(x) or month(x), in UTC."""
+    measures: tuple[str, ...] = ()
+    """count(), and count, sum, min, max, avg, distinct of a column, and quantile(x, rank)."""
+    refresh: str = "commit"
+    """When it is brought up: at each published commit, or at most so often, as 5m."""
+    raw: Raw | None = None
+    """Instead of dimensions and measures."""
+
+
+class KeptReflection(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A reflection as it was last brought up."""
+
+    declared: Reflection
+    """What it is."""
+    types: dict[str, str]
+    """By column of the table: its type, as Delta calls it."""
+    refreshed_at: datetime
+    """In UTC."""
+    seconds: float
+    """How long the last refresh took."""
+    since: int | None = None
+    """Of a raw one: rows of this time on are in it, microseconds since the epoch."""
+
+
 class PublishedTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A Delta table at one version. One made of commits has feeds; a derived one has inputs."""
 
@@ -61,12 +104,14 @@ class PublishedTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parameters: dict[str, str] = {}
     """Of an analysis: by parameter its value, as text."""
     read_at: dict[str, TableVersion] = {}
-    """Of an analysis: by table that decides its rows, the version it was made or brought up from."""
+    """Of an analysis or reflection: by table that decides its rows, the version it was made or brought up from."""
+    reflection: KeptReflection | None = None
+    """Of a reflection: what it is, and when it was brought up."""
 
     @property
     def is_derived(self) -> bool:
         """Whether it is computed from other tables, not from commits: an analysis, or gold.quality."""
-        return self.inputs is not None
+        return self.inputs is not None and self.reflection is None
 
     @property
     def at(self) -> TableVersion:

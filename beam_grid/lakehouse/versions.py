@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,30 @@ def newest(lake: Lake) -> TableSet | None:
 def at_number(lake: Lake, number: int) -> TableSet | None:
     """The set with this number; None where it was never made or is no longer kept. Raises GridError as `newest`."""
     where = lake.path / "versions" / f"{number:010d}.json"
-    return _read(lake, where) if where.exists() else None
+    try:
+        return _read(lake, where) if where.exists() else None
+    except GridError:
+        if where.exists():
+            raise
+        return None  # it went between the two looks
+
+
+def kept_numbers(lake: Lake) -> list[int]:
+    """Numbers of the sets that are kept, oldest first."""
+    try:
+        names = os.listdir(lake.path / "versions")
+    except FileNotFoundError:
+        return []
+    return sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit())
+
+
+def at_time(lake: Lake, time: datetime) -> TableSet | None:
+    """The newest kept set that was made at this time or before; None where there is none. Raises GridError as `newest`."""
+    for number in reversed(kept_numbers(lake)):
+        found = at_number(lake, number)
+        if found is not None and found.created_at <= time:
+            return found
+    return None
 
 
 def newest_number(lake: Lake, known: int = 0) -> int:

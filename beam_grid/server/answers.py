@@ -11,15 +11,17 @@ apostrophe. JSON has no <, > or & in it, so that it stays text wherever it is pu
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import pyarrow as pa
 from fastapi import Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from beam_grid.server.problems import Problem
 from beam_grid.show import distinct, plain
@@ -31,6 +33,7 @@ _TYPES: dict[str, Form] = {
     "application/json": "json", "text/csv": "csv", ARROW: "arrow", "application/*": "json", "text/*": "csv", "*/*": "json",
 }  # fmt: skip
 _CHUNK = 64 << 10
+_FEW_ROWS = 200
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -84,16 +87,48 @@ def json_bytes(body: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+async def page_response(make: Callable[[], dict[str, Any]], rows: int, headers: dict[str, str]) -> Response:
+    """A page of so many rows as JSON; of many, made beside the event loop, which others wait for."""
+    if rows <= _FEW_ROWS:
+        return json_response(make(), headers)
+    body = await asyncio.to_thread(lambda: json_bytes(make()))
+    return Response(body, media_type="application/json", headers=headers)
+
+
 def json_response(body: Any, headers: dict[str, str] | None = None) -> Response:
     return Response(json_bytes(body), media_type="application/json", headers=headers)
 
 
-def streamed(rows: bytes, form: Form, name: str, headers: dict[str, str]) -> StreamingResponse:
-    """All rows as CSV or Arrow, a piece at a time. name: of the file that a browser would save."""
-    ending, kind = ("csv", "text/csv; charset=utf-8") if form == "csv" else ("arrow", ARROW)
-    pieces = _csv(rows) if form == "csv" else _cut(rows)
-    said = {"Content-Disposition": f'attachment; filename="{name}.{ending}"', **headers}
-    return StreamingResponse(pieces, media_type=kind, headers=said)
+class Unsent:
+    """Bytes of answers that are on their way to clients, all together, and how many may be."""
+
+    def __init__(self, most: int = 256 << 20) -> None:
+        self.bytes, self._most = 0, most
+
+    def streamed(self, rows: bytes, form: Form, name: str, headers: dict[str, str]) -> StreamingResponse:
+        """All rows as CSV or Arrow, a piece at a time. name: of the file that a browser would save. Raises Problem where
+        clients that read slowly hold too much already."""
+        if self.bytes + len(rows) > self._most:
+            raise Problem(
+                503, "too much waits to be read by other clients; ask again in a moment", {"Retry-After": "5"}
+            )
+        ending, kind = ("csv", "text/csv; charset=utf-8") if form == "csv" else ("arrow", ARROW)
+        pieces = _csv(rows) if form == "csv" else _cut(rows)
+        said = {"Content-Disposition": f'attachment; filename="{name}.{ending}"', **headers}
+        return _Counted(self, len(rows), pieces, media_type=kind, headers=said)
+
+
+class _Counted(StreamingResponse):
+    def __init__(self, unsent: Unsent, size: int, pieces: Iterator[bytes], **more: Any) -> None:
+        super().__init__(pieces, **more)
+        self._unsent, self._size = unsent, size
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._unsent.bytes += self._size
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._unsent.bytes -= self._size
 
 
 def _cut(rows: bytes) -> Iterator[bytes]:

@@ -47,6 +47,7 @@ def make(settings: Settings) -> FastAPI:
             figures.watch("waiting", "Statements that wait for a worker.", lambda: pool.waiting)
             figures.watch("killed_workers", "Workers that were ended for what they were at.", lambda: pool.killed)
             figures.watch("streams", "Clients that listen to events.", lambda: state.streams)
+            figures.watch("unsent_bytes", "Of answers that clients have not read yet.", lambda: state.unsent.bytes)
             figures.watch("set", "Number of the newest version set.", lambda: catalog.number)
             tasks = [asyncio.create_task(catalog.watch()), asyncio.create_task(queries.run())]
             await asyncio.gather(*(pool.ask(Job(kind="warm"), 30.0) for _ in range(settings.workers)))

@@ -23,6 +23,7 @@ from beam_grid.lakehouse.versions import at_number, newest
 from beam_grid.landing import Lake
 from beam_grid.server.guard import Guard, NoTable
 from data_sources.identifiers import double_quoted
+from transforms import sketches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,10 +68,13 @@ class Engine:
             ("python_enable_replacements", "false"),
             ("autoinstall_known_extensions", "false"),
             ("autoload_known_extensions", "false"),
+            ("parquet_metadata_cache", "true"),
+            ("validate_external_file_cache", "'NO_VALIDATION'"),  # a file never changes under its name
             ("enable_external_access", "false"),
             ("lock_configuration", "true"),
         ):
             self._duck.execute(f"SET {name} = {value}")
+        sketches.prepare(self._duck)
         self.guard = Guard(self._duck)
         self._joined: set[tuple[int, str]] = set()
         self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
@@ -101,7 +105,7 @@ class Engine:
                 old, _ = self._sets.popitem(last=False)
                 self._duck.execute(f"DETACH set_{old}")
             self._duck.execute(f"ATTACH ':memory:' AS {catalog}")
-            for schema in ("silver", "gold", "bronze"):
+            for schema in ("silver", "gold", "bronze", "reflection"):
                 self._duck.execute(f"CREATE SCHEMA {catalog}.{schema}")
             self._sets[found.number] = (found, set())
         self._sets.move_to_end(found.number)

@@ -28,6 +28,9 @@ router = APIRouter(tags=["state"])
 _SILENT_S = 10.0
 """So often something is sent, so that proxies and both ends know that the other is there."""
 
+_LOOKS_S = 1.0
+"""So often it is seen whether the key still opens the lake, and whether the server ends."""
+
 _EXAMPLE = 'id: 13\nevent: published\ndata: {"set":13,"created_at":"2026-11-26T09:00:00Z","commits":{"meters":[41,42]},"tables":["silver.meters"]}\n\n'
 
 
@@ -54,11 +57,16 @@ async def _told(state: State, who: Caller, since: int) -> AsyncIterator[bytes]:
     state.streams += 1
     try:
         yield b"retry: 2000\n\n"
+        silent = 0.0
         while not state.ending.is_set() and state.access.still(who):
-            number = await state.catalog.newer_than(since, _SILENT_S if since <= state.catalog.number else 1.0)
+            number = await state.catalog.newer_than(since, _LOOKS_S)
             if number == since:
-                yield b": nothing new\n\n"
+                silent += _LOOKS_S
+                if silent >= _SILENT_S:
+                    silent = 0.0
+                    yield b": nothing new\n\n"
                 continue
+            silent = 0.0
             if number < since:  # the lake was made anew
                 yield _event(number, "missed", {"set": number})
                 since = number

@@ -44,6 +44,8 @@ class Reading:
 
     tables: list[str] = field(default_factory=list)
     """As SCHEMA.NAME, each once, in the order met."""
+    is_ours: bool = False
+    """A statement that the server made itself: it may merge sketches, which read bytes they trust."""
 
 
 class Guard:
@@ -57,10 +59,10 @@ class Guard:
         )
         self._forbidden = _REACH_OUTSIDE | {str(name) for (name,) in inside.fetchall()}
 
-    def reading(self, sql: str) -> Reading:
+    def reading(self, sql: str, *, is_ours: bool = False) -> Reading:
         """What the statement reads. Raises Refused for anything but one reading statement over tables."""
         node = self._tree(sql)
-        found = Reading()
+        found = Reading(is_ours=is_ours)
         self._walk(node, frozenset(), found)
         return found
 
@@ -126,7 +128,7 @@ class Guard:
         elif kind == "SHOW_REF" and node.get("query") is None:
             self._table(node, frozenset(), found)
         elif node.get("class") == "FUNCTION":
-            self._function(node)
+            self._function(node, found)
         for key, value in rest.items():
             if key != "qualified_name":
                 self._walk(value, known, found)
@@ -147,8 +149,10 @@ class Guard:
         if name not in _IN_FROM or function.get("schema") or function.get("catalog"):
             raise Refused(f"the function {name} in a FROM is not allowed: tables of the lake are read, nothing else")
 
-    def _function(self, node: dict[str, Any]) -> None:
+    def _function(self, node: dict[str, Any], found: Reading) -> None:
         name = str(node.get("function_name", "")).lower()
+        if name.startswith(("kll_", "hll_")) and not found.is_ours:
+            raise Refused(f"the function {name} is not allowed: it reads sketches of the lake's own making")
         if name in self._forbidden or name.startswith(("duckdb_", "pg_", "pragma_")):
             raise Refused(f"the function {name} is not allowed: it tells of the server, not of the lake")
 

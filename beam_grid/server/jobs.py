@@ -18,6 +18,8 @@ class Job(Struct, kw_only=True):
     """One question."""
 
     kind: Kind
+    number: int = 0
+    """The pool's, to cancel it by."""
     sql: str = ""
     """sql: the statement."""
     parameters: tuple[str | int | float | bool | None, ...] = ()

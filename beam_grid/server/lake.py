@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from beam_grid.errors import GridError
 from beam_grid.server.access import Who
-from beam_grid.server.answers import json_response, records, streamed, table_of, wanted
+from beam_grid.server.answers import json_response, records, table_of, wanted
 from beam_grid.server.jobs import Job
 from beam_grid.server.problems import Problem
 from beam_grid.server.state import State
@@ -30,7 +30,7 @@ async def ledger(request: Request, who: Who, accept: Annotated[str, Header()] = 
     form = wanted(accept)
     answer = await state.ask(request, who, Job(kind="ledger"), "ledger")
     if form != "json":
-        return streamed(answer.rows, form, "ledger", {})
+        return state.unsent.streamed(answer.rows, form, "ledger", {})
     feeds = records(table_of(answer.rows))
     return json_response({"feeds": feeds, "balanced": all(feed["balanced"] for feed in feeds)})
 
@@ -52,7 +52,7 @@ async def lineage(
     job = Job(kind="lineage", table=table, where=where, feed=feed)
     answer = await state.ask(request, who, job, f"lineage?table={table}&where={where}&feed={feed}")
     if form != "json":
-        return streamed(answer.rows, form, "lineage", {})
+        return state.unsent.streamed(answer.rows, form, "lineage", {})
     return json_response({"lineage": records(table_of(answer.rows))})
 
 

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _HEARS_WITHIN_S = 0.5
 """So long an interrupted statement has to end before its worker is killed."""
 
+_STARTS_WITHIN_S = 60.0
+
 MOST_WAITING = 64
 
 
@@ -53,12 +55,24 @@ class _Worker:
     process: BaseProcess
     jobs: Connection
     control: Connection
+    is_spent: bool = False
+    """It was killed, died, or ends by itself: another takes its place. (A process that dies is alive for a moment more.)"""
 
     def ask(self, job: bytes) -> tuple[Told, bytes]:
         """Blocks; raises EOFError or OSError where the process ends meanwhile."""
-        self.jobs.send_bytes(job)
-        told = to_told(self.jobs.recv_bytes())
-        return told, self.jobs.recv_bytes() if told.status == "ok" else b""
+        try:
+            self.jobs.send_bytes(job)
+            told = to_told(self.jobs.recv_bytes())
+            rows = self.jobs.recv_bytes() if told.status == "ok" else b""
+        except (EOFError, OSError):
+            self.is_spent = True
+            raise
+        self.is_spent |= told.retires
+        return told, rows
+
+    def kill(self) -> None:
+        self.is_spent = True
+        self.process.kill()
 
     def end(self) -> None:
         self.process.kill()
@@ -77,21 +91,24 @@ class Pool:
     killed: int = 0
     """Workers that did not end when told to, or died."""
     waiting: int = 0
+    _asked: int = 0
     _idle: asyncio.LifoQueue[_Worker] = field(default_factory=asyncio.LifoQueue)
-    _all: set[int] = field(default_factory=set)
+    _replacing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def __aenter__(self) -> Pool:
         self._context: Any = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["beam_grid.server.loaded"])
-        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="worker")
+        self._threads = ThreadPoolExecutor(2 * self.workers, thread_name_prefix="worker")
         self._living: list[_Worker] = []
         for worker in await asyncio.gather(*(self._in_thread(self._start) for _ in range(self.workers))):
             self._idle.put_nowait(worker)
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        for task in self._replacing:
+            task.cancel()
         for worker in list(self._living):
-            worker.process.kill()
+            worker.kill()
         await asyncio.to_thread(self._threads.shutdown)
         for worker in self._living:
             worker.end()
@@ -102,7 +119,8 @@ class Pool:
         return self.workers - self._idle.qsize()
 
     async def ask(self, job: Job, timeout_s: float, gone: asyncio.Future[Any] | None = None) -> Answer:
-        """The answer, or how it failed. gone: done when nobody waits for it any more. Raises Busy."""
+        """The answer, or how it failed. timeout_s: for a free worker, and again for the answer. gone: done when nobody
+        waits for it any more. Raises Busy."""
         start = time.monotonic()
         if self.waiting >= MOST_WAITING:
             raise Busy(f"{MOST_WAITING} statements wait already; ask again in a moment")
@@ -116,22 +134,35 @@ class Pool:
             if gone is not None and gone.done():
                 return Answer(Told(status="cancelled", message="nobody waits for it any more"), b"", waited, waited)
             raise Busy(f"no worker was free for {timeout_s:g} s; ask again in a moment")
+        job.number = self._asked = self._asked + 1
         work = asyncio.ensure_future(self._in_thread(worker.ask, encode(job)))
         try:
-            answer = await self._seen_through(worker, work, timeout_s - waited, gone)
+            answer = await self._seen_through(worker, job.number, work, timeout_s, gone)
         finally:
             if not work.done():  # this task itself was cancelled
-                worker.process.kill()
+                worker.kill()
                 work.add_done_callback(lambda done: done.exception())
-            await asyncio.shield(self._give_back(worker, work))
+            self._give_back(worker)
         return Answer(*answer, waited_s=waited, took_s=time.monotonic() - start)
 
-    async def _give_back(self, worker: _Worker, work: asyncio.Future[tuple[Told, bytes]]) -> None:
-        """Free again, or a new one in its place."""
-        retires = work.done() and not work.cancelled() and work.exception() is None and work.result()[0].retires
-        if retires or not worker.process.is_alive():
-            worker = await self._in_thread(self._anew, worker)
-        self._idle.put_nowait(worker)
+    def _give_back(self, worker: _Worker) -> None:
+        """Free again, or soon a new one in its place."""
+        if not worker.is_spent:
+            self._idle.put_nowait(worker)
+            return
+        task = asyncio.ensure_future(self._replace(worker))
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _replace(self, worker: _Worker) -> None:
+        await self._in_thread(self._end, worker)
+        while True:
+            try:
+                self._idle.put_nowait(await self._in_thread(self._start))
+                return
+            except (GridError, OSError) as cause:
+                log.warning("a worker could not be started, it is tried again: %s", cause)
+                await asyncio.sleep(1.0)
 
     async def _free(self, timeout_s: float, gone: asyncio.Future[Any] | None) -> _Worker | None:
         if not self._idle.empty():
@@ -139,14 +170,20 @@ class Pool:
         got = asyncio.ensure_future(self._idle.get())
         try:
             await asyncio.wait({got, gone} if gone else {got}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            return got.result() if got.done() else None
-        finally:
-            if not got.done():
-                got.cancel()
+        except asyncio.CancelledError:
+            if got.done():
+                self._give_back(got.result())
+            got.cancel()
+            raise
+        if got.done():
+            return got.result()
+        got.cancel()
+        return None
 
     async def _seen_through(
         self,
         worker: _Worker,
+        number: int,
         work: asyncio.Future[tuple[Told, bytes]],
         timeout_s: float,
         gone: asyncio.Future[Any] | None,
@@ -154,11 +191,11 @@ class Pool:
         await asyncio.wait({work, gone} if gone else {work}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         late = not work.done()
         if late:
-            worker.control.send_bytes(b"cancel")
+            worker.control.send_bytes(b"%d" % number)
             await asyncio.wait({work}, timeout=_HEARS_WITHIN_S)
         if not work.done():
             self.killed += 1
-            worker.process.kill()
+            worker.kill()
         try:
             answer = await work
         except (EOFError, OSError):
@@ -191,12 +228,17 @@ class Pool:
         heard.close()
         started = _Worker(process, jobs, control)
         self._living.append(started)
+        if not jobs.poll(_STARTS_WITHIN_S):
+            raise GridError(f"a worker did not start within {_STARTS_WITHIN_S:g} s")
+        try:
+            jobs.recv_bytes()  # READY
+        except EOFError as cause:
+            raise GridError("a worker could not start; the lines above say why") from cause
         return started
 
-    def _anew(self, worker: _Worker) -> _Worker:
+    def _end(self, worker: _Worker) -> None:
         self._living.remove(worker)
         worker.end()
-        return self._start()
 
     async def _in_thread(self, work: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -12,8 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from beam_grid.reflections.plan import answer_plan
+
 if TYPE_CHECKING:
     from beam_grid.lakehouse.table_set import TableSet
+    from beam_grid.landing import Lake
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,14 @@ class Rewriter(Protocol):
     not know."""
 
     def __call__(self, sql: str, found: TableSet) -> Rewritten | None: ...
+
+
+@dataclass(frozen=True)
+class FromReflections:
+    """A Rewriter: the lake's reflections (docs/reflections.md)."""
+
+    lake: Lake
+
+    def __call__(self, sql: str, found: TableSet) -> Rewritten | None:
+        plan = answer_plan(self.lake, sql, "duckdb", found)
+        return None if plan.answered_by is None else Rewritten(plan.sql, plan.answered_by)

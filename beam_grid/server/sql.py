@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from beam_grid.server.access import Caller, Who
-from beam_grid.server.answers import ARROW, columns, json_response, records, streamed, table_of, wanted
+from beam_grid.server.answers import ARROW, columns, page_response, records, table_of, wanted
 from beam_grid.server.guard import MOST_CHARACTERS
 from beam_grid.server.jobs import Job
 from beam_grid.server.problems import Problem
@@ -74,7 +74,7 @@ async def sql(
     if asked.cursor:
         if asked.sql or form != "json":
             raise Problem(400, "cursor: goes without sql, and with JSON: CSV and Arrow come whole")
-        return _next_page(state, who, asked.cursor, asked.limit)
+        return await _next_page(state, who, asked.cursor, asked.limit)
     job = Job(
         kind="sql", sql=asked.sql, parameters=tuple(asked.parameters), explain=asked.explain, set_number=asked.set
     )
@@ -82,7 +82,7 @@ async def sql(
     number, by = answer.told.set_number, answer.told.answered_by
     headers = {"Beam-Grid-Set": str(number), **({"Beam-Grid-Answered-By": by} if by else {})}
     if form != "json":
-        return streamed(answer.rows, form, "answer", headers)
+        return state.unsent.streamed(answer.rows, form, "answer", headers)
     table = table_of(answer.rows)
     token = state.kept.keep(table, who.name, number) if table.num_rows > asked.limit else None
     if token is None and table.num_rows > asked.limit:
@@ -90,17 +90,18 @@ async def sql(
             413,
             f"the answer has {table.num_rows:,} rows, too large to keep for pages; ask for CSV or Arrow, or for less",
         )
-    page = _page(table, 0, asked.limit, token)
-    page |= {"set": number, "answered_by": by, "took_ms": round(answer.took_s * 1e3, 3)}
-    return json_response(page, headers)
+    more = {"set": number, "answered_by": by, "took_ms": round(answer.took_s * 1e3, 3)}
+    return await page_response(
+        lambda: _page(table, 0, asked.limit, token) | more, min(table.num_rows, asked.limit), headers
+    )
 
 
-def _next_page(state: State, who: Caller, cursor: str, limit: int) -> Response:
+async def _next_page(state: State, who: Caller, cursor: str, limit: int) -> Response:
     token, _, offset = cursor.partition(":")
     if not (offset.isascii() and offset.isdigit() and len(offset) < 12):
         raise Problem(400, "cursor: is not one that this server gave")
     table, number = state.kept.get(token, who.name)
-    return json_response(_page(table, int(offset), limit, token) | {"set": number})
+    return await page_response(lambda: _page(table, int(offset), limit, token) | {"set": number}, limit, {})
 
 
 def _page(table: pa.Table, offset: int, limit: int, token: str | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fastapi import Request
 
 from beam_grid.lakehouse.query_log import Asked
 from beam_grid.server.access import Access, Caller
+from beam_grid.server.answers import Unsent
 from beam_grid.server.catalog import Catalog
 from beam_grid.server.jobs import Job
 from beam_grid.server.logging_queries import QueryLog
@@ -18,8 +19,6 @@ from beam_grid.server.pages import Kept
 from beam_grid.server.pool import Answer, Busy, Pool
 from beam_grid.server.problems import STATUS, Problem
 from beam_grid.server.settings import Settings
-
-_MOST_UNSENT = 256 << 20
 
 
 @dataclass
@@ -34,6 +33,7 @@ class State:
     queries: QueryLog
     figures: Figures
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    unsent: Unsent = field(default_factory=Unsent)
     streams: int = 0
     """Clients that listen to events."""
 

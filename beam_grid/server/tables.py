@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from beam_grid.server.access import Who
-from beam_grid.server.answers import ARROW, columns, json_response, records, streamed, table_of, wanted
+from beam_grid.server.answers import ARROW, columns, json_response, page_response, records, table_of, wanted
 from beam_grid.server.jobs import Job
 from beam_grid.server.pages import TableCursor, digest, table_cursor
 from beam_grid.server.problems import Problem
@@ -69,9 +69,12 @@ async def rows(
     number = answer.told.set_number
     headers = {"Beam-Grid-Set": str(number)}
     if form != "json":
-        return streamed(answer.rows, form, name.replace(".", "_"), headers)
+        return state.unsent.streamed(answer.rows, form, name.replace(".", "_"), headers)
     table = table_of(answer.rows)
     more = table.num_rows > limit and number is not None
-    page: dict[str, Any] = {"columns": columns(table), "rows": records(table.slice(0, limit)), "set": number}
-    page["next"] = TableCursor(number or 0, job.offset + limit, asked).text() if more else None
-    return json_response(page, headers)
+    after = TableCursor(number or 0, job.offset + limit, asked).text() if more else None
+
+    def page() -> dict[str, Any]:
+        return {"columns": columns(table), "rows": records(table.slice(0, limit)), "set": number, "next": after}
+
+    return await page_response(page, table.num_rows, headers)

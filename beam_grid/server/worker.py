@@ -1,7 +1,7 @@
 """A process that answers one question after another, with an engine of its own, and may be killed at any time.
 
     jobs     ─► Job ─► guard ─► engine ─► Told, Arrow stream ─►
-    control  ─► "cancel" ─► interrupts the statement under way
+    control  ─► its number ─► interrupts the statement under way, if it still is this one
 
 A process, because some of SQL neither counts against DuckDB's memory limit nor hears an interrupt: `len(range(1e9))`
 takes eight gigabytes and half a minute. The operating system refuses it the memory, and the pool kills what does not
@@ -30,15 +30,15 @@ from beam_grid.landing import Lake
 from beam_grid.server.engine import Engine, Gone, Limits, TooMuch, names
 from beam_grid.server.guard import NoTable, Refused
 from beam_grid.server.jobs import Job, Told, encode, to_job
-from beam_grid.server.rewriting import Rewriter
+from beam_grid.server.rewriting import FromReflections, Rewriter
 from data_sources.identifiers import double_quoted
-
-REWRITERS: tuple[Rewriter, ...] = ()
-"""Asked in turn, of each SELECT."""
 
 _BESIDE_DUCKDB = 512 << 20
 """Memory that a worker may take beside what DuckDB counts: single values, Arrow, libraries."""
 
+
+READY = b"ready"
+"""Sent once, before the first job is taken."""
 
 _RETIRES_AT = 256 << 20
 """Resident memory at which a worker ends: what a large answer took is not always given back."""
@@ -55,12 +55,13 @@ def main(jobs: Connection, control: Connection, lake_path: str, limits: Limits) 
         worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits)
         _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
         threading.Thread(target=_hear, args=(control, worker), daemon=True).start()
+        jobs.send_bytes(READY)
         while True:
             try:
                 job = to_job(jobs.recv_bytes())
             except (EOFError, OSError):
                 return
-            told, rows = worker.answer(job)
+            told, rows = worker.cancellable(job)
             told.retires = psutil.Process().memory_info().rss > _RETIRES_AT
             try:
                 jobs.send_bytes(encode(told))
@@ -75,10 +76,10 @@ def main(jobs: Connection, control: Connection, lake_path: str, limits: Limits) 
 def _hear(control: Connection, worker: Answering) -> None:
     while True:
         try:
-            control.recv_bytes()
+            number = int(control.recv_bytes())
         except (EOFError, OSError):
             return
-        worker.interrupt()
+        worker.cancel(number)
 
 
 def _limit_memory(more: int) -> None:
@@ -93,12 +94,30 @@ def _limit_memory(more: int) -> None:
 class Answering:
     """Questions over one lake."""
 
-    def __init__(self, lake: Lake, scratch: Path, limits: Limits, rewriters: tuple[Rewriter, ...] = REWRITERS) -> None:
-        self._lake, self._rewriters = lake, rewriters
+    def __init__(
+        self, lake: Lake, scratch: Path, limits: Limits, rewriters: tuple[Rewriter, ...] | None = None
+    ) -> None:
+        """rewriters: asked in turn, of each SELECT; the lake's reflections unless given."""
+        self._lake = lake
+        self._rewriters = (FromReflections(lake),) if rewriters is None else rewriters
         self._engine = Engine(lake, scratch, limits)
+        self._guard, self._under_way = threading.Lock(), 0
 
-    def interrupt(self) -> None:
-        self._engine.interrupt()
+    def cancellable(self, job: Job) -> tuple[Told, bytes]:
+        """As `answer`, while another thread may `cancel` it."""
+        with self._guard:
+            self._under_way = job.number
+        try:
+            return self.answer(job)
+        finally:
+            with self._guard:
+                self._under_way = 0
+
+    def cancel(self, number: int) -> None:
+        """Interrupt the job of this number; one that came after it is left alone."""
+        with self._guard:
+            if self._under_way == number:
+                self._engine.interrupt()
 
     def answer(self, job: Job) -> tuple[Told, bytes]:
         """How it went, and the rows as an Arrow stream where it went well. Raises nothing."""
@@ -134,7 +153,9 @@ class Answering:
         for rewriter in self._rewriters:
             if (instead := rewriter(sql, found)) is not None:
                 sql, answered_by = instead.sql, instead.answered_by
-                self._engine.define(found, self._engine.resolved(found, self._engine.guard.reading(sql).tables))
+                self._engine.define(
+                    found, self._engine.resolved(found, self._engine.guard.reading(sql, is_ours=True).tables)
+                )
                 break
         self._engine.define(found, tables)
         rows, body = self._run(f"EXPLAIN {sql}" if job.explain else sql, job)

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from beam_grid.service.status import FeedStatus, FollowerStatus, Status
+from beam_grid.service.status import FeedStatus, FollowerStatus, ReflectionStatus, Status
 from data_sources.typed_json import encode
 
 _EVERY_S = 1.0
@@ -51,8 +51,14 @@ def drawn(found: Status) -> RenderableType:
         grid.add_row(*map(_text, _cells(feed)))
     people = [_text(_line(follower)) for follower in found.followers] or [Text("no follower")]
     notes = [_text(f"{feed.feed}: {_error(feed)}") for feed in found.feeds if feed.last_error]
+    notes += [_text(_kept(one)) for one in found.reflections]
     wrong = [_text(f"wrong: {line}", "bold red") for line in found.wrong] or [Text("all is well", style="green")]
     return Group(_text(f"lake {found.lake}"), *people, grid, *notes, *wrong)
+
+
+def _kept(one: ReflectionStatus) -> str:
+    state = "current" if one.is_current else f"behind {one.table}, which is read instead"
+    return f"{one.reflection}: {state}, brought up {age(one.age_s)} ago in {age(one.refresh_s)}"
 
 
 def _text(text: str, style: str = "") -> Text:

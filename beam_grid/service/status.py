@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from beam_grid.commit import Commit
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from beam_grid.service.told import MOST_UNPUBLISHED, Follower, tellings
@@ -74,6 +75,20 @@ class FollowerStatus(Struct, kw_only=True):
     refine_error: str | None = None
 
 
+class ReflectionStatus(Struct, kw_only=True):
+    """How a reflection is."""
+
+    reflection: str
+    table: str
+    """Whose questions it answers."""
+    is_current: bool
+    """Whether it holds the table as the newest version set has it; else the table is read."""
+    age_s: float
+    """Since it was last brought up."""
+    refresh_s: float
+    """How long that took."""
+
+
 class Status(Struct, kw_only=True):
     """How a lake is."""
 
@@ -84,6 +99,7 @@ class Status(Struct, kw_only=True):
     feeds: list[FeedStatus]
     wrong: list[str]
     """What is wrong, a sentence each; empty where all is well."""
+    reflections: list[ReflectionStatus] = []
 
 
 def status(lake: Lake) -> Status:
@@ -92,7 +108,8 @@ def status(lake: Lake) -> Status:
     told = tellings(lake.path)
     leader = next((f for f in told if f.is_alive and f.telling.vitals.role == "leader"), None)
     vitals = leader.telling.vitals.feeds if leader else {}
-    published = known.commits if (known := newest(lake)) else {}
+    known = newest(lake)
+    published = known.commits if known else {}
     feeds = []
     for name in sorted({*lake.feeds, *vitals}):
         its = leader.telling if leader is not None and name in vitals else None
@@ -102,8 +119,27 @@ def status(lake: Lake) -> Status:
         feeds.append(found)
     followers = [_follower(f, now) for f in told]
     return Status(
-        lake=str(lake.path), at=now, followers=followers, feeds=feeds, wrong=[*_wrong(followers), *_wrong_feeds(feeds)]
-    )
+        lake=str(lake.path), at=now, followers=followers, feeds=feeds, wrong=[*_wrong(followers), *_wrong_feeds(feeds)],
+        reflections=_reflections(known, now),
+    )  # fmt: skip
+
+
+def _reflections(known: TableSet | None, now: int) -> list[ReflectionStatus]:
+    found = []
+    for name, table in sorted(known.tables.items()) if known else []:
+        if table.reflection is None or known is None:
+            continue
+        its, source = table.reflection, known.tables.get(table.reflection.declared.table)
+        found.append(
+            ReflectionStatus(
+                reflection=name,
+                table=its.declared.table,
+                is_current=source is not None and table.read_at.get(its.declared.table) == source.at,
+                age_s=round(now / 1e6 - its.refreshed_at.timestamp(), 1),
+                refresh_s=its.seconds,
+            )
+        )
+    return found
 
 
 class _Lake(Struct, frozen=True):

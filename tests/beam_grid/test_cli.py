@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import grid
 
-def grid(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+
+def process(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "beam_grid", *arguments],
         capture_output=True,
@@ -108,7 +110,7 @@ def test_an_unbalanced_ledger_ends_with_1(landed, tmp_path):
 
 def test_nothing_new_is_no_failure_and_loads_no_engine(landed):
     data, lake = landed
-    done = grid("land", "--source", str(data), "--lake", str(lake))
+    done = process("land", "--source", str(data), "--lake", str(lake))
     assert done.returncode == 0 and "nothing new" in done.stderr
     code = (
         "import sys; sys.argv[1:] = sys.argv[1:]\nfrom beam_grid.cli import main\n"
@@ -131,9 +133,11 @@ def test_inspect_names_place_and_bytes_of_each_reject(landed):
 
 def test_logs_may_be_json(landed):
     data, lake = landed
-    done = grid("--log-format", "json", "land", "--source", str(data), "--lake", str(lake))
+    done = process("--log-format", "json", "land", "--source", str(data), "--lake", str(lake))
     assert [json.loads(line)["message"] for line in done.stderr.splitlines()] == ["smart_meter_readings: nothing new"]
-    assert grid("land", "--source", str(data), "--lake", str(lake), BEAM_GRID_LOG_FORMAT="json").stderr.startswith("{")
+    assert process("land", "--source", str(data), "--lake", str(lake), BEAM_GRID_LOG_FORMAT="json").stderr.startswith(
+        "{"
+    )
 
 
 def test_an_interrupt_ends_with_130_and_a_rerun_mends_it(tmp_path):
@@ -161,7 +165,7 @@ def test_a_second_run_on_one_lake_is_refused(landed):
 
     data, lake = landed
     with filelock.FileLock(lake / "locks" / "land.lock"):
-        done = grid("land", "--source", str(data), "--lake", str(lake))
+        done = process("land", "--source", str(data), "--lake", str(lake))
     assert done.returncode == 2 and "at work" in done.stderr
     assert grid("land", "--source", str(data), "--lake", str(lake)).returncode == 0
 
@@ -178,12 +182,12 @@ def test_contracts_have_faces():
 
 
 def test_doctor_says_what_is_there():
-    done = grid("doctor")
+    done = process("doctor")
     assert done.returncode == 0 and "java" in done.stdout and "apache-beam    2.77.0" in done.stdout
 
 
 def test_help_names_every_command():
-    told = grid("--help").stdout
+    told = process("--help").stdout
     for command in (
         "land",
         "refine",

@@ -22,6 +22,7 @@ from beam_grid.lakehouse.tables import Batch
 from beam_grid.land import Landed, Options, land
 from beam_grid.landing import Lake
 from data_sources.contract import Contract, parse_contract
+from tests.conftest import examples
 from tests.data_sources.decode.test_debezium import bills
 from transforms.shard import row_hashes
 
@@ -56,7 +57,7 @@ CHANGE = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.one_of(CHANGE, st.none()), min_size=1, max_size=25), seed=st.integers(0, 9), cut=st.integers(1, 30))  # fmt: skip
 def test_changes_land_once_in_any_order_and_slicing(changes: list[Any], seed: int, cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:  # fmt: skip
     tmp = tmp_path_factory.mktemp("changes")

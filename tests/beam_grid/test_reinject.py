@@ -23,6 +23,7 @@ from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
 from beam_grid.reinject import reinject
 from data_sources.contract import Contract, parse_contract
+from tests import command_line
 from tests.conftest import EXAMPLES
 from tests.properties.oracle import as_lines, assert_same_windows, landed, oracle, run
 from tests.properties.test_any_slicing import DEDUPS, WIDE, Drop, drops
@@ -163,9 +164,14 @@ def test_killed_anywhere_a_rerun_takes_in_the_same(tmp_path: Path) -> None:
 
 
 def command(lake: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-m", "beam_grid", "reinject", "late", "--feed", "readings", "--lake", str(lake)]
+    arguments = ["reinject", "late", "--feed", "readings", "--lake", str(lake)]
+    if not environment:
+        return command_line.grid(*arguments)
     return subprocess.run(
-        arguments, capture_output=True, text=True, env={**os.environ, "BEAM_GRID_DEBUG": "", **environment}
+        [sys.executable, "-m", "beam_grid", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "BEAM_GRID_DEBUG": "", **environment},
     )
 
 

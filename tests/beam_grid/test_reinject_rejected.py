@@ -32,6 +32,7 @@ from data_sources.contract import Contract, parse_contract
 from data_sources.records import Records, messages
 from data_sources.sources import Listing, kafka
 from data_sources.splits import KafkaEnd, KafkaSplit
+from tests import command_line
 from tests.conftest import EXAMPLES
 from tests.properties.oracle import as_lines, assert_equal, landed, oracle, run
 from tests.properties.published import assert_published, assert_tables
@@ -253,6 +254,9 @@ def command(lake: Path, *more: str, **environment: str) -> subprocess.CompletedP
 
 
 def grid(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own where it is to be killed."""
+    if not environment:
+        return command_line.grid(*arguments)
     return subprocess.run(
         [sys.executable, "-m", "beam_grid", *arguments],
         capture_output=True,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.command_line import grid
+
 HERE = Path(__file__).parent
 CASES = sorted(p.name for p in HERE.iterdir() if (p / "expected.json").is_file())
 COUNTS = {"read", "landed", "duplicates", "late", "rejected", "superseded", "conflicts"}
 
 
+@pytest.mark.spark
 @pytest.mark.parametrize("case", CASES)
 def test_case(case: str, tmp_path: Path) -> None:
     folder, lake = HERE / case, tmp_path / "lake"
@@ -44,12 +44,6 @@ def test_case(case: str, tmp_path: Path) -> None:
     for sql, rows in expected.get("queries", {}).items():
         found = [list(row.values()) for row in answers("query", sql, "--lake", str(lake))]
         assert len(found) == len(rows) and all(map(same_row, found, rows)), f"{sql}: {found}"
-
-
-def grid(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
-    command = [sys.executable, "-m", "beam_grid", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
 def answers(*arguments: str) -> Any:

@@ -86,3 +86,50 @@ def test_days_of_utc_that_are_meant_to_be_local_are_warned_of(zone: str, window:
     said = " ".join(parse_contract(raw, "F").warnings)
     assert ("window 'w': days of 24 hours in UTC" in said) == is_said
     assert not is_said or f'time_zone = "{zone if zone != "UTC" else "Europe/Berlin"}" instead of size' in said
+
+
+SENSORS = {
+    "name": "probes",
+    "format": "json",
+    "event_time": "at",
+    "dedup": {"key": ["probe", "at"]},
+    "fields": [
+        {"name": "probe", "type": "string"},
+        {"name": "at", "type": "timestamp"},
+        {"name": "heat", "type": "float64"},
+        {"name": "state", "type": "string"},
+    ],
+    "now": {"name": "probe_now", "sensor": "probe", "values": ["heat"]},
+}
+
+
+def test_now_brings_a_window_once_and_a_lake_remembers_it() -> None:
+    contract = parse_contract(SENSORS, "probes.toml")
+    assert [window.name for window in contract.windows] == ["probe_now_hourly"]
+    again = parse_contract(contract.to_dict(), "the lake")
+    assert again == contract and again.hash == contract.hash
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"sensor": "prob"}, r"now.sensor: there is no field 'prob' \(did you mean 'probe'\?\)"),
+        ({"values": ["state"]}, "'state' is no number; name it in beside"),
+        ({"values": []}, r"now\.values"),
+        ({"beside": ["heat"]}, "'heat' is named twice"),
+        ({"beside": ["state"]}, "has a column 'state' of its own"),
+        ({"silent_after": "2d"}, "at most 1d"),
+        ({"history": "36h"}, "whole days"),
+        ({"time_zone": "Mars"}, "unknown time zone 'Mars'"),
+        ({"values_": ["heat"]}, "unknown word"),
+    ],
+)
+def test_a_now_that_cannot_be_is_refused(now: dict[str, object], said: str) -> None:
+    with pytest.raises(ContractError, match=said):
+        parse_contract({**SENSORS, "now": {**SENSORS["now"], **now}}, "probes.toml")  # type: ignore[dict-item]
+
+
+def test_a_window_of_the_same_name_is_refused() -> None:
+    window = {"name": "probe_now_hourly", "size": "1h", "by": ["probe"], "measures": {"n": "count()"}}
+    with pytest.raises(ContractError, match=r"\[now\] makes a window of this name"):
+        parse_contract({**SENSORS, "windows": [window]}, "probes.toml")

@@ -133,22 +133,73 @@ def unit() -> list[str]:
     return (OPS / "systemd" / "beam-grid@.service").read_text().splitlines()
 
 
+_YES, _TIME, _COUNT = r"yes|no", r"\d+(s|min|h|d)?", r"\d+"
+_WORDS: dict[str, dict[str, str]] = {
+    "Unit": {
+        "Description": r".+", "Wants": r"\S+\.target", "After": r"\S+\.target", "StartLimitIntervalSec": _TIME,
+        "StartLimitBurst": _COUNT,
+    },
+    "Service": {
+        "Type": r"simple|exec|notify|oneshot", "User": r"[a-z][\w-]*", "Group": r"[a-z][\w-]*",
+        "EnvironmentFile": r"-?/\S+", "Environment": r"[A-Z_]+=\S+( [A-Z_]+=\S+)*", "ExecStart": r"/\S+ .+",
+        "StateDirectory": r"[\w-]+", "WorkingDirectory": r"/\S+", "KillSignal": r"SIG[A-Z]+",
+        "KillMode": r"control-group|mixed|process|none", "TimeoutStopSec": _TIME,
+        "Restart": r"no|always|on-(success|failure|abnormal|watchdog|abort)", "RestartSec": _TIME,
+        "MemoryMax": r"\d+[KMGT]?", "TasksMax": _COUNT, "LimitNOFILE": _COUNT, "OOMPolicy": r"continue|stop|kill",
+        "ProtectSystem": r"yes|no|full|strict", "ProtectHome": r"yes|no|read-only|tmpfs",
+        "ProtectProc": r"noaccess|invisible|ptraceable|default", "RestrictAddressFamilies": r"AF_[A-Z0-9]+( AF_[A-Z0-9]+)*",
+        "CapabilityBoundingSet": r"(CAP_[A-Z_]+ ?)*", "SystemCallArchitectures": r"native", "SystemCallFilter": r"@[a-z-]+",
+        "SystemCallErrorNumber": r"E[A-Z]+", "UMask": r"0[0-7]{3}",
+        **dict.fromkeys((
+            "NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectClock", "ProtectControlGroups", "ProtectHostname",
+            "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "RestrictNamespaces", "RestrictRealtime",
+            "RestrictSUIDSGID", "LockPersonality",
+        ), _YES),
+    },
+    "Install": {"WantedBy": r"\S+\.target"},
+}  # fmt: skip
+"""What systemd.unit, .service, .exec and .resource-control allow, of what the unit uses."""
+
+
+def wrong(lines: list[str]) -> list[str]:
+    """Lines that no section knows, or with a value that is none."""
+    found, section = [], ""
+    for line in lines:
+        if heading := re.fullmatch(r"\[(\w+)\]", line):
+            section = heading[1]
+        elif line and not line.startswith("#"):
+            word, _, value = line.partition("=")
+            if not re.fullmatch(_WORDS.get(section, {}).get(word, r"(?!)"), value):
+                found.append(line)
+    return found
+
+
+def test_the_systemd_unit_has_words_and_values_that_systemd_knows() -> None:
+    assert wrong(unit()) == []
+    assert {line for line in unit() if line.startswith("[")} == {"[Unit]", "[Service]", "[Install]"}
+    for right, broken in (
+        ("KillMode=mixed", "KillMode=gently"),
+        ("Restart=on", "Restarts=on"),
+        ("[Install]", "[Instal]"),
+    ):
+        assert wrong("\n".join(unit()).replace(right, broken).splitlines()), broken
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here; the test above needs none")
 def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
     """Verified with a command that is here, because systemd asks for the one of ExecStart; else as it stands."""
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("no systemd here, so no systemd-analyze")
     text = "\n".join(unit()) + "\n"
     command = re.search(r"^ExecStart=(\S+)", text, re.MULTILINE)
     assert command is not None
     placed = tmp_path / "beam-grid@north.service"
     placed.write_text(text.replace(command[1], sys.executable))
-    done = subprocess.run([analyze, "verify", "--man=no", str(placed)], capture_output=True, text=True, check=False)
+    verify = ["systemd-analyze", "verify", "--man=no"]
+    done = subprocess.run([*verify, str(placed)], capture_output=True, text=True, check=False)
     about = [line for line in done.stderr.splitlines() if placed.name in line or "beam-grid" in line]
     assert (done.returncode, about) == (0, []), done.stderr
     broken = tmp_path / "beam-grid@south.service"
     broken.write_text(text.replace("KillMode=mixed", "KillMode=gently"))
-    done = subprocess.run([analyze, "verify", "--man=no", str(broken)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*verify, str(broken)], capture_output=True, text=True, check=False)
     assert "kill mode" in done.stderr, "verify finds what is wrong"
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_sources.contract import Contract
+from tests.conftest import examples
 from tests.transforms.making import LATEST, TIMELESS, brief, contract, rows, seen
 from transforms.dedup import ORDER, dedup
 
@@ -80,7 +81,7 @@ def fold(pieces: list[pa.Table], feed: Contract) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FEEDS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(readings=READINGS, cuts=st.lists(st.integers(0, 14), max_size=4))
 def test_cutting_changes_nothing(name: str, readings: list[Any], cuts: list[int]) -> None:
     feed = FEEDS[name]
@@ -88,7 +89,7 @@ def test_cutting_changes_nothing(name: str, readings: list[Any], cuts: list[int]
     assert fold(cut(table, cuts), feed) == fold([table], feed)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(readings=ISLANDS, cuts=st.lists(st.integers(0, 14), max_size=4))
 def test_cutting_changes_nothing_within_a_horizon(readings: list[Any], cuts: list[int]) -> None:
     table = rows(NEAR, *readings)
@@ -96,7 +97,7 @@ def test_cutting_changes_nothing_within_a_horizon(readings: list[Any], cuts: lis
 
 
 @pytest.mark.parametrize("name", ["latest", "latest, timeless"])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(data=st.data(), readings=READINGS, cuts=st.lists(st.integers(0, 14), max_size=4))
 def test_the_latest_do_not_depend_on_arrival(
     name: str, data: st.DataObject, readings: list[Any], cuts: list[int]
@@ -106,7 +107,7 @@ def test_the_latest_do_not_depend_on_arrival(
     assert fold(cut(rows(feed, *shuffled), cuts), feed) == fold([rows(feed, *readings)], feed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data(), readings=READINGS)
 def test_which_keys_land_first_does_not_depend_on_arrival(data: st.DataObject, readings: list[Any]) -> None:
     """Only the payload of a conflict does."""
@@ -118,7 +119,7 @@ def test_which_keys_land_first_does_not_depend_on_arrival(data: st.DataObject, r
 
 
 @pytest.mark.parametrize("name", FEEDS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(readings=READINGS)
 def test_sending_all_of_it_again_adds_copies_alone(name: str, readings: list[Any]) -> None:
     feed = FEEDS[name]

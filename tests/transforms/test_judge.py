@@ -15,6 +15,7 @@ from data_sources.contract import Contract, parse_contract
 from data_sources.decode.json_lines import decode_json
 from data_sources.durations import micros
 from data_sources.records import messages
+from tests.conftest import examples
 from transforms.judge import DELAY_BOUNDS_S, NO_TIME, Judged, apply_rules, event_micros, judge, may_be_late
 
 MINUTE = 60_000_000
@@ -186,7 +187,7 @@ def test_nothing_to_judge() -> None:
     assert "_behind" in found.late.column_names and "_index" not in found.on_time.column_names
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, 120), max_size=40), st.integers(0, 40), st.integers(0, 30))
 def test_cutting_a_partition_changes_nothing(minutes: list[int], cut: int, broken: int) -> None:
     """Row by row in plain Python, in one batch, in two with M carried over: the same rows are late."""

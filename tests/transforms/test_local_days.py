@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from transforms.local_days import DAY, LONGEST, YEAR_1, bounds, starts_of_days
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,7 +68,7 @@ def test_a_window_begins_when_the_clock_first_shows_its_first_day(
         assert bounds(np.array([end - 1]), calendar, zone)[0][0] == start, "no overlap"
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     st.lists(any_time(1990, 2026), min_size=1, max_size=50),
     st.sampled_from(ZONES),

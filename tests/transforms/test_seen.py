@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from data_sources.contract import Contract, parse_contract
 from data_sources.typed_json import decoder, encode
+from tests.conftest import examples
 from tests.transforms.making import contract, minute, rows, seen
 from transforms import seen as seen_module
 from transforms.files import LONGEST_BOUND, bound, write_file
@@ -75,7 +76,7 @@ def keys_of(table: pa.Table | None) -> set[Any]:
 
 
 @pytest.mark.parametrize("kind", VALUES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_pruning_never_loses_a_key(kind: str, data: st.DataObject, tmp_path: Path) -> None:
     of = feed(kind)
@@ -87,7 +88,7 @@ def test_pruning_never_loses_a_key(kind: str, data: st.DataObject, tmp_path: Pat
     assert set(pool) & set(fresh) <= keys_of(read_counted(files, tmp_path, made(of, fresh), of))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=st.lists(MINUTES, min_size=1, max_size=4), new=st.lists(MINUTES, min_size=1, max_size=4))
 def test_pruning_by_time_reaches_as_far_as_the_horizon(old: list[datetime], new: list[datetime], tmp_path: Path) -> None:  # fmt: skip
     of = feed("string", horizon="1h")

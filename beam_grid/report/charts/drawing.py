@@ -41,7 +41,7 @@ PAGE, PHONE, SMALL, PANEL = 820, 340, 264, 395
 
 mdates: Any = dates  # matplotlib has no types for it
 
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "text.usetex": False,
@@ -82,7 +82,7 @@ def drawn(name: str, alt: str, draw: Callable[[bool], Figure]) -> Chart:
 def svg(name: str, draw: Callable[[], Figure]) -> Markup:
     """The figure's `<svg>` element alone: no prologue, no metadata, only the ids that are used, made the chart's own."""
     out = io.StringIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # glyphs that the measuring font lacks; the reader's font draws the text
         figure = draw()
         FigureCanvasSVG(figure)

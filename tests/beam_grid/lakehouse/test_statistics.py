@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from beam_grid.lakehouse import data_files, delta_log, statistics
 from beam_grid.lakehouse.live import live
+from tests.conftest import examples
 
 TIME = pa.timestamp("us", "UTC")
 LAST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
@@ -74,7 +75,7 @@ def test_bounds_are_those_of_all_row_groups(tmp_path: Path) -> None:
     assert (found["minValues"]["x"], found["maxValues"]["x"], found["nullCount"]["x"]) == (1, 9, 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), min_size=1, max_size=6))
 def test_text_lies_within_its_bounds_byte_by_byte(texts: list[str]) -> None:
     least, greatest = (
@@ -85,7 +86,7 @@ def test_text_lies_within_its_bounds_byte_by_byte(texts: list[str]) -> None:
     assert greatest is not None or max(texts, key=str.encode)[32] == "\U0010ffff"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_instants_lie_within_their_bounds(moment: datetime) -> None:
     micros = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

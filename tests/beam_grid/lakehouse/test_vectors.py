@@ -16,12 +16,13 @@ from beam_grid.lakehouse import data_files, delta_log, vectors
 from beam_grid.lakehouse.duck import connect
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.scan import relation
+from tests.conftest import examples
 
 SCATTERED = np.arange(0, 90_000, 3)
 """More than stands in the log."""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.sets(st.integers(0, 2**40), max_size=400), st.booleans())
 def test_positions_come_back_as_they_went(
     tmp_path_factory: pytest.TempPathFactory, rows: set[int], dense: bool

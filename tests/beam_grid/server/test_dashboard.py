@@ -223,6 +223,23 @@ def test_a_phone_shows_every_view_without_scrolling_sideways(page: Browser, sche
     assert dark == (scheme == "dark")
 
 
+def test_of_a_thousand_meters_only_those_in_sight_are_elements(page: Browser) -> None:
+    page.run(
+        """(async () => {
+            const [{ rows }, { strip }] = await Promise.all([import("/rows.js"), import("/strip.js")]);
+            const items = Array.from({ length: 1000 }, (_, n) => ({ subject: `M-${n}`, state: n % 3 ? "NORMAL" : "WARNING" }));
+            document.querySelector("main").replaceChildren(...strip(items, () => {}),
+                rows([{ head: "Meter", cell: (item) => item.subject }], items, "thousand"));
+        })()"""
+    )
+    for top, first in ((0, "M-0"), (18_000, "M-500"), (99_999, "M-999")):
+        page.run(f"document.querySelector('.rows').scrollTop = {top}")
+        page.until(f"[...document.querySelectorAll('.rows-room .row')].some((r) => r.textContent === '{first}')")
+        assert page.run("document.querySelectorAll('.rows-room .row').length") < 60
+    assert page.run("document.querySelector('.rows').getAttribute('aria-rowcount')") == "1001"
+    assert page.run("document.querySelector('.strip canvas').height") <= 288
+
+
 def test_the_theme_is_chosen_and_stays(page: Browser) -> None:
     for chosen in ("light", "dark"):
         page.click("#theme")

@@ -137,7 +137,9 @@ def test_what_programs_and_people_find_first(client: httpx.Client) -> None:
         asked["requestBody"]["content"]["application/json"]["examples"]
         and "text/csv" in asked["responses"]["200"]["content"]
     )
-    page = client.get("/", follow_redirects=True)
+    dashboard = client.get("/")
+    assert dashboard.status_code == 200 and "app.js" in dashboard.text and "http" not in dashboard.text
+    page = client.get("/api/v1")
     assert (
         page.status_code == 200
         and "/api/v1/tables/{name}" in page.text

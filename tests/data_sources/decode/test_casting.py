@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from data_sources.contract import FieldSpec
 from data_sources.decode.casting import beyond_years, parse_dates, parse_text, parse_timestamps, try_cast
+from tests.conftest import examples
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,7 +73,7 @@ def test_iso_8601_together_and_alone() -> None:
         assert times(["junk", text, None, "2025-06-15"])[1:3] == [expected, None], text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.sampled_from(list(ISO)) | st.text("0123456789-:.TZ+ ", max_size=26) | st.none(), max_size=30))
 def test_a_time_does_not_depend_on_its_neighbours(values: list[str | None]) -> None:
     assert times(values) == [t for v in values for t in times([v])]
@@ -105,7 +106,7 @@ def test_local_times_over_both_changes_of_the_clock(at: int, on_dst: str) -> Non
     assert times(list(own), format="%Y-%m-%d %H:%M:%S", time_zone="Europe/Berlin", on_dst=on_dst) == list(own.values())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.datetimes(datetime.fromisoformat("1950-01-01"), datetime.fromisoformat("2037-12-31")), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]))  # fmt: skip
 def test_local_times_are_those_of_zoneinfo(local: datetime, name: str) -> None:
     zone = ZoneInfo(name)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from data_sources.decode.columns import bind
 from data_sources.decode.csv_lines import MAX_LINES, decode_csv, header_names, split_csv
 from data_sources.decode.rejects import MAX_RECORD, Decoded
+from tests.conftest import examples
 from tests.data_sources.decode.cases import contract, fate, fates
 
 NAMES = ["id", "at", "kwh", "n", "price", "ok", "day", "note"]
@@ -156,7 +157,7 @@ def test_a_block_that_ends_inside_a_record_leaves_it_to_the_next(at: int) -> Non
     assert (len(records), used) == [(1, 2), (1, 2), (2, 7), (3, 9)][at]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.lists(PIECES, max_size=25), st.integers(0, 2000), st.sampled_from([b"\n", b"\r\n"]))
 def test_cutting_into_blocks_changes_nothing(pieces: list[bytes], at: int, end: bytes) -> None:
     """A block that ends inside a record leaves it to the next one."""
@@ -172,7 +173,7 @@ def test_cutting_into_blocks_changes_nothing(pieces: list[bytes], at: int, end: 
     assert ({**parts[0][0], **parts[1][0]}, {**parts[0][1], **parts[1][1]}) == whole
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), min_size=1, max_size=30), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), st.sampled_from([",", ";", "|"]))  # fmt: skip
 def test_what_pythons_writer_writes_is_read_back(notes: list[str], quoting: int, delimiter: str) -> None:
     if quoting == csv.QUOTE_MINIMAL:  # it leaves a lone carriage return bare, which is no one's to tell from a line end

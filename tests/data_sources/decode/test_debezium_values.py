@@ -16,6 +16,7 @@ from data_sources.contract import Contract, parse_contract
 from data_sources.decode import debezium_plan
 from data_sources.decode.json_lines import decode_json
 from data_sources.records import messages
+from tests.conftest import examples
 
 DEBEZIUM, CONNECT = "io.debezium.time.", "org.apache.kafka.connect.data."
 SHORT = {"x.Decimal": CONNECT + "Decimal", "x.Variable": "io.debezium.data.VariableScaleDecimal"}
@@ -214,7 +215,7 @@ ANYTHING = st.recursive(
 KINDS = st.sampled_from([*SHORT.values(), *(DEBEZIUM + n for n in ("Timestamp", "NanoTimestamp", "Date", "Time", "IsoTimestamp", "IsoDate", "Year")), None, 3])  # fmt: skip
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(60))
 @given(
     image=ANYTHING | st.fixed_dictionaries({"id": ANYTHING, "x": ANYTHING}), before=ANYTHING | st.fixed_dictionaries({"id": ANYTHING}),
     source=ANYTHING | st.fixed_dictionaries({"commit_lsn": ANYTHING, "ts_ms": ANYTHING, "event_serial_no": ANYTHING}),

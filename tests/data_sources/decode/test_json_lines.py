@@ -16,6 +16,7 @@ from data_sources.decode import json_lines
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import MAX_RECORD, Decoded, Rejecting
 from data_sources.records import Records, lines, messages
+from tests.conftest import examples
 from tests.data_sources.decode.cases import contract, fate, fates
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -320,7 +321,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(changed).replace(b"\n", b"")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.integers(0, 12) | mutated() | GOOD_RECORDS, max_size=12), st.booleans())
 def test_blocks_are_decoded_as_the_strict_decoder_does(parts: list[bytes | int], as_messages: bool) -> None:
     """Rows equal, rejects at the same positions with the same rule; numbers stand for runs of good records."""
@@ -332,7 +333,7 @@ def test_blocks_are_decoded_as_the_strict_decoder_does(parts: list[bytes | int],
     assert fates(decode_json(records, CONTRACT)) == fates(strictly(records))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(mutated() | GOOD_RECORDS, min_size=1, max_size=80), st.data())
 def test_a_records_fate_does_not_depend_on_its_neighbours(raws: list[bytes], data: st.DataObject) -> None:
     records = messages(raws, range(len(raws)), [0] * len(raws))

@@ -14,6 +14,7 @@ from data_sources.decode import json_lines
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.strict import decode_extra
 from data_sources.records import messages
+from tests.conftest import examples
 
 FEED = parse_contract(
     {
@@ -40,7 +41,7 @@ def extras(raw: list[bytes]) -> list[str | None]:
     return found.rows["_extra"].to_pylist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=8))
 def test_a_block_gives_what_each_record_gives_alone(rows: list[dict[str, Any]]) -> None:
     raw = encoded(rows)

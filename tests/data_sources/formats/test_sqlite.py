@@ -22,6 +22,7 @@ from data_sources.sources.errors import SourceError
 from data_sources.sources.files import plan_files, read_file
 from data_sources.sources.finding import find_files
 from data_sources.splits import FileEnd
+from tests.conftest import examples
 from tests.data_sources.sources.test_files import Reader
 
 FIELDS = [
@@ -112,7 +113,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     st.dictionaries(st.integers(-(2**63), 2**63 - 1), st.tuples(VALUES, VALUES), min_size=1, max_size=12),
     st.integers(1, 5),

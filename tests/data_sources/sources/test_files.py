@@ -24,6 +24,7 @@ from data_sources.sources.files import plan_files, read_file
 from data_sources.sources.finding import find_files
 from data_sources.sources.opening import compression
 from data_sources.splits import FileEnd
+from tests.conftest import examples
 
 
 def contract(form: str = "json", **more: Any) -> Contract:
@@ -416,7 +417,7 @@ JSON_LINES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     JSON_LINES,
     st.sampled_from([b"", line(9)[:-1], line(9)[:9], b"  "]),
@@ -431,7 +432,7 @@ CSV_LINES = st.lists(st.sampled_from([b"a,2025-06-15,x\n", b'b,2025-06-15,"y\n\n
                                       b'e,2025-06-15,"' + b"w" * 50 + b'\n"\n', b"f,2025-02-30,x\n", b"g,2025-06-15,\xff\n"]), max_size=15)  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(CSV_LINES, st.sampled_from([b"", b"h,2025", b'i,2025-06-15,"open\n', b"\r\n"]), st.integers(1, 40), st.booleans(), st.booleans(), st.sampled_from(["a.csv", "a.csv.gz"]))  # fmt: skip
 def test_cuts_inside_a_csv_file_change_nothing(
     parts: list[bytes], tail: bytes, block: int, header: bool, bom: bool, name: str
@@ -440,7 +441,7 @@ def test_cuts_inside_a_csv_file_change_nothing(
     cuts_agree(data, name, contract("csv", csv={"header": header}), block)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.sampled_from([b"a,2025-06-15,x\r", b"\r", b"short\r", b'b,2025-06-15,"q"\r']), min_size=1, max_size=12),
     st.integers(1, 30),
@@ -449,7 +450,7 @@ def test_cuts_inside_a_file_with_lone_returns_change_nothing(parts: list[bytes],
     cuts_agree(b"id,at,v\r" + b"".join(parts), "a.csv", CSV, block)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(JSON_LINES, st.data())
 def test_growing_at_any_byte_changes_nothing(parts: list[bytes], data: st.DataObject) -> None:
     """A writer flushes where it likes; what is read in the end is what one read gives."""

@@ -56,7 +56,7 @@ function drawn(feed, all, items, memory, wanted, set, filtered) {
     { head: "State", class: "c-state", cell: (item) => badge(item.state) },
     { head: words(feed.subject), class: "c-subject", cell: (item) => link(oneHref(feed, item.subject), item.subject) },
     { head: "What speaks for it", class: "c-says", cell: (item) => item.says || null },
-    { head: "Last heard of", class: "c-last", cell: (item) => (item.last_at ? [h("span", { class: "year" }, item.last_at.slice(0, 5)), time(item.last_at).slice(5)] : null) },
+    { head: "Last row", class: "c-last", cell: (item) => (item.last_at ? [h("span", { class: "year" }, item.last_at.slice(0, 5)), time(item.last_at).slice(5)] : null) },
     { head: "Region", class: "c-beside", cell: (item) => item.beside },
   ];
   return [

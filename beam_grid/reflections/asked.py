@@ -1,0 +1,123 @@
+"""A SELECT as a reflection sees it: one table, aggregates over groups, and nothing whose meaning is not known for sure.
+
+sqlglot reads the text. What is not on the short list of things that mean the same over a reflection raises Unanswered, so
+that the statement runs as it was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlglot
+from sqlglot import exp
+
+Dialect = Literal["datafusion", "duckdb"]
+
+_READ = {"datafusion": "postgres", "duckdb": "duckdb"}
+"""sqlglot has no DataFusion; PostgreSQL is what it follows, in the order of nulls too."""
+
+_LONGEST = 20_000
+
+_CLAUSES = {"expressions", "from_", "where", "group", "having", "order", "limit", "offset", "kind"}
+
+SCALARS: tuple[type[exp.Expr], ...] = (
+    exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Between, exp.Is, exp.Null,
+    exp.Boolean, exp.Literal, exp.Paren, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg, exp.Coalesce, exp.Case, exp.If,
+    exp.Like, exp.Upper, exp.Lower, exp.Abs, exp.Round, exp.Cast, exp.DataType,
+)  # fmt: skip
+"""What may stand around dimensions and aggregates: it means what it meant, whatever they are made of."""
+
+
+class Unanswered(Exception):
+    """Why a statement, or a reflection for it, is not considered further."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A SELECT over one table."""
+
+    select: exp.Select
+    table: str
+    """As silver.FEED."""
+    place: tuple[int, int]
+    """Where the table's name stands in the text: its first character, and the one after its last."""
+    called: str
+    """What columns may be qualified by."""
+    is_aliased: bool
+    text: str
+    dialect: Dialect
+
+    @property
+    def conditions(self) -> list[exp.Expr]:
+        """The parts of WHERE that all must hold."""
+        where = self.select.args.get("where")
+        return [] if where is None else list(_conjuncts(where.this))
+
+    def field(self, column: exp.Column, names: Iterable[str]) -> str:
+        """The table's column that is meant; raises Unanswered where it is none of them."""
+        qualifier = ".".join(part.name for part in column.parts[:-1])
+        if qualifier and qualifier.lower() not in (self.called.lower(), self.table.lower()):
+            raise Unanswered(f"{column.sql()} is qualified by another name")
+        name, is_quoted = column.name, column.this.args.get("quoted")
+        if self.dialect == "duckdb":
+            found = [known for known in names if known.lower() == name.lower()]
+        else:
+            found = [known for known in names if known == (name if is_quoted else name.lower())]
+        if len(found) != 1:
+            raise Unanswered(f"{name} is no column of {self.table}")
+        return found[0]
+
+    def sql(self, node: exp.Expr) -> str:
+        """A changed tree as text."""
+        return node.sql(_READ[self.dialect], comments=False)
+
+    def parse(self, text: str) -> exp.Expr:
+        """A text of ours as a tree."""
+        return sqlglot.parse_one(text, read=_READ[self.dialect])
+
+
+def asked(text: str, dialect: Dialect) -> Asked:
+    """Raises Unanswered for what is not one SELECT over one table of the lake."""
+    if len(text) > _LONGEST:
+        raise Unanswered("the statement is too long to look at")
+    try:
+        trees = sqlglot.parse(text, read=_READ[dialect])
+    except (sqlglot.errors.SqlglotError, RecursionError, ValueError) as cause:
+        raise Unanswered("the statement is not understood") from cause
+    select = trees[0] if len(trees) == 1 else None
+    if not isinstance(select, exp.Select):
+        raise Unanswered("the statement is not one SELECT")
+    if others := sorted(name for name, value in select.args.items() if value and name not in _CLAUSES):
+        raise Unanswered(
+            f"it has more than FROM, WHERE, GROUP BY, HAVING, ORDER BY and LIMIT: {', '.join(others).rstrip('_')}"
+        )
+    source = select.args.get("from_")
+    table = source.this if source is not None else None
+    if not isinstance(table, exp.Table) or sum(1 for _ in select.find_all(exp.Table)) != 1 or select.find(exp.Subquery):
+        raise Unanswered("it reads more than one table, or none")
+    if not isinstance(table.this, exp.Identifier) or not table.db or table.catalog:
+        raise Unanswered("it names no table of the lake")
+    if (
+        any(value for name, value in table.args.items() if name not in ("this", "db", "alias"))
+        or table.alias_column_names
+    ):
+        raise Unanswered("its table has more than a name")
+    if select.args.get("limit") is not None and select.args.get("order") is None:
+        raise Unanswered("LIMIT without ORDER BY has many answers")
+    begin, end = table.args["db"].meta.get("start"), table.this.meta.get("end")
+    if begin is None or end is None:
+        raise Unanswered("its table is not found in the text")
+    name = f"{table.db}.{table.name}"
+    return Asked(select, name, (begin, end + 1), table.alias or table.name, bool(table.alias), text, dialect)
+
+
+def _conjuncts(node: exp.Expr) -> Iterable[exp.Expr]:
+    if isinstance(node, exp.And):
+        yield from _conjuncts(node.this)
+        yield from _conjuncts(node.expression)
+    elif isinstance(node, exp.Paren):
+        yield from _conjuncts(node.this)
+    else:
+        yield node

@@ -1,0 +1,474 @@
+"""Reflections: whatever lands, goes or is asked, an answer with them is the answer without them.
+
+Lakes are made by hand (`Landing`), refined as users do, and asked through `query`; the server's engine, DuckDB, is asked the
+plan's SQL beside it. The oracle is the same SELECT over the table itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from beam_grid.cli import cli
+from beam_grid.errors import GridError
+from beam_grid.lakehouse import query_log, scan
+from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.versions import newest
+from beam_grid.landing import Lake
+from beam_grid.refine import refine
+from beam_grid.reflections.check import check, differs
+from beam_grid.reflections.command import listed
+from beam_grid.reflections.declared import parsed
+from beam_grid.reflections.plan import AnswerPlan, answer_plan
+from beam_grid.reflections.suggest import suggested
+from beam_grid.server.engine import Limits
+from beam_grid.server.jobs import Job
+from beam_grid.server.worker import Answering
+from data_sources.contract import parse_contract
+from tests.beam_grid.test_refine import CONTRACT, START, Landing, readings, superseding
+from tests.beam_grid.three_kinds import DROPS, land_drop
+from transforms import sketches
+
+DECLARED = """
+[[reflections]]
+name = "by_zone"
+table = "silver.meters"
+dimensions = ["zone", "hour(at)"]
+measures = ["count()", "count(kwh)", "sum(kwh)", "avg(register)", "min(price)", "max(price)", "sum(price)", "sum(order)",
+            "quantile(kwh, 0.9)", "distinct(meter)"]
+
+[[reflections]]
+name = "all_of_it"
+table = "silver.meters"
+measures = ["sum(order)"]
+
+[[reflections]]
+name = "newest"
+table = "silver.meters"
+raw = { days = 1, time = "at", sort = ["meter", "at"] }
+"""
+PLAIN = {**CONTRACT, "windows": []}
+
+
+def made(home: Path, text: str = DECLARED, **contract: Any) -> Landing:
+    landing = Landing(Lake.open(home / "lake"), parse_contract({**PLAIN, **contract}, "test"))
+    (home / "lake" / "reflections.toml").write_text(text)
+    return landing
+
+
+def plan_of(lake: Lake, sql: str) -> AnswerPlan:
+    """How it is answered, after both answers were found to be the same, on both engines."""
+    plan = answer_plan(lake, sql)
+    assert differs(query(lake, sql), query(lake, sql, with_reflections=False)) == "", plan
+    assert differs(*in_duckdb(lake, sql)) == ""
+    return plan
+
+
+def in_duckdb(lake: Lake, sql: str) -> tuple[Any, Any]:
+    """The answers of the server's engine, with and without reflections."""
+    found = newest(lake)
+    assert found is not None
+    with duckdb.connect() as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        sketches.prepare(engine)
+        for schema in ("silver", "gold", "reflection"):
+            engine.execute(f"CREATE SCHEMA {schema}")
+        for name, table in found.tables.items():
+            if not name.startswith("bronze."):
+                where = scan.relation(engine, lake.path.resolve() / table.path, table.version)
+                engine.execute(f"CREATE VIEW {name} AS SELECT * FROM {where}")
+        plan = answer_plan(lake, sql, "duckdb")
+        return engine.sql(plan.sql).to_arrow_table(), engine.sql(sql).to_arrow_table()
+
+
+ANSWERED = {
+    "SELECT zone, sum(kwh), count(*), count(kwh) FROM silver.meters GROUP BY zone": "by_zone",
+    "SELECT m.zone AS z, round(sum(m.kwh), 1) AS s FROM silver.meters AS m GROUP BY m.zone HAVING sum(m.kwh) > 1 ORDER BY s DESC LIMIT 2": "by_zone",
+    "SELECT date_trunc('day', \"at\") AS d, avg(register) AS register FROM silver.meters GROUP BY 1 ORDER BY d": "by_zone",
+    "SELECT date_trunc('hour', \"at\") AS h, min(price) AS low FROM silver.meters WHERE \"at\" >= '2026-03-01T01:00:00Z' AND zone IN ('A', 'B') GROUP BY h": "by_zone",
+    "SELECT sum(price) AS p, max(price) AS q FROM silver.meters WHERE \"at\" < '2026-03-01 02:00:00' AND (zone = 'A' OR zone IS NULL)": "by_zone",
+    "SELECT CASE WHEN zone = 'A' THEN 1 ELSE 2 END AS c, 2 * sum(\"order\") AS o FROM silver.meters GROUP BY 1": "by_zone",
+    "SELECT sum(\"order\") AS o, count(*) AS n FROM silver.meters": "all_of_it",
+    "SELECT avg(register) AS register FROM silver.meters WHERE zone = 'nowhere'": "by_zone",
+}  # fmt: skip
+
+NOT_ANSWERED = {
+    "SELECT meter, sum(kwh) AS s FROM silver.meters GROUP BY meter": "meter is none of its dimensions",
+    "SELECT zone, stddev(kwh) AS s FROM silver.meters GROUP BY zone": "not looked into",
+    "SELECT zone, count(DISTINCT meter) AS s FROM silver.meters GROUP BY zone": "count(DISTINCT x) is exact",
+    "SELECT zone, sum(kwh) FILTER (WHERE kwh > 1) AS s FROM silver.meters GROUP BY zone": "not looked into",
+    "SELECT zone, sum(kwh) AS s FROM silver.meters WHERE \"at\" >= '2026-03-01T01:30:00Z' GROUP BY zone": "at is none of its dimensions",
+    "SELECT zone, sum(kwh) AS s FROM silver.meters WHERE \"at\" <= '2026-03-01T01:00:00Z' GROUP BY zone": "at is none of its dimensions",
+    "SELECT zone, sum(kwh + 1) AS s FROM silver.meters GROUP BY zone": "more than a column",
+    "SELECT zone, kwh FROM silver.meters": "holds groups",
+    "SELECT zone, avg(price) AS p FROM silver.meters GROUP BY zone": "decimals",
+    "SELECT zone, min(kwh) AS p FROM silver.meters GROUP BY zone": "has no min(kwh)",
+    "SELECT zone || 'x' AS z, sum(kwh) AS p FROM silver.meters GROUP BY 1": "not looked into",
+    "SELECT date_trunc('minute', \"at\") AS m, sum(kwh) AS p FROM silver.meters GROUP BY 1": "by minute is not told",
+    "SELECT avg(register) AS zone, zone AS z FROM silver.meters GROUP BY zone": "an alias",
+}  # fmt: skip
+
+NOT_CONSIDERED = {
+    "SELECT zone, sum(kwh) AS s FROM silver.meters GROUP BY zone LIMIT 1": "LIMIT without ORDER BY",
+    "SELECT s.zone, count(*) AS n FROM silver.meters s JOIN silver.meters t ON s.id = t.id GROUP BY s.zone": "more than",
+    "WITH x AS (SELECT 1 AS a) SELECT count(*) AS n FROM x": "more than",
+    "SELECT count(*) AS n FROM (SELECT zone FROM silver.meters) AS t": "more than one table",
+    "SELECT DISTINCT zone FROM silver.meters": "distinct",
+    "SELECT zone, count(*) AS n, row_number() OVER (ORDER BY zone) AS r FROM silver.meters GROUP BY zone": "",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """After rows that came, came late, and were superseded."""
+    landing = made(tmp_path_factory.mktemp("reflections"))
+    landing.land(readings(120, 1))
+    refine(landing.lake)
+    landing.land([{**row, "at": row["at"] - timedelta(days=3)} for row in readings(30, 2)])
+    refine(landing.lake)
+    landing.land([*superseding(landing, 14, zone="Z"), *readings(40, 3)])
+    refine(landing.lake)
+    return landing
+
+
+@pytest.mark.parametrize("sql", ANSWERED)
+def test_what_a_reflection_answers(landing: Landing, sql: str) -> None:
+    assert plan_of(landing.lake, sql).answered_by == f"reflection.{ANSWERED[sql]}"
+    assert answer_plan(landing.lake, sql, "duckdb").answered_by == f"reflection.{ANSWERED[sql]}"
+
+
+@pytest.mark.parametrize("sql", NOT_ANSWERED)
+def test_what_none_can_answer_and_why(landing: Landing, sql: str) -> None:
+    plan = answer_plan(landing.lake, sql)
+    why = next(one.why for one in plan.considered if one.name == "reflection.by_zone")
+    assert plan.answered_by != "reflection.by_zone"
+    assert NOT_ANSWERED[sql] in why
+
+
+@pytest.mark.parametrize("sql", NOT_CONSIDERED)
+def test_what_is_left_as_it_is(landing: Landing, sql: str) -> None:
+    plan = answer_plan(landing.lake, sql)
+    assert plan.answered_by is None and plan.sql == sql and NOT_CONSIDERED[sql] in plan.why
+
+
+@pytest.mark.parametrize("sql", ["SELECT (((", "SELECT " + "(" * 9000 + "1" + ")" * 9000, "", "SHOW TABLES", "SELECT 1; SELECT 2", "EXPLAIN SELECT count(*) FROM silver.meters", "SELECT \x00"])  # fmt: skip
+def test_nothing_is_raised_for_what_is_no_query(landing: Landing, sql: str) -> None:
+    assert answer_plan(landing.lake, sql).answered_by is None
+    assert answer_plan(landing.lake, sql, "duckdb").answered_by is None
+
+
+def test_the_newest_rows_are_read_where_the_statement_asks_for_no_others(landing: Landing) -> None:
+    said = plan_of(
+        landing.lake, "SELECT meter, kwh FROM silver.meters WHERE \"at\" >= '2026-03-01T02:00:00Z' ORDER BY kwh, meter"
+    )
+    assert said.answered_by == "reflection.newest" and said.saved is not None and said.saved[0] > 0
+    said = plan_of(
+        landing.lake,
+        "SELECT count(*) AS n FROM silver.meters AS s WHERE s.\"at\" BETWEEN '2026-03-01' AND '2026-03-02' AND s.kwh > 3",
+    )
+    assert said.answered_by == "reflection.newest"
+    for where in ("\"at\" >= '2026-02-01'", "\"at\" < '2026-03-01'", "\"at\" >= '2026-03-01' OR zone = 'A'", "kwh > 3"):
+        assert (
+            plan_of(landing.lake, f"SELECT count(*) AS n FROM silver.meters WHERE kwh > 1 AND ({where})").answered_by
+            is None
+        )
+
+
+def test_sketches_are_merged_in_the_servers_engine(landing: Landing) -> None:
+    sql = "SELECT zone, approx_quantile(kwh, 0.9) AS q, approx_quantile(kwh, 0.5) AS m, approx_count_distinct(meter) AS n FROM silver.meters GROUP BY zone"
+    assert answer_plan(landing.lake, sql, "duckdb").answered_by == "reflection.by_zone"
+    ours, _ = in_duckdb(landing.lake, sql)
+    exact = "SELECT zone, quantile_disc(kwh, 0.9) AS q, quantile_disc(kwh, 0.5) AS m, count(DISTINCT meter) AS n FROM silver.meters GROUP BY zone"
+    _, theirs = in_duckdb(landing.lake, exact)
+    assert differs(ours, theirs) == ""
+    said = answer_plan(landing.lake, "SELECT zone, approx_distinct(meter) AS n FROM silver.meters GROUP BY zone")
+    assert said.answered_by is None and "beam-grid serve" in said.considered[0].why + said.considered[-1].why
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": st.integers(0, 25).map(lambda n: f"r{n}"),
+            "at": st.integers(0, 40).map(lambda n: START + timedelta(minutes=17 * n)),
+            "meter": st.sampled_from([None, "m1", "m2"]),
+            "zone": st.sampled_from([None, "A", "B"]),
+            "kwh": st.sampled_from([None, 0.0, 1.25, 7.5, -3.0]),
+            "order": st.integers(1, 9),
+        }
+    ),
+    min_size=1,
+    max_size=25,
+)
+TERMS = {"zone": "zone", "date_trunc('hour', \"at\")": "h", "date_trunc('day', \"at\")": "d", "meter": "meter"}
+VALUES = ["count(*)", "count(kwh)", "sum(kwh)", "min(kwh)", "max(kwh)", "avg(kwh)", 'sum("order")', "min(zone)"]
+WHERES = ["zone = 'A'", "zone IS NULL", "\"at\" >= '2026-03-01T03:00:00Z'", "\"at\" < '2026-03-01T06:00:00+01:00'", "meter IN ('m1', 'm2')", "NOT (zone = 'B')", "kwh > 1", "\"at\" >= '2026-03-01T03:17:00Z'"]  # fmt: skip
+RANDOM = """
+[[reflections]]
+name = "fine"
+table = "silver.meters"
+dimensions = ["zone", "meter", "hour(at)"]
+measures = ["count(kwh)", "sum(kwh)", "min(kwh)", "max(kwh)", "avg(kwh)", "sum(order)"]
+
+[[reflections]]
+name = "coarse"
+table = "silver.meters"
+dimensions = ["day(at)", "zone"]
+measures = ["avg(kwh)", "min(kwh)"]
+
+[[reflections]]
+name = "rows"
+table = "silver.meters"
+raw = { days = 1, time = "at" }
+"""
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> str:
+    terms = draw(st.lists(st.sampled_from(sorted(TERMS)), max_size=2, unique=True))
+    values = draw(st.lists(st.sampled_from(VALUES), min_size=1, max_size=3, unique=True))
+    wheres = draw(st.lists(st.sampled_from(WHERES), max_size=2, unique=True))
+    picked = [f"{term} AS {TERMS[term]}" for term in terms] + [f"{value} AS v{n}" for n, value in enumerate(values)]
+    sql = f"SELECT {', '.join(picked)} FROM silver.meters"
+    sql += f" WHERE {' AND '.join(wheres)}" if wheres else ""
+    return sql + (f" GROUP BY {', '.join(terms)}" if terms else "")
+
+
+COUNTS: Counter[str | None] = Counter()
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(drops=st.lists(ROWS, min_size=1, max_size=4), asked=st.lists(questions(), min_size=4, max_size=8, unique=True))
+def test_random_questions_of_random_histories(
+    tmp_path_factory: pytest.TempPathFactory, drops: list[list[dict[str, Any]]], asked: list[str]
+) -> None:
+    """Rows of one id and time supersede each other; each drop is a commit, and refined."""
+    landing = made(tmp_path_factory.mktemp("random"), RANDOM)
+    for drop in drops:
+        landing.land(list({(row["id"], row["at"]): row for row in drop}.values()))
+        refine(landing.lake)
+    for sql in asked:
+        plan = plan_of(landing.lake, sql)
+        assert not any(one.outcome == "behind" for one in plan.considered)
+        COUNTS[plan.answered_by] += 1
+
+
+def test_and_reflections_answered_many_of_them() -> None:
+    if not COUNTS:
+        pytest.skip("asked alone")
+    assert COUNTS["reflection.fine"] + COUNTS["reflection.coarse"] > COUNTS[None] / 10, COUNTS
+
+
+def test_rows_that_come_are_added_and_rows_that_go_cost_their_groups(tmp_path: Path) -> None:
+    landing = made(tmp_path)
+    landing.land(readings(120, 1))
+    refine(landing.lake)
+    first = files(landing)
+    landing.land([{**row, "at": row["at"] + timedelta(days=1)} for row in readings(30, 2)])
+    refine(landing.lake)
+    assert first < files(landing)  # one file more, none touched
+    old = next(row for row in landing.current if row["at"] < START + timedelta(days=1) and row["kwh"] is not None)
+    landing.land([{**{name: old[name] for name in landing.contract.schema.names}, "order": 99, "kwh": 0.5}])
+    refine(landing.lake)
+    third = files(landing)
+    assert len(third) == len(first) + 1 and not first & third  # the file of that day was rewritten, the other stands
+    for number in range(3, 14):
+        landing.land(readings(4, number))
+        refine(landing.lake)
+    assert len(files(landing)) <= 9
+    assert {one.outcome for one in check(landing.lake)} <= {"equal", "not answered"}
+
+
+def files(landing: Landing) -> set[str]:
+    from beam_grid.lakehouse.live import live
+
+    return {file.path for file in live(landing.lake.path / "tables" / "reflection" / "by_zone").files}
+
+
+def test_a_table_made_anew_a_contract_that_grows_and_another_declaration(tmp_path: Path) -> None:
+    landing = made(tmp_path)
+    landing.land(readings(60, 1))
+    refine(landing.lake)
+    shutil.rmtree(landing.lake.path / "tables")
+    refine(landing.lake)
+    sql = next(iter(ANSWERED))
+    assert plan_of(landing.lake, sql).answered_by == "reflection.by_zone"
+    grown = {**PLAIN, "fields": [*PLAIN["fields"], {"name": "tariff", "type": "int64", "since": "2"}], "version": "2"}
+    landing.contract = parse_contract(grown, "test")
+    landing.land([{**row, "tariff": 3} for row in readings(40, 2)])
+    refine(landing.lake)
+    rows = "SELECT tariff, count(*) AS n FROM silver.meters WHERE \"at\" >= '2026-03-01' GROUP BY tariff"
+    assert plan_of(landing.lake, sql).answered_by == "reflection.by_zone"
+    plan_of(landing.lake, rows)
+    (landing.lake.path / "reflections.toml").write_text(
+        DECLARED.replace('"zone", "hour(at)"', '"tariff"').replace("by_zone", "by_tariff")
+    )
+    refine(landing.lake)  # nothing landed, and yet there is something to do
+    assert (
+        plan_of(landing.lake, rows.replace(" WHERE \"at\" >= '2026-03-01'", "")).answered_by == "reflection.by_tariff"
+    )
+    assert "reflection.by_zone" not in listed(landing.lake)["reflection"].to_pylist()
+
+
+def test_one_that_does_not_fit_is_said_and_keeps_no_table_from_being_published(tmp_path: Path) -> None:
+    text = DECLARED + '\n[[reflections]]\nname = "odd"\ntable = "silver.meters"\ndimensions = ["nope"]\n'
+    landing = made(tmp_path, text)
+    landing.land(readings(60, 1))
+    said: list[str] = []
+    refine(landing.lake, progress=said.append)
+    assert any("reflection.odd: left out" in line and "no column 'nope'" in line for line in said)
+    states = dict(zip(*(listed(landing.lake)[name].to_pylist() for name in ("reflection", "state")), strict=True))
+    assert states["reflection.odd"] == "missing" and states["reflection.by_zone"] == "current"
+
+
+def test_one_that_is_brought_up_seldom_is_not_read_meanwhile(tmp_path: Path) -> None:
+    landing = made(tmp_path, DECLARED.replace('name = "by_zone"', 'name = "by_zone"\nrefresh = "1h"'))
+    landing.land(readings(60, 1))
+    refine(landing.lake)
+    landing.land(readings(60, 2))
+    refine(landing.lake)
+    plan = plan_of(landing.lake, "SELECT zone, avg(register) AS r FROM silver.meters GROUP BY zone")
+    assert plan.answered_by is None
+    assert next(one.outcome for one in plan.considered if one.name == "reflection.by_zone") == "behind"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[reflections]]\nname = 'x'", "missing required field `table`"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\ncolumns = ['a']", "unknown field `columns`"),
+        ("[[reflections]]\nname = 'X y'\ntable = 'silver.m'\ndimensions = ['a']", "cannot name a table"),
+        ("[[reflections]]\nname = 'x'\ntable = 'm'\ndimensions = ['a']", "silver.FEED or gold.WINDOW"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'", "dimensions: are missing"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\ndimensions = ['week(a)']", "is not a column, nor one of"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = ['stddev(a)']", "'stddev(a)' is not one of"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = ['quantile(a)']", "a rank from 0 to 1"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = ['sum(a)', 'sum(a)']", "is there twice"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\ndimensions = ['a']\nrefresh = 'often'", "refresh:"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nraw = { days = 0, time = 't' }", "raw.days: 0"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\ndimensions = ['a']\nraw = { days = 1, time = 't' }", "leave dimensions"),
+        ("[[reflections]\n", "write [[reflections]]"),
+    ],
+)  # fmt: skip
+def test_a_declaration_that_cannot_be_used_is_refused(text: str, said: str) -> None:
+    with pytest.raises(GridError) as caught:
+        parsed(text, "reflections.toml")
+    assert said in str(caught.value) and "reflections.toml" in str(caught.value)
+
+
+def test_a_broken_file_stops_a_refine_at_once(tmp_path: Path) -> None:
+    landing = made(tmp_path, "[[reflections]]\nname = 1")
+    landing.land(readings(3, 1))
+    with pytest.raises(GridError, match=r"reflections\.toml"):
+        refine(landing.lake)
+    assert newest(landing.lake) is None
+
+
+def test_a_refine_that_was_cut_off_before_the_set_is_made_good(tmp_path: Path) -> None:
+    landing = made(tmp_path)
+    landing.land(readings(60, 1))
+    refine(landing.lake)
+    landing.land([*superseding(landing, 9, zone="Z"), *readings(60, 2)])
+    refine(landing.lake)
+    for name in sorted((landing.lake.path / "versions").glob("*.json"))[1:]:
+        name.unlink()  # tables and reflections are ahead of what readers are told
+    refine(landing.lake)
+    for sql in ANSWERED:
+        assert plan_of(landing.lake, sql).answered_by is not None
+
+
+def test_windows_have_reflections_too(tmp_path: Path) -> None:
+    text = """[[reflections]]
+        name = "days"
+        table = "gold.fixed"
+        dimensions = ["day(window_start)"]
+        measures = ["sum(n)", "max(top)", "min(low)", "sum(cost)"]"""
+    landing = Landing(Lake.open(tmp_path / "lake"), parse_contract(CONTRACT, "test"))
+    (tmp_path / "lake" / "reflections.toml").write_text(text)
+    for number in range(3):
+        landing.land([*superseding(landing, 5 * number), *readings(60, number)])
+        refine(landing.lake)
+        for picked in ("sum(n) AS n, max(top) AS top, min(low) AS low", "sum(cost) AS cost"):
+            sql = f"SELECT date_trunc('month', window_start) AS m, {picked} FROM gold.fixed GROUP BY 1"
+            assert plan_of(landing.lake, sql).answered_by == "reflection.days"
+
+
+def test_on_the_command_line(landing: Landing) -> None:
+    where = ["--lake", str(landing.lake.path), "--format", "csv"]
+    explained = CliRunner().invoke(cli, ["query", "--explain", next(iter(ANSWERED)), *where])
+    assert (
+        explained.exit_code == 0
+        and "reflection.by_zone,chosen" in explained.output
+        and "fewer to look at" in explained.output
+    )
+    checked = CliRunner().invoke(cli, ["reflections", "check", *where])
+    assert checked.exit_code == 0 and "equal" in checked.output and "differs" not in checked.output
+    shown = CliRunner().invoke(cli, ["reflections", "list", *where])
+    assert shown.output.count("current") == 3
+    status = CliRunner().invoke(cli, ["status", *where[:2]])
+    assert "reflection.by_zone: current, brought up" in status.output
+    plain = CliRunner().invoke(cli, ["query", "--no-reflections", "SELECT count(*) AS n FROM silver.meters", *where])
+    assert plain.output.split() == ["n", str(len(landing.current))]
+
+
+def test_the_server_answers_by_them_and_what_it_logs_suggests_others(landing: Landing, tmp_path: Path) -> None:
+    worker = Answering(landing.lake, tmp_path, Limits())
+    sql = "SELECT zone, approx_quantile(kwh, 0.9) AS q, sum(kwh) FROM silver.meters GROUP BY zone ORDER BY zone"
+    told, body = worker.answer(Job(kind="sql", sql=sql, allowed=("silver.*",)))
+    assert (told.answered_by, told.tables) == ("reflection.by_zone", ("silver.meters",)), told
+    exact = sql.replace("approx_quantile", "quantile_disc")
+    told, other = worker.answer(Job(kind="sql", sql=exact))
+    assert told.answered_by is None
+    assert differs(pa.ipc.open_stream(body).read_all(), pa.ipc.open_stream(other).read_all()) == ""
+    assert (
+        worker.answer(Job(kind="sql", sql="SELECT * FROM reflection.by_zone", allowed=("silver.*",)))[0].status
+        == "forbidden"
+    )
+    for text in ("hll_count('x'::BLOB)", "kll_quantile('x'::BLOB, 0.5)"):
+        assert worker.answer(Job(kind="sql", sql=f"SELECT {text}"))[0].status == "refused"
+    with pytest.raises(GridError, match="no query was logged"):
+        suggested(landing.lake)
+    asked = "SELECT meter, date_trunc('hour', \"at\") AS h, sum(kwh) AS s FROM silver.meters WHERE \"at\" >= '2026-03-01' GROUP BY 1, 2"
+    rows = [query_log.Asked(started_at=START, kind="sql", statement=text, execution_time_ms=ms) for text, ms in ((asked, 900.0), (asked, 700.0), ("SELECT 1", 5.0), ("SELECT * FROM silver.meters", 50.0), ("SELECT count(*) FROM gold.nothing", 1.0))]  # fmt: skip
+    query_log.append(landing.lake, rows)
+    (line,) = suggested(landing.lake).to_pylist()
+    assert (line["table"], line["queries"], line["spent_ms"]) == ("silver.meters", 2, 1600.0)
+    assert 0 < line["saved_ms"] < 1600 and line["ms_per_mib"] > 0
+    landing.lake.path.joinpath("reflections.toml").write_text(DECLARED + line["toml"])
+    refine(landing.lake)
+    assert (
+        plan_of(landing.lake, asked).answered_by == f"reflection.{next(iter(parsed(line['toml'], 'x').values())).name}"
+    )
+
+
+@pytest.mark.spark
+def test_of_changes_and_master_data_too(tmp_path: Path) -> None:
+    """Spark merges these tables; what it changed is told by their change data and deletion vectors."""
+    lake = Lake.open(tmp_path / "lake")
+    found = {"bills_transactions": ("op", "amount"), "assets": ("status", "level")}
+    (tmp_path / "lake" / "reflections.toml").write_text(
+        "\n".join(
+            f"[[reflections]]\nname = '{table}_by'\ntable = 'silver.{table}'\ndimensions = ['{by}']\nmeasures = ['sum({of})', 'max({of})']"
+            for table, (by, of) in found.items()
+        )
+    )
+    for drop in range(DROPS):
+        land_drop(lake, tmp_path / "in", drop)
+        refine(lake, engine="spark")
+        told = check(lake)
+        assert {one.outcome for one in told} == {"equal"}, told
+        assert len({one.reflection for one in told}) == 2
