@@ -23,20 +23,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["beam_grid*", "transforms*", "runners*", "data_sources*"]),
     package_data={
-        "": [
-            "*.toml",
-            "*.j2",
-            "*.css",
-            "*.xml",
-            "*.md",
-            "*.sql",
-            "*.sh",
-            "py.typed",
-            "*.html",
-            "*.js",
-            "*.svg",
-            "LICENSE*",
-        ]
+        "": ["*.toml", "*.j2", "*.css", "*.xml", "*.md", "*.sql", "*.sh", "py.typed"],
+        "beam_grid.server": ["dashboard/*.*", "dashboard/views/*.js", "dashboard/vendor/*"],
     },
     install_requires=pins("run"),
     extras_require={"test": pins("test")},

@@ -34,8 +34,8 @@ export function view({ overview, parts, options, set }) {
       at ? h("button", { type: "button", on: { click: () => set({ at: "" }) } }, `Back from ${time(at)} to the newest`) : null),
     feed.now && overview.tables.includes(feed.now) ? now(ask) : null,
     value ? day(ask) : note("The contract of this feed declares no number to draw."),
-    value ? week(ask) : null,
     records,
+    value ? week(ask) : null,
     ...feed.windows.filter((w) => w.by.includes(feed.subject)).map((w) => windows(ask, w)),
     scored ? anomalies(ask) : null,
   ].filter(Boolean);
