@@ -192,7 +192,7 @@ def test_sketches_are_merged_in_the_servers_engine(landing: Landing) -> None:
     _, theirs = in_duckdb(landing.lake, exact)
     assert differs(ours, theirs) == ""
     said = answer_plan(landing.lake, "SELECT zone, approx_distinct(meter) AS n FROM silver.meters GROUP BY zone")
-    assert said.answered_by is None and "beam-grid serve" in said.considered[0].why + said.considered[-1].why
+    assert said.answered_by is None and any("beam-grid serve" in one.why for one in said.considered)
 
 
 ROWS = st.lists(
