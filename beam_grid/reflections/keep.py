@@ -44,18 +44,20 @@ _MANY_SMALL = 8
 _HOUR = 3_600_000_000
 
 
-def is_due(content: Content, wanted: dict[str, Reflection]) -> bool:
-    """Whether `keep` may have something to do."""
+def is_due(lake: Lake, content: Content, wanted: dict[str, Reflection]) -> bool:
+    """Whether `keep` may have something to do; tables that somebody deleted are found by file names alone."""
     if any(table.reflection and name not in wanted for name, table in content.tables.items()):
         return True
     return any(
-        one.table in content.tables and not _is_current(content.tables.get(name), one, content.tables[one.table])
+        one.table in content.tables and not _is_current(lake, content.tables.get(name), one, content.tables[one.table])
         for name, one in wanted.items()
     )
 
 
-def _is_current(before: PublishedTable | None, one: Reflection, source: PublishedTable) -> bool:
+def _is_current(lake: Lake, before: PublishedTable | None, one: Reflection, source: PublishedTable) -> bool:
     if before is None or before.reflection is None or before.reflection.declared != one:
+        return False
+    if not (lake.path / before.path / "_delta_log" / f"{before.version:020d}.json").exists():
         return False
     return before.read_at.get(one.table) == source.at
 
