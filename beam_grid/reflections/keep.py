@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import replace
 
 from beam_grid.lakehouse import data_files, delta_log, guard, scan
 from beam_grid.lakehouse.duck import connect
@@ -108,7 +109,7 @@ def _brought_up(
     if is_ours and before is not None and kept is not None:
         is_early = now - kept.refreshed_at < declared.pause(one)
         if before.read_at.get(one.table) == source.at or is_early:
-            return before
+            return before if kept.declared == one else replace(before, reflection=replace(kept, declared=one))
     since = _since(one, at, kept.since if is_ours and kept is not None else None)
     shape = shape_of(one, columns, since)
     seen = before.read_at[one.table].version if is_ours and before is not None else None

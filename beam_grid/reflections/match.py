@@ -130,6 +130,8 @@ class _Matcher:
         for one in projections:
             if isinstance(one, exp.Alias):
                 name = one.alias.lower()
+                if name in self._named:
+                    raise Unanswered(f"two columns are called {name}; give one of them another name")
                 is_itself = isinstance(one.this, exp.Column) and one.this.name.lower() == name
                 if not is_itself and name in (column.lower() for column in self.kept.types):
                     self._ambiguous.add(name)  # avg(kwh) AS kwh

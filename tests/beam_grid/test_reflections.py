@@ -23,12 +23,13 @@ from beam_grid.cli import cli
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log, scan
 from beam_grid.lakehouse.query import query
-from beam_grid.lakehouse.versions import newest
+from beam_grid.lakehouse.versions import content_of, newest
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
 from beam_grid.reflections.check import check, differs
 from beam_grid.reflections.command import listed
-from beam_grid.reflections.declared import parsed
+from beam_grid.reflections.declared import declared, parsed
+from beam_grid.reflections.keep import is_due
 from beam_grid.reflections.plan import AnswerPlan, answer_plan
 from beam_grid.reflections.suggest import suggested
 from beam_grid.server.engine import Limits
@@ -117,6 +118,7 @@ NOT_ANSWERED = {
     "SELECT zone || 'x' AS z, sum(kwh) AS p FROM silver.meters GROUP BY 1": "not looked into",
     "SELECT date_trunc('minute', \"at\") AS m, sum(kwh) AS p FROM silver.meters GROUP BY 1": "by minute is not told",
     "SELECT avg(register) AS zone, zone AS z FROM silver.meters GROUP BY zone": "an alias",
+    "SELECT zone, max(price) AS p, min(price) AS p FROM silver.meters GROUP BY zone HAVING p > 3": "two columns are called p",
     "SELECT zone, max(price, 2) AS p FROM silver.meters GROUP BY zone": "not looked into",
     "SELECT CAST(sum(kwh) AS FLOAT) AS s FROM silver.meters": "not looked into",
     "SELECT CAST(count(*) AS TINYINT) AS s FROM silver.meters WHERE zone = 'A'": "not looked into",
@@ -359,6 +361,14 @@ def test_one_that_is_brought_up_seldom_is_not_read_meanwhile(tmp_path: Path) -> 
     plan = plan_of(landing.lake, "SELECT zone, avg(register) AS r FROM silver.meters GROUP BY zone")
     assert plan.answered_by is None
     assert next(one.outcome for one in plan.considered if one.name == "reflection.by_zone") == "behind"
+    (landing.lake.path / "reflections.toml").write_text(
+        DECLARED.replace('name = "newest"', 'name = "newest"\nrefresh = "1h"')
+    )
+    again = refine(landing.lake).set
+    assert plan_of(landing.lake, next(iter(ANSWERED))).answered_by == "reflection.by_zone"
+    assert refine(landing.lake).set == again  # what was read is as good; the other pause is known, and nothing is due
+    found = newest(landing.lake)
+    assert found is not None and not is_due(landing.lake, content_of(found), declared(landing.lake))
 
 
 @pytest.mark.parametrize(
