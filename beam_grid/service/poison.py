@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from beam_grid.errors import RunFailed
+from beam_grid.interrupt import was_interrupted
 from beam_grid.plan import Narrow, Poison
 from beam_grid.service.causes import cause_of, root_of
 from data_sources.splits import FileSplit, KafkaSplit
@@ -61,7 +62,7 @@ class Narrowing:
         try:
             commit = self._lander.step(narrow)
         except Exception as cause:
-            if cause_of(cause) != "slice" or not self._lander.plan.partitions:
+            if was_interrupted() or cause_of(cause) != "slice" or not self._lander.plan.partitions:
                 raise
             return self._after_failure(cause)
         self._after_success(commit)
