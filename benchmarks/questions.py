@@ -1,4 +1,4 @@
-"""The mix of questions put to a lake of grid sensors, and those who put them: clients of the server, DuckDB, Spark.
+"""The mix of questions put to a lake of grid sensors, and those who put them: clients of the server, DuckDB.
 
 Each question is one SELECT with an order that leaves no two rows in doubt, so that answers can be compared row by row.
 """

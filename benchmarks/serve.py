@@ -53,7 +53,6 @@ class Size:
     rows: int = 72_000_000
     per_minute: int = 50_000
     seconds: float = 60.0
-    with_spark: bool = False
 
 
 @dataclass
@@ -144,8 +143,6 @@ def measure(folder: Path, size: Size) -> dict[str, dict[str, Any]]:
         kept = newest(Lake.open(lake))
         assert kept is not None
         _compare(Client(port), Client(port, with_reflections=False), Lake.open(lake), kept, size.sensors)
-    if size.with_spark:
-        taken["spark"] = _by_spark(at, Lake.open(lake), kept, size)
     if not ages:
         raise SystemExit("serve: no set was published while the clients asked")
     figures |= {"freshness_p50_s": _at(ages, 50), "freshness_p95_s": _at(ages, 95), "load": load, "rows": rows, "sent": sent}  # fmt: skip
@@ -196,16 +193,6 @@ def _compare(client: Client, plain: Client, lake: Lake, found: TableSet, sensors
                 if why := differs(mine, other):
                     raise SystemExit(f"serve: {name}, the server's answer and the one {who} differ: {why}\n{sql}")
     print("  answers equal: with reflections, without, by DuckDB", flush=True)
-
-
-def _by_spark(at: Path, lake: Lake, found: TableSet, size: Size) -> dict[str, list[float]]:
-    """Seconds of the warm answers of one session, one asker; its answers are compared with DuckDB's there."""
-    rng = np.random.default_rng(1)
-    asked = {name: [filled(name, size.sensors, rng) for _ in range(4)] for name in QUESTIONS if name != LOG}
-    (at / "questions.json").write_text(json.dumps(asked))
-    command = ["-m", "benchmarks.peers.spark_questions", str(lake.path), str(found.number), str(at / "questions.json"), str(at / "spark.json")]  # fmt: skip
-    run(command, at / "spark.log")
-    return {name: list(map(float, each)) for name, each in json.loads((at / "spark.json").read_text()).items()}
 
 
 def _told(size: Size, taken: dict[str, dict[str, list[float]]], by: dict[str, set[str]], figures: dict[str, float]) -> dict[str, dict[str, Any]]:  # fmt: skip
@@ -276,12 +263,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--per-minute", type=int, default=Size.per_minute, help="of `serve`: live readings meanwhile")
     parser.add_argument("--serve-seconds", type=float, default=Size.seconds, help="how long `serve` asks each variant")
-    parser.add_argument("--spark", action="store_true", help="`serve` asks Spark too")
 
 
 def size_of(given: argparse.Namespace) -> Size:
     """What the options say."""
-    return Size(given.sensors, given.history_rows, given.per_minute, given.serve_seconds, given.spark)
+    return Size(given.sensors, given.history_rows, given.per_minute, given.serve_seconds)
 
 
 if __name__ == "__main__":
