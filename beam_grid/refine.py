@@ -110,7 +110,7 @@ def refine(
             and stands(lake, known)
             and all(known.commits.get(f) == lake.feed(f).last for f in feeds or landed)
             and not derived.is_due(lake, content_of(known), contracts_of(lake, landed), chosen)
-            and not reflections.is_due(content_of(known), declared(lake))
+            and not reflections.is_due(lake, content_of(known), declared(lake))
         ):
             return RefineResult(tables=_numbers(known), set=known.number, seconds=time.monotonic() - started)
         if not landed:
@@ -315,7 +315,7 @@ class Refinement:
 
     def _reflected(self, content: Content, scratch: Path) -> None:
         """Bring reflections up to the content: they are in the same set as their tables."""
-        if reflections.is_due(content, self._reflections):
+        if reflections.is_due(self.lake, content, self._reflections):
             reflections.keep(self.lake, content, self._reflections, scratch / "reflections", self.say)
 
     def _tidied(self, feeds: list[str], content: Content, scratch: Path, *, cluster: bool = False) -> list[Any]:

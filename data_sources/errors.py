@@ -1,4 +1,4 @@
-"""The one family of errors that a user can mend; the command line prints them in one place (beam_grid/cli.py)."""
+"""The one family of errors that a user can mend; the command line prints them in one place (beam_grid/cli/)."""
 
 
 class UserError(Exception):

@@ -82,7 +82,7 @@ def _kll_of(values: pa.ChunkedArray) -> pa.Array:
             continue
         sketch = kll_doubles_sketch(KLL_K)
         sketch.update(numbers[start:end])
-        found.append(sketch.serialize())
+        found.append(None if sketch.is_empty() else sketch.serialize())  # it passes NaN over
     return pa.array(found, pa.binary())
 
 

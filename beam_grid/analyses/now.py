@@ -211,7 +211,7 @@ def _view(now: NowSpec, upto: datetime, newest: datetime) -> str:
 WITH recent AS (
     SELECT {", ".join([sensor, "window_start", "last_at", *beside])},
            {", ".join(f"CAST({value} AS DOUBLE) AS {value}" for value in values)}
-    FROM gold.{now.hourly} WHERE window_start >= '{_literal(upto)}' AND {sensor} IS NOT NULL
+    FROM gold.{now.hourly} WHERE window_start >= '{_literal(upto)}'
 ),
 clock AS (
     SELECT now, now - {silent} AS silent_before, now - {recent} AS recent_after FROM (SELECT max(last_at) AS now FROM recent) c

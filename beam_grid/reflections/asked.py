@@ -6,12 +6,15 @@ that the statement runs as it was asked.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import sqlglot
 from sqlglot import exp
+
+logging.getLogger("sqlglot").addHandler(logging.NullHandler())  # what it cannot write is no news for a terminal
 
 Dialect = Literal["datafusion", "duckdb"]
 
@@ -104,7 +107,7 @@ def asked(text: str, dialect: Dialect) -> Asked:
         or table.alias_column_names
     ):
         raise Unanswered("its table has more than a name")
-    if select.args.get("limit") is not None and select.args.get("order") is None:
+    if (select.args.get("limit") or select.args.get("offset")) and not select.args.get("order"):
         raise Unanswered("LIMIT without ORDER BY has many answers")
     begin, end = table.args["db"].meta.get("start"), table.this.meta.get("end")
     if begin is None or end is None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import replace
 
 from beam_grid.lakehouse import data_files, delta_log, guard, scan
 from beam_grid.lakehouse.duck import connect
@@ -44,18 +45,20 @@ _MANY_SMALL = 8
 _HOUR = 3_600_000_000
 
 
-def is_due(content: Content, wanted: dict[str, Reflection]) -> bool:
-    """Whether `keep` may have something to do."""
+def is_due(lake: Lake, content: Content, wanted: dict[str, Reflection]) -> bool:
+    """Whether `keep` may have something to do; tables that somebody deleted are found by file names alone."""
     if any(table.reflection and name not in wanted for name, table in content.tables.items()):
         return True
     return any(
-        one.table in content.tables and not _is_current(content.tables.get(name), one, content.tables[one.table])
+        one.table in content.tables and not _is_current(lake, content.tables.get(name), one, content.tables[one.table])
         for name, one in wanted.items()
     )
 
 
-def _is_current(before: PublishedTable | None, one: Reflection, source: PublishedTable) -> bool:
+def _is_current(lake: Lake, before: PublishedTable | None, one: Reflection, source: PublishedTable) -> bool:
     if before is None or before.reflection is None or before.reflection.declared != one:
+        return False
+    if not (lake.path / before.path / "_delta_log" / f"{before.version:020d}.json").exists():
         return False
     return before.read_at.get(one.table) == source.at
 
@@ -106,7 +109,7 @@ def _brought_up(
     if is_ours and before is not None and kept is not None:
         is_early = now - kept.refreshed_at < declared.pause(one)
         if before.read_at.get(one.table) == source.at or is_early:
-            return before
+            return before if kept.declared == one else replace(before, reflection=replace(kept, declared=one))
     since = _since(one, at, kept.since if is_ours and kept is not None else None)
     shape = shape_of(one, columns, since)
     seen = before.read_at[one.table].version if is_ours and before is not None else None

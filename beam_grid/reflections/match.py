@@ -10,6 +10,7 @@ are estimates (docs/semantics.md). What is not certain raises Unanswered, with t
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,8 +30,10 @@ _COARSER = {
     "month": ("month", "quarter", "year"),
 }
 _WHOLE = ("long", "integer", "short", "byte")
+_CASTS = tuple(exp.DataType.Type[name] for name in ("BIGINT", "INT", "SMALLINT", "DOUBLE", "DECIMAL", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR", "TEXT"))  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?)?")
 
 
 def rewritten(asked: Asked, name: str, kept: KeptReflection) -> str:
@@ -127,6 +130,8 @@ class _Matcher:
         for one in projections:
             if isinstance(one, exp.Alias):
                 name = one.alias.lower()
+                if name in self._named:
+                    raise Unanswered(f"two columns are called {name}; give one of them another name")
                 is_itself = isinstance(one.this, exp.Column) and one.this.name.lower() == name
                 if not is_itself and name in (column.lower() for column in self.kept.types):
                     self._ambiguous.add(name)  # avg(kwh) AS kwh
@@ -163,7 +168,8 @@ class _Matcher:
                 if _PLAIN.fullmatch(qualifier.replace(".", "_")):
                     return f"{function}({qualifier}.{field})"
             elif all(_PLAIN.fullmatch(part.name.lower()) for part in column.parts):
-                return f"{function}({'.'.join(part.name for part in column.parts)})"
+                words = (double_quoted(p.name) if p.name.lower() in _keywords() else p.name for p in column.parts)
+                return f"{function}({'.'.join(words)})"
         raise Unanswered(f"{one.sql()} has no name of its own; give it one with AS")
 
     def _key(self, one: exp.Expr) -> exp.Expr:
@@ -236,6 +242,8 @@ class _Matcher:
             return self._cut(node)
         if not isinstance(node, SCALARS):
             raise Unanswered(f"{node.sql()[:60]} is not looked into")
+        if isinstance(node, exp.Cast):
+            self._check_cast(node)
         made = node.copy()
         for name, value in node.args.items():
             if isinstance(value, exp.Expr):
@@ -243,6 +251,15 @@ class _Matcher:
             elif isinstance(value, list):
                 made.set(name, [self._scalar(one) if isinstance(one, exp.Expr) else one for one in value])
         return made
+
+    def _check_cast(self, node: exp.Cast) -> None:
+        """sqlglot writes some types as PostgreSQL has them, and knows no TRY_CAST there: DataFusion means others."""
+        is_other = self.asked.dialect == "datafusion" and (
+            isinstance(node, exp.TryCast)
+            or (node.to.this is exp.DataType.Type.DOUBLE and "float" in self.asked.text.lower())  # of four bytes
+        )
+        if node.to.this not in _CASTS or is_other:
+            raise Unanswered(f"{node.sql()[:60]} is not looked into")
 
     def _scalar_of_alias(self, node: exp.Column) -> exp.Expr:
         chosen = self._aliases[node.name.lower()]
@@ -272,6 +289,8 @@ class _Matcher:
     def _aggregate(self, node: exp.Expr) -> str:
         if isinstance(node, exp.Count):
             return self._count(node)
+        if node.expressions and not isinstance(node, exp.Anonymous):  # max(x, 3): the three greatest
+            raise Unanswered(f"{node.sql()[:60]} is not looked into")
         if isinstance(node, exp.Sum | exp.Min | exp.Max | exp.Avg | exp.ApproxQuantile | exp.ApproxDistinct):
             rank = node.args.get("quantile")
             return self._of_field(type(node).__name__.lower(), node.this, rank)
@@ -352,6 +371,15 @@ class _Matcher:
         return self.asked.field(argument, self.kept.types)
 
 
+@functools.cache
+def _keywords() -> frozenset[str]:
+    """What DuckDB quotes in a column's name."""
+    import duckdb
+
+    with duckdb.connect() as engine:
+        return frozenset(word for (word,) in engine.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall())
+
+
 def _column(name: str) -> exp.Column:
     return exp.Column(this=_identifier(name))
 
@@ -365,12 +393,22 @@ def _sql_type(kind: str) -> str:
 
 
 def instant(node: exp.Expr) -> datetime | None:
-    """The moment that a literal names; None for anything else."""
-    if isinstance(node, exp.Cast) and node.to.this in (
-        exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPTZ, exp.DataType.Type.TIMESTAMPNTZ, exp.DataType.Type.DATE,
-    ):  # fmt: skip
-        node = node.this
+    """The moment that a literal names, the same in all engines; None for anything else."""
+    kind = None
+    if isinstance(node, exp.Cast) and not node.to.expressions:
+        kind, node = node.to.this, node.this
     if not isinstance(node, exp.Literal) or not node.is_string:
+        return None
+    written = _MOMENT.fullmatch(node.this)
+    if written is None:
+        return None
+    if kind is exp.DataType.Type.DATE:  # cuts the time of day off
+        if len(node.this) > len("2026-01-01"):
+            return None
+    elif kind in (exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPNTZ):  # DuckDB passes an offset over
+        if written["offset"]:
+            return None
+    elif kind not in (None, exp.DataType.Type.TIMESTAMPTZ):
         return None
     try:
         moment = datetime.fromisoformat(node.this)

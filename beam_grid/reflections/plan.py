@@ -126,6 +126,8 @@ def _look_at(
     except (ValueError, KeyError, AttributeError, RecursionError) as cause:  # a corner of SQL: the table answers
         return Considered(name, "not", f"the statement is not understood ({type(cause).__name__})"), None
     rows, size = size_of(lake, one)
+    if rows is None:
+        return Considered(name, "not", "its files are gone; `beam-grid refine` makes it again"), None
     return Considered(name, "matched", "", rows, size), text
 
 

@@ -149,17 +149,22 @@ class Answering:
     def _sql(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
         tables = self._allowed(found, self._engine.guard.reading(job.sql).tables, job)
-        sql, answered_by = job.sql, None
         for rewriter in self._rewriters:
-            if (instead := rewriter(sql, found)) is not None:
-                sql, answered_by = instead.sql, instead.answered_by
-                self._engine.define(
-                    found, self._engine.resolved(found, self._engine.guard.reading(sql, is_ours=True).tables)
-                )
-                break
+            if (instead := rewriter(job.sql, found)) is not None:
+                try:
+                    reads = self._engine.resolved(found, self._engine.guard.reading(instead.sql, is_ours=True).tables)
+                    self._engine.define(found, reads)
+                    rows, body = self._run(f"EXPLAIN {instead.sql}" if job.explain else instead.sql, job)
+                except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+                    raise
+                except (Gone, NoTable, duckdb.Error):  # the table can answer, or say what is wrong
+                    break
+                return Told(
+                    set_number=found.number, tables=tuple(tables), rows=rows, answered_by=instead.answered_by
+                ), body
         self._engine.define(found, tables)
-        rows, body = self._run(f"EXPLAIN {sql}" if job.explain else sql, job)
-        return Told(set_number=found.number, tables=tuple(tables), rows=rows, answered_by=answered_by), body
+        rows, body = self._run(f"EXPLAIN {job.sql}" if job.explain else job.sql, job)
+        return Told(set_number=found.number, tables=tuple(tables), rows=rows), body
 
     def _table(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)

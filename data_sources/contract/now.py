@@ -22,6 +22,8 @@ _OWN = (
     "window_start", "hour", "last_at", "now", "value_name", "value", "mean", "stddev", "deviation", "deviation_percent",
     "z_score", "state", "basis", "history_values", "history_hours",
 )  # fmt: skip
+_INNER = ("window_start", "window_end", "hour", "last_at", "now", "k", "is_week", "is_silent", "is_recent", "silent_before", "recent_after")  # fmt: skip
+"""Names that stand beside those of the fields on the way there."""
 
 
 class NowSpec(Part):
@@ -89,9 +91,9 @@ class NowSpec(Part):
         for name in named:
             if named.count(name) > 1:
                 raise ValueError(f"{name!r} is named twice among sensor, values and beside; once is enough")
-        made = [*_OWN, *(f"{value}_{part}" for value in self.values for part in USUAL)]
-        for name in [self.sensor, *self.beside]:
-            if name.lower() in map(str.lower, made):
+        made = {f"{value}_{part}".lower() for value in self.values for part in USUAL} | {*_INNER}
+        for name in named:
+            if name.lower() in made or (name not in self.values and name.lower() in _OWN):
                 raise ValueError(
                     f"gold.{self.name} has a column {name.lower()!r} of its own; leave the field out, or rename it"
                 )

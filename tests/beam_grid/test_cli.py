@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from beam_grid.cli import cli
 from tests.command_line import grid
 
 
@@ -184,6 +185,10 @@ def test_contracts_have_faces():
 def test_doctor_says_what_is_there():
     done = process("doctor")
     assert done.returncode == 0 and "java" in done.stdout and "apache-beam    2.77.0" in done.stdout
+
+
+def test_each_command_is_the_one_that_its_name_says():
+    assert all(command.name == name for name, command in cli.commands.items())
 
 
 def test_help_names_every_command():

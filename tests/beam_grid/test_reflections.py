@@ -23,12 +23,13 @@ from beam_grid.cli import cli
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log, scan
 from beam_grid.lakehouse.query import query
-from beam_grid.lakehouse.versions import newest
+from beam_grid.lakehouse.versions import content_of, newest
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
 from beam_grid.reflections.check import check, differs
 from beam_grid.reflections.command import listed
-from beam_grid.reflections.declared import parsed
+from beam_grid.reflections.declared import declared, parsed
+from beam_grid.reflections.keep import is_due
 from beam_grid.reflections.plan import AnswerPlan, answer_plan
 from beam_grid.reflections.suggest import suggested
 from beam_grid.server.engine import Limits
@@ -100,6 +101,7 @@ ANSWERED = {
     "SELECT CASE WHEN zone = 'A' THEN 1 ELSE 2 END AS c, 2 * sum(\"order\") AS o FROM silver.meters GROUP BY 1": "by_zone",
     "SELECT sum(\"order\") AS o, count(*) AS n FROM silver.meters": "all_of_it",
     "SELECT avg(register) AS register FROM silver.meters WHERE zone = 'nowhere'": "by_zone",
+    "SELECT zone, sum(\"order\"), avg(register), max(meters.price) FROM silver.meters GROUP BY zone": "by_zone",
 }  # fmt: skip
 
 NOT_ANSWERED = {
@@ -116,11 +118,19 @@ NOT_ANSWERED = {
     "SELECT zone || 'x' AS z, sum(kwh) AS p FROM silver.meters GROUP BY 1": "not looked into",
     "SELECT date_trunc('minute', \"at\") AS m, sum(kwh) AS p FROM silver.meters GROUP BY 1": "by minute is not told",
     "SELECT avg(register) AS zone, zone AS z FROM silver.meters GROUP BY zone": "an alias",
+    "SELECT zone, max(price) AS p, min(price) AS p FROM silver.meters GROUP BY zone HAVING p > 3": "two columns are called p",
+    "SELECT zone, max(price, 2) AS p FROM silver.meters GROUP BY zone": "not looked into",
+    "SELECT CAST(sum(kwh) AS FLOAT) AS s FROM silver.meters": "not looked into",
+    "SELECT CAST(count(*) AS TINYINT) AS s FROM silver.meters WHERE zone = 'A'": "not looked into",
+    "SELECT TRY_CAST(zone AS INT) AS z, sum(kwh) AS s FROM silver.meters GROUP BY 1": "not looked into",
+    "SELECT sum(kwh) AS s FROM silver.meters WHERE \"at\" >= TIMESTAMP '2026-03-01T01:30:00+00:30'": "at is none of its dimensions",
+    "SELECT sum(kwh) AS s FROM silver.meters WHERE \"at\" >= '2026-03-01 01:00:00.0000009'": "at is none of its dimensions",
 }  # fmt: skip
 
 NOT_CONSIDERED = {
     "SELECT zone, sum(kwh) AS s FROM silver.meters GROUP BY zone LIMIT 1": "LIMIT without ORDER BY",
     "SELECT s.zone, count(*) AS n FROM silver.meters s JOIN silver.meters t ON s.id = t.id GROUP BY s.zone": "more than",
+    "SELECT zone, sum(kwh) AS s FROM silver.meters GROUP BY zone OFFSET 1": "LIMIT without ORDER BY",
     "WITH x AS (SELECT 1 AS a) SELECT count(*) AS n FROM x": "more than",
     "SELECT count(*) AS n FROM (SELECT zone FROM silver.meters) AS t": "more than one table",
     "SELECT DISTINCT zone FROM silver.meters": "distinct",
@@ -177,7 +187,14 @@ def test_the_newest_rows_are_read_where_the_statement_asks_for_no_others(landing
         "SELECT count(*) AS n FROM silver.meters AS s WHERE s.\"at\" BETWEEN '2026-03-01' AND '2026-03-02' AND s.kwh > 3",
     )
     assert said.answered_by == "reflection.newest"
-    for where in ("\"at\" >= '2026-02-01'", "\"at\" < '2026-03-01'", "\"at\" >= '2026-03-01' OR zone = 'A'", "kwh > 3"):
+    cut = ("\"at\" >= CAST('2026-02-28 23:00:00' AS DATE)", "\"at\" > TIMESTAMP '2026-02-28T01:00:00-12:00'")
+    for where in (
+        *cut,
+        "\"at\" >= '2026-02-01'",
+        "\"at\" < '2026-03-01'",
+        "\"at\" >= '2026-03-01' OR zone = 'A'",
+        "kwh > 3",
+    ):
         assert (
             plan_of(landing.lake, f"SELECT count(*) AS n FROM silver.meters WHERE kwh > 1 AND ({where})").answered_by
             is None
@@ -192,7 +209,7 @@ def test_sketches_are_merged_in_the_servers_engine(landing: Landing) -> None:
     _, theirs = in_duckdb(landing.lake, exact)
     assert differs(ours, theirs) == ""
     said = answer_plan(landing.lake, "SELECT zone, approx_distinct(meter) AS n FROM silver.meters GROUP BY zone")
-    assert said.answered_by is None and "beam-grid serve" in said.considered[0].why + said.considered[-1].why
+    assert said.answered_by is None and any("beam-grid serve" in one.why for one in said.considered)
 
 
 ROWS = st.lists(
@@ -344,6 +361,14 @@ def test_one_that_is_brought_up_seldom_is_not_read_meanwhile(tmp_path: Path) -> 
     plan = plan_of(landing.lake, "SELECT zone, avg(register) AS r FROM silver.meters GROUP BY zone")
     assert plan.answered_by is None
     assert next(one.outcome for one in plan.considered if one.name == "reflection.by_zone") == "behind"
+    (landing.lake.path / "reflections.toml").write_text(
+        DECLARED.replace('name = "newest"', 'name = "newest"\nrefresh = "1h"')
+    )
+    again = refine(landing.lake).set
+    assert plan_of(landing.lake, next(iter(ANSWERED))).answered_by == "reflection.by_zone"
+    assert refine(landing.lake).set == again  # what was read is as good; the other pause is known, and nothing is due
+    found = newest(landing.lake)
+    assert found is not None and not is_due(landing.lake, content_of(found), declared(landing.lake))
 
 
 @pytest.mark.parametrize(
@@ -389,6 +414,25 @@ def test_a_refine_that_was_cut_off_before_the_set_is_made_good(tmp_path: Path) -
     refine(landing.lake)
     for sql in ANSWERED:
         assert plan_of(landing.lake, sql).answered_by is not None
+
+
+@pytest.mark.parametrize("lost", ["", "*.parquet"])
+def test_files_that_somebody_deleted_are_made_again_and_not_missed_meanwhile(tmp_path: Path, lost: str) -> None:
+    landing = made(tmp_path)
+    landing.land(readings(60, 1))
+    refine(landing.lake)
+    sql, folder = next(iter(ANSWERED)), landing.lake.path / "tables" / "reflection" / "by_zone"
+    worker = Answering(landing.lake, tmp_path / "scratch", Limits())
+    assert worker.answer(Job(kind="sql", sql=sql))[0].answered_by == "reflection.by_zone"
+    for path in folder.rglob(lost) if lost else [folder]:
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    worker = Answering(landing.lake, tmp_path / "scratch", Limits())
+    told, _ = worker.answer(Job(kind="sql", sql=sql))
+    assert (told.status, told.answered_by) == ("ok", None)
+    assert differs(query(landing.lake, sql), query(landing.lake, sql, with_reflections=False)) == ""
+    if not lost:
+        refine(landing.lake)
+        assert plan_of(landing.lake, sql).answered_by == "reflection.by_zone"
 
 
 def test_windows_have_reflections_too(tmp_path: Path) -> None:

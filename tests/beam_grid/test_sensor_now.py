@@ -233,6 +233,21 @@ def test_spark_makes_the_same(sensors: Sensors, tmp_path: Path) -> None:
     assert_both_engines_agree(sensors.lake, tmp_path)
 
 
+def test_a_reading_of_no_sensor_moves_the_clock_too(tmp_path: Path) -> None:
+    raw = built_in()["grid_sensors"].to_dict()
+    own = [{**f, "nullable": f["name"] == "sensor_id" or f.get("nullable", True)} for f in raw["fields"]]
+    key = {"key": ["status", "timestamp"]}
+    raw |= {"windows": [], "expectations": [], "fields": own, "dedup": key, "file_order": "none"}
+    raw["now"] = {**raw["now"], "silent_after": "30m"}
+    sensors = Sensors(tmp_path, parse_contract(raw, "the test"))
+    named = reading("plain-1", END, random.Random(1))
+    rows = [named, {**named, "sensor_id": None, "timestamp": (END + timedelta(minutes=35)).isoformat()}]
+    sensors.add([{name: value for name, value in row.items() if name not in ("state", "revision")} for row in rows])
+    shown = sensors.one("plain-1")
+    assert (shown["now"], shown["state"]) == (END + timedelta(minutes=35), "SILENT")
+    assert {row["sensor_id"] for row in sensors.now()} == {"plain-1"}
+
+
 def test_the_generated_sensors(tmp_path: Path) -> None:
     """As generated, messy, in several slices; the planted faults show; late rows land after all."""
     sensors = Sensors(tmp_path, built_in()["grid_sensors"])

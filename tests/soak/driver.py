@@ -21,7 +21,7 @@ from typing import Any
 from transforms import faults
 
 LOADED = (
-    "apache_beam", "beam_grid.cli", "beam_grid.land", "beam_grid.refine", "beam_grid.feeds", "beam_grid.lakehouse.gold",
+    "apache_beam", "beam_grid.cli", "beam_grid.cli.landing", "beam_grid.land", "beam_grid.refine", "beam_grid.feeds", "beam_grid.lakehouse.gold",
     "beam_grid.lakehouse.derived", "beam_grid.lakehouse.engines", "beam_grid.lakehouse.maintain", "data_sources.sources",
     "beam_grid.segments", "beam_grid.checkpoints", "beam_grid.history", "transforms.merge_files", "data_sources.decode", "deltalake", "duckdb", "polars", "pyarrow.parquet", "pyroaring", "transforms.land", "filelock",
 )  # fmt: skip

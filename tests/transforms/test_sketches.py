@@ -104,11 +104,13 @@ def test_no_values_are_null_and_none_and_odd_ones_count_as_in_sql() -> None:
         {**at, "id": "1"},
         {**at, "id": "2", "g": "b", "s": "", "f": 0.0},
         {**at, "id": "3", "g": "b", "s": "x", "f": -0.0},
+        {**at, "id": "4", "g": "c", "f": float("nan")},
     ]
     table = pa.Table.from_pylist(made, pa.schema([*((f.name, f.arrow) for f in of.fields), ("_commit", pa.int64())]))
     found = values_of(tile_rows(table, of, window))
     assert {found["a"][name] for name in MEASURES} == {None, 0}
     assert (found["b"]["n_s"], found["b"]["n_f"], found["b"]["n_i"]) == (2, 1, 0)
+    assert found["c"]["q1"] is None
 
 
 def test_tiles_of_sketches_are_small() -> None:

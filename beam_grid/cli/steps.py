@@ -1,0 +1,118 @@
+"""The steps that commands are made of: land feeds, once or for as long as they are followed, and bring tables up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_grid.about import about
+from beam_grid.cli.process import answering, command_line
+from beam_grid.console import Progress, say
+from beam_grid.interrupt import ends_in_order
+
+if TYPE_CHECKING:
+    from beam_grid.follow import Tables
+    from beam_grid.land import Landed, Options
+    from beam_grid.landing import Lake
+    from beam_grid.plan import Plan
+    from beam_grid.refine import Engine
+    from data_sources.contract import Contract
+
+
+@dataclass(frozen=True)
+class Following:
+    """What --follow takes besides what landing does."""
+
+    every: float
+    standby: bool
+    max_rows_per_s: int | None
+    metrics_port: int
+    metrics_host: str
+    refine_every: float = 60.0
+
+    @classmethod
+    def taken(cls, given: dict[str, Any]) -> Following:
+        """Out of a command's options."""
+        return cls(**{field.name: given.pop(field.name) for field in fields(cls) if field.name in given})
+
+    def limited(self, feeds: list[tuple[Contract, Options]]) -> list[tuple[Contract, Options]]:
+        """Slices with no more than may be read from one look to the next."""
+        if self.max_rows_per_s is None:
+            return feeds
+        rows = max(1, int(self.max_rows_per_s * self.every / len(feeds)))
+        return [(contract, replace(options, slice_rows=min(rows, options.slice_rows))) for contract, options in feeds]
+
+
+def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given: Any) -> int:
+    """Land what comes until told to end, and publish where `tables` are given; the exit code."""
+    from beam_grid.follow import Pace, follow
+    from beam_grid.service.starting import leading, when_there
+    from beam_grid.service.told import Told
+
+    told = Told(Path(lake_path), how.every, tables is not None)
+    metrics = answering(told.newest, how.metrics_port, how.metrics_host)
+    with ends_in_order() as ending, told, metrics:
+        found = when_there(lambda: _feeds(lake_path, **given), ending, say)
+        if found is None:
+            return 0
+        lake, feeds, unread = found
+        for name in unread:
+            say(f"  not read: {name}")
+        pace = Pace(how.every, how.refine_every, is_steady=how.max_rows_per_s is not None)
+        with leading(lake, how.standby, ending, told.beat, say) as leads:
+            return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending) if leads else 0
+
+
+def land_feeds(lake_path: str, **given: Any) -> int:
+    """Land what is new, once; the exit code, 1 where something was left out."""
+    from beam_grid.land import land
+    from beam_grid.summaries import landed_lines
+
+    lake, feeds, unread = _feeds(lake_path, **given)
+    with lake.lock("land"):
+        for name in unread:
+            say(f"  not read: {name}")
+        code = 1 if unread else 0
+        for contract, options in feeds:
+            with about(feed=contract.name), Progress(f"land {contract.name}").shown() as progress:
+
+                def at(done: Landed, plan: Plan, progress: Progress = progress) -> None:
+                    progress.at(done.fates.read, note=f"commit {done.commits}")
+
+                landed = land(lake, contract, options, at)
+            with about(feed=contract.name, commit=lake.feed(contract.name).last):
+                for line in landed_lines(landed, lake):
+                    say(line)
+            code = max(code, 1 if landed.problems else 0)
+    return code
+
+
+def _feeds(
+    lake_path: str, feeds: tuple[str, ...], contracts: tuple[str, ...], source: str, **given: Any
+) -> tuple[Lake, list[tuple[Contract, Options]], list[str]]:
+    """The lake, made where it is missing, the feeds with how each is to be landed, and the files that no feed reads."""
+    from beam_grid.asked import asked
+    from beam_grid.landing import Lake
+
+    each, unread = asked(feeds, contracts, source, command=command_line(), **given)
+    return Lake.open(lake_path), each, unread
+
+
+def refine_tables(
+    lake_path: str,
+    feeds: list[str] | None,
+    engine: Engine = "auto",
+    spark_master: str | None = None,
+    parameters: dict[str, str] | None = None,
+) -> int:
+    """Bring the tables of these feeds, or all, up to the last commit; the exit code, 1 where some were left out."""
+    from beam_grid.landing import Lake
+    from beam_grid.refine import refine
+    from beam_grid.summaries import refined_lines
+
+    lake = Lake.open(lake_path, create=False)
+    result = refine(lake, feeds, engine=engine, spark_master=spark_master, parameters=parameters, progress=say)
+    for line in refined_lines(result):
+        say(line)
+    return 1 if result.left_out else 0
