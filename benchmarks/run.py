@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_grid.console import set_up_logs
-from benchmarks import backlog, cluster, commit, fixed, flat, follow_long, freshness, lake
+from benchmarks import backlog, cluster, commit, fixed, flat, follow_long, freshness, lake, serve
 from benchmarks.measure import Run, median, run
 from benchmarks.variants import Variant, variants
 
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--long-minutes", type=float, default=30, help="how long `long` goes on, with kills")
     parser.add_argument("--commits", type=int, default=10_000, help="of `flat`")
     parser.add_argument("--cluster-rows", type=int, default=10_000_000, help="of `cluster`")
+    serve.add_options(parser)
     parts: dict[str, Callable[[], Results]] = {
         "freshness": lambda: freshness.measure(FOLDER, "freshness", given.rate, 60),
         "follow": lambda: freshness.measure(FOLDER, "follow", given.rate, given.follow_seconds),
@@ -55,6 +56,7 @@ def main() -> None:
         "commit": lambda: commit.measure(FOLDER, given.runs),
         "fixed": lambda: fixed.measure(FOLDER, given.readings[0]),
         "lake": lambda: dict(lake.measure(FOLDER, given.runs)),
+        "serve": lambda: serve.measure(FOLDER, serve.size_of(given)),
     }
     parser.add_argument("--only", nargs="*", default=[], choices=[*VARIANTS, *parts], metavar="PART", help=" ".join([*VARIANTS, *parts]))  # fmt: skip
     given = parser.parse_args()

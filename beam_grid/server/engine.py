@@ -10,6 +10,7 @@ warm. The engine may read files under the lake's `tables` and the query log, not
 from __future__ import annotations
 
 import difflib
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log, scan
+from beam_grid.lakehouse.live import newest_version
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import at_number, newest
 from beam_grid.landing import Lake
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 KEPT_SETS = 4
 """Version sets whose tables stay defined."""
+
+_OF_THE_LOG = {query_log.TABLE, *query_log.VIEWS}
 
 
 class Gone(GridError):
@@ -78,6 +82,8 @@ class Engine:
         self.guard = Guard(self._duck)
         self._joined: set[tuple[int, str]] = set()
         self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
+        self._logs: dict[int, tuple[int | None, int]] = {}
+        """By set how the query log stood when its tables were defined."""
 
     def interrupt(self) -> None:
         """End the statement under way, from another thread."""
@@ -103,6 +109,7 @@ class Engine:
             self._duck.execute("USE memory")
             while len(self._sets) >= KEPT_SETS:
                 old, _ = self._sets.popitem(last=False)
+                self._logs.pop(old, None)
                 self._duck.execute(f"DETACH set_{old}")
             self._duck.execute(f"ATTACH ':memory:' AS {catalog}")
             for schema in ("silver", "gold", "bronze", "reflection"):
@@ -111,11 +118,13 @@ class Engine:
         self._sets.move_to_end(found.number)
         self._duck.execute(f"USE {catalog}")
         defined = self._sets[found.number][1]
+        if _OF_THE_LOG & {*names} and self._logs.get(found.number) != (stands := self._log_stands()):
+            defined -= _OF_THE_LOG  # it grows between the sets
+            self._logs[found.number] = stands
         for name in names:
             if name not in defined:
                 self._define(found, name, catalog)
-                if name not in (query_log.TABLE, *query_log.VIEWS):  # the log grows between the sets
-                    defined.add(name)
+                defined.add(name)
 
     def resolved(self, found: TableSet, asked: list[str]) -> list[str]:
         """The tables as the set spells them, each once; DuckDB takes names in any case. Raises NoTable."""
@@ -158,6 +167,16 @@ class Engine:
             raise NoTable(f"there is no table {name}; {_known(name, found)}")
         schema, _, table_name = name.partition(".")
         self._duck.execute(f"CREATE OR REPLACE VIEW {catalog}.{schema}.{double_quoted(table_name)} AS {select}")
+
+    def _log_stands(self) -> tuple[int | None, int]:
+        """Its newest version and when that was written: a log that was made anew counts from 0."""
+        folder = self._lake.path / query_log.FOLDER
+        if (version := newest_version(folder)) is None:
+            return None, 0
+        try:
+            return version, os.stat(folder / "_delta_log" / f"{version:020d}.json").st_mtime_ns
+        except OSError:  # a checkpoint has taken its place
+            return version, 0
 
     def _relation(self, name: str, path: str, version: int | None) -> str:
         try:

@@ -19,6 +19,7 @@ from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.query_log import Asked
 from beam_grid.landing import Lake
+from beam_grid.server.engine import Engine, Limits
 from tests.beam_grid.server import serving
 from tests.beam_grid.server.serving import lines, served, sql
 
@@ -148,6 +149,32 @@ def test_the_log_is_bounded(tmp_path: Path) -> None:
     assert min(newest) > now - timedelta(days=5)
     query_log.append(lake, [Asked(started_at=now, kind="sql", statement="SELECT 2")])
     assert _rows(lake) == 43
+
+
+def test_the_log_that_grows_is_read_at_the_same_set(lake: Lake, tmp_path: Path) -> None:
+    lake, at = copied(lake, tmp_path), datetime.now(UTC)
+    shutil.rmtree(lake.path / query_log.FOLDER, ignore_errors=True)
+    engine = Engine(lake, tmp_path, Limits())
+
+    def counted() -> list[int]:
+        found, names = engine.set_of(None), ["gold.query_report", "gold.query_log"]
+        engine.define(found, names)
+        engine.define(found, names)
+        asked = (
+            "SELECT count(*) AS n FROM gold.query_log",
+            "SELECT coalesce(sum(total_queries), 0)::BIGINT AS n FROM gold.query_report",
+        )
+        return [engine.batches(one).read_all()["n"][0].as_py() for one in asked]
+
+    rows = [Asked(started_at=at, kind="sql", statement="SELECT 1")] * 3
+    assert counted() == [0, 0]
+    for n in (1, 2):
+        query_log.append(lake, rows)
+        assert counted() == [3 * n, 3 * n]
+    shutil.rmtree(lake.path / query_log.FOLDER)
+    for part in (rows[:1], rows):
+        query_log.append(lake, part)
+    assert counted() == [4, 4]  # made anew, with as many versions
 
 
 def _rows(lake: Lake) -> int:
