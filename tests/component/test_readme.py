@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from data_sources.smart_meter_readings.generate import generate
+from tests.component.broker import free_ports
 
 pytestmark = [pytest.mark.component, pytest.mark.spark]
 
@@ -67,6 +70,8 @@ def test_every_command_of_the_readme_works(folder, kafka_broker):
             continue
         if "kafka://" in line:
             _follow(line.replace("localhost:9092", kafka_broker.sasl_bootstrap), folder)
+        elif line.startswith("beam-grid serve"):
+            _serve(line, folder)
         elif line == "make demo":
             done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=900)
             assert done.returncode == 0, done.stderr
@@ -116,3 +121,24 @@ def _follow(line: str, folder: Path) -> None:
         running.send_signal(signal.SIGINT)
         assert running.wait(60) == 130, log.read_text()
     assert "500 read = landed 500" in log.read_text()
+
+
+def _serve(line: str, folder: Path) -> None:
+    """Start a command that serves, on another port, ask it, and end it as a service is ended."""
+    (port,) = free_ports(1)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "beam_grid", *shlex.split(line)[1:], "--port", str(port)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        until, answer = time.monotonic() + 120, b""
+        while running.poll() is None and time.monotonic() < until and not answer:
+            with suppress(OSError):
+                answer = urlopen(f"http://127.0.0.1:{port}/api/v1/tables", timeout=30).read()
+            time.sleep(0.2)
+        assert b"silver.smart_meter_readings" in answer
+    finally:
+        running.send_signal(signal.SIGTERM)
+        code = running.wait(60)
+    assert code == 0
