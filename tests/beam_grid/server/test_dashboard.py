@@ -25,6 +25,7 @@ READY = (
     "document.querySelectorAll('main section').length > 0 && "
     "[...document.querySelectorAll('main section')].every((s) => s.getAttribute('aria-busy') !== 'true')"
 )
+AT = "document.querySelector('nav a[aria-current]')?.getAttribute('href') === '#/{}'"
 VIEWS = ("load", "fleet", "alerts", "quality", "freshness", "queries")
 
 
@@ -73,7 +74,7 @@ def served(page: Browser, lake: Lake, **settings: Any) -> Iterator[httpx.Client]
 def to(page: Browser, view: str) -> str:
     """Click on a view's name; what the page shows then."""
     page.click(f"nav a[href='#/{view}']")
-    page.until(f"location.hash.startsWith('#/{view}') && {READY}")
+    page.until(f"location.hash.startsWith('#/{view}') && {AT.format(view)} && {READY}")
     return page.run("document.querySelector('main').innerText")
 
 
