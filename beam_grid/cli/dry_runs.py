@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_grid.cli.options import Duration
+from beam_grid.cli.options import CONTRACTS, RUNNER, SLICE_ROWS, Duration
 from beam_grid.console import say
 from beam_grid.interrupt import ends_in_order
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option(
     "--lake", metavar="DIR", envvar="BEAM_GRID_LAKE", show_envvar=True, help="Size the state by what landed there."
 )
-@click.option("--contract", "contracts", multiple=True, metavar="FILE", help="Contract of a feed of your own.")
-@click.option("--runner", type=click.Choice(["direct", "spark"]), default="direct", show_default=True)
-@click.option("--slice-rows", type=click.IntRange(1), default=500_000, show_default=True, help="Records a commit.")
+@CONTRACTS
+@RUNNER
+@SLICE_ROWS
 @click.option("--kafka-config", metavar="FILE", envvar="BEAM_GRID_KAFKA_CONFIG", help="Connection settings.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def plan_feed(feed: str, form: str, **given: Any) -> None:
@@ -68,7 +68,7 @@ def _feed_plan(
 @click.option(
     "--source", required=True, metavar="S", help="The topic: kafka://host:port/topic. It is read from its beginning."
 )
-@click.option("--contract", "contracts", multiple=True, metavar="FILE", help="Contract of a feed of your own.")
+@CONTRACTS
 @click.option(
     "--every",
     type=Duration(least_s=1),

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_grid.cli.options import ENGINE, LAKE, MASTER, METRICS_HOST, METRICS_PORT, Duration, Time
+from beam_grid.cli.options import (
+    CONTRACTS,
+    ENGINE,
+    LAKE,
+    MASTER,
+    METRICS_HOST,
+    METRICS_PORT,
+    RUNNER,
+    SLICE_ROWS,
+    Duration,
+    Time,
+)
 from beam_grid.cli.process import exit_with
 from beam_grid.cli.steps import Following, follow_feeds, land_feeds, refine_tables
 from beam_grid.console import say
@@ -24,14 +35,10 @@ def _land_options(command: Any) -> Any:
                 "--source", required=True, metavar="S", help="A file, folder or glob, or kafka://host:port[/topic]."
             ),
             LAKE,
-            click.option(
-                "--contract", "contracts", multiple=True, metavar="FILE", help="Contract of a feed of your own."
-            ),
-            click.option("--runner", type=click.Choice(["direct", "spark"]), default="direct", show_default=True),
+            CONTRACTS,
+            RUNNER,
             MASTER,
-            click.option(
-                "--slice-rows", type=click.IntRange(1), default=500_000, show_default=True, help="Records a commit."
-            ),
+            SLICE_ROWS,
             click.option("--shards", type=click.IntRange(1, 1024), help="At a feed's first commit; 4 unless given."),
             click.option("--now", type=Time(), metavar="T", help="The run's clock, for what counts as the future."),
             click.option(

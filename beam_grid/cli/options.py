@@ -14,6 +14,13 @@ LAKE = click.option(
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
 )
+CONTRACTS = click.option(
+    "--contract", "contracts", multiple=True, metavar="FILE", help="Contract of a feed of your own."
+)
+RUNNER = click.option("--runner", type=click.Choice(["direct", "spark"]), default="direct", show_default=True)
+SLICE_ROWS = click.option(
+    "--slice-rows", type=click.IntRange(1), default=500_000, show_default=True, help="Records a commit."
+)
 ENGINE = click.option(
     "--engine",
     type=click.Choice(["auto", "embedded", "spark"]),

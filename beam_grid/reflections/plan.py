@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from beam_grid.errors import GridError
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.versions import newest
 from beam_grid.reflections import declared
@@ -139,7 +140,7 @@ def size_of(lake: Lake, table: PublishedTable) -> tuple[int | None, int | None]:
     """Rows and bytes of a table at its version; None where its files do not tell, or are gone."""
     try:
         at = live(lake.path / table.path, table.version)
-    except Exception:
+    except (GridError, OSError, ValueError, KeyError):
         return None, None
     counted = [file.rows for file in at.files]
     rows = None if None in counted else sum(count or 0 for count in counted) - sum(file.deleted for file in at.files)

@@ -71,6 +71,34 @@ def any_of(masks: dict[str, Mask], n: int) -> Mask:
     return np.logical_or.reduce([np.zeros(n, bool), *masks.values()])
 
 
+def delayed(
+    rows: pl.DataFrame, fault: dict[str, Mask], delays_ms: dict[str, tuple[int, int]], rng: np.random.Generator
+) -> pl.Series:
+    """_arrival_ms of the rows, those that a fault with a delay hits so much later: milliseconds, [from, to)."""
+    arrival_ms = rows["_arrival_ms"].to_numpy().copy()
+    for name, (low, high) in delays_ms.items():
+        arrival_ms[fault[name]] += rng.integers(low, high, int(fault[name].sum()))
+    return pl.Series("_arrival_ms", arrival_ms)
+
+
+def damage_of(fault: dict[str, Mask], ways: Sequence[str], n: int) -> pl.Series:
+    """_damage of n rows, by the names of the ways."""
+    kind = np.zeros(n, np.uint8)
+    for i, name in enumerate(ways):
+        kind[fault[name]] = 1 + i
+    return pl.Series("_damage", kind)
+
+
+def sent_again(
+    rows: pl.DataFrame, masks: dict[str, Mask], delays_ms: dict[str, tuple[int, int]], rng: np.random.Generator
+) -> Iterator[tuple[str, pl.DataFrame, pl.Series]]:
+    """(name, copies, by how much later each arrives in milliseconds) of each way to be sent again; no copy is damaged."""
+    for name, (low, high) in delays_ms.items():
+        again = rows.filter(pl.Series(masks[name]))
+        delay = pl.Series(rng.integers(low, high, again.height))
+        yield name, again.with_columns(pl.col("_arrival_ms") + delay, pl.lit(0, pl.UInt8).alias("_damage")), delay
+
+
 def arrived(parts: Sequence[pl.DataFrame | None], until_ms: int | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split into what has arrived before `until_ms`, in order of arrival (ties: of `parts`), and what has not.
 

@@ -14,8 +14,11 @@ from data_sources.generators.damage import (
     any_of,
     break_utf8,
     change_type_of,
+    damage_of,
+    delayed,
     lose_one_of,
     pick,
+    sent_again,
     truncate,
 )
 
@@ -68,19 +71,14 @@ def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
     """The readings with their faults, then their copies; takes and gives labelled rows (`data_sources/generators/damage.py`)."""
     n = base.height
     fault, copy = pick(FAULT_SHARES, n, rng), pick(COPY_SHARES, n, rng)
-    arrival_ms = base["_arrival_ms"].to_numpy().copy()
-    for name, (low, high) in FAULT_DELAYS_MS.items():
-        arrival_ms[fault[name]] += rng.integers(low, high, int(fault[name].sum()))
-    kind = np.zeros(n, np.uint8)
-    for i, name in enumerate(DAMAGE):
-        kind[fault[name]] = 1 + i
+    arrival_ms = delayed(base, fault, FAULT_DELAYS_MS, rng)
     broken = fault["rule_broken"]
     impossible = np.where(rng.random(n) < 0.5, rng.uniform(-300, -61, n), rng.uniform(501, 900, n)).round(2)
     rows = base.with_columns(
         pl.Series("temperature_c", np.where(broken, impossible, base["temperature_c"].to_numpy())),
         pl.col("_event_ms") + pl.Series(fault["future"] * TO_2099_MS + broken * AHEAD_MS),
-        pl.Series("_arrival_ms", arrival_ms),
-        pl.Series("_damage", kind),
+        arrival_ms,
+        damage_of(fault, DAMAGE, n),
         pl.Series("_rule_broken", broken),
         pl.Series("_future", fault["future"]),
         pl.Series("_sent_again", any_of(copy, n)),
@@ -90,10 +88,7 @@ def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
 
 def _copies(rows: pl.DataFrame, masks: dict[str, np.ndarray], rng: np.random.Generator) -> list[pl.DataFrame]:
     copies = []
-    for name, (low, high) in COPY_DELAYS_MS.items():
-        again = rows.filter(pl.Series(masks[name]))
-        delay = pl.Series(rng.integers(low, high, again.height))
-        again = again.with_columns(pl.col("_arrival_ms") + delay, pl.lit(0, pl.UInt8).alias("_damage"))
+    for name, again, _ in sent_again(rows, masks, COPY_DELAYS_MS, rng):
         if name == "conflict":
             warmer = pl.Series(rng.integers(1, 9, again.height)) / 10
             again = again.with_columns(

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from data_sources.generators.damage import TO_2099_MS, Way, any_of, pick
+from data_sources.generators.damage import TO_2099_MS, Way, any_of, damage_of, delayed, pick, sent_again
 from data_sources.maintenance_logs.jobs import COLUMNS
 
 FAULT_SHARES = {
@@ -46,12 +46,7 @@ def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
     n = base.height
     fault = pick(FAULT_SHARES, n, rng)
     copy = pick(COPY_SHARES, n, rng)
-    arrival_ms = base["_arrival_ms"].to_numpy().copy()
-    for name, (low, high) in FAULT_DELAYS_MS.items():
-        arrival_ms[fault[name]] += rng.integers(low, high, int(fault[name].sum()))
-    kind = np.zeros(n, np.uint8)
-    for i, name in enumerate(DAMAGE):
-        kind[fault.get(name, np.zeros(n, bool))] = 1 + i
+    arrival_ms = delayed(base, fault, FAULT_DELAYS_MS, rng)
     broken = fault["rule_broken"]
     which = np.where(broken, rng.integers(0, 3, n), -1)
     negative = pl.Series(-rng.uniform(1, 500, n).round(1))
@@ -65,8 +60,8 @@ def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
         .then(pl.col("reported_date") + far_ahead)
         .otherwise(pl.col("reported_date"))
         .alias("reported_date"),
-        pl.Series("_arrival_ms", arrival_ms),
-        pl.Series("_damage", kind),
+        arrival_ms,
+        damage_of({"never_closed": np.zeros(n, bool), **fault}, DAMAGE, n),  # which `cut_off` draws
         pl.Series("_rule_broken", broken),
         pl.Series("_future", fault["future"]),
         pl.Series("_sent_again", any_of(copy, n)),
@@ -85,12 +80,7 @@ def cut_off(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _copies(rows: pl.DataFrame, masks: dict[str, np.ndarray], rng: np.random.Generator) -> list[pl.DataFrame]:
     copies = []
-    for name, (low, high) in COPY_DELAYS_MS.items():
-        again = rows.filter(pl.Series(masks[name]))
-        again = again.with_columns(
-            pl.col("_arrival_ms") + pl.Series(rng.integers(low, high, again.height)),
-            pl.lit(0, pl.UInt8).alias("_damage"),
-        )
+    for name, again, _ in sent_again(rows, masks, COPY_DELAYS_MS, rng):
         copies.append(_closed(again, rng) if name == "conflict" else again)
     return copies
 

@@ -14,8 +14,11 @@ from data_sources.generators.damage import (
     any_of,
     break_utf8,
     change_type_of,
+    damage_of,
+    delayed,
     lose_one_of,
     pick,
+    sent_again,
     truncate,
 )
 
@@ -62,18 +65,13 @@ def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
     n = base.height
     fault = pick(FAULT_SHARES, n, rng)
     copy = pick(COPY_SHARES, n, rng)
-    arrival_ms = base["_arrival_ms"].to_numpy().copy()
-    for name, (low, high) in FAULT_DELAYS_MS.items():
-        arrival_ms[fault[name]] += rng.integers(low, high, int(fault[name].sum()))
-    kind = np.zeros(n, np.uint8)
-    for i, name in enumerate(DAMAGE):
-        kind[fault[name]] = 1 + i
+    arrival_ms = delayed(base, fault, FAULT_DELAYS_MS, rng)
     broken = fault["rule_broken"]
     rows = base.with_columns(
         *_impossible(base, broken, rng),
         pl.col("_event_ms") + pl.Series(fault["future"] * TO_2099_MS),
-        pl.Series("_arrival_ms", arrival_ms),
-        pl.Series("_damage", kind),
+        arrival_ms,
+        damage_of(fault, DAMAGE, n),
         pl.Series("_rule_broken", broken),
         pl.Series("_future", fault["future"]),
         pl.Series("_sent_again", any_of(copy, n)),
@@ -102,12 +100,7 @@ def _impossible(base: pl.DataFrame, broken: np.ndarray, rng: np.random.Generator
 
 def _copies(rows: pl.DataFrame, masks: dict[str, np.ndarray], rng: np.random.Generator) -> list[pl.DataFrame]:
     copies = []
-    for name, (low, high) in COPY_DELAYS_MS.items():
-        again = rows.filter(pl.Series(masks[name]))
-        again = again.with_columns(
-            pl.col("_arrival_ms") + pl.Series(rng.integers(low, high, again.height)),
-            pl.lit(0, pl.UInt8).alias("_damage"),
-        )
+    for name, again, _ in sent_again(rows, masks, COPY_DELAYS_MS, rng):
         if name == "conflict":  # counted again, a little more or less
             more = pl.Series(rng.integers(1, 21, again.height)) / 1000
             again = again.with_columns((pl.col("production_mw") + more).round(3), pl.lit(1, pl.Int64).alias("_version"))

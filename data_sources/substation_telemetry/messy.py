@@ -17,8 +17,11 @@ from data_sources.generators.damage import (
     any_of,
     break_utf8,
     change_type_of,
+    damage_of,
+    delayed,
     lose_one_of,
     pick,
+    sent_again,
     truncate,
 )
 
@@ -77,19 +80,14 @@ def disturb(base: pl.DataFrame, rng: np.random.Generator) -> list[pl.DataFrame]:
     n = base.height
     fault = pick(FAULT_SHARES, n, rng)
     copy = pick(COPY_SHARES, n, rng)
-    arrival_ms = base["_arrival_ms"].to_numpy().copy()
-    for name, (low, high) in FAULT_DELAYS_MS.items():
-        arrival_ms[fault[name]] += rng.integers(low, high, int(fault[name].sum()))
-    kind = np.zeros(n, np.uint8)
-    for i, name in enumerate(DAMAGE):
-        kind[fault[name]] = 1 + i
+    arrival_ms = delayed(base, fault, FAULT_DELAYS_MS, rng)
     broken = fault["rule_broken"]
     sent_again = any_of({name: mask for name, mask in copy.items() if name != "reused"}, n)
     rows = base.with_columns(
         *_impossible(base, broken, rng),
         pl.col("_event_ms") + pl.Series(fault["future"] * TO_2099_MS + broken * AHEAD_MS),
-        pl.Series("_arrival_ms", arrival_ms),
-        pl.Series("_damage", kind),
+        arrival_ms,
+        damage_of(fault, DAMAGE, n),
         pl.Series("_rule_broken", broken),
         pl.Series("_future", fault["future"]),
         pl.Series("_sent_again", sent_again),
@@ -117,10 +115,7 @@ def _copies(rows: pl.DataFrame, masks: dict[str, np.ndarray], rng: np.random.Gen
         "reused": _another_message,
     }
     copies = []
-    for name, (low, high) in COPY_DELAYS_MS.items():
-        again = rows.filter(pl.Series(masks[name]))
-        delay = pl.Series(rng.integers(low, high, again.height))
-        again = again.with_columns(pl.col("_arrival_ms") + delay, pl.lit(0, pl.UInt8).alias("_damage"))
+    for name, again, delay in sent_again(rows, masks, COPY_DELAYS_MS, rng):
         copies.append(change[name](again, delay, rng) if name in change else again)
     return copies
 

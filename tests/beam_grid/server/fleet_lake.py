@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from beam_grid.landing import Lake
-from tests.beam_grid.service.small import ran
+from tests.beam_grid.service.small import run_folder
 
 CONTRACT = """
 name = "meters"
@@ -97,10 +97,7 @@ def write(source: Path, name: str, rows: list[str]) -> None:
 
 def run(folder: Path) -> None:
     """Land and publish what is new under folder/source."""
-    contract = folder / "meters.toml"
-    contract.write_text(CONTRACT)
-    done = ran("run", "--contract", str(contract), "--source", str(folder / "source"), "--lake", str(folder / "lake"))
-    assert done.returncode == 0, done.stderr
+    run_folder(folder, "meters", CONTRACT)
 
 
 def make(folder: Path) -> Lake:

@@ -13,7 +13,7 @@ import httpx
 from beam_grid.landing import Lake
 from beam_grid.server.serve import serve
 from beam_grid.server.settings import Settings
-from tests.beam_grid.service.small import ran
+from tests.beam_grid.service.small import run_folder
 
 CONTRACT = """
 name = "readings"
@@ -67,10 +67,7 @@ def write(source: Path, name: str, rows: list[str]) -> None:
 
 def run(folder: Path) -> None:
     """Land and publish what is new under folder/source."""
-    contract = folder / "readings.toml"
-    contract.write_text(CONTRACT)
-    done = ran("run", "--contract", str(contract), "--source", str(folder / "source"), "--lake", str(folder / "lake"))
-    assert done.returncode == 0, done.stderr
+    run_folder(folder, "readings", CONTRACT)
 
 
 def make(folder: Path) -> Lake:

@@ -56,3 +56,11 @@ def ran(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         grid(*arguments), capture_output=True, text=True, timeout=120, env={**os.environ, "BEAM_GRID_DEBUG": "", **env}
     )
+
+
+def run_folder(folder: Path, name: str, text: str) -> None:
+    """Land and publish what is new under folder/source, by a contract of this text, into folder/lake."""
+    contract = folder / f"{name}.toml"
+    contract.write_text(text)
+    done = ran("run", "--contract", str(contract), "--source", str(folder / "source"), "--lake", str(folder / "lake"))
+    assert done.returncode == 0, done.stderr
