@@ -13,11 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import shutil
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from beam_grid.errors import GridError
@@ -55,6 +58,8 @@ class _Worker:
     process: BaseProcess
     jobs: Connection
     control: Connection
+    scratch: Path
+    """Removed here: a process that is killed removes nothing."""
     is_spent: bool = False
     """It was killed, died, or ends by itself: another takes its place. (A process that dies is alive for a moment more.)"""
 
@@ -79,6 +84,7 @@ class _Worker:
         self.process.join(5.0)
         self.jobs.close()
         self.control.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 @dataclass
@@ -215,18 +221,19 @@ class Pool:
     def _start(self) -> _Worker:
         jobs, theirs = self._context.Pipe()
         control, heard = self._context.Pipe()
+        scratch = Path(tempfile.mkdtemp(prefix="beam-grid-serve-"))
         from beam_grid.server import worker
 
         process = self._context.Process(
             target=worker.main,
-            args=(theirs, heard, str(self.lake.path), self.limits),
+            args=(theirs, heard, str(self.lake.path), str(scratch), self.limits),
             daemon=True,
             name="beam-grid worker",
         )
         process.start()
         theirs.close()
         heard.close()
-        started = _Worker(process, jobs, control)
+        started = _Worker(process, jobs, control, scratch)
         self._living.append(started)
         if not jobs.poll(_STARTS_WITHIN_S):
             raise GridError(f"a worker did not start within {_STARTS_WITHIN_S:g} s")

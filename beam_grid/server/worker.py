@@ -16,7 +16,6 @@ import threading
 from fnmatch import fnmatchcase
 from multiprocessing.connection import Connection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import psutil
@@ -48,29 +47,28 @@ class Forbidden(GridError):
     """The caller's key does not reach the table."""
 
 
-def main(jobs: Connection, control: Connection, lake_path: str, limits: Limits) -> None:
+def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, limits: Limits) -> None:
     """Answer until `jobs` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the server decides
-    with TemporaryDirectory(prefix="beam-grid-serve-") as scratch:
-        worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits)
-        _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
-        threading.Thread(target=_hear, args=(control, worker), daemon=True).start()
-        jobs.send_bytes(READY)
-        while True:
-            try:
-                job = to_job(jobs.recv_bytes())
-            except (EOFError, OSError):
-                return
-            told, rows = worker.cancellable(job)
-            told.retires = psutil.Process().memory_info().rss > _RETIRES_AT
-            try:
-                jobs.send_bytes(encode(told))
-                if told.status == "ok":
-                    jobs.send_bytes(rows)
-            except OSError:
-                return
-            if told.retires:
-                return
+    worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits)
+    _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
+    threading.Thread(target=_hear, args=(control, worker), daemon=True).start()
+    jobs.send_bytes(READY)
+    while True:
+        try:
+            job = to_job(jobs.recv_bytes())
+        except (EOFError, OSError):
+            return
+        told, rows = worker.cancellable(job)
+        told.retires = psutil.Process().memory_info().rss > _RETIRES_AT
+        try:
+            jobs.send_bytes(encode(told))
+            if told.status == "ok":
+                jobs.send_bytes(rows)
+        except OSError:
+            return
+        if told.retires:
+            return
 
 
 def _hear(control: Connection, worker: Answering) -> None:

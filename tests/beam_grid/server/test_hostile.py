@@ -20,6 +20,12 @@ DEAF = "SELECT levenshtein(repeat('a', 400000), repeat('b', 400000))"
 """Hours in one call of one function, which hears no interrupt."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def before() -> set[threading.Thread]:
+    """Threads of this process before the first of these tests: other files of tests leave theirs."""
+    return set(threading.enumerate())
+
+
 @pytest.fixture(scope="module")
 def impatient(lake: Lake) -> Iterator[httpx.Client]:
     with served(lake, timeout_s=2.0, slow_client_s=1.0) as client:
@@ -219,6 +225,7 @@ def test_odd_parameters_are_the_callers_fault(client: httpx.Client, path: str) -
     assert answer.json()["status"] == answer.status_code and answer.json()["detail"]
 
 
-def test_nothing_is_left_running(impatient: httpx.Client) -> None:
+def test_nothing_is_left_running(impatient: httpx.Client, before: set[threading.Thread]) -> None:
     assert comes(lambda: figure(impatient, "busy_workers") == 0 and figure(impatient, "unsent_bytes") == 0)
-    assert threading.active_count() < 50
+    started = [thread.name for thread in threading.enumerate() if thread not in before]
+    assert len(started) < 50, started
