@@ -512,7 +512,7 @@ def test_of_changes_and_master_data_too(tmp_path: Path) -> None:
     )
     for drop in range(DROPS):
         land_drop(lake, tmp_path / "in", drop)
-        refine(lake, engine="spark")
+        refine(lake)
         told = check(lake)
         assert {one.outcome for one in told} == {"equal"}, told
         assert len({one.reflection for one in told}) == 2
