@@ -46,6 +46,7 @@ def make(settings: Settings) -> FastAPI:
             figures.watch("busy_workers", "Workers that are at a statement.", lambda: pool.busy)
             figures.watch("waiting", "Statements that wait for a worker.", lambda: pool.waiting)
             figures.watch("killed_workers", "Workers that were ended for what they were at.", lambda: pool.killed)
+            figures.watch("kept_answers", "Statements answered without a worker.", lambda: state.results.hits)
             figures.watch("streams", "Clients that listen to events.", lambda: state.streams)
             figures.watch("unsent_bytes", "Of answers that clients have not read yet.", lambda: state.unsent.bytes)
             figures.watch("set", "Number of the newest version set.", lambda: catalog.number)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 KEPT_SETS = 4
 """Version sets whose tables stay defined."""
 
-_OF_THE_LOG = {query_log.TABLE, *query_log.VIEWS}
+OF_THE_LOG = {query_log.TABLE, *query_log.VIEWS}
+"""Tables that change between the sets."""
 
 
 class Gone(GridError):
@@ -118,8 +119,8 @@ class Engine:
         self._sets.move_to_end(found.number)
         self._duck.execute(f"USE {catalog}")
         defined = self._sets[found.number][1]
-        if _OF_THE_LOG & {*names} and self._logs.get(found.number) != (stands := self._log_stands()):
-            defined -= _OF_THE_LOG  # it grows between the sets
+        if OF_THE_LOG & {*names} and self._logs.get(found.number) != (stands := self._log_stands()):
+            defined -= OF_THE_LOG  # it grows between the sets
             self._logs[found.number] = stands
         for name in names:
             if name not in defined:

@@ -54,6 +54,8 @@ class Told(Struct, kw_only=True):
     """What it read, by name."""
     rows: int = 0
     answered_by: str | None = None
+    repeats: bool = False
+    """Asked again at this set it has the same answer."""
     retires: bool = False
     """The worker ends after this, because its memory has grown; a new one takes its place."""
 

@@ -18,6 +18,7 @@ from beam_grid.server.metrics import Figures
 from beam_grid.server.pages import Kept
 from beam_grid.server.pool import Answer, Busy, Pool
 from beam_grid.server.problems import STATUS, Problem
+from beam_grid.server.results import Results
 from beam_grid.server.settings import Settings
 
 
@@ -33,6 +34,7 @@ class State:
     queries: QueryLog
     figures: Figures
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    results: Results = field(default_factory=Results)
     unsent: Unsent = field(default_factory=Unsent)
     streams: int = 0
     """Clients that listen to events."""
@@ -50,7 +52,9 @@ class State:
         started = datetime.now(UTC)
         gone = asyncio.ensure_future(_left(request))
         try:
-            answer = await self.pool.ask(job, self.settings.timeout_s, gone)
+            answer = await self.results.ask(
+                job, self.catalog.number, gone, lambda: self.pool.ask(job, self.settings.timeout_s, gone)
+            )
         except Busy:
             self.figures.busy()
             raise

@@ -26,7 +26,7 @@ from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.landing import Lake
-from beam_grid.server.engine import Engine, Gone, Limits, TooMuch, names
+from beam_grid.server.engine import OF_THE_LOG, Engine, Gone, Limits, TooMuch, names
 from beam_grid.server.guard import NoTable, Refused
 from beam_grid.server.jobs import Job, Told, encode, to_job
 from beam_grid.server.rewriting import FromReflections, Rewriter
@@ -146,7 +146,9 @@ class Answering:
 
     def _sql(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
-        tables = self._allowed(found, self._engine.guard.reading(job.sql).tables, job)
+        reading = self._engine.guard.reading(job.sql)
+        tables = self._allowed(found, reading.tables, job)
+        repeats = reading.repeats and not OF_THE_LOG & {*tables}
         for rewriter in self._rewriters:
             if (instead := rewriter(job.sql, found)) is not None:
                 try:
@@ -158,28 +160,29 @@ class Answering:
                 except (Gone, NoTable, duckdb.Error):  # the table can answer, or say what is wrong
                     break
                 return Told(
-                    set_number=found.number, tables=tuple(tables), rows=rows, answered_by=instead.answered_by
+                    set_number=found.number, tables=tuple(tables), rows=rows, answered_by=instead.answered_by, repeats=repeats
                 ), body
         self._engine.define(found, tables)
         rows, body = self._run(f"EXPLAIN {job.sql}" if job.explain else job.sql, job)
-        return Told(set_number=found.number, tables=tuple(tables), rows=rows), body
+        return Told(set_number=found.number, tables=tuple(tables), rows=rows, repeats=repeats), body
 
     def _table(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
         (name,) = self._allowed(found, [job.table], job)
-        select = f"SELECT * FROM {quoted_table(name)}"
+        select, reads, repeats = f"SELECT * FROM {quoted_table(name)}", [name], True
         if job.where:
             where = self._engine.guard.condition(job.where)
-            reads = self._allowed(found, self._engine.guard.reading(f"SELECT 1 WHERE {where}").tables, job)
-            self._engine.define(found, reads)
+            reading = self._engine.guard.reading(f"SELECT 1 WHERE {where}")
+            reads, repeats = [name, *self._allowed(found, reading.tables, job)], reading.repeats
             select += f" WHERE {where}"
-        self._engine.define(found, [name])
+        self._engine.define(found, reads)
         if job.order:
             select += f" ORDER BY {', '.join(self._order(name, job.order))}"
         elif not self._engine.keeps_order(found, name):
             select += " ORDER BY ALL"
         rows, body = self._run(f"{select} LIMIT {job.limit} OFFSET {job.offset}", job)
-        return Told(set_number=found.number, tables=(name,), rows=rows), body
+        repeats &= not OF_THE_LOG & {*reads}
+        return Told(set_number=found.number, tables=(name,), rows=rows, repeats=repeats), body
 
     def _order(self, name: str, asked: tuple[str, ...]) -> list[str]:
         """Terms of an ORDER BY that leave no two different rows in doubt, so that pages fit together."""
