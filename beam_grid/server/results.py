@@ -51,8 +51,8 @@ class Results:
         self, job: Job, newest: int, gone: asyncio.Future[Any], compute: Callable[[], Awaitable[Answer]]
     ) -> Answer:
         """The answer, from what is kept or by `compute`. newest: number of the newest set, 0 where there is none."""
-        number = job.set_number or newest
-        if job.kind not in ("sql", "table") or job.explain or not newest:
+        number = job.set_number
+        if job.kind not in ("sql", "table") or job.explain or number is None:
             return await compute()
         start = time.monotonic()
         self._forget(newest)

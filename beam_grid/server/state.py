@@ -14,6 +14,7 @@ from beam_grid.server.answers import Unsent
 from beam_grid.server.catalog import Catalog
 from beam_grid.server.jobs import Job
 from beam_grid.server.logging_queries import QueryLog
+from beam_grid.server.made import Making
 from beam_grid.server.metrics import Figures
 from beam_grid.server.pages import Kept
 from beam_grid.server.pool import Answer, Busy, Pool
@@ -30,6 +31,7 @@ class State:
     access: Access
     catalog: Catalog
     pool: Pool
+    making: Making
     kept: Kept
     queries: QueryLog
     figures: Figures
@@ -49,18 +51,22 @@ class State:
             self.settings.max_rows,
             self.settings.max_answer_mib << 20,
         )
+        if is_of_the_newest := job.set_number is None and self.catalog.number > 0:
+            job.set_number = self.catalog.number  # what is announced; a newer one may still be made ready
         started = datetime.now(UTC)
         gone = asyncio.ensure_future(_left(request))
         try:
-            answer = await self.results.ask(
-                job, self.catalog.number, gone, lambda: self.pool.ask(job, self.settings.timeout_s, gone)
-            )
+            answer = await self._answer(job, gone)
+            if answer.told.status == "gone" and is_of_the_newest:  # pruned just now, or the lake was made anew
+                job.set_number = None
+                answer = await self._answer(job, gone)
         except Busy:
             self.figures.busy()
             raise
         finally:
             gone.cancel()
         told = answer.told
+        self.making.asked(told.tables)
         self.figures.answered(job.kind, told.status, answer.took_s)
         self.queries.add(
             Asked(
@@ -73,6 +79,11 @@ class State:
         if told.status != "ok":
             raise Problem(STATUS[told.status], told.message)
         return answer
+
+    async def _answer(self, job: Job, gone: asyncio.Future[None]) -> Answer:
+        return await self.results.ask(
+            job, self.catalog.number, gone, lambda: self.pool.ask(job, self.settings.timeout_s, gone)
+        )
 
 
 async def _left(request: Request) -> None:

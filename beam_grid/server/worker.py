@@ -47,10 +47,10 @@ class Forbidden(GridError):
     """The caller's key does not reach the table."""
 
 
-def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, limits: Limits) -> None:
+def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, made: str, limits: Limits) -> None:
     """Answer until `jobs` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the server decides
-    worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits)
+    worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits, made=Path(made))
     _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
     threading.Thread(target=_hear, args=(control, worker), daemon=True).start()
     jobs.send_bytes(READY)
@@ -93,12 +93,17 @@ class Answering:
     """Questions over one lake."""
 
     def __init__(
-        self, lake: Lake, scratch: Path, limits: Limits, rewriters: tuple[Rewriter, ...] | None = None
+        self,
+        lake: Lake,
+        scratch: Path,
+        limits: Limits,
+        rewriters: tuple[Rewriter, ...] | None = None,
+        made: Path | None = None,
     ) -> None:
-        """rewriters: asked in turn, of each SELECT; the lake's reflections unless given."""
+        """rewriters: asked in turn, of each SELECT; the lake's reflections unless given. scratch, made: as of Engine."""
         self._lake = lake
         self._rewriters = (FromReflections(lake),) if rewriters is None else rewriters
-        self._engine = Engine(lake, scratch, limits)
+        self._engine = Engine(lake, scratch, limits, made)
         self._guard, self._under_way = threading.Lock(), 0
 
     def cancellable(self, job: Job) -> tuple[Told, bytes]:
@@ -160,7 +165,11 @@ class Answering:
                 except (Gone, NoTable, duckdb.Error):  # the table can answer, or say what is wrong
                     break
                 return Told(
-                    set_number=found.number, tables=tuple(tables), rows=rows, answered_by=instead.answered_by, repeats=repeats
+                    set_number=found.number,
+                    tables=tuple(tables),
+                    rows=rows,
+                    answered_by=instead.answered_by,
+                    repeats=repeats,
                 ), body
         self._engine.define(found, tables)
         rows, body = self._run(f"EXPLAIN {job.sql}" if job.explain else job.sql, job)
@@ -203,6 +212,12 @@ class Answering:
         found = self._engine.set_of(None)
         self._engine.define(found, [])
         return Told(set_number=found.number), _stream(pa.table({"set": [found.number]}))
+
+    def _make(self, job: Job) -> tuple[Told, bytes]:
+        """Make the views among these tables; told are those that were made."""
+        found = self._engine.set_of(job.set_number)
+        made = tuple(name for name in job.views if self._engine.make(found, name))
+        return Told(set_number=found.number, tables=made), _stream(pa.table({"set": [found.number]}))
 
     def _tables(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)

@@ -82,7 +82,9 @@ def test_parameters_tell_questions_apart(client: httpx.Client) -> None:
 
 def test_a_key_gets_no_answer_of_another_with_more_reach(lake: Lake, tmp_path: Path) -> None:
     keys = Keys(tmp_path / "keys.json")
-    all_, gold = (keys.add(name, [lake], (tables,), "100/second") for name, tables in (("all", "*"), ("gold", "gold.*")))
+    all_, gold = (
+        keys.add(name, [lake], (tables,), "100/second") for name, tables in (("all", "*"), ("gold", "gold.*"))
+    )
     with served(lake, keys_file=keys.path, require_keys=True) as client:
         for _ in range(3):
             headers = {"Authorization": f"Bearer {all_}"}
@@ -124,7 +126,7 @@ class Asking:
             await asyncio.sleep(0)
             return given
 
-        return await self.results.ask(Job(kind="sql", sql=text), newest, asyncio.Future(), compute)
+        return await self.results.ask(Job(kind="sql", sql=text, set_number=newest), newest, asyncio.Future(), compute)
 
 
 def test_a_lake_made_anew_has_none_of_the_old_answers() -> None:
