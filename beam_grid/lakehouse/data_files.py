@@ -17,7 +17,7 @@ from beam_grid.lakehouse.statistics import statistics
 
 ROW_GROUP = 131_072
 
-SORTED_GROUP = 16_384
+SORTED_GROUP = 8_192
 """Of files in an order that questions ask by: a reader looks at whole groups, by their bounds."""
 
 
