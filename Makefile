@@ -13,10 +13,11 @@ help: ## list what can be done here
 
 setup: $(STAMP) ## install everything into .venv in this checkout
 
-$(STAMP): setup.py requirements/run.txt requirements/test.txt
+$(STAMP): setup.py requirements/run.txt requirements/test.txt requirements/pandas.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(VENV)/pandas -r requirements/pandas.txt
 	@if command -v java >/dev/null; then $(BIN)/python -c 'from runners.delta import delta_jars; delta_jars()' && \
 	 $(BIN)/python -m runners.class_archive; \
 	 else echo 'no Java found: all works but changes (cdc), master data (scd2) and clustering, which need Java 17 or later'; fi

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from beam_grid.cli import cli
+from data_sources.sources import kafka
 from tests.command_line import grid
 
 
@@ -70,7 +71,8 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         (["report", "--lake", "LAKE", "--out", "/proc/report.html"], "cannot be written"),
     ],
 )
-def test_a_mistake_ends_with_2_a_hint_and_no_traceback(arguments, hint, landed, tmp_path):
+def test_a_mistake_ends_with_2_a_hint_and_no_traceback(arguments, hint, landed, tmp_path, monkeypatch):
+    monkeypatch.setattr(kafka, "TIMEOUT_S", 3.0)
     data, lake = landed
     words = {"DATA": str(data), "LAKE": str(lake), "OUT": str(tmp_path)}
     done = grid(*(words.get(a, a) for a in arguments))
