@@ -19,7 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from beam_grid.cli import cli
 from beam_grid.service.metrics import METRICS
-from tests.conftest import may_be_without
 from tests.ops.follower import following
 
 OPS = Path(__file__).resolve().parents[2] / "ops"
@@ -186,9 +185,7 @@ def test_the_systemd_unit_has_words_and_values_that_systemd_knows() -> None:
         assert wrong("\n".join(unit()).replace(right, broken).splitlines()), broken
 
 
-@pytest.mark.skipif(
-    may_be_without(shutil.which("systemd-analyze")), reason="no systemd here; the test above needs none"
-)
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here; the test above needs none")
 def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
     """Verified with a command that is here, because systemd asks for the one of ExecStart; else as it stands."""
     text = "\n".join(unit()) + "\n"

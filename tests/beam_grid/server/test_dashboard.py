@@ -18,9 +18,8 @@ from beam_grid.landing import Lake
 from tests.beam_grid.server import fleet_lake, serving
 from tests.beam_grid.server.browser import Browser, browser, found
 from tests.beam_grid.server.fleet_lake import FAR_OFF, HOSTILE, HOURS, METERS, SILENT, START
-from tests.conftest import may_be_without
 
-pytestmark = pytest.mark.skipif(may_be_without(found()), reason="no Chromium on this machine (docs/testing.md)")
+pytestmark = pytest.mark.skipif(found() is None, reason="no Chromium on this machine (docs/testing.md)")
 
 READY = (
     "document.querySelectorAll('main section').length > 0 && "
