@@ -14,7 +14,6 @@ import pytest
 
 from beam_grid.lakehouse import maintain as maintenance
 from beam_grid.landing import Lake
-from tests import command_line
 
 REMEDY = "install a JDK or JRE 17 or later"
 
@@ -31,11 +30,8 @@ def grid(*arguments: str | Path, java: bool = False, code: int = 0) -> subproces
     return done
 
 
-def ask(lake: Path, sql: str) -> list[dict[str, Any]]:
-    """In this process, which starts no other: nothing is on its PATH."""
-    done = command_line.grid("query", sql, "--lake", str(lake), "--format", "json", PATH="/nowhere", JAVA_HOME="")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def ask(lake: Path, sql: str, java: bool = False) -> list[dict[str, Any]]:
+    return json.loads(grid("query", sql, "--lake", lake, "--format", "json", java=java).stdout)
 
 
 @pytest.fixture(scope="module")
