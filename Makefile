@@ -32,7 +32,7 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 check: lint ## the quick lane: lint, types, and the tests that run neither a pipeline nor Spark
-	$(BIN)/python -m pytest -q -m 'not spark and not component and not nightly' -n 2 --dist loadfile tests/data_sources tests/transforms
+	$(BIN)/python -m pytest -q -m 'not pipeline and not spark and not component and not nightly' -n 2 --dist loadfile tests/data_sources tests/transforms
 
 test: lint ## everything: unit, properties, Spark, a real Kafka broker, a real SparkRunner
 	@command -v java >/dev/null || { echo 'make test needs Java 17 or later: install it and put java on the PATH'; exit 2; }

@@ -94,6 +94,7 @@ def test_the_panes_of_tiles_add_up(trigger: Any) -> None:
     assert_adds_up(found, of, rows(of, *ROWS))
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("calendar", ["day", "week", "month", "year"])
 def test_a_bounded_run_of_any_year(calendar: str) -> None:
     of = days(calendar=calendar, by=[])
