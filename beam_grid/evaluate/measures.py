@@ -56,8 +56,14 @@ class Counts(NamedTuple):
     def plus(self, other: Counts) -> Counts:
         """Of both; their readings are not each other's."""
         return Counts(
-            *(a + b for a, b in zip(self[:-1], other[:-1], strict=True)), np.concatenate([self[-1], other[-1]])
-        )  # type: ignore[arg-type]
+            self.hit + other.hit,
+            self.missed + other.missed,
+            self.false + other.false,
+            self.ordinary + other.ordinary,
+            self.unscored + other.unscored,
+            self.series_days + other.series_days,
+            np.concatenate([self.delays_s, other.delays_s]),
+        )
 
 
 def wilson(count: int, whole: int, z: float = 1.959964) -> Share:

@@ -1,4 +1,4 @@
-"""Fused: the default detector. Seven looks at a series, each as rare as it is, added as evidence.
+"""Fused: the default detector. Nine looks at a series, each as rare as it is, added as evidence.
 
     value and its means over 4, 16 and 64 readings        }  each against the mean and the deviation of its own last
     the step from the reading before                      }  30 days, as the normal deviate that is as rare
@@ -69,7 +69,7 @@ def fused(readings: Readings) -> Scores:
         readings.raw[0],
         np.where(history > 0, readings.unscaled(moment.mean), np.nan),
         np.where(moment.variance > 0, moment.deviation, np.nan),
-        moment.count,
+        moment.number,
         codes(len(readings), ~known),
         (f"fewer than {LEAST} readings before",),
     )
@@ -111,8 +111,8 @@ def _deviate(readings: Readings, x: Floats, counted: Bools | None) -> Floats:
     rows = np.arange(len(x))
     history = moments(x, readings.starts, np.minimum(readings.oldest, rows), rows, counted)
     deviation = np.maximum(history.deviation, FINEST * np.abs(history.mean) + 1e-12)
-    found = as_normal((x - history.mean) / deviation, history.count)
-    found[~(history.count >= LEAST)] = 0.0
+    found = as_normal((x - history.mean) / deviation, history.number)
+    found[~(history.number >= LEAST)] = 0.0
     return found if counted is None else np.where(counted, found, 0.0)
 
 

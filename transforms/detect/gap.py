@@ -28,19 +28,19 @@ def gap(readings: Readings) -> Scores:
     logarithm = np.log(np.maximum(seconds, 1e-3))
     history = moments(logarithm, readings.starts, readings.back(TIMES), rows, (rows > readings.first) & (seconds > 0))
     spread = np.maximum(history.deviation, FINEST)
-    deviate = np.where(history.count >= 2, (logarithm - history.mean) / spread, np.nan)
+    deviate = np.where(history.number >= 2, (logarithm - history.mean) / spread, np.nan)
     usual = np.exp(history.mean)
-    known = history.count >= 2
+    known = history.number >= 2
     return Scores(
         "gap",
         np.where(known, seconds / usual, np.nan),
-        above(as_normal(deviate, history.count)),
+        above(as_normal(deviate, history.number)),
         codes(len(readings), deviate > 0),
         ("came late after the one before",),
         seconds,
         np.where(known, usual, np.nan),
         np.where(known, usual * spread, np.nan),
-        history.count,
+        history.number,
         codes(len(readings), ~known),
         ("no history",),
     )

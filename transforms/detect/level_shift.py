@@ -32,19 +32,19 @@ def level_shift(readings: Readings) -> Scores:
     history = moments(
         shift, readings.starts, readings.oldest, np.maximum(readings.back(LATEST), readings.oldest), whole
     )
-    usable = whole & (history.count >= LEAST) & (history.variance > 0)
+    usable = whole & (history.number >= LEAST) & (history.variance > 0)
     score = np.full(len(rows), np.nan)
     np.divide(shift, np.sqrt(history.variance + history.mean**2), out=score, where=usable)
     return Scores(
         "level_shift",
         score,
-        beyond(as_normal(score, history.count)),
+        beyond(as_normal(score, history.number)),
         signed(score),
         ("has gone up and stays", "has gone down and stays"),
         readings.raw[0],
         np.where(whole, readings.unscaled(earlier + centre), np.nan),
         np.where(usable, history.deviation, np.nan),
-        history.count,
+        history.number,
         codes(len(rows), ~usable),
         ("short history",),
     )

@@ -19,9 +19,9 @@ _ROUNDING = 4e-16
 
 
 class Moments(NamedTuple):
-    """count: of values in the stretch; mean, variance (of the population): 0 of no values."""
+    """number: of values in the stretch; mean, variance (of the population): 0 of no values."""
 
-    count: Ints
+    number: Ints
     mean: Floats
     variance: Floats
 

@@ -24,19 +24,19 @@ def rate_of_change(readings: Readings) -> Scores:
     rate, oldest = rates(readings)
     history = moments(rate, readings.starts, readings.oldest, readings.before)
     deviation = history.deviation
-    usable = (history.count >= 2) & (deviation > 0)
+    usable = (history.number >= 2) & (deviation > 0)
     deviate = np.full(len(readings), np.nan)
     np.divide(rate - history.mean, deviation, out=deviate, where=usable)
     return Scores(
         "rate_of_change",
         rate,
-        beyond(as_normal(deviate, history.count)),
+        beyond(as_normal(deviate, history.number)),
         signed(rate),
         ("rises fast", "falls fast"),
         readings.raw[0],
         readings.raw[0][oldest],
         np.where(usable, deviation, np.nan),
-        history.count,
+        history.number,
         codes(len(readings), oldest == np.arange(len(readings))),
         ("single reading",),
     )

@@ -21,21 +21,21 @@ def seasonal_z(readings: Readings) -> Scores:
     count, mean = seasons(readings, WEEK).mean(readings.value)
     expected = np.where(count > 0, mean, history.mean)
     deviation = history.deviation
-    usable = (history.count >= LEAST) & (deviation > 0)
+    usable = (history.number >= LEAST) & (deviation > 0)
     score = np.full(len(readings), np.nan)
     np.divide(readings.value - expected, deviation, out=score, where=usable)
     return Scores(
         "seasonal_z",
         score,
-        beyond(as_normal(score, history.count)),
+        beyond(as_normal(score, history.number)),
         signed(score),
         ("above its hour of the week", "below its hour of the week"),
         readings.raw[0],
-        np.where(history.count > 0, readings.unscaled(expected), np.nan),
+        np.where(history.number > 0, readings.unscaled(expected), np.nan),
         np.where(usable, deviation, np.nan),
-        np.where(count > 0, count, history.count),
+        np.where(count > 0, count, history.number),
         np.select(
-            [history.count < LEAST, deviation == 0, count == 0], [np.int8(1), np.int8(2), np.int8(0)], np.int8(-1)
+            [history.number < LEAST, deviation == 0, count == 0], [np.int8(1), np.int8(2), np.int8(0)], np.int8(-1)
         ).astype(np.int8),
         ("all hours", "no history", "constant history"),
     )

@@ -24,19 +24,19 @@ def spike(readings: Readings) -> Scores:
     history = moments(away, readings.starts, readings.oldest, readings.before, whole)
     # about 0, not about their mean: neighbours are what a reading is expected to be
     deviation = np.sqrt(history.variance + history.mean * history.mean)
-    usable = whole & (history.count >= 2) & (deviation > 0)
+    usable = whole & (history.number >= 2) & (deviation > 0)
     score = np.full(len(readings), np.nan)
     np.divide(away, deviation, out=score, where=usable)
     return Scores(
         "spike",
         score,
-        beyond(as_normal(score, history.count)),
+        beyond(as_normal(score, history.number)),
         signed(score),
         ("jumps up", "drops"),
         readings.raw[0],
         np.where(whole, readings.unscaled(middle), np.nan),
         np.where(usable, deviation, np.nan),
-        history.count,
+        history.number,
         codes(len(readings), ~usable),
         ("no history",),
     )

@@ -19,21 +19,21 @@ def z(readings: Readings) -> Scores:
     """Not scored: a history of fewer than `LEAST` readings, or of equal ones."""
     history = readings.history
     deviation = history.deviation
-    usable = (history.count >= LEAST) & (deviation > 0)
+    usable = (history.number >= LEAST) & (deviation > 0)
     score = np.full(len(readings), np.nan)
     np.divide(readings.value - history.mean, deviation, out=score, where=usable)
-    fallback = codes(len(readings), history.count < LEAST)
-    fallback[(history.count >= LEAST) & (deviation == 0)] = 1
+    fallback = codes(len(readings), history.number < LEAST)
+    fallback[(history.number >= LEAST) & (deviation == 0)] = 1
     return Scores(
         "z",
         score,
-        beyond(as_normal(score, history.count)),
+        beyond(as_normal(score, history.number)),
         signed(score),
         ("above its history", "below its history"),
         readings.raw[0],
-        np.where(history.count > 0, readings.unscaled(history.mean), np.nan),
+        np.where(history.number > 0, readings.unscaled(history.mean), np.nan),
         np.where(usable, deviation, np.nan),
-        history.count,
+        history.number,
         fallback,
         ("no history", "constant history"),
     )
