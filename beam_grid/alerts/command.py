@@ -6,8 +6,6 @@ import json
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.alerts.declared import FILE, Declared, Rule, declared
@@ -30,16 +28,12 @@ def check(lake: Lake, say: Say) -> int:
     rule or a sink failed. Raises LakeBusy where a run that follows watches."""
     from beam_grid.alerts.evaluate import Evaluation
     from beam_grid.alerts.matching import SetGone
-    from beam_grid.alerts.watch import LOCK
+    from beam_grid.alerts.watch import LOCK, scratch
 
     found, failed = _declared(lake), False
     try:
-        with (
-            lake.lock(LOCK),
-            opened(lake) as store,
-            TemporaryDirectory(dir=path_of(lake).parent, prefix=".scratch-") as scratch,
-        ):
-            evaluation = Evaluation(lake, found, store, Path(scratch))
+        with lake.lock(LOCK), opened(lake) as store, scratch(lake) as folder:
+            evaluation = Evaluation(lake, found, store, folder)
             numbers = evaluation.to_look_at() or [number for number in [newest_number(lake)] if number]
             if not numbers:
                 raise GridError(f"lake {lake.path}: has no tables yet; run `beam-grid refine --lake {lake.path}` first")

@@ -124,6 +124,7 @@ def _met(rule: Rule, key: str, alert: Alert | None, match: Match, now: int, set_
         if not match.is_suppressed:
             _nag(rule, alert, now, result)
         return
+    is_new = alert is None
     if alert is None:
         alert = Alert(
             id=secrets.token_hex(8), rule=rule.name, key=key, state="pending", severity=rule.severity, since=now
@@ -136,7 +137,7 @@ def _met(rule: Rule, key: str, alert: Alert | None, match: Match, now: int, set_
         raised = replace(alert, state="open", raised_at=now, raised_set=set_number, row=match.row)
         result.changed.append(raised)
         result.events.append(Event("raised", raised))
-    elif alert.state != "pending" or alert.row != match.row:
+    elif is_new or alert.state != "pending" or alert.row != match.row:
         result.changed.append(replace(alert, state="pending", row=match.row))
 
 

@@ -74,12 +74,13 @@ class Links:
     """Links into the dashboard: to the meter or sensor that an alert is about, where it can be told."""
 
     def __init__(self, lake: Lake, dashboard: str | None) -> None:
-        self._lake, self._at = lake, dashboard.rstrip("/") if dashboard else None
+        """dashboard: what they begin with; without it there are none."""
+        self._lake, self._at = lake, None if dashboard is None else dashboard.rstrip("/")
         self._subjects: dict[str, str | None] | None = None
 
     def page(self, rule: str) -> str | None:
         """Of the view of alerts."""
-        return f"{self._at}/#/alerts?rule={quote(rule, safe='')}" if self._at else None
+        return f"{self._at}/#/alerts?rule={quote(rule, safe='')}" if self._at is not None else None
 
     def of(
         self, rule: Rule, key: list[Any], row: dict[str, Any], reads: tuple[str, ...], found: TableSet | None

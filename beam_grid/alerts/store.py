@@ -68,8 +68,12 @@ def path_of(lake: Lake) -> Path:
 class Store:
     """One connection; for one thread. Raises GridError where the file cannot be used."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, is_read_only: bool = False) -> None:
         self._where = path_of(lake)
+        if is_read_only:
+            with self._told():
+                self._db = sqlite3.connect(f"{self._where.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+            return
         try:
             self._where.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self._where, timeout=30, isolation_level=None)
@@ -218,8 +222,8 @@ class Store:
         were refused."""
         return self._rows(
             "SELECT sink, count(sent_at), count(*) FILTER (WHERE sent_at IS NULL AND refused_at IS NULL), count(refused_at), "
-            "min(m.at) FILTER (WHERE sent_at IS NULL AND refused_at IS NULL), max(o.error) FILTER (WHERE sent_at IS NULL) "
-            "FROM outbox o JOIN messages m ON m.id = o.message GROUP BY sink ORDER BY sink"
+            "min(m.at) FILTER (WHERE sent_at IS NULL AND refused_at IS NULL), (SELECT error FROM outbox last WHERE "
+            "last.sink = o.sink AND last.sent_at IS NULL AND error IS NOT NULL ORDER BY number DESC LIMIT 1) FROM outbox o JOIN messages m ON m.id = o.message GROUP BY sink ORDER BY sink"
         )
 
     def looked(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import sys
 
 import click
 
@@ -74,7 +74,9 @@ def alerts_watch(lake: str) -> None:
     from beam_grid.alerts.watch import watch
     from beam_grid.landing import Lake
 
-    with suppress(OSError):
+    if os.nice(0) < 5:
         os.nice(5)  # landing goes first
     with ends_in_order() as ending:
-        watch(Lake.open(lake, create=False), ending)
+        is_to_begin_anew = watch(Lake.open(lake, create=False), ending)
+    if is_to_begin_anew:  # as the same process, so that whoever started it need not know
+        os.execv(sys.executable, [sys.executable, "-m", "beam_grid", *sys.argv[1:]])

@@ -70,7 +70,10 @@ class ToWebhook:
             with ends_after(self._timeout, lambda: link.sock) as is_over:
                 try:
                     link.request("POST", path, body, headers)
-                    return link.getresponse().status
+                    status = link.getresponse().status
+                    if is_over.is_set():  # headers that end because we ended them are no answer
+                        raise TimeoutError
+                    return status
                 except (OSError, http.client.HTTPException, ValueError) as cause:
                     if is_over.is_set():
                         raise TimeoutError from None
