@@ -268,7 +268,7 @@ class _Conditions:
 
             self._guard = Guard(duckdb.connect())
         try:
-            self._guard.reading(text) if is_select else self._guard.condition(text)
+            self._guard.reading(text if is_select else f"SELECT 1 WHERE {self._guard.condition(text)}")
         except Refused as cause:
             raise GridError(f"{where}: {word}: {cause}") from cause
 

@@ -37,7 +37,7 @@ WRONG = [
     ('table = "silver.readings"', "sql = \"SELECT * FROM read_csv('/etc/passwd')\"", "read_csv"),
     ('table = "silver.readings"', 'sql = "SELECT 1; SELECT 2"', "one at a time"),
     ('where = "kwh > 20"', 'where = "kwh >"', "where"),
-    ('where = "kwh > 20"', 'where = "true) OR (true"', "where"),
+    ('where = "kwh > 20"', 'where = "true; DROP TABLE silver.readings"', "where"),
     ('where = "kwh > 20"', "where = \"getenv('HOME') = ''\"", ""),
     ('where = "kwh > 20"', 'where = "kwh > 20"\nfor = "soon"', "for: 'soon'"),
     ('where = "kwh > 20"', 'where = "kwh > 20"\nwithin = "1h"', "needs time"),

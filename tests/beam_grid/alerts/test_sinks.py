@@ -193,7 +193,10 @@ def test_a_mail_server_that_never_speaks_is_left_in_time(tmp_path: Path) -> None
         sink = made(EmailSink(name="m", host="127.0.0.1", port=port, to=("a@b",), sender="c@d", timeout="1s"), tmp_path)
         with pytest.raises(SinkFailed, match="did not answer within 1 s"):
             sink.send(sample)
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_a_secret_that_is_not_there_is_named_and_one_in_a_file_is_read(tmp_path: Path, receiver: Receiver) -> None:
