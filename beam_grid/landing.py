@@ -90,8 +90,9 @@ class Lake:
                 raise GridError(f"lake {path}: there is no lake here; `beam-grid land --lake {path}` makes one")
             if (
                 path.is_dir()
-                and not all(  # a run was killed making it, or the file of reflections was put there first
-                    p.name.startswith(".lake.json.") or p.name == "reflections.toml" for p in path.iterdir()
+                and not all(  # a run was killed making it, or a file of reflections or alerts was put there first
+                    p.name.startswith(".lake.json.") or p.name in ("reflections.toml", "alerts.toml")
+                    for p in path.iterdir()
                 )
                 and not (path / "landing").exists()
                 and not (path / "locks").exists()
