@@ -36,6 +36,7 @@ COMMANDS = _Commands(
         "inspect": "looking:inspect",
         "report": "looking:report",
         "reinject": "reinject:reinject",
+        "alerts": "alerts:alerts",
         "serve": "serving:serve_lake",
         "keys": "serving:keys",
         "run-lakes": "serving:run_lakes",
