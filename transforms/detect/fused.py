@@ -59,7 +59,7 @@ def fused(readings: Readings) -> Scores:
     history = readings.fewest
     known = history >= LEAST
     score = np.where(known, np.sqrt(squares), np.nan)
-    moment = moments(readings.value, readings.starts, readings.oldest, np.arange(len(readings)))
+    moment = moments(readings.value, readings.starts, readings.oldest, None)
     return Scores(
         "fused",
         score,
@@ -108,8 +108,7 @@ def repeats(readings: Readings, score: Floats) -> Bools:
 
 
 def _deviate(readings: Readings, x: Floats, counted: Bools | None) -> Floats:
-    rows = np.arange(len(x))
-    history = moments(x, readings.starts, np.minimum(readings.oldest, rows), rows, counted)
+    history = moments(x, readings.starts, readings.oldest, None, counted)
     deviation = np.maximum(history.deviation, FINEST * np.abs(history.mean) + 1e-12)
     found = as_normal((x - history.mean) / deviation, history.number)
     found[~(history.number >= LEAST)] = 0.0
