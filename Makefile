@@ -13,10 +13,11 @@ help: ## list what can be done here
 
 setup: $(STAMP) ## install everything into .venv in this checkout
 
-$(STAMP): setup.py requirements/run.txt requirements/test.txt
+$(STAMP): setup.py requirements/run.txt requirements/test.txt requirements/pandas.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(VENV)/pandas -r requirements/pandas.txt
 	@if command -v java >/dev/null; then $(BIN)/python -c 'from runners.delta import delta_jars; delta_jars()' && \
 	 $(BIN)/python -m runners.class_archive; \
 	 else echo 'no Java found: all works but changes (cdc), master data (scd2) and clustering, which need Java 17 or later'; fi
@@ -31,7 +32,7 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 check: lint ## the quick lane: lint, types, and the tests that run neither a pipeline nor Spark
-	$(BIN)/python -m pytest -q -m 'not spark and not component and not nightly' -n 2 --dist loadfile tests/data_sources tests/transforms
+	$(BIN)/python -m pytest -q -m 'not pipeline and not spark and not component and not nightly' -n 2 --dist loadfile tests/data_sources tests/transforms
 
 test: lint ## everything: unit, properties, Spark, a real Kafka broker, a real SparkRunner
 	@command -v java >/dev/null || { echo 'make test needs Java 17 or later: install it and put java on the PATH'; exit 2; }

@@ -41,7 +41,7 @@ QUESTIONS = {
     "features, a sensor": """SELECT window_start, temperature_c_mean, temperature_c_stddev,
         avg(temperature_c_mean) OVER (ORDER BY window_start ROWS BETWEEN 23 PRECEDING AND CURRENT ROW) AS moving_c,
         temperature_c_mean - lag(temperature_c_mean) OVER (ORDER BY window_start) AS change_c
-        FROM gold.sensor_now_hourly WHERE sensor_id = '{sensor}' ORDER BY window_start""",
+        FROM gold.sensor_now_hourly WHERE sensor_id = '{sensor}' AND window_start >= '{days_ago}' ORDER BY window_start""",
     "anomalies, last hour": """SELECT sensor_id, value_name, value, mean, z_score, state FROM gold.sensor_now
         WHERE state IN ('WARNING', 'CRITICAL_ANOMALY') ORDER BY abs(z_score) DESC, sensor_id, value_name LIMIT 100""",
     "report of queries": "SELECT * FROM gold.query_report ORDER BY hour DESC LIMIT 24",

@@ -29,6 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from data_sources.contract import Contract, Measure, WindowSpec
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     import duckdb
 
 TIME = pa.timestamp("us", "UTC")
+
+ROW, ORDER = "__row", "__order"
+"""Beside rows that `start` is asked of: a row's number, and its place by (event time, key)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ class Aggregate(ABC):
     @property
     @abstractmethod
     def start(self) -> dict[str, str]:
-        """DuckDB: a tile's columns as aggregates over rows."""
+        """DuckDB: a tile's columns as aggregates over rows, or what `started` makes them of."""
+
+    def started(self, found: pa.Table, rows: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+        """A tile's columns, from those of `start` and the rows they are aggregates over."""
+        return {name: found[name] for name in self.start}
 
     @property
     @abstractmethod
@@ -291,7 +299,10 @@ class StandardDeviation(Aggregate):
 
 @dataclass(frozen=True)
 class Chosen(Aggregate):
-    """One value, chosen by (event time, key), with which it stays together until the end."""
+    """One value, chosen by (event time, key), with which it stays together until the end.
+
+    Of rows it is chosen by number, and taken out afterwards: an aggregate over texts and structs has a state in pieces.
+    """
 
     duckdb_choice: ClassVar[str]
     spark_choice: ClassVar[str]
@@ -304,20 +315,27 @@ class Chosen(Aggregate):
 
     @property
     def start(self) -> dict[str, str]:
-        key = ", ".join(f"k{n} := {double_quoted(name)}" for n, name in enumerate(self.contract.dedup.key))
-        time = f"CAST({double_quoted(self.contract.event_time)} AS TIMESTAMPTZ)"
-        return self._choose(self.argument, time, f"struct_pack({key})", self.argument)
+        return {self.part(): f"{self.duckdb_choice}({ROW}, {ORDER}) FILTER (WHERE {self.argument} IS NOT NULL)"}
+
+    def started(self, found: pa.Table, rows: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+        at = found[self.part()].combine_chunks()
+
+        def taken(name: str, kind: pa.DataType) -> pa.Array:
+            return rows[name].combine_chunks().take(at).cast(kind)
+
+        kinds = self.columns
+        parts = [taken(n, f.type) for n, f in zip(self.contract.dedup.key, kinds[self.part("key")], strict=True)]
+        key = pa.StructArray.from_arrays(parts, fields=list(kinds[self.part("key")]), mask=at.is_null())
+        value = taken(self.measure.argument or "", self.kind)
+        return {self.part(): value, self.part("time"): taken(self.contract.event_time, TIME), self.part("key"): key}
 
     @property
     def merge(self) -> dict[str, str]:
-        time = self.column("time")
-        return self._choose(self.column(), time, self.column("key"), time)
-
-    def _choose(self, value: str, time: str, key: str, present: str) -> dict[str, str]:
+        time, key = self.column("time"), self.column("key")
         by = f"struct_pack(t := {time}, k := {key})"
-        parts = {self.part(): value, self.part("time"): time, self.part("key"): key}
+        parts = {self.part(): self.column(), self.part("time"): time, self.part("key"): key}
         return {
-            name: f"{self.duckdb_choice}({part}, {by}) FILTER (WHERE {present} IS NOT NULL)"
+            name: f"{self.duckdb_choice}({part}, {by}) FILTER (WHERE {time} IS NOT NULL)"
             for name, part in parts.items()
         }
 
@@ -436,6 +454,23 @@ def prepare(engine: duckdb.DuckDBPyConnection, contract: Contract, window: Windo
     """Teach the engine what the window's measures call."""
     for aggregate in aggregates(contract, window):
         aggregate.prepare(engine)
+
+
+def numbered(rows: pa.Table, measures: list[Aggregate]) -> pa.Table:
+    """The rows with what `start` of these measures needs beside them."""
+    return rows.append_column(ROW, pa.array(np.arange(len(rows)))) if _chosen(measures) else rows
+
+
+def started_from(rows: str, contract: Contract, measures: list[Aggregate]) -> str:
+    """DuckDB: the relation that `start` of these measures is asked of; rows: the numbered ones."""
+    if not _chosen(measures):
+        return rows
+    order = ", ".join(f"{double_quoted(name)} NULLS LAST" for name in [contract.event_time, *contract.dedup.key])
+    return f"(SELECT *, row_number() OVER (ORDER BY {order}) AS {ORDER} FROM {rows})"
+
+
+def _chosen(measures: list[Aggregate]) -> bool:
+    return any(isinstance(measure, Chosen) for measure in measures)
 
 
 def merged_sql(tiles: str, keys: Iterable[str], measures: list[Aggregate], beside: Iterable[str] = ()) -> str:

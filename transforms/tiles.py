@@ -21,7 +21,7 @@ from data_sources.expressions import sandbox
 from data_sources.identifiers import double_quoted
 from transforms.arrow import plain_table, split_by_instant
 from transforms.cells import cells_of
-from transforms.measures import TIME, aggregates, merged_sql, prepare
+from transforms.measures import TIME, aggregates, merged_sql, numbered, prepare, started_from
 
 
 def tile_schema(contract: Contract, window: WindowSpec) -> pa.Schema:
@@ -40,14 +40,18 @@ def tile_rows(rows: pa.Table, contract: Contract, window: WindowSpec) -> pa.Tabl
     groups = [*map(double_quoted, window.by), cells.row_cell, "_commit"]
     picked = [*groups[:-2], f"{groups[-2]} AS _cell", "_commit", "count(*) AS _rows"]
     picked += [f"{sql} AS {name}" for name, sql in cells.row_columns.items()]
-    for aggregate in aggregates(contract, window):
+    measures = aggregates(contract, window)
+    for aggregate in measures:
         picked += [f"{sql} AS {double_quoted(name)}" for name, sql in aggregate.start.items()]
-    return _query(
-        cells.placed(rows),
-        f"SELECT {', '.join(picked)} FROM t WHERE {double_quoted(contract.event_time)} IS NOT NULL GROUP BY {', '.join(groups)}",
-        contract,
-        window,
-    )
+    placed = numbered(cells.placed(rows), measures)
+    source, when = started_from("t", contract, measures), double_quoted(contract.event_time)
+    sql = f"SELECT {', '.join(picked)} FROM {source} WHERE {when} IS NOT NULL GROUP BY {', '.join(groups)}"
+    found = _query(placed, sql, contract, window)
+    schema = tile_schema(contract, window)
+    columns = {name: found[name] for name in schema.names if name in found.column_names}
+    for aggregate in measures:
+        columns |= aggregate.started(found, placed)
+    return pa.table({name: columns[name] for name in schema.names}).cast(schema)
 
 
 def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.Table:
@@ -56,13 +60,22 @@ def merge_tiles(tiles: pa.Table, contract: Contract, window: WindowSpec) -> pa.T
 
     keys = pl.from_arrow(plain_table(tiles.select([*window.by, "_cell", "_commit"])))
     assert isinstance(keys, pl.DataFrame)
-    if not keys.hash_rows().is_duplicated().any():
-        return tiles.take(pa.array(np.argsort(tiles["_cell"].cast(pa.int64()).to_numpy(), kind="stable")))
+    several = keys.hash_rows().is_duplicated()
+    if not several.any():
+        return _by_cell(tiles)
+    alone = tiles.filter(pa.array(~several.to_numpy()))
+    tiles = tiles.filter(pa.array(several.to_numpy()))
     groups = [*map(double_quoted, window.by), "_cell", "_commit"]
     beside = [f"{sql} AS {name}" for name, sql in cells_of(contract, window).merge.items()]
     beside += ["CAST(sum(_rows) AS BIGINT) AS _rows"]
     merged = merged_sql("t", groups, aggregates(contract, window), beside)
-    return _query(tiles, f"{merged} ORDER BY _cell", contract, window)
+    schema = tile_schema(contract, window)
+    merged_tiles = _query(tiles, merged, contract, window).select(schema.names).cast(schema)
+    return _by_cell(pa.concat_tables([alone.select(schema.names).cast(schema), merged_tiles]))
+
+
+def _by_cell(tiles: pa.Table) -> pa.Table:
+    return tiles.take(pa.array(np.argsort(tiles["_cell"].cast(pa.int64()).to_numpy(), kind="stable")))
 
 
 def split_by_cell(tiles: pa.Table, width: int = 1) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -78,11 +91,10 @@ def split_by_cell(tiles: pa.Table, width: int = 1) -> Iterator[tuple[int, pa.Rec
 
 
 def _query(table: pa.Table, sql: str, contract: Contract, window: WindowSpec) -> pa.Table:
-    schema = tile_schema(contract, window)
     cursor = sandbox().cursor()
     try:
         prepare(cursor, contract, window)
         cursor.register("t", table)
-        return cursor.sql(sql).to_arrow_table().select(schema.names).cast(schema)
+        return cursor.sql(sql).to_arrow_table()
     finally:
         cursor.close()

@@ -40,6 +40,7 @@ COMMANDS = _Commands(
         "serve": "serving:serve_lake",
         "keys": "serving:keys",
         "run-lakes": "serving:run_lakes",
+        "evaluate": "evaluating:evaluate",
         "contracts": "contracts:contracts",
         "generate": "first_steps:generate",
         "demo": "first_steps:demo",

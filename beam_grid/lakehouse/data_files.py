@@ -17,10 +17,13 @@ from beam_grid.lakehouse.statistics import statistics
 
 ROW_GROUP = 131_072
 
+SORTED_GROUP = 8_192
+"""Of files in an order that questions ask by: a reader looks at whole groups, by their bounds."""
+
 
 def write(
     table: Path, rows: Iterable[pa.RecordBatch], schema: pa.Schema, file_rows: int, measured: Sequence[str],
-    *, changes_rows: bool = True,
+    *, changes_rows: bool = True, row_group: int = ROW_GROUP,
 ) -> list[Action]:  # fmt: skip
     """Write the rows in files of at most `file_rows`; returns their add actions, with statistics of `measured`.
 
@@ -31,7 +34,7 @@ def write(
         path = table / f"part-{secrets.token_hex(12)}.parquet"
         table_rows = pa.Table.from_batches(chunk).cast(schema)
         try:
-            size = _write_synced(path, table_rows)
+            size = _write_synced(path, table_rows, row_group)
         except BaseException:
             durable.remove(path)  # on a full disk the next run needs the room
             raise
@@ -61,10 +64,10 @@ def read(table: Path, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *files])
 
 
-def _write_synced(path: Path, rows: pa.Table) -> int:
+def _write_synced(path: Path, rows: pa.Table, row_group: int) -> int:
     with durable.synced_file(path) as out:
         pq.write_table(
-            rows, out, row_group_size=ROW_GROUP, compression="zstd", compression_level=1, store_schema=False,
+            rows, out, row_group_size=row_group, compression="zstd", compression_level=1, store_schema=False,
         )  # fmt: skip
         return out.tell()
 

@@ -122,7 +122,9 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         added = [
             action
             for part in _between(engine.sql(rows).to_arrow_reader(FILE_ROWS), kept)
-            for action in data_files.write(table.path, part, schema, FILE_ROWS, measured)
+            for action in data_files.write(
+                table.path, part, schema, FILE_ROWS, measured, row_group=data_files.SORTED_GROUP
+            )
         ]
         # others are in the rewritten files, and were there before
         put = sum(map(delta_log.rows_of, added)) if touched is None else touched[1]

@@ -157,8 +157,9 @@ class _Work:
             columns = delta_log.with_columns(kept, self.shape.schema, self.table.name)
             rows = engine.sql(self.shape.merged(f"({lines})")).to_arrow_reader(FILE_ROWS) if lines else iter(())
             put = data_files.write(
-                self.table, _cast(rows, self.shape.schema), self.shape.schema, FILE_ROWS, _measured(self.shape)
-            )
+                self.table, _cast(rows, self.shape.schema), self.shape.schema, FILE_ROWS, _measured(self.shape),
+                row_group=data_files.SORTED_GROUP,
+            )  # fmt: skip
         if columns or put or gone:
             actions = [*columns, *map(delta_log.removed, gone), *put]
             delta_log.put(

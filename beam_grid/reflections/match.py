@@ -43,6 +43,21 @@ def rewritten(asked: Asked, name: str, kept: KeptReflection) -> str:
     return _Matcher(asked, name, kept).sql()
 
 
+def is_sorted_for(asked: Asked, kept: KeptReflection) -> bool:
+    """Whether the statement names values of the column that a raw reflection is sorted by first."""
+    raw = kept.declared.raw
+    if raw is None or not raw.sort:
+        return False
+    named = [(c.this, c.expressions or [c.expression]) for c in asked.conditions if isinstance(c, exp.EQ | exp.In)]
+    columns = [
+        c for c, values in named if isinstance(c, exp.Column) and all(isinstance(v, exp.Literal) for v in values)
+    ]
+    try:
+        return any(asked.field(column, kept.types) == raw.sort[0] for column in columns)
+    except Unanswered:
+        return False
+
+
 def _of_rows(asked: Asked, name: str, kept: KeptReflection) -> str:
     """The statement as it is, from the newest rows instead of all."""
     raw = kept.declared.raw

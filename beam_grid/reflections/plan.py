@@ -32,6 +32,8 @@ class Considered:
     rows: int | None = None
     bytes: int | None = None
     """All that it holds."""
+    is_sorted: bool = False
+    """The statement asks for one value, or some, of the column that its rows are sorted by: few of them are read."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,20 @@ def answer_plan(lake: Lake, sql: str, dialect: Dialect = "datafusion", found: Ta
             texts[name] = text
     matched = sorted(
         (one for one in considered if one.outcome == "matched"),
-        key=lambda one: (one.rows or 0, one.bytes or 0, one.name),
+        key=lambda one: (not one.is_sorted, one.rows or 0, one.bytes or 0, one.name),
     )
     if not matched:
         return AnswerPlan(sql, None, table, rows, size, considered, "" if considered else f"none is of {table}")
     best = matched[0]
-    if rows is not None and best.rows is not None and best.rows >= rows:  # of its columns a query reads what it names
+    if (
+        not best.is_sorted and rows is not None and best.rows is not None and best.rows >= rows
+    ):  # of its columns a query reads what it names
         told = [
             _told(one, "matched", f"{table} itself has no more rows") if one in matched else one for one in considered
         ]
         return AnswerPlan(sql, None, table, rows, size, told)
     told = [
-        _told(one, "chosen", "it reads least") if one is best
+        _told(one, "chosen", "it is sorted by what is asked for" if one.is_sorted else "it reads least") if one is best
         else _told(one, "matched", f"{best.name} reads less") if one in matched else one
         for one in considered
     ]  # fmt: skip
@@ -110,7 +114,7 @@ def _look_at(
     lake: Lake, question: object, name: str, one: PublishedTable, table: str, found: TableSet
 ) -> tuple[Considered | None, str | None]:
     from beam_grid.reflections.asked import Asked, Unanswered
-    from beam_grid.reflections.match import rewritten
+    from beam_grid.reflections.match import is_sorted_for, rewritten
 
     kept = one.reflection
     assert kept is not None and isinstance(question, Asked)
@@ -129,11 +133,11 @@ def _look_at(
     rows, size = size_of(lake, one)
     if rows is None:
         return Considered(name, "not", "its files are gone; `beam-grid refine` makes it again"), None
-    return Considered(name, "matched", "", rows, size), text
+    return Considered(name, "matched", "", rows, size, is_sorted_for(question, kept)), text
 
 
 def _told(one: Considered, outcome: Literal["chosen", "matched"], why: str) -> Considered:
-    return Considered(one.name, outcome, why, one.rows, one.bytes)
+    return Considered(one.name, outcome, why, one.rows, one.bytes, one.is_sorted)
 
 
 def size_of(lake: Lake, table: PublishedTable) -> tuple[int | None, int | None]:

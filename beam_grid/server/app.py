@@ -17,6 +17,7 @@ from beam_grid.server.access import Access
 from beam_grid.server.catalog import Catalog
 from beam_grid.server.jobs import Job
 from beam_grid.server.logging_queries import QueryLog
+from beam_grid.server.made import Making
 from beam_grid.server.metrics import Figures
 from beam_grid.server.pages import Kept
 from beam_grid.server.pool import Pool
@@ -41,11 +42,14 @@ def make(settings: Settings) -> FastAPI:
         figures = Figures(settings.lake.path)
         queries = QueryLog(settings.lake, settings.log_days, settings.log_rows)
         async with Pool(settings.lake, settings.workers, settings.limits) as pool:
-            state = State(settings, Access(settings), catalog, pool, Kept(), queries, figures)
+            making = Making(pool)
+            catalog.prepare = making.make
+            state = State(settings, Access(settings), catalog, pool, making, Kept(), queries, figures)
             app.state.state, app.state.access = state, state.access
             figures.watch("busy_workers", "Workers that are at a statement.", lambda: pool.busy)
             figures.watch("waiting", "Statements that wait for a worker.", lambda: pool.waiting)
             figures.watch("killed_workers", "Workers that were ended for what they were at.", lambda: pool.killed)
+            figures.watch("kept_answers", "Statements answered without a worker.", lambda: state.results.hits)
             figures.watch("streams", "Clients that listen to events.", lambda: state.streams)
             figures.watch("unsent_bytes", "Of answers that clients have not read yet.", lambda: state.unsent.bytes)
             figures.watch("set", "Number of the newest version set.", lambda: catalog.number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ class Catalog:
 
     lake: Lake
     number: int = 0
+    prepare: Callable[[int], Awaitable[None]] | None = None
+    """Awaited before a number is told."""
     looked_at: float = field(default_factory=time.monotonic)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -36,6 +39,8 @@ class Catalog:
                 number = self.number
             self.looked_at = time.monotonic()
             if number != self.number:
+                if self.prepare is not None:
+                    await self.prepare(number)
                 self.number = number
                 self._tell()
             await asyncio.sleep(_EVERY_S)

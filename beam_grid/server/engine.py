@@ -24,6 +24,7 @@ from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import at_number, newest
 from beam_grid.landing import Lake
 from beam_grid.server.guard import Guard, NoTable
+from beam_grid.server.made import MOST_BYTES, SAFE_TYPES, Made
 from data_sources.identifiers import double_quoted
 from transforms import sketches
 
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 KEPT_SETS = 4
 """Version sets whose tables stay defined."""
 
-_OF_THE_LOG = {query_log.TABLE, *query_log.VIEWS}
+_ROWS_A_GROUP = 8192
+"""Of a view's file: so many are read for one sensor."""
+
+OF_THE_LOG = {query_log.TABLE, *query_log.VIEWS}
+"""Tables that change between the sets."""
 
 
 class Gone(GridError):
@@ -56,12 +61,14 @@ class Limits:
 class Engine:
     """Not to be shared by threads, but for `interrupt`."""
 
-    def __init__(self, lake: Lake, scratch: Path, limits: Limits) -> None:
+    def __init__(self, lake: Lake, scratch: Path, limits: Limits, made: Path | None = None) -> None:
+        """scratch: for what does not fit into memory. made: where views made once per set are, for all who have one."""
         import duckdb
 
-        self._lake = lake
+        self._lake, self._made = lake, Made(made or scratch / "made")
         self._duck = duckdb.connect(config={"threads": limits.threads})
         folders = [str((lake.path / name).resolve()) + "/" for name in ("tables", query_log.FOLDER)]
+        folders.append(f"{self._made.folder.resolve()}/")
         for name, value in (
             ("TimeZone", "'UTC'"),
             ("temp_directory", _text(str(scratch))),
@@ -82,6 +89,8 @@ class Engine:
         self.guard = Guard(self._duck)
         self._joined: set[tuple[int, str]] = set()
         self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
+        self._from_files: dict[tuple[int, str], Path] = {}
+        """Views that are read from the file made of them."""
         self._logs: dict[int, tuple[int | None, int]] = {}
         """By set how the query log stood when its tables were defined."""
 
@@ -110,6 +119,7 @@ class Engine:
             while len(self._sets) >= KEPT_SETS:
                 old, _ = self._sets.popitem(last=False)
                 self._logs.pop(old, None)
+                self._from_files = {key: at for key, at in self._from_files.items() if key[0] != old}
                 self._duck.execute(f"DETACH set_{old}")
             self._duck.execute(f"ATTACH ':memory:' AS {catalog}")
             for schema in ("silver", "gold", "bronze", "reflection"):
@@ -118,10 +128,14 @@ class Engine:
         self._sets.move_to_end(found.number)
         self._duck.execute(f"USE {catalog}")
         defined = self._sets[found.number][1]
-        if _OF_THE_LOG & {*names} and self._logs.get(found.number) != (stands := self._log_stands()):
-            defined -= _OF_THE_LOG  # it grows between the sets
+        if OF_THE_LOG & {*names} and self._logs.get(found.number) != (stands := self._log_stands()):
+            defined -= OF_THE_LOG  # it grows between the sets
             self._logs[found.number] = stands
         for name in names:
+            if name in found.views and self._made.file(found, name).exists() != (
+                (found.number, name) in self._from_files
+            ):
+                defined.discard(name)
             if name not in defined:
                 self._define(found, name, catalog)
                 defined.add(name)
@@ -134,11 +148,35 @@ class Engine:
                 raise NoTable(f"there is no table {name[:100]}; {_known(name, found)}")
         return list(dict.fromkeys(known[name.lower()] for name in asked))
 
+    def make(self, found: TableSet, name: str) -> bool:
+        """Make a view's file for all who read it, sorted by its first column; False where it is not to be had so."""
+        file = self._made.file(found, name)
+        if name not in found.views or file.exists():
+            return name in found.views
+        self.define(found, [name])
+        kinds = [str(row[1]) for row in self._described(name)]
+        if not all(kind in SAFE_TYPES or kind.startswith("DECIMAL(") for kind in kinds):
+            return False
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        schema, _, table = name.partition(".")
+        self._duck.execute(
+            f"COPY (SELECT * FROM {double_quoted(schema)}.{double_quoted(table)} ORDER BY 1) TO {_text(str(draft.resolve()))} "
+            f"(FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {_ROWS_A_GROUP})"
+        )
+        if draft.stat().st_size > MOST_BYTES:
+            draft.unlink()
+            return False
+        draft.rename(file)
+        return True
+
     def columns(self, name: str) -> list[str]:
         """Of a table that is defined in the set in use."""
+        return [str(row[0]) for row in self._described(name)]
+
+    def _described(self, name: str) -> list[tuple[object, ...]]:
         schema, _, table = name.partition(".")
-        described = self._duck.execute(f"DESCRIBE {double_quoted(schema)}.{double_quoted(table)}").fetchall()
-        return [str(row[0]) for row in described]
+        return self._duck.execute(f"DESCRIBE {double_quoted(schema)}.{double_quoted(table)}").fetchall()
 
     def keeps_order(self, found: TableSet, name: str) -> bool:
         """Whether a plain SELECT of it has the same order each time: files scanned one after another, nothing joined."""
@@ -154,7 +192,11 @@ class Engine:
             select = query_log.VIEWS[name]
         elif name == query_log.TABLE:
             select = self._relation(name, query_log.FOLDER, None) if query_log.exists(self._lake) else query_log.EMPTY
+        elif name in found.views and (file := self._made.file(found, name)).exists():
+            select = f"SELECT * FROM read_parquet({_text(str(file.resolve()))})"
+            self._from_files[found.number, name] = file
         elif name in found.views:
+            self._from_files.pop((found.number, name), None)
             view = found.views[name]
             self.define(found, list(view.reads))
             select = view.sql

@@ -27,6 +27,9 @@ _REACH_OUTSIDE = frozenset(
     {"current_setting", "write_log", "getenv", "getvariable", "current_query", "nextval", "currval"}
 )
 
+_NAMES_A_CLOCK = frozenset({"age"})
+"""Functions that ask the clock though DuckDB does not list them so: age() of one time."""
+
 _HINT = "the server reads only: one SELECT (or WITH, VALUES, FROM, DESCRIBE, SUMMARIZE)"
 
 
@@ -44,6 +47,8 @@ class Reading:
 
     tables: list[str] = field(default_factory=list)
     """As SCHEMA.NAME, each once, in the order met."""
+    repeats: bool = True
+    """Asked again over the same tables it has the same answer: no clock, chance, or sample in it."""
     is_ours: bool = False
     """A statement that the server made itself: it may merge sketches, which read bytes they trust."""
 
@@ -58,6 +63,12 @@ class Guard:
             "AND (macro_definition ILIKE '%duckdb\\_%' ESCAPE '\\' OR macro_definition ILIKE '%from %')"
         )
         self._forbidden = _REACH_OUTSIDE | {str(name) for (name,) in inside.fetchall()}
+        changing = engine.execute(
+            "WITH f AS (SELECT lower(function_name) AS name, stability, lower(macro_definition) AS body "
+            "FROM duckdb_functions()), c AS (SELECT DISTINCT name FROM f WHERE stability <> 'CONSISTENT') "
+            "FROM c UNION SELECT f.name FROM f, c WHERE contains(f.body, c.name)"
+        )
+        self._changing = _NAMES_A_CLOCK | {str(name) for (name,) in changing.fetchall()}
 
     def reading(self, sql: str, *, is_ours: bool = False) -> Reading:
         """What the statement reads. Raises Refused for anything but one reading statement over tables."""
@@ -129,6 +140,10 @@ class Guard:
             self._table(node, frozenset(), found)
         elif node.get("class") == "FUNCTION":
             self._function(node, found)
+        elif node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
+            name = str(node["column_names"][0]).lower()  # current_date is written as a column is
+            found.repeats &= name not in self._changing and not name.startswith(("current_", "local"))
+        found.repeats &= node.get("sample") is None
         for key, value in rest.items():
             if key != "qualified_name":
                 self._walk(value, known, found)
@@ -151,6 +166,7 @@ class Guard:
 
     def _function(self, node: dict[str, Any], found: Reading) -> None:
         name = str(node.get("function_name", "")).lower()
+        found.repeats &= name not in self._changing
         if name.startswith(("kll_", "hll_")) and not found.is_ours:
             raise Refused(f"the function {name} is not allowed: it reads sketches of the lake's own making")
         if name in self._forbidden or name.startswith(("duckdb_", "pg_", "pragma_")):

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from data_sources.typed_json import decoder, encode
 
-Kind = Literal["sql", "table", "tables", "ledger", "lineage", "warm"]
+Kind = Literal["sql", "table", "tables", "ledger", "lineage", "warm", "make"]
 
 Status = Literal["ok", "refused", "not_there", "forbidden", "gone", "too_much", "failed", "timeout", "cancelled"]
 """How a job ended. refused: the caller's to mend; gone: of a version set that is no longer there."""
@@ -36,6 +36,8 @@ class Job(Struct, kw_only=True):
     offset: int = 0
     feed: str = ""
     """lineage: of the whole feed."""
+    views: tuple[str, ...] = ()
+    """make: of these tables the views are made."""
     set_number: int | None = None
     """None: the newest."""
     allowed: tuple[str, ...] | None = None
@@ -54,6 +56,8 @@ class Told(Struct, kw_only=True):
     """What it read, by name."""
     rows: int = 0
     answered_by: str | None = None
+    repeats: bool = False
+    """Asked again at this set it has the same answer."""
     retires: bool = False
     """The worker ends after this, because its memory has grown; a new one takes its place."""
 

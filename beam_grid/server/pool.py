@@ -104,6 +104,8 @@ class Pool:
     async def __aenter__(self) -> Pool:
         self._context: Any = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["beam_grid.server.loaded"])
+        self.scratch = Path(tempfile.mkdtemp(prefix="beam-grid-serve-"))
+        (self.scratch / "made").mkdir()
         self._threads = ThreadPoolExecutor(2 * self.workers, thread_name_prefix="worker")
         self._living: list[_Worker] = []
         for worker in await asyncio.gather(*(self._in_thread(self._start) for _ in range(self.workers))):
@@ -118,6 +120,12 @@ class Pool:
         await asyncio.to_thread(self._threads.shutdown)
         for worker in self._living:
             worker.end()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    @property
+    def made(self) -> Path:
+        """Where workers put views made once for all of them."""
+        return self.scratch / "made"
 
     @property
     def busy(self) -> int:
@@ -221,12 +229,12 @@ class Pool:
     def _start(self) -> _Worker:
         jobs, theirs = self._context.Pipe()
         control, heard = self._context.Pipe()
-        scratch = Path(tempfile.mkdtemp(prefix="beam-grid-serve-"))
+        scratch = Path(tempfile.mkdtemp(dir=self.scratch))
         from beam_grid.server import worker
 
         process = self._context.Process(
             target=worker.main,
-            args=(theirs, heard, str(self.lake.path), str(scratch), self.limits),
+            args=(theirs, heard, str(self.lake.path), str(scratch), str(self.made), self.limits),
             daemon=True,
             name="beam-grid worker",
         )

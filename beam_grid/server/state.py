@@ -14,10 +14,12 @@ from beam_grid.server.answers import Unsent
 from beam_grid.server.catalog import Catalog
 from beam_grid.server.jobs import Job
 from beam_grid.server.logging_queries import QueryLog
+from beam_grid.server.made import Making
 from beam_grid.server.metrics import Figures
 from beam_grid.server.pages import Kept
 from beam_grid.server.pool import Answer, Busy, Pool
 from beam_grid.server.problems import STATUS, Problem
+from beam_grid.server.results import Results
 from beam_grid.server.settings import Settings
 
 
@@ -29,10 +31,12 @@ class State:
     access: Access
     catalog: Catalog
     pool: Pool
+    making: Making
     kept: Kept
     queries: QueryLog
     figures: Figures
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    results: Results = field(default_factory=Results)
     unsent: Unsent = field(default_factory=Unsent)
     streams: int = 0
     """Clients that listen to events."""
@@ -47,16 +51,22 @@ class State:
             self.settings.max_rows,
             self.settings.max_answer_mib << 20,
         )
+        if is_of_the_newest := job.set_number is None and self.catalog.number > 0:
+            job.set_number = self.catalog.number  # what is announced; a newer one may still be made ready
         started = datetime.now(UTC)
         gone = asyncio.ensure_future(_left(request))
         try:
-            answer = await self.pool.ask(job, self.settings.timeout_s, gone)
+            answer = await self._answer(job, gone)
+            if answer.told.status == "gone" and is_of_the_newest:  # pruned just now, or the lake was made anew
+                job.set_number = None
+                answer = await self._answer(job, gone)
         except Busy:
             self.figures.busy()
             raise
         finally:
             gone.cancel()
         told = answer.told
+        self.making.asked(told.tables)
         self.figures.answered(job.kind, told.status, answer.took_s)
         self.queries.add(
             Asked(
@@ -69,6 +79,11 @@ class State:
         if told.status != "ok":
             raise Problem(STATUS[told.status], told.message)
         return answer
+
+    async def _answer(self, job: Job, gone: asyncio.Future[None]) -> Answer:
+        return await self.results.ask(
+            job, self.catalog.number, gone, lambda: self.pool.ask(job, self.settings.timeout_s, gone)
+        )
 
 
 async def _left(request: Request) -> None:

@@ -26,7 +26,7 @@ from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.landing import Lake
-from beam_grid.server.engine import Engine, Gone, Limits, TooMuch, names
+from beam_grid.server.engine import OF_THE_LOG, Engine, Gone, Limits, TooMuch, names
 from beam_grid.server.guard import NoTable, Refused
 from beam_grid.server.jobs import Job, Told, encode, to_job
 from beam_grid.server.rewriting import FromReflections, Rewriter
@@ -47,10 +47,10 @@ class Forbidden(GridError):
     """The caller's key does not reach the table."""
 
 
-def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, limits: Limits) -> None:
+def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, made: str, limits: Limits) -> None:
     """Answer until `jobs` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the server decides
-    worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits)
+    worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits, made=Path(made))
     _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
     threading.Thread(target=_hear, args=(control, worker), daemon=True).start()
     jobs.send_bytes(READY)
@@ -93,12 +93,17 @@ class Answering:
     """Questions over one lake."""
 
     def __init__(
-        self, lake: Lake, scratch: Path, limits: Limits, rewriters: tuple[Rewriter, ...] | None = None
+        self,
+        lake: Lake,
+        scratch: Path,
+        limits: Limits,
+        rewriters: tuple[Rewriter, ...] | None = None,
+        made: Path | None = None,
     ) -> None:
-        """rewriters: asked in turn, of each SELECT; the lake's reflections unless given."""
+        """rewriters: asked in turn, of each SELECT; the lake's reflections unless given. scratch, made: as of Engine."""
         self._lake = lake
         self._rewriters = (FromReflections(lake),) if rewriters is None else rewriters
-        self._engine = Engine(lake, scratch, limits)
+        self._engine = Engine(lake, scratch, limits, made)
         self._guard, self._under_way = threading.Lock(), 0
 
     def cancellable(self, job: Job) -> tuple[Told, bytes]:
@@ -146,7 +151,9 @@ class Answering:
 
     def _sql(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
-        tables = self._allowed(found, self._engine.guard.reading(job.sql).tables, job)
+        reading = self._engine.guard.reading(job.sql)
+        tables = self._allowed(found, reading.tables, job)
+        repeats = reading.repeats and not OF_THE_LOG & {*tables}
         for rewriter in self._rewriters:
             if (instead := rewriter(job.sql, found)) is not None:
                 try:
@@ -158,28 +165,33 @@ class Answering:
                 except (Gone, NoTable, duckdb.Error):  # the table can answer, or say what is wrong
                     break
                 return Told(
-                    set_number=found.number, tables=tuple(tables), rows=rows, answered_by=instead.answered_by
+                    set_number=found.number,
+                    tables=tuple(tables),
+                    rows=rows,
+                    answered_by=instead.answered_by,
+                    repeats=repeats,
                 ), body
         self._engine.define(found, tables)
         rows, body = self._run(f"EXPLAIN {job.sql}" if job.explain else job.sql, job)
-        return Told(set_number=found.number, tables=tuple(tables), rows=rows), body
+        return Told(set_number=found.number, tables=tuple(tables), rows=rows, repeats=repeats), body
 
     def _table(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
         (name,) = self._allowed(found, [job.table], job)
-        select = f"SELECT * FROM {quoted_table(name)}"
+        select, reads, repeats = f"SELECT * FROM {quoted_table(name)}", [name], True
         if job.where:
             where = self._engine.guard.condition(job.where)
-            reads = self._allowed(found, self._engine.guard.reading(f"SELECT 1 WHERE {where}").tables, job)
-            self._engine.define(found, reads)
+            reading = self._engine.guard.reading(f"SELECT 1 WHERE {where}")
+            reads, repeats = [name, *self._allowed(found, reading.tables, job)], reading.repeats
             select += f" WHERE {where}"
-        self._engine.define(found, [name])
+        self._engine.define(found, reads)
         if job.order:
             select += f" ORDER BY {', '.join(self._order(name, job.order))}"
         elif not self._engine.keeps_order(found, name):
             select += " ORDER BY ALL"
         rows, body = self._run(f"{select} LIMIT {job.limit} OFFSET {job.offset}", job)
-        return Told(set_number=found.number, tables=(name,), rows=rows), body
+        repeats &= not OF_THE_LOG & {*reads}
+        return Told(set_number=found.number, tables=(name,), rows=rows, repeats=repeats), body
 
     def _order(self, name: str, asked: tuple[str, ...]) -> list[str]:
         """Terms of an ORDER BY that leave no two different rows in doubt, so that pages fit together."""
@@ -200,6 +212,12 @@ class Answering:
         found = self._engine.set_of(None)
         self._engine.define(found, [])
         return Told(set_number=found.number), _stream(pa.table({"set": [found.number]}))
+
+    def _make(self, job: Job) -> tuple[Told, bytes]:
+        """Make the views among these tables; told are those that were made."""
+        found = self._engine.set_of(job.set_number)
+        made = tuple(name for name in job.views if self._engine.make(found, name))
+        return Told(set_number=found.number, tables=made), _stream(pa.table({"set": [found.number]}))
 
     def _tables(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)

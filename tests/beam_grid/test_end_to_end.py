@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from tests import command_line
 from tests.meter_oracle import judge, log_of
 
 HOURLY = """
@@ -32,7 +33,14 @@ def grid(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 
 def ask(sql: str, lake: Path) -> list[dict]:
-    return json.loads(grid("query", sql, "--lake", str(lake), "--format", "json").stdout)
+    return told("query", sql, "--lake", str(lake))
+
+
+def told(*arguments: str) -> list[dict]:
+    """What a command of the same words prints, in this process: the lake was made by others."""
+    done = command_line.grid(*arguments, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +72,7 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_the_ledger_balances_and_is_the_truth(messy):
     source, lake = messy
-    (row,) = json.loads(grid("ledger", "--lake", str(lake), "--format", "json").stdout)
+    (row,) = told("ledger", "--lake", str(lake))
     truth = json.loads((source / "truth.json").read_text())["smart_meter_readings"]
     assert row["balanced"] is True
     assert row["read"] == row["landed"] + row["duplicates"] + row["late"] + row["rejected"] > 0

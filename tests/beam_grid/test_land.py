@@ -20,6 +20,7 @@ from beam_grid import crash
 from beam_grid.errors import GridError
 from beam_grid.landing import Lake, create_once
 from data_sources.contract import Contract
+from tests.command_line import grid
 from tests.properties.oracle import NEVER, as_lines, assert_equal, landed, oracle, run
 from tests.small_disk import SmallDisk
 from tests.transforms.making import LATEST, contract, minute, plain_contract
@@ -73,12 +74,17 @@ def _pairs(table: dict[str, Any]) -> str:
     return "".join(f"{k} = {value(v)}\n" for k, v in table.items())
 
 
-def command(source: Path, lake: Path, *more: str, env: dict[str, str] | None = None, **changes: Any) -> Any:
-    """`beam-grid land` of the small feed in a process of its own."""
+def words(source: Path, lake: Path, *more: str, **changes: Any) -> list[str]:
+    """`land` of the small feed, as it is typed."""
     file = lake.parent / "contract.toml"
     file.write_text(toml_of(plain_contract(**changes)))
+    return ["land", "readings", "--contract", str(file), "--source", str(source), "--lake", str(lake), *more]
+
+
+def command(source: Path, lake: Path, *more: str, env: dict[str, str] | None = None, **changes: Any) -> Any:
+    """The same in a process of its own, which may be killed or find no room."""
     return subprocess.run(
-        [sys.executable, "-m", "beam_grid", "land", "readings", "--contract", str(file), "--source", str(source), "--lake", str(lake), *more],
+        [sys.executable, "-m", "beam_grid", *words(source, lake, *more, **changes)],
         capture_output=True, text=True, timeout=200, cwd=ROOT, env={**os.environ, **(env or {})},
     )  # fmt: skip
 
@@ -303,10 +309,10 @@ class TestShards:
 
 class TestSources:
     def test_a_changed_file_is_named_and_the_rest_lands(self, tmp_path: Path, source: Path) -> None:
-        assert command(source, tmp_path / "lake", "--now", "2100-01-01T00:00:00Z").returncode == 0
+        assert grid(*words(source, tmp_path / "lake", "--now", "2100-01-01T00:00:00Z")).returncode == 0
         write(source / "a.json", readings(600, seed=8))
         write(source / "b.json", [{"id": "new", "at": minute(28).isoformat(), "kwh": 1.0}])
-        done = command(source, tmp_path / "lake", "--now", "2100-01-01T00:00:00Z")
+        done = grid(*words(source, tmp_path / "lake", "--now", "2100-01-01T00:00:00Z"))
         assert done.returncode == 1 and "a.json" in done.stderr and "changed" in done.stderr
         assert Lake.open(tmp_path / "lake").feed("readings").read(2).fates.landed == 1
 
@@ -322,7 +328,7 @@ class TestSources:
         assert_equal(landed(Lake.open(tmp_path / "lake"), FEED), oracle([source / "a.json"], FEED))
 
     def test_a_missing_source_is_a_matter_of_usage(self, tmp_path: Path) -> None:
-        done = command(tmp_path / "nowhere", tmp_path / "lake")
+        done = grid(*words(tmp_path / "nowhere", tmp_path / "lake"))
         assert done.returncode == 2 and "no such file or folder" in done.stderr
 
     def test_a_file_that_vanishes_while_it_is_read_is_not_a_full_lake(self, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip

@@ -177,6 +177,25 @@ def test_nothing_is_raised_for_what_is_no_query(landing: Landing, sql: str) -> N
     assert answer_plan(landing.lake, sql, "duckdb").answered_by is None
 
 
+@pytest.mark.parametrize(
+    ("named", "by"),
+    [
+        ("meter = 'm1'", "reflection.newest"),
+        ("meters.meter IN ('m1', 'm2')", "reflection.newest"),
+        ("zone = 'A'", None),
+        ("meter <> 'm1'", None),
+        ("(meter = 'm1' OR zone = 'A')", None),
+        ("meter IN (zone)", None),
+    ],
+)
+def test_what_is_sorted_by_it_answers_for_one_meter(tmp_path: Path, named: str, by: str | None) -> None:
+    landing = made(tmp_path)
+    landing.land(readings(60, 1))
+    refine(landing.lake)
+    said = plan_of(landing.lake, f'SELECT "at", kwh FROM silver.meters WHERE {named} AND "at" >= \'2026-03-01\'')
+    assert said.answered_by == by, said
+
+
 def test_the_newest_rows_are_read_where_the_statement_asks_for_no_others(landing: Landing) -> None:
     said = plan_of(
         landing.lake, "SELECT meter, kwh FROM silver.meters WHERE \"at\" >= '2026-03-01T02:00:00Z' ORDER BY kwh, meter"

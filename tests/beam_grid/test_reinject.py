@@ -65,7 +65,7 @@ def settled(record: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("keep", ["latest", "latest, timeless", "first"])
-@settings(slow, max_examples=max(1, EXAMPLES // 3))
+@settings(slow, max_examples=max(2, EXAMPLES // 3))
 @given(given_drops=drops(WIDE), slices=st.integers(1, 4), between=st.booleans())
 def test_with_its_late_rows_taken_in_a_lake_is_that_of_input_on_time(
     keep: str, given_drops: list[Drop], slices: int, between: bool

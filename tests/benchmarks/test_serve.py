@@ -62,7 +62,11 @@ def test_each_way_answers_the_same(lake: Lake, port: int) -> None:
     with_, without = Client(port), Client(port, with_reflections=False)
     _compare(with_, without, lake, found, SENSORS)
     answered = {name: by for name, by in with_.answered_by.items() if by != {"table"}}
-    assert answered == {"an hour by minute": {"reflection.by_minute"}, "all days by hour": {"reflection.by_hour"}}
+    assert answered == {
+        "an hour by minute": {"reflection.by_minute"},
+        "all days by hour": {"reflection.by_hour"},
+        "values, a sensor": {"reflection.last_week"},
+    }
     assert set().union(*without.answered_by.values()) == {"table"}
 
 

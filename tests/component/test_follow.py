@@ -1,11 +1,13 @@
-"""`run --follow` on topics that never pause: rows are queryable while they come, and what was committed stays."""
+"""`run --follow` on topics that never pause: rows are queryable while they come, and what was committed stays.
+
+What kills do to it: tests/soak/test_kafka.py.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -165,24 +167,6 @@ def test_rows_of_a_topic_that_never_pauses_are_queryable_while_it_goes_on(place:
     assert here.count("silver.readings") == here.sent["readings"] >= stays
     total = query(Lake.open(here.lake), "SELECT sum(n) AS n FROM gold.minutes")["n"][0].as_py()
     assert total == here.sent["readings"]
-
-
-def test_killed_at_random_a_rerun_gives_each_message_exactly_once(place: Any) -> None:
-    here, chance = place("readings"), random.Random(7)
-    with here.sending("readings"):
-        for _ in range(2):
-            with here.following("--slice-rows", "500") as running:
-                before = here.count("silver.readings")
-                here.until(lambda before=before: here.count("silver.readings") > before, running)
-                time.sleep(chance.uniform(0, 1.5))
-                running.send_signal(signal.SIGKILL)
-    done = subprocess.run(here.command(), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    rows = query(
-        Lake.open(here.lake), "SELECT count(*) AS n, count(DISTINCT id) AS ids FROM silver.readings"
-    ).to_pylist()
-    assert rows == [{"n": here.sent["readings"], "ids": here.sent["readings"]}]
-    assert json.loads(here.grid("ledger", "--format", "json").stdout)[0]["duplicates"] == 0
 
 
 @pytest.mark.spark

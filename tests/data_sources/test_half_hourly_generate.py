@@ -74,6 +74,7 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return out, lake
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("feed", FEEDS)
 def test_what_lands_is_what_the_raw_files_say(messy: tuple[Path, Path], feed: str) -> None:
     out, lake = messy
@@ -86,6 +87,7 @@ def test_what_lands_is_what_the_raw_files_say(messy: tuple[Path, Path], feed: st
     assert order(rows_of(lake, feed)) == order(wanted)
 
 
+@pytest.mark.pipeline
 def test_rejects_of_a_table_are_named_by_table_and_rowid_with_their_bytes(messy: tuple[Path, Path]) -> None:
     out, lake = messy
     database = sqlite3.connect(out / "data" / "case_study.db")
@@ -148,6 +150,7 @@ def test_a_table_has_no_generator_of_its_own_and_its_notes_say_whose_it_is(tmp_p
         assert "generate half_hourly_readings" in (BUILT_IN / table / "NOTES.md").read_text()
 
 
+@pytest.mark.pipeline
 def test_a_smaller_run_leaves_no_file_of_a_greater_one(tmp_path: Path) -> None:
     generate(tmp_path, scale=0.2)
     counts = generate(tmp_path, scale=0.1, days=2)
@@ -155,6 +158,7 @@ def test_a_smaller_run_leaves_no_file_of_a_greater_one(tmp_path: Path) -> None:
     assert landed_truth(tmp_path, FEED, tmp_path / "lake")["read"] == 4 * 192
 
 
+@pytest.mark.pipeline
 def test_fifty_and_forty_six_half_hours_on_the_days_the_clock_is_changed(tmp_path: Path) -> None:
     """305 days as they are written; then what is written of both days, and of those before and after, is landed."""
     generate(tmp_path / "grid", scale=0.01, days=303)
@@ -180,6 +184,7 @@ def test_fifty_and_forty_six_half_hours_on_the_days_the_clock_is_changed(tmp_pat
         assert total == pytest.approx(sum(r["consumption_delta"] for r in records if day(r["interval_start"]) == d))
 
 
+@pytest.mark.pipeline
 def test_without_an_offset_the_hour_shown_twice_is_refused_not_guessed(tmp_path: Path) -> None:
     """50 half hours as London's clock shows them: four of them can be two each."""
     midnight = datetime(2021, 10, 30, 23, tzinfo=UTC)

@@ -56,6 +56,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     return {name: rows_of(data) for name, data in files_of(out).items()}
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("seed", "messy", "slice_rows"), [(1, True, 500_000), (2, True, 97), (3, True, 71), (1, False, 97)]
 )
@@ -113,6 +114,7 @@ def test_notes_have_commas_quotes_and_line_breaks(clean):
     assert any(not note.isascii() for note in notes)
 
 
+@pytest.mark.pipeline
 def test_text_lands_as_it_was_written(tmp_path, clean):
     generate(tmp_path / "data", seed=4, scale=4)
     landed_truth(tmp_path / "data", FEED, tmp_path / "lake", slice_rows=700)
@@ -141,6 +143,7 @@ def test_messy_exports_have_the_marks_of_their_tools(tmp_path):
         assert b"checked by A. Iyer" in data and b'"Checked, ok"' in data
 
 
+@pytest.mark.pipeline
 def test_a_later_export_closes_a_job_and_wins(tmp_path):
     generate(tmp_path / "data", seed=3, messy=True)
     truth = truth_of(tmp_path / "data", FEED)

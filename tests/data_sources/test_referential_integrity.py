@@ -74,6 +74,7 @@ def orphans(grid: duckdb.DuckDBPyConnection, child: str, columns: str, parent: s
     return rows, missing + grid.execute(f"SELECT {columns} FROM {child} WHERE {with_null}").fetchall()
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(("child", "columns", "parent"), [*RELATIONSHIPS, *PAIRS, *PLACES])
 def test_every_child_has_its_parent(grid: duckdb.DuckDBPyConnection, child: str, columns: str, parent: str) -> None:
     rows, found = orphans(grid, child, columns, parent)
@@ -81,6 +82,7 @@ def test_every_child_has_its_parent(grid: duckdb.DuckDBPyConnection, child: str,
     assert found == []
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("change", "child", "columns", "parent"),
     [
@@ -108,6 +110,7 @@ def test_an_orphan_would_be_found(
     assert len(found) >= 1
 
 
+@pytest.mark.pipeline
 def test_ids_lie_in_the_seeds_ranges(grid: duckdb.DuckDBPyConnection) -> None:
     def ids(query: str) -> set[str]:
         return {row[0] for row in grid.execute(query).fetchall()}
@@ -123,6 +126,7 @@ def test_ids_lie_in_the_seeds_ranges(grid: duckdb.DuckDBPyConnection) -> None:
     assert set() != ids("SELECT plant_id FROM renewable") <= plants
 
 
+@pytest.mark.pipeline
 def test_the_script_writes_every_source(tmp_path: Path) -> None:
     command = [sys.executable, "data_sources/generate_all_data.py", "--seed", "3", "--out", str(tmp_path / "all")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

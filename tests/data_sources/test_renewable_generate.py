@@ -59,6 +59,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
     return {name: [json.loads(line) for line in lines] for name, lines in files_of(out).items()}
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("seed", "messy", "slice_rows"), [(1, True, 500_000), (2, True, 97), (3, True, 997), (1, False, 500)]
 )
@@ -153,6 +154,7 @@ def test_older_records_come_again_among_those_with_the_new_fields(tmp_path):
     assert sum(b < a for a, b in pairwise(times)) > 10, "out of order"
 
 
+@pytest.mark.pipeline
 def test_what_lands_warns_of_nothing_and_has_nulls_where_the_schema_was_older(tmp_path):
     generate(tmp_path / "data", seed=5, messy=True)
     landed_truth(tmp_path / "data", FEED, tmp_path / "lake")

@@ -36,6 +36,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("seed", "messy", "days", "slice_rows"), [(1, True, 1, 500_000), (2, True, 2, 97), (1, False, 1, 97)]
 )

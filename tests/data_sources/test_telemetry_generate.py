@@ -68,6 +68,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return [json.loads(line) for line in lines_of(out)]
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("seed", "messy", "days", "slice_rows"),
     [(1, True, 1, 500_000), (2, True, 2, 97), (3, True, 1, 97), (1, False, 1, 97)],
@@ -142,6 +143,7 @@ def test_an_id_comes_again_within_the_horizon_or_well_beyond_it_and_only_once(tm
     assert len(near) > 3 and len(beyond) > 10 and both == []
 
 
+@pytest.mark.pipeline
 def test_a_reused_id_lands_twice_and_planted_anomalies_only_warn(tmp_path):
     generate(tmp_path / "data", seed=6, scale=3, messy=True)
     landed_truth(tmp_path / "data", FEED, tmp_path / "lake")

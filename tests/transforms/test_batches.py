@@ -160,6 +160,7 @@ def test_the_refusal_works(pickling_refused: list[int]) -> None:
     assert pickling_refused
 
 
+@pytest.mark.pipeline
 def test_a_whole_slice_without_one_pickled_batch(slice_of_everything: Any, pickling_refused: list[int]) -> None:
     slice, partition, folder = slice_of_everything
     with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as p:
@@ -171,6 +172,7 @@ def test_a_whole_slice_without_one_pickled_batch(slice_of_everything: Any, pickl
     assert not pickling_refused
 
 
+@pytest.mark.pipeline
 def test_each_group_by_key_holds_batches_by_their_coder(slice_of_everything: Any) -> None:
     """Type hints that get lost on the way mean a silent fall back to pickle."""
     slice, partition, _ = slice_of_everything

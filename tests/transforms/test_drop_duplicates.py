@@ -16,6 +16,8 @@ from tests.transforms.making import LATEST, TIMELESS, brief, contract
 from tests.transforms.timeline import THE_END, arrive, run, watermark
 from transforms import drop_duplicates
 
+pytestmark = pytest.mark.pipeline
+
 FIRST = contract(windows=[])
 NEWEST = contract(windows=[], dedup=LATEST)
 BY_ID = contract(windows=[], dedup=TIMELESS)

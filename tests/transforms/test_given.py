@@ -14,6 +14,8 @@ from transforms import DropDuplicates, KeyByShard, WindowedTiles, Windows
 from transforms.given import rows_given
 from transforms.windowed import TileRows
 
+pytestmark = pytest.mark.pipeline
+
 FEED = contract(dedup={"key": ["id"]})
 OWN = pa.RecordBatch.from_pylist(
     [{"meter": "m", "kwh": k, "id": i, "at": minute(m), "version": 1, "extra": "left out"} for i, m, k in

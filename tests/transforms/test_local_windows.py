@@ -94,6 +94,7 @@ def test_the_panes_of_tiles_add_up(trigger: Any) -> None:
     assert_adds_up(found, of, rows(of, *ROWS))
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("calendar", ["day", "week", "month", "year"])
 def test_a_bounded_run_of_any_year(calendar: str) -> None:
     of = days(calendar=calendar, by=[])
@@ -116,7 +117,7 @@ ZONES = ["Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Beirut"
 TURNS = [datetime(2025, 3, 30), datetime(2025, 10, 26), datetime(2018, 11, 4), datetime(2024, 3, 31), datetime(2024, 12, 31), datetime(2023, 4, 2)]  # noqa: DTZ001 # fmt: skip
 
 
-@settings(max_examples=max(1, EXAMPLES // 2), deadline=None)
+@settings(max_examples=EXAMPLES - 1, deadline=None)
 @given(st.data())
 def test_tiles_of_any_commits_give_the_windows_of_one_sql_over_the_rows(data: st.DataObject) -> None:
     calendar, zone = data.draw(st.sampled_from(["day", "week", "month", "year"])), data.draw(st.sampled_from(ZONES))

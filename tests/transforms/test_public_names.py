@@ -20,6 +20,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(transforms, "Windoes")
 
 
+@pytest.mark.pipeline
 def test_functions_over_arrow_do_not_import_beam() -> None:
     """The report, publish and `--help` need some; Beam alone takes over a second to import."""
     code = "import sys; from transforms import windows_sql, tile_rows; import transforms.judge; sys.exit('apache_beam' in sys.modules)"

@@ -25,6 +25,8 @@ from transforms.dedup import dedup
 from transforms.tiles import merge_tiles, tile_rows
 from transforms.windowed import WindowedTiles
 
+pytestmark = pytest.mark.pipeline
+
 FEED = contract()
 MEASURES = {"n": "count()", "kwh": "sum(kwh)", "spread": "stddev(kwh)", "opened": "first(kwh)", "closed": "last(kwh)"}
 

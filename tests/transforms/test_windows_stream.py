@@ -27,6 +27,8 @@ from transforms.arrow import as_batch
 from transforms.tiles import tile_rows
 from transforms.windows_stream import Windows
 
+pytestmark = pytest.mark.pipeline
+
 MEASURES = {"n": "count()", "kwh": "sum(kwh)", "mean": "avg(kwh)", "spread": "stddev(kwh)", "closed": "last(kwh)"}
 REPLACING = {"accumulation_mode": AccumulationMode.ACCUMULATING}
 

@@ -97,7 +97,8 @@ class Embedded:
         batches = self._engine.sql(rows + by).to_arrow_reader(data_files.ROW_GROUP)
         columns = delta_log.with_columns(at, batches.schema, table.name)
         measured = batches.schema.names[:STATISTICS_COLUMNS]
-        added = data_files.write(table.path, batches, batches.schema, FILE_ROWS, measured)
+        group = data_files.SORTED_GROUP if order else data_files.ROW_GROUP
+        added = data_files.write(table.path, batches, batches.schema, FILE_ROWS, measured, row_group=group)
         count = sum(map(delta_log.rows_of, added))
         delta_log.put(table.path, at, [*columns, *map(delta_log.removed, files), *added], operation, rows=count)
         delta_log.checkpoint(table.path, at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import beam_grid as bg
 from beam_grid.python_api.html import LONGEST_CELL
 from beam_grid.python_api.rows import SHOWN, Answer
+from tests.conftest import may_be_without
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = "<script>alert('P & 1')</script>"
@@ -76,10 +78,23 @@ def test_a_long_answer_is_shown_in_part(lake: bg.OpenLake) -> None:
     assert lake._ipython_key_completions_() == list(lake)
 
 
+PANDAS = Path(sys.prefix) / "pandas"
+"""Where `make setup` puts pandas: out of all other tests' way, since pyarrow loads it into every process that finds it."""
+
+
+@pytest.mark.skipif(
+    may_be_without(str(PANDAS) if PANDAS.exists() else None), reason=f"no {PANDAS}; `make setup` makes it"
+)
 def test_pandas_where_it_is_installed(lake: bg.OpenLake) -> None:
-    pd = pytest.importorskip("pandas")
-    frame = lake["silver.pumps"].pandas()
-    assert isinstance(frame, pd.DataFrame) and frame["kwh"].sum() == 4.5
+    code = (
+        "import sys, beam_grid as bg; frame = bg.open(sys.argv[1])['silver.pumps'].pandas(); import pandas as pd; "
+        "print(isinstance(frame, pd.DataFrame), pd.__file__.startswith(sys.argv[2]), frame['kwh'].sum(), frame['read_at'].dt.tz)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path("lake").resolve()), str(PANDAS)],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{PANDAS}"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["True", "True", "4.5", "UTC"], done.stderr
 
 
 def test_pandas_where_it_is_not(lake: bg.OpenLake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ class Browser:
 def browser(profile: Path) -> Iterator[Browser]:
     """A headless Chromium that ends with the block. profile: an empty folder."""
     command = found()
-    assert command is not None, "no Chromium on this machine"
+    assert command is not None, f"no Chromium on this machine: none of {', '.join(NAMES)} is on the PATH"
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     arguments = [

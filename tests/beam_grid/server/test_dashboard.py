@@ -19,7 +19,7 @@ from tests.beam_grid.server import fleet_lake, serving
 from tests.beam_grid.server.browser import Browser, browser, found
 from tests.beam_grid.server.fleet_lake import FAR_OFF, HOSTILE, HOURS, METERS, SILENT, START
 
-pytestmark = pytest.mark.skipif(found() is None, reason="no Chromium on this machine")
+pytestmark = pytest.mark.skipif(found() is None, reason="no Chromium on this machine (docs/testing.md)")
 
 READY = (
     "document.querySelectorAll('main section').length > 0 && "

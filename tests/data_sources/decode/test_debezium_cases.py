@@ -20,6 +20,8 @@ from beam_grid.landing import Lake
 from beam_grid.refine import refine
 from data_sources.contract import Contract, load_contract, parse_contract
 
+pytestmark = pytest.mark.pipeline
+
 CASES = Path(__file__).parents[2] / "cases"
 BUILT_IN = Path(__file__).parents[3] / "data_sources"
 NOW = int(datetime(2025, 6, 16, tzinfo=UTC).timestamp()) * 1_000_000

@@ -200,6 +200,7 @@ def test_all_hostile_records_together() -> None:
             assert expected in rows[2 * n]
 
 
+@pytest.mark.pipeline
 def test_nesting_does_not_overflow_the_block_readers_stack() -> None:
     """pyarrow.json dies of a nesting of 100,000, and with it the process: nothing deep may reach it."""
     script = (
