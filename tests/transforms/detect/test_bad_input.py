@@ -79,8 +79,10 @@ def test_a_years_gap_ends_the_history() -> None:
     )
     found = detect(readings(pa.concat_tables([before, after])), ALL)
     alone = detect(readings(after), ALL)
-    assert found["z"].history[300] == 0 and np.isnan(found["z"].score[300])
-    for name in ("z", "seasonal_z", "mahalanobis", "median_mad"):
+    assert found["z"].history[300] == 0
+    for name in ("z", "seasonal_z", "mahalanobis", "median_mad", "spike", "level_shift", "fused"):
+        assert np.isnan(found[name].score[300]) and found[name].fallback[300] >= 0, name
+    for name in ("z", "seasonal_z", "mahalanobis", "median_mad", "spike", "level_shift", "fused"):
         np.testing.assert_allclose(found[name].score[400:], alone[name].score[100:], rtol=1e-6, err_msg=name)
     late = found["gap"]
     assert late.score[300] == pytest.approx(365 * 24 - 299) and late.probability[300] < 1e-6
