@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
 
-from beam_grid import durable
+from beam_grid import durable, parquet_files
 from beam_grid.commit import Commit, Fates
 from beam_grid.crash import point
 from beam_grid.errors import GridError
@@ -99,7 +99,7 @@ def _read(feed: FeedLog, number: int) -> FeedState:
 
     state = FeedState(last=number)
     attempt = ""
-    rows = pq.read_table(_path(feed, number), partitioning=None, page_checksum_verification=True).to_pylist()
+    rows = parquet_files.read(_path(feed, number)).to_pylist()
     for row in rows:
         if row["what"] == "state":
             said = _state(row["body"])

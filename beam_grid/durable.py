@@ -10,11 +10,8 @@ renamed or removed but through here.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import secrets
-import shutil
 from pathlib import Path
 
 from transforms.faults import step
@@ -31,7 +28,7 @@ _NO_NAME = "the file system can neither link nor rename without replacing"
 
 def create_once(path: Path, content: bytes) -> None:
     """Create `path` whole or not at all; FileExistsError if it is there already."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         write_synced(draft, content)
         _give_name(draft, path)
@@ -42,7 +39,7 @@ def create_once(path: Path, content: bytes) -> None:
 
 def replace(path: Path, content: bytes) -> None:
     """Replace `path` whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         write_synced(draft, content)
         rename(draft, path)
@@ -65,7 +62,9 @@ def place(source: Path, target: Path) -> bool:
     except OSError as cause:
         if cause.errno not in _CANNOT_LINK:
             raise
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    import shutil  # each command that looks at a lake would wait for it, and few copy
+
+    draft = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
         with source.open("rb") as read, synced_file(draft) as write:
             shutil.copyfileobj(read, write, 1 << 20)
@@ -112,6 +111,8 @@ def _give_name(draft: Path, path: Path) -> None:
     except OSError as cause:
         if cause.errno not in _CANNOT_LINK:
             raise
+    import ctypes
+
     renames = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renames is None:
         raise OSError(errno.ENOSYS, _NO_NAME, str(path))

@@ -14,19 +14,16 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from msgspec import Struct
 
-from beam_grid import durable
+from beam_grid import durable, parquet_files
 from beam_grid.commit import FATES, Commit, Fates
 from beam_grid.crash import point
 from data_sources.splits import FileEnd, KafkaEnd
 from data_sources.typed_json import decoder, encode
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from beam_grid.landing import FeedLog
 
 log = logging.getLogger(__name__)
@@ -104,6 +101,8 @@ SCHEMA = pa.schema(
 
 def write(feed: FeedLog, commits: Iterable[Commit], event_time: str) -> None:
     """Enter commits, in order, which follow those that were entered before; again changes nothing. Raises OSError."""
+    import pyarrow.compute as pc  # only who writes waits for it
+
     days: dict[date, list[Line]] = {}
     for commit in commits:
         line = Line.of(commit, event_time)
@@ -112,7 +111,7 @@ def write(feed: FeedLog, commits: Iterable[Commit], event_time: str) -> None:
         where = feed.path / "history" / f"{day.isoformat()}.parquet"
         new = _table(lines)
         try:
-            old = _read(where) if where.exists() else new.slice(0, 0)
+            old = parquet_files.read(where) if where.exists() else new.slice(0, 0)
             new = pa.concat_tables([old.filter(pc.less(old["commit"], lines[0].number)), new])
         except (OSError, pa.ArrowException, ValueError) as cause:
             log.warning("feed %s: history of %s is made anew (%s)", feed.name, day, cause)
@@ -128,19 +127,15 @@ def read(feed: FeedLog) -> list[Line]:
     found: dict[int, Line] = {}
     for where in sorted((feed.path / "history").glob("*.parquet")):
         try:
-            bodies = _read(where)["body"].to_pylist()
+            bodies = parquet_files.read(where)["body"].to_pylist()
             found.update((line.number, line) for line in map(_line, bodies))
         except (OSError, pa.ArrowException, ValueError, KeyError) as cause:
             log.warning("feed %s: history %s is passed over (%s)", feed.name, where.name, cause)
     last = feed.last
     if len(found) < last:
-        name = feed.contract().event_time
+        name = feed.outline().event_time
         found.update((n, Line.of(feed.read(n), name)) for n in range(1, last + 1) if n not in found)
     return [found[number] for number in range(1, last + 1)]
-
-
-def _read(where: Path) -> pa.Table:
-    return pq.read_table(where, partitioning=None, page_checksum_verification=True)
 
 
 def _table(lines: list[Line]) -> pa.Table:

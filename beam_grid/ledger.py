@@ -27,7 +27,7 @@ def ledger(lake: Lake) -> pa.Table:
         feed = lake.feed(name)
         state = FeedState.of(feed, landed=False)
         totals, balanced = state.totals, not state.unbalanced
-        if known is not None and published.get(name) == state.last and feed.contract().lake.load == "append":
+        if known is not None and published.get(name) == state.last and feed.outline().lake.load == "append":
             balanced &= _in_silver(lake, known, name) == totals.landed - totals.superseded
         rows.append({"feed": name, **totals.by_name(), "balanced": balanced})
     return pa.Table.from_pylist(rows, schema=SCHEMA)

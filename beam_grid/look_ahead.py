@@ -45,6 +45,7 @@ class LookAhead:
         """
         if not self._source.plans_ahead:
             return
+        self._forget_but(plan, slice)
         if self._first:
             self._begin([partition.splits for partition in plan.partitions], slice)
         self._first = False
@@ -81,6 +82,12 @@ class LookAhead:
         self._thread.shutdown()
         if self._blocks is not None:
             self._blocks.forget()
+
+    def _forget_but(self, plan: Plan, slice: Slice) -> None:
+        """Drop what was begun for another plan, or by another clock: no step will ask for it."""
+        from transforms.blocks import key_of
+
+        self.blocks.forget({key_of(partition.splits, slice) for partition in plan.partitions})
 
     def _begin(self, partitions: Iterable[Sequence[Split]], slice: Slice) -> None:
         from transforms.blocks import begin

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
 
-from beam_grid import durable
+from beam_grid import durable, parquet_files
 from beam_grid.commit import Commit
 from beam_grid.crash import point
 from data_sources.typed_json import decoder, encode
@@ -129,8 +129,7 @@ def read(feed: FeedLog, first: int, last: int) -> Unit | None:
 
 
 def _read(where: Path, first: int, last: int) -> Unit:
-    table = pq.read_table(where, partitioning=None, page_checksum_verification=True)
-    return Unit(first, last, [_held(row) for row in table.to_pylist()])
+    return Unit(first, last, [_held(row) for row in parquet_files.read(where).to_pylist()])
 
 
 def _held(row: dict[str, object]) -> Held:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from beam_grid.commit import Commit, Fates
 from beam_grid.landing import FeedLog
 from beam_grid.segments import LandedIndex
-from data_sources.contract import Contract
 from data_sources.splits import End, LateSplit, RejectedSplit
 from transforms.manifest import PartitionCounts
 from transforms.watermark import watermark_of
+
+if TYPE_CHECKING:
+    from data_sources.contract import Contract
 
 
 @dataclass

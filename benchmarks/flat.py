@@ -1,7 +1,7 @@
 """`python -m benchmarks.flat`: does a commit cost after ten thousand what it cost after an hour of event time?
 
     a time-ordered stream, cut into commits of some seconds each; 1 % of its records are up to an hour late, 2 % are copies
-    of records of the last hour ──► follow (land, publish) ──► seconds and resident memory of every commit, in a CSV
+    of records of the last hour ──► follow (land, publish; refine beside it) ──► seconds and resident memory of every commit, in a CSV
 
 At the end: how long a start on that lake takes that finds nothing new, and `query`, `ledger` and `status`, each as a
 process of its own; and that the table holds each record once.
@@ -84,7 +84,7 @@ def drive(lake: Path, source: Path, rows: int, out: Path, commits: int) -> None:
 
         options = Options(source=str(source), slice_rows=rows)
         with opened.lock("land"):
-            follow(opened, [(feed, options)], Pace(every=0.0, refine_every=1e9), Tables(opened), print, at)
+            follow(opened, [(feed, options)], Pace(every=0.0), Tables(opened), print, at)
 
 
 def timed(arguments: list[str], may_say: tuple[int, ...] = (0,)) -> float:

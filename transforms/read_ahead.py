@@ -13,7 +13,7 @@ on and calls `begin`; the step finds them by `take`. Blocks that a changed plan 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -90,10 +90,10 @@ class ReadAhead:
         """The blocks begun under this key, if any; they are the caller's now."""
         return self._begun.pop(key, None)
 
-    def forget(self) -> None:
-        """Drop all that was begun and not taken."""
-        while self._begun:
-            self._begun.popitem()[1].close()
+    def forget(self, but: Collection[str] = ()) -> None:
+        """Drop what was begun and not taken, but for these keys: its blocks, and the thread that reads them."""
+        for key in [key for key in self._begun if key not in but]:
+            self._begun.pop(key).close()
 
     def when_read(self, attempt: str, tell: Callable[[list[End]], None] | None) -> None:
         """Call `tell` with where each partition of an attempt ended, once it has been read; None: no more."""

@@ -7,9 +7,12 @@ partition 1   M = 11:40, newest arrival 11:41    idle with idle_timeout = "15m",
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from data_sources.contract import Contract
 from data_sources.durations import micros
+
+if TYPE_CHECKING:
+    from data_sources.contract import Contract
 
 
 def watermark_of(

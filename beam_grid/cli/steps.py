@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ class Following:
 
 def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given: Any) -> int:
     """Land what comes until told to end, and publish where `tables` are given; the exit code."""
+    from beam_grid.alerts.beside import watched
     from beam_grid.follow import Pace, follow
     from beam_grid.service.starting import leading, when_there
     from beam_grid.service.told import Told
@@ -61,7 +63,10 @@ def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given:
             say(f"  not read: {name}")
         pace = Pace(how.every, how.refine_every, is_steady=how.max_rows_per_s is not None)
         with leading(lake, how.standby, ending, told.beat, say) as leads:
-            return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending) if leads else 0
+            if not leads:
+                return 0
+            with watched(lake, say) if tables is not None else nullcontext():
+                return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending)
 
 
 def land_feeds(lake_path: str, **given: Any) -> int:

@@ -7,7 +7,6 @@ TABLES, or DESCRIBE of a table. Kept free of heavy imports.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -304,6 +303,8 @@ def _explain(cause: Exception, found: TableSet) -> str:
 
 
 def _known(name: str, found: TableSet) -> str:
+    import difflib
+
     tables = names_of(found)
     close = difflib.get_close_matches(name.lower(), tables, n=1, cutoff=0.6) or [
         t for t in tables if t.split(".")[1] == name

@@ -9,7 +9,6 @@ Sets written before 26 Nov 2026 stay readable: they wrote out what is left out n
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import datetime
 from typing import NamedTuple
@@ -120,6 +119,8 @@ class PublishedTable(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def signature(self) -> str:
         """Identifies the table's rows by what made them; an OPTIMIZE does not change it."""
+        import hashlib  # who only reads a set does not wait for it
+
         parameters = None if self.definition is None else self.parameters
         parts = [self.id, self.feeds, self.definition, self.inputs, parameters]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

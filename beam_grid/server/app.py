@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from beam_grid.server import events, health, index, lake, overview, problems, sql, tables
+from beam_grid.server import alerts, events, health, index, lake, overview, problems, sql, tables
 from beam_grid.server.access import Access
 from beam_grid.server.catalog import Catalog
 from beam_grid.server.jobs import Job
@@ -73,7 +73,7 @@ def make(settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.add_middleware(Security, settings=settings)
     problems.install(app)
-    for routes in (tables, sql, lake, overview, events):
+    for routes in (tables, sql, lake, overview, alerts, events):
         app.include_router(routes.router, prefix="/api/v1")
     app.include_router(health.router)
     app.include_router(index.router)

@@ -1,10 +1,7 @@
 """/overview: what the tables mean, by the contracts of their feeds, so that a page can ask for them without knowing them.
 
-    contract ─► subject (the meter, the sensor), event time, values with units, windows with measures, [now]
-    version set ─► which tables there are
-
-A subject is the field a feed's rows are a series of: `now.sensor`; else the field that stands with the event time in
-`lake.cluster_by`, or alone with it in the key of dedup. Feeds of changes and master data have none.
+contract ─► subject (the meter, the sensor), event time, values with units, windows with measures, [now]
+version set ─► which tables there are
 """
 
 from __future__ import annotations
@@ -24,6 +21,7 @@ from beam_grid.server.access import Who
 from beam_grid.server.answers import json_response
 from beam_grid.server.problems import Problem
 from beam_grid.server.state import State
+from beam_grid.server.subjects import subject
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract, WindowSpec
@@ -68,18 +66,6 @@ def described(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
         "tables": [name for name in _names(found) if may(name)],
         "feeds": [_feed(contract) for contract in contracts.values()],
     }
-
-
-def subject(contract: Contract) -> str | None:
-    """The field that a feed's rows are a series of; None where there is no such field."""
-    if contract.now is not None:
-        return contract.now.sensor
-    if contract.lake.load != "append":
-        return None
-    for names, most in ((contract.lake.cluster_by, 4), (contract.dedup.key, 2)):
-        if contract.event_time in names and 1 < len(names) <= most:
-            return next(name for name in names if name != contract.event_time)
-    return None
 
 
 def _feed(contract: Contract) -> dict[str, Any]:

@@ -14,13 +14,11 @@ import time
 from msgspec import Struct
 
 from beam_grid.commit import Commit
-from beam_grid.errors import GridError
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from beam_grid.service.told import MOST_UNPUBLISHED, Follower, tellings
 from beam_grid.service.vitals import Breaker, FeedVitals, Role, State
-from data_sources.typed_json import decoder
 
 
 class FeedStatus(Struct, kw_only=True):
@@ -142,31 +140,13 @@ def _reflections(known: TableSet | None, now: int) -> list[ReflectionStatus]:
     return found
 
 
-class _Lake(Struct, frozen=True):
-    load: str = "append"
-
-
-class _Contract(Struct):
-    """What is needed of a contract, without the libraries that check one."""
-
-    event_time: str = ""
-    lake: _Lake = _Lake()
-
-
-_contract = decoder(_Contract)
-
-
 def _from_log(lake: Lake, name: str, published: int, publishes: bool, now: int) -> FeedStatus:
     log = lake.feed(name)
     found = FeedStatus(feed=name, commit=log.last)
     if not found.commit:
         return found
     commit = log.read(found.commit)
-    where = log.path / "contracts" / f"{commit.contract}.json"
-    try:
-        contract = _contract(where.read_bytes())
-    except (OSError, ValueError) as cause:
-        raise GridError(f"lake {lake.path}: {where} cannot be read ({cause}); put it back from a copy") from cause
+    contract = log.outline(commit.contract)
     found.commit_age_s = now / 1e6 - commit.created_at.timestamp()
     found.newest_row_age_s = _since(_newest_event(commit, contract.event_time), now)
     found.watermark_delay_s = _since(commit.watermark, now)

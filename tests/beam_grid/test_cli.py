@@ -12,6 +12,7 @@ import pytest
 
 from beam_grid.cli import cli
 from data_sources.sources import kafka
+from tests.beam_grid.service.small import contract, write
 from tests.command_line import grid
 
 
@@ -123,6 +124,32 @@ def test_nothing_new_is_no_failure_and_loads_no_engine(landed):
         [sys.executable, "-c", code, "land", "--source", str(data), "--lake", str(lake)], capture_output=True, text=True
     )
     assert told.stdout.split() == ["False", "False"]
+
+
+_LOOKS = """
+import sys
+from contextlib import suppress
+from beam_grid.cli import cli
+for command in (["status"], ["query", "SELECT count(*) FROM silver.meters"], ["ledger"]):
+    with suppress(SystemExit):
+        cli([*command, "--lake", sys.argv[1]], standalone_mode=False)
+    print("loaded", *sys.modules)
+"""
+
+
+def test_who_looks_at_a_lake_loads_what_that_takes(tmp_path):
+    """Each is a process of its own, and libraries that it does not use would be most of its time."""
+    write(tmp_path / "in", "a.csv")
+    source, lake = ("--contract", str(contract(tmp_path)), "--source", str(tmp_path / "in")), str(tmp_path / "lake")
+    assert grid("run", *source, "--lake", lake).returncode == 0
+    done = subprocess.run([sys.executable, "-c", _LOOKS, lake], capture_output=True, text=True, check=True)
+    status, query, ledger = (set(line.split()) for line in done.stdout.splitlines() if line.startswith("loaded"))
+    needless = {"pydantic", "pyarrow.compute", "pyarrow.dataset", "numpy.ma", "duckdb", "polars", "sqlglot", "difflib"}
+    needless |= {"apache_beam", "pyspark"}
+    assert "true" in done.stdout and "deltalake" in ledger, "it looked into the table"
+    assert not status & (needless | {"pyarrow", "numpy", "deltalake", "tomllib"})
+    assert not query & needless
+    assert not ledger & needless
 
 
 def test_inspect_names_place_and_bytes_of_each_reject(landed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,6 +137,24 @@ def _assert_two(lake: Lake, turns: int) -> None:
     assert query(lake, "SELECT sum(n) AS n FROM gold.quarters")["n"].to_pylist() == [5 * turns]
     assert query(lake, "SELECT meters FROM gold.seen_daily")["meters"].to_pylist() == [3] * turns
     assert query(lake, "SELECT * FROM bronze.rejected").num_rows == 0
+
+
+def test_what_was_read_ahead_by_a_clock_that_has_moved_on_leaves_no_thread_behind(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beam_grid.land._CLOCK_HOLDS_US", -1)  # each slice asks by a new one
+    lake, before = Lake.open(tmp_path / "lake"), set(threading.enumerate())
+    (source / "a.json").write_text(as_lines([reading(str(n), n) for n in range(40)]))
+    reading_ahead: list[int] = []
+
+    def look() -> None:
+        new = set(threading.enumerate()) - before
+        reading_ahead.append(sum(thread.name.startswith("read_") for thread in new))
+
+    assert following(lake, [(READINGS, Options(str(source), slice_rows=4))], *[look] * 8, makes_tables=False) == 0
+    log = lake.feed("readings")
+    assert log.last == 9 and len({commit.now for commit in log.commits()}) == 9
+    assert max(reading_ahead) <= 2, "those of this slice and of the next"
 
 
 def test_feeds_that_are_followed_side_by_side_keep_to_themselves(tmp_path: Path, source: Path) -> None:

@@ -1,6 +1,6 @@
 // What deserves a look now, and the values that speak for it.
 
-import { name, sql, tableName } from "../api.js";
+import { get, name, sql, tableName } from "../api.js";
 import { h, link, note, table } from "../dom.js";
 import { oneHref, shownUnit, valueWords } from "../feeds.js";
 import { count, number, signed, time, words } from "../format.js";
@@ -10,14 +10,39 @@ import { badge } from "../states.js";
 export const title = "Alerts and suspects";
 export const tab = "Alerts";
 
-export function view({ overview }) {
+export function view({ overview, options }) {
   const parts = overview.feeds.flatMap((feed) => [
     ...(feed.now ? [now(overview, feed)] : []),
     ...(feed.feed === "smart_meter_readings" ? [suspects(overview, feed), readings(overview, feed)] : []),
   ]);
   const own = overview.tables.filter((one) => /^gold\..*alerts$/.test(one)).map((one) => alerts(overview, one));
   const none = note("No table of this lake scores anything. `[now]` in a contract compares each sensor with its own past; for smart_meter_readings a refine makes gold.anomalies; tables whose names end in alerts are shown as they are.");
-  return [h("h1", {}, title), ...(parts.length + own.length ? [...parts, ...own] : [none])];
+  return [h("h1", {}, title), open(overview, options.rule), ...(parts.length + own.length ? [...parts, ...own] : [none])];
+}
+
+const SEVERITIES = { critical: "CRITICAL", warning: "WARNING" };
+const SEEN_EVERY_MS = 5000;
+
+/** Alerts by the rules of alerts.toml: of one rule where the address names it. */
+function open(overview, rule) {
+  return panel({
+    title: rule ? `Open alerts of ${rule}` : "Open alerts", overview, every: SEEN_EVERY_MS,
+    about: "By the rules of the lake's `alerts.toml`, each with the row that spoke for it. `beam-grid alerts ack ID` acknowledges one.",
+    load: () => get("/api/v1/alerts"),
+    draw: (told) => {
+      const rows = told.alerts.filter((one) => !rule || one.rule === rule);
+      const wrong = Object.entries(told.errors).map(([one, why]) => note(`Rule ${one}: ${why}`));
+      if (!told.is_declared && !rows.length) return [note("No rules are declared: `alerts.toml` in the lake's folder says what to look for and whom to tell.")];
+      if (!rows.length) return [...wrong, h("p", { class: "verdict good" }, "✓ No alert is open.")];
+      return [...wrong, h("p", { class: "small" }, Object.entries(told.counts).map(([one, n]) => `${count(n)} ${one}`).join(", ")), table([
+        { head: "Severity", cell: (row) => (SEVERITIES[row.severity] ? badge(SEVERITIES[row.severity]) : words(row.severity)) }, { head: "State", cell: (row) => (row.acked_by ? `${row.state}, seen by ${row.acked_by}` : row.state) },
+        { head: "Rule", cell: (row) => row.rule }, { head: "Of", cell: (row) => (row.link ? link(row.link.slice(1), row.key.join(", "), row.id) : row.key.join(", ")) },
+        { head: "Raised", cell: (row) => time(row.raised_at ?? row.since), kind: "nobreak" }, { head: "Set", cell: (row) => row.set, number: true },
+        { head: "Row", cell: (row) => Object.entries(row.row).filter(([one]) => !one.startsWith("_")).map(([one, value]) => `${words(one)} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ") },
+        { head: "Id", cell: (row) => row.id, kind: "nobreak" },
+      ], rows, "Open alerts")];
+    },
+  });
 }
 
 function now(overview, feed) {

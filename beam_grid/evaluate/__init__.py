@@ -1,0 +1,1 @@
+"""How good the detectors are: on the generators' labels, and on the Numenta Anomaly Benchmark."""

@@ -1,0 +1,42 @@
+"""Flatline: a series that says the same again and again, more often in a row than it used to.
+
+The score is how many equal readings stand in a row, this one included. If two readings in a row were equal with the
+share p of the history before the run, chance makes such a run with p^(score - 1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from transforms.detect.moments import running
+from transforms.detect.readings import Readings, run_starts
+from transforms.detect.scores import Scores, codes
+
+LEAST = 16
+"""Pairs of readings before the run."""
+
+
+def flatline(readings: Readings) -> Scores:
+    """p is (equal pairs + 1) / (pairs + 2), over the 30 days before the run; without a probability below `LEAST` pairs, as in
+    a series that never said anything else."""
+    rows = np.arange(len(readings))
+    x = readings.raw[0]
+    begins = run_starts(x.view(np.int64) if x.flags.c_contiguous else x.copy().view(np.int64), readings.first)
+    length = (rows - begins + 1).astype(np.float64)
+    equal = running((begins < rows).astype(np.float64), readings.starts)
+    low = readings.oldest[begins]
+    pairs = begins - low
+    share = (equal[begins] - equal[low] + 1.0) / (pairs + 2.0)
+    return Scores(
+        "flatline",
+        length,
+        np.where(pairs >= LEAST, np.power(share, length - 1.0), np.nan),
+        codes(len(readings), length > 1),
+        ("says the same again and again",),
+        x,
+        1.0 / (1.0 - share),
+        np.full(len(readings), np.nan),
+        pairs,
+        codes(len(readings), pairs < LEAST),
+        ("short history",),
+    )

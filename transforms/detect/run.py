@@ -1,0 +1,75 @@
+"""All detectors over a table, a few series at a time: what fits into a core's cache, on as many threads as given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from transforms.detect.composite import composed, composite
+from transforms.detect.flatline import flatline
+from transforms.detect.fused import fused
+from transforms.detect.gap import gap
+from transforms.detect.level_shift import level_shift
+from transforms.detect.mahalanobis import mahalanobis
+from transforms.detect.median_mad import median_mad
+from transforms.detect.rate_of_change import rate_of_change
+from transforms.detect.readings import Readings
+from transforms.detect.scores import Scores, joined
+from transforms.detect.seasonal_z import seasonal_z
+from transforms.detect.spike import spike
+from transforms.detect.z import z
+
+Detector = Callable[[Readings], Scores]
+
+
+def mahalanobis_robust(readings: Readings) -> Scores:
+    """`mahalanobis` without outliers in the history."""
+    return mahalanobis(readings, robust=True)
+
+
+DETECTORS: dict[str, Detector] = {
+    "z": z,
+    "seasonal_z": seasonal_z,
+    "rate_of_change": rate_of_change,
+    "mahalanobis": mahalanobis,
+    "mahalanobis_robust": mahalanobis_robust,
+    "composite": composite,
+    "median_mad": median_mad,
+    "flatline": flatline,
+    "gap": gap,
+    "spike": spike,
+    "level_shift": level_shift,
+    "fused": fused,
+}
+
+DEFAULT = ("z", "seasonal_z", "rate_of_change", "mahalanobis", "composite", "median_mad", "flatline", "gap", "spike", "level_shift", "fused")  # fmt: skip
+
+
+def detect(readings: Readings, names: Sequence[str] = DEFAULT, *, threads: int = 1) -> dict[str, Scores]:
+    """The scores of each named detector, in the readings' order. Raises KeyError for a name that is none."""
+    wanted = {name: DETECTORS[name] for name in names}
+    chunks = list(readings.chunks()) or [readings]
+    if threads > 1 and len(chunks) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(lambda chunk: _all(chunk, wanted), chunks))
+    else:
+        parts = [_all(chunk, wanted) for chunk in chunks]
+    return {name: joined([part[name] for part in parts]) for name in names}
+
+
+def table(readings: Readings, found: dict[str, Scores]) -> pa.Table:
+    """One row per reading and detector, as `SCHEMA` in scores.py says."""
+    return pa.concat_tables([scores.table(readings) for scores in found.values()]).unify_dictionaries()
+
+
+def _all(chunk: Readings, wanted: dict[str, Detector]) -> dict[str, Scores]:
+    """Each once: the composite takes its four parts from those that were wanted, too."""
+    found = {name: detector(chunk) for name, detector in wanted.items() if name != "composite"}
+    if "composite" in wanted:
+        parts = ("z", "seasonal_z", "rate_of_change", "mahalanobis")
+        found["composite"] = composed(
+            chunk, *(found[name] if name in found else DETECTORS[name](chunk) for name in parts)
+        )
+    return found
