@@ -105,7 +105,7 @@ def _by_reading(made: Readings, rows: npt.NDArray[np.int64]) -> Floats:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--readings", type=int, default=3_000_000)
+    parser.add_argument("--readings", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
     measure(given.readings, given.runs)

@@ -58,7 +58,7 @@ def main() -> None:
         "lake": lambda: dict(lake.measure(FOLDER, given.runs)),
         "serve": lambda: serve.measure(FOLDER, serve.size_of(given)),
         "page": lambda: page.measure(FOLDER),
-        "detect": lambda: detect.measure(3_000_000, given.runs),
+        "detect": lambda: detect.measure(1_000_000, given.runs),
     }
     parser.add_argument("--only", nargs="*", default=[], choices=[*VARIANTS, *parts], metavar="PART", help=" ".join([*VARIANTS, *parts]))  # fmt: skip
     given = parser.parse_args()
