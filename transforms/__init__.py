@@ -18,6 +18,7 @@ besides (`contract.landed_schema`), tiles those of `tile_schema`.
     tile_rows        a table of landed rows                              -> tiles
     merge_tiles      tiles of one window, many per group and cell        -> tiles, one per group, cell and commit
     windows_sql      the name of a relation of tiles in DuckDB           -> SQL that gives window rows
+    detect           a package: scores of readings, by many detectors (transforms/detect/)
 
 Rows have the contract's columns. Lineage (`_source`, `_position`, `_commit`, ...) and `_order` are made where they are
 missing; a column of the contract that lacks is a ValueError that names it, within the first batch.

@@ -20,16 +20,27 @@ from beam_grid.errors import GridError
     metavar="P",
     help="Flag what is rarer among ordinary readings; 0.003 unless given.",
 )
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Alerts per 1,000 series and week, instead of --threshold: taken from other data, shown beside what comes.",
+)
 @click.option("--nab", metavar="DIR", help="Score a checkout of the Numenta Anomaly Benchmark, into its results.")
 @FORMAT
 def evaluate(
-    detectors: tuple[str, ...], seeds: tuple[int, ...], threshold: float | None, nab: str | None, form: str
+    detectors: tuple[str, ...],
+    seeds: tuple[int, ...],
+    threshold: float | None,
+    budget: float | None,
+    nab: str | None,
+    form: str,
 ) -> None:
     """Recall, precision, false positives, alerts and delay of the detectors, on labelled data (docs/detectors.md)."""
     if nab is not None:
-        if detectors or seeds or threshold is not None:
+        if detectors or seeds or threshold is not None or budget is not None:
             raise GridError(
-                "evaluate: --nab runs the default detector as it is; leave out --detector, --seed, --threshold"
+                "evaluate: --nab runs the default detector as it is; leave out --detector, --seed, --threshold, --budget"
             )
         from beam_grid.evaluate.nab import run
 
@@ -43,5 +54,9 @@ def evaluate(
     unknown = sorted(set(detectors) - set(DETECTORS))
     if unknown:
         raise GridError(f"evaluate: no detector '{unknown[0]}'; there are {', '.join(DETECTORS)}")
-    answer = evaluate(seeds or SEEDS, detectors or tuple(DETECTORS), THRESHOLD if threshold is None else threshold)
+    if threshold is not None and budget is not None:
+        raise GridError("evaluate: --budget sets the thresholds; leave out --threshold")
+    answer = evaluate(
+        seeds or SEEDS, detectors or tuple(DETECTORS), THRESHOLD if threshold is None else threshold, budget
+    )
     show(answer, form)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_grid.evaluate.labelled import Labelled, meters, transformers
@@ -20,42 +23,83 @@ COLUMNS = (
 THRESHOLD = 0.003
 """A reading is flagged whose probability is below: beyond three deviations, if readings are normal."""
 
+COMPOSITE = 0.5
+"""The composite's score above which it flags."""
 
-def evaluate(seeds: Sequence[int], detectors: Sequence[str], threshold: float) -> pa.Table:
+CALIBRATION = (101, 102)
+"""Seeds that thresholds of a budget are taken from; none of `SEEDS`."""
+
+KINDS = {"smart_meter_readings": "theft and spike", "substation_telemetry": "overheating"}
+
+Floats = npt.NDArray[np.float64]
+
+
+class Key(NamedTuple):
+    """A row of the answer; a feed is a cohort of its own."""
+
+    feed: str
+    value: str
+    detector: str
+
+
+def evaluate(seeds: Sequence[int], detectors: Sequence[str], threshold: float, budget: float | None = None) -> pa.Table:
     """`COLUMNS`, a row per feed and detector, all seeds together; lows and highs are 95 % intervals (Wilson's).
 
-    A detector without probabilities (the composite) is flagged from a score of 0.5.
+    A detector without probabilities (the composite) is flagged above a score of 0.5. budget: alerts per 1,000 series and
+    week; then each detector has, per feed, the threshold that kept it on `CALIBRATION`, and a column shows it beside what
+    came.
     """
-    totals: dict[tuple[str, str, str, str], Counts] = {}
+    found: dict[Key, Counts] = {}
+    limits = None if budget is None else _limits(detectors, budget)
+    for labelled in _cohorts(seeds):
+        for name, rarity in _rarity(labelled, detectors).items():
+            key = Key(labelled.feed, labelled.value, name)
+            limit = (1 - COMPOSITE if name == "composite" else threshold) if limits is None else limits[key]
+            scored = np.isfinite(rarity)
+            counts = count(labelled.readings, rarity < limit, scored, labelled.kinds != "", labelled.judged)
+            found[key] = found[key].plus(counts) if key in found else counts
+    return pa.Table.from_pylist([_row(key, KINDS[key.feed], budget, counts) for key, counts in found.items()])
+
+
+def _limits(detectors: Sequence[str], budget: float) -> dict[Key, float]:
+    """Below which rarity a reading is flagged, so that the calibration's readings make at most `budget` alerts."""
+    rarities: dict[Key, list[Floats]] = {}
+    days: dict[Key, float] = {}
+    for labelled in _cohorts(CALIBRATION):
+        for name, rarity in _rarity(labelled, detectors).items():
+            key = Key(labelled.feed, labelled.value, name)
+            rarities.setdefault(key, []).append(rarity[labelled.judged & np.isfinite(rarity)])
+            nothing = np.zeros(len(rarity), bool)
+            days[key] = (
+                days.get(key, 0.0) + count(labelled.readings, nothing, nothing, nothing, labelled.judged).series_days
+            )
+    limits = {}
+    for key, parts in rarities.items():
+        ordered = np.sort(np.concatenate(parts))
+        alerts = int(budget * days[key] / 7000)
+        limits[key] = float(ordered[alerts]) if alerts < len(ordered) else math.inf
+    return limits
+
+
+def _cohorts(seeds: Sequence[int]) -> Iterator[Labelled]:
     for seed in seeds:
-        for labelled in (meters(seed), transformers(seed)):
-            for name, counts in _judge(labelled, detectors, threshold).items():
-                kinds = " and ".join(sorted(set(labelled.kinds.tolist()) - {""}, reverse=True))
-                key = (labelled.feed, labelled.value, name, kinds)
-                totals[key] = totals[key].plus(counts) if key in totals else counts
-    return pa.Table.from_pylist([_row(*key, counts) for key, counts in totals.items()])
+        yield meters(seed)
+        yield transformers(seed)
 
 
-def _judge(labelled: Labelled, names: Sequence[str], threshold: float) -> dict[str, Counts]:
-    found = {}
-    for name, scores in detect(labelled.readings, names).items():
-        rare = scores.probability < threshold
-        scored = np.isfinite(scores.probability)
-        if name == "composite":
-            rare, scored = scores.score >= 0.5, np.isfinite(scores.score)
-        found[name] = count(labelled.readings, rare, scored, labelled.kinds != "", labelled.judged)
-    return found
+def _rarity(labelled: Labelled, names: Sequence[str]) -> dict[str, Floats]:
+    """The smaller, the more unusual; NaN of a reading that is not scored."""
+    found = detect(labelled.readings, names)
+    return {name: 1 - each.score if name == "composite" else each.probability for name, each in found.items()}
 
 
-def _row(feed: str, value: str, detector: str, kinds: str, counts: Counts) -> dict[str, object]:
+def _row(key: Key, kinds: str, budget: float | None, counts: Counts) -> dict[str, object]:
     def named(name: str, share: Share, short: str | None = None) -> dict[str, object]:
         short = name if short is None else short
         return {name: _rounded(share.share), f"{short}_low": _rounded(share.low), f"{short}_high": _rounded(share.high)}
 
     return {
-        "feed": feed,
-        "value": value,
-        "detector": detector,
+        **key._asdict(),
         "kinds": kinds,
         "readings": counts.hit + counts.missed + counts.ordinary,
         "unscored": counts.unscored,
@@ -63,6 +107,7 @@ def _row(feed: str, value: str, detector: str, kinds: str, counts: Counts) -> di
         **named("recall", counts.recall),
         **named("precision", counts.precision),
         **named("false_positive_rate", counts.false_positives, "false_positive"),
+        **({} if budget is None else {"budget": budget}),
         "alerts_per_1000_per_week": _rounded(counts.alerts_per_1000_per_week, 1),
         "median_delay_s": float(np.median(counts.delays_s)) if len(counts.delays_s) else None,
     }

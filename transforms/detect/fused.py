@@ -45,7 +45,7 @@ class Look(NamedTuple):
 
 
 def fused(readings: Readings) -> Scores:
-    """Not scored: fewer than `LEAST` readings before."""
+    """Not scored: fewer than `LEAST` readings in the 30 days before."""
     found = looks(readings)
     squares = np.zeros(len(readings))
     largest = np.zeros(len(readings))
@@ -56,10 +56,9 @@ def fused(readings: Readings) -> Scores:
         more = size > largest
         which[more] = 2 * n + (look.deviate[more] < 0)
         np.maximum(largest, size, out=largest)
-    history = readings.fewest
-    known = history >= LEAST
+    moment = moments(readings.value, readings.starts, readings.oldest, None)
+    known = moment.number >= LEAST
     score = np.where(known, np.sqrt(squares), np.nan)
-    moment = moments(readings.value, readings.starts, readings.oldest, np.arange(len(readings)))
     return Scores(
         "fused",
         score,
@@ -67,11 +66,11 @@ def fused(readings: Readings) -> Scores:
         which,
         tuple(f"{look.name} {way}" for look in found for way in ("high", "low")),
         readings.raw[0],
-        np.where(history > 0, readings.unscaled(moment.mean), np.nan),
+        np.where(moment.number > 0, readings.unscaled(moment.mean), np.nan),
         np.where(moment.variance > 0, moment.deviation, np.nan),
         moment.number,
         codes(len(readings), ~known),
-        (f"fewer than {LEAST} readings before",),
+        (f"fewer than {LEAST} readings in 30 days",),
     )
 
 
@@ -86,14 +85,15 @@ def looks(readings: Readings) -> list[Look]:
     for name, of, known in (("value", x - centre, None), ("value for its hour of the day", residual, count > 0)):
         before = running(of, starts)
         for span in SPANS:
-            low = readings.back(span - 1)
+            low = np.maximum(readings.back(span - 1), readings.oldest)
             means = of if span == 1 else (before + of - before[low]) / (np.arange(len(x)) + 1 - low)
             level = means + centre if known is None else means
             found.append(
                 Look(name if span == 1 else f"{name}, over {span} readings,", _deviate(readings, level, known))
             )
     step = x - x[readings.back(1)]
-    found.insert(len(SPANS), Look("step", _deviate(readings, step, readings.fewest >= 1)))
+    neighbour = (readings.fewest >= 1) & (readings.back(1) >= readings.oldest)
+    found.insert(len(SPANS), Look("step", _deviate(readings, step, neighbour)))
     return found
 
 
@@ -108,8 +108,7 @@ def repeats(readings: Readings, score: Floats) -> Bools:
 
 
 def _deviate(readings: Readings, x: Floats, counted: Bools | None) -> Floats:
-    rows = np.arange(len(x))
-    history = moments(x, readings.starts, np.minimum(readings.oldest, rows), rows, counted)
+    history = moments(x, readings.starts, readings.oldest, None, counted)
     deviation = np.maximum(history.deviation, FINEST * np.abs(history.mean) + 1e-12)
     found = as_normal((x - history.mean) / deviation, history.number)
     found[~(history.number >= LEAST)] = 0.0

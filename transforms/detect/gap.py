@@ -26,7 +26,7 @@ def gap(readings: Readings) -> Scores:
     before = np.maximum(rows - 1, readings.first)
     seconds = (readings.time - readings.time[before]) / SECOND
     logarithm = np.log(np.maximum(seconds, 1e-3))
-    history = moments(logarithm, readings.starts, readings.back(TIMES), rows, (rows > readings.first) & (seconds > 0))
+    history = moments(logarithm, readings.starts, readings.back(TIMES), None, (rows > readings.first) & (seconds > 0))
     spread = np.maximum(history.deviation, FINEST)
     deviate = np.where(history.number >= 2, (logarithm - history.mean) / spread, np.nan)
     usual = np.exp(history.mean)

@@ -25,8 +25,8 @@ def level_shift(readings: Readings) -> Scores:
     x, rows = readings.value, np.arange(len(readings))
     centre = np.repeat(x[readings.starts], np.diff(np.append(readings.starts, len(x))))
     before = running(x - centre, readings.starts)
-    whole = readings.fewest >= LATEST + EARLIER - 1
     turn, oldest = readings.back(LATEST - 1), readings.back(LATEST + EARLIER - 1)
+    whole = (readings.fewest >= LATEST + EARLIER - 1) & (oldest >= readings.oldest)
     earlier = (before[turn] - before[oldest]) / EARLIER
     shift = (before + (x - centre) - before[turn]) / LATEST - earlier
     history = moments(

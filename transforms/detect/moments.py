@@ -31,24 +31,35 @@ class Moments(NamedTuple):
         return np.sqrt(self.variance)
 
 
-def moments(x: Floats, starts: Ints, low: Ints, high: Ints, counted: Bools | None = None) -> Moments:
-    """Of rows [low, high) for each row; both within the row's own series, and `high` not beyond the row itself.
+def moments(x: Floats, starts: Ints, low: Ints, high: Ints | None, counted: Bools | None = None) -> Moments:
+    """Of rows [low, high) for each row; both within the row's own series, and `high` not beyond the row itself; None is
+    the row itself.
 
     starts: the first row of each series; counted: which rows have a value, where not all do (the others may be NaN).
     """
     zero = x[starts] if counted is None else np.where(counted[starts], x[starts], 0.0)
     centre = np.repeat(zero, np.diff(np.append(starts, len(x))))
     moved = x - centre if counted is None else np.where(counted, x - centre, 0.0)
-    high = np.maximum(high, low)
+    if high is not None:
+        high = np.maximum(high, low)
     once, twice = running(moved, starts), running(moved * moved, starts)
-    count = high - low
-    if counted is not None:
+
+    def until(sums: Floats) -> Floats:
+        return sums if high is None else sums[high]
+
+    if counted is None:
+        count = (np.arange(len(x)) if high is None else high) - low
+    else:
         values = running(counted.astype(np.float64), starts)
-        count = (values[high] - values[low]).astype(np.int64)
-    many = np.maximum(count, 1)
-    mean, until = (once[high] - once[low]) / many, twice[high]
-    variance = (until - twice[low]) / many - mean * mean
-    variance[variance <= _ROUNDING * until / many] = 0.0
+        count = (until(values) - values[low]).astype(np.int64)
+    share = 1.0 / np.maximum(count, 1)
+    mean = until(once) - once[low]
+    mean *= share
+    squares = until(twice)
+    variance = squares - twice[low]
+    variance *= share
+    variance -= mean * mean
+    variance[variance <= squares * (_ROUNDING * share)] = 0.0
     mean += centre
     mean[count == 0] = 0.0
     return Moments(count, mean, variance)

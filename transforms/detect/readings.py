@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_sources.errors import UserError
 from transforms.detect.moments import Moments, moments
@@ -148,12 +149,14 @@ def readings_of(
             raise UserError(f"detectors: column '{name}' is {kind}; a number is needed")
     if resolution is not None and not resolution > 0:
         raise UserError(f"detectors: resolution is {resolution}: give more than 0, in the values' unit")
-    names = list(dict.fromkeys([series, time, *values]))
-    frame = pl.DataFrame(pl.from_arrow(table.select(names))).with_row_index("_row")
-    key = pl.col(series).rank("dense") if frame.schema[series].is_nested() else pl.col(series).cast(pl.String)
+    table = table.select(list(dict.fromkeys([series, time, *values]))).combine_chunks()
+    named = table[series]
+    if pa.types.is_dictionary(named.type):
+        named = named.cast(named.type.value_type)
+    frame = pl.DataFrame(pl.from_arrow(table.select(list(dict.fromkeys([time, *values])))))
     ready = frame.select(
-        pl.col("_row").cast(pl.Int64),
-        key.cast(pl.Categorical).to_physical().cast(pl.Int64).alias("_series"),
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("_row"),
+        pl.Series("_series", _codes(named), dtype=pl.Int64),
         pl.col(time).dt.epoch("us").alias("_time"),
         *[pl.col(name).cast(pl.Float64).fill_null(float("nan")).alias(f"_{n}") for n, name in enumerate(values)],
     ).filter(pl.col("_series").is_not_null() & pl.col("_time").is_not_null() & pl.col("_0").is_finite())
@@ -177,14 +180,19 @@ def run_starts(x: npt.NDArray[np.integer], first: Ints) -> Ints:
 
 
 def monotone(time: Ints, first: Ints, span: int) -> Ints:
-    """Times moved so far apart per series that they rise over all rows, and none is within `span` of another series'."""
-    if not len(time):
-        return time
-    starts = np.flatnonzero(first == np.arange(len(time)))
-    ends = np.append(starts[1:], len(time)) - 1
-    lengths = time[ends] - time[starts]
-    moved = np.concatenate([[0], np.cumsum(lengths[:-1] + span + 1)]) - time[starts]
-    return time + np.repeat(moved, ends - starts + 1)
+    """Times moved so that they rise over all rows: longer gaps, and those between series, are `span` + 1 long.
+
+    Two rows are within `span` of each other here where they are in time, and of one series.
+    """
+    steps = np.minimum(np.diff(time, prepend=time[:1]), span + 1)
+    steps[first == np.arange(len(time))] = span + 1
+    return np.cumsum(steps)
+
+
+def _codes(named: pa.ChunkedArray) -> pa.Array:
+    """A number for each distinct name, in the order in which they come; null stays."""
+    encoded = pc.dictionary_encode(named).combine_chunks()
+    return encoded.indices if isinstance(encoded, pa.DictionaryArray) else pa.array([], pa.int64())
 
 
 def offsets(time: Ints, zone: str) -> Ints:

@@ -15,12 +15,12 @@ from transforms.detect.tails import as_normal, beyond
 
 
 def spike(readings: Readings) -> Scores:
-    """Not scored: fewer than three readings before, fewer than two earlier distances, or none of them above 0."""
+    """Not scored: fewer than three readings in the 30 days before, fewer than two earlier distances, or none of them above 0."""
     x = readings.value
     a, b, c = x[readings.back(1)], x[readings.back(2)], x[readings.back(3)]
     middle = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
     away = x - middle
-    whole = readings.fewest >= 3
+    whole = (readings.fewest >= 3) & (readings.back(3) >= readings.oldest)
     history = moments(away, readings.starts, readings.oldest, readings.before, whole)
     # about 0, not about their mean: neighbours are what a reading is expected to be
     deviation = np.sqrt(history.variance + history.mean * history.mean)

@@ -6,6 +6,8 @@ deviate that is as rare, so that scores of long and short histories can be compa
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,12 +47,24 @@ def as_normal(score: Floats, count: npt.NDArray[np.int64]) -> Floats:
     sqrt((count + 1) / (count - 1)); Wallace (1959) brings t to a deviate, to a few percent of it at 2 degrees. NaN
     where count < 2.
     """
-    freedom = np.maximum(count - 1.0, 1.0)
-    t2 = score * score * (freedom / (count + 1.0))
-    found = np.sqrt(freedom * np.log1p(t2 / freedom)) * ((8 * freedom + 1) / (8 * freedom + 3))
-    found = np.copysign(found, score)
-    found[count < 2] = np.nan
-    return found
+    found = score * score
+    found /= count + 1.0
+    np.log1p(found, out=found)
+    found *= _wallace(int(count.max(initial=2)))[np.maximum(count, 0)]
+    np.sqrt(found, out=found)
+    return np.copysign(found, score)
+
+
+@lru_cache(maxsize=8)
+def _wallace_table(size: int) -> Floats:
+    freedom = np.arange(size) - 1.0
+    freedom[:2] = np.nan
+    return freedom * ((8 * freedom + 1) / (8 * freedom + 3)) ** 2
+
+
+def _wallace(largest: int) -> Floats:
+    """By count: the degrees of freedom, times the square of Wallace's correction; NaN below 2."""
+    return _wallace_table(1 << max(12, largest.bit_length()))
 
 
 def above_chi_squared(x: Floats, freedom: float) -> Floats:

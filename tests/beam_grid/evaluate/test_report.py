@@ -71,6 +71,20 @@ def test_the_marks_that_the_page_states(monkeypatch: pytest.MonkeyPatch) -> None
         assert int(robust["anomalies"]) > 300 and int(robust["unscored"]) == 0
 
 
+def test_a_budget_sets_thresholds_on_other_data_and_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer alerts than there are anomalies: nearly all of them are right, and about as many come as were allowed."""
+    monkeypatch.setattr(labelled.meters, "__defaults__", (20,))
+    monkeypatch.setattr(labelled.transformers, "__defaults__", (20,))
+    done = grid("evaluate", "--detector", "mahalanobis_robust", "--budget", "4000", "--seed", "7", "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    for row in csv.DictReader(io.StringIO(done.stdout)):
+        assert row["budget"] == "4000.0"
+        assert float(row["alerts_per_1000_per_week"]) == pytest.approx(4000, rel=0.4)
+        assert float(row["precision"]) > 0.5
+    refused = grid("evaluate", "--budget", "4000", "--threshold", "0.01")
+    assert refused.returncode == 2 and "leave out --threshold" in refused.stderr
+
+
 def test_unknown_detectors_are_named() -> None:
     done = grid("evaluate", "--detector", "zz")
     assert done.returncode == 2 and "no detector 'zz'; there are z, seasonal_z" in done.stderr

@@ -79,8 +79,10 @@ def test_a_years_gap_ends_the_history() -> None:
     )
     found = detect(readings(pa.concat_tables([before, after])), ALL)
     alone = detect(readings(after), ALL)
-    assert found["z"].history[300] == 0 and np.isnan(found["z"].score[300])
-    for name in ("z", "seasonal_z", "mahalanobis", "median_mad"):
+    assert found["z"].history[300] == 0
+    for name in ("z", "seasonal_z", "mahalanobis", "median_mad", "spike", "level_shift", "fused"):
+        assert np.isnan(found[name].score[300]) and found[name].fallback[300] >= 0, name
+    for name in ("z", "seasonal_z", "mahalanobis", "median_mad", "spike", "level_shift", "fused"):
         np.testing.assert_allclose(found[name].score[400:], alone[name].score[100:], rtol=1e-6, err_msg=name)
     late = found["gap"]
     assert late.score[300] == pytest.approx(365 * 24 - 299) and late.probability[300] < 1e-6
@@ -103,6 +105,44 @@ def test_a_clock_that_jumps_spoils_only_its_own_readings() -> None:
     for name in ("z", "seasonal_z", "rate_of_change", "mahalanobis", "median_mad"):
         np.testing.assert_allclose(found[name].score[mine], alone[name].score, rtol=1e-6, err_msg=name)
     assert found["gap"].probability[order[300]] < 1e-6
+
+
+def test_many_clocks_that_jump_to_the_ends_of_time() -> None:
+    """A hundred series with a reading in year 1 and one in 9999: more microseconds than 64 bits have."""
+    jumps = [
+        table(np.append(ordinary(60, n), 10.0), every=HOUR, series=f"s{n:03d}").set_column(
+            1,
+            "time",
+            pa.array(
+                [
+                    datetime(1, 1, 1, tzinfo=UTC),
+                    *[MONDAY + n * HOUR for n in range(59)],
+                    datetime(9999, 1, 1, tzinfo=UTC),
+                ],
+                pa.timestamp("us", "UTC"),
+            ),
+        )
+        for n in range(100)
+    ]
+    found = readings(pa.concat_tables(jumps))
+    for name, scores in detect(found, ALL).items():
+        last, alone = slice(99 * 61, None), detect(readings(jumps[99]), [name])[name]
+        np.testing.assert_allclose(scores.score[last], alone.score, rtol=1e-9, err_msg=name)
+
+
+def test_a_dictionary_of_names_and_several_chunks() -> None:
+    rows = pa.concat_tables(
+        [
+            table(ordinary(50), series="b"),
+            table(ordinary(50, 2), series="a"),
+            table(ordinary(9), series="b", start=MONDAY + 13 * HOUR),
+        ]
+    )
+    coded = rows.set_column(0, "series", rows["series"].dictionary_encode())
+    numbered = rows.set_column(0, "series", pa.array([7] * 50 + [None] * 50 + [7] * 9))
+    plain, other = readings(rows), readings(coded)
+    assert plain.places.tolist() == other.places.tolist() == [*range(50), *range(100, 109), *range(50, 100)]
+    assert readings(numbered).places.tolist() == [*range(50), *range(100, 109)]
 
 
 def test_two_readings_at_one_time_and_a_clock_set_back() -> None:
