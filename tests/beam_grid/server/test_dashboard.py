@@ -252,6 +252,31 @@ def test_the_theme_is_chosen_and_stays(page: Browser) -> None:
     assert page.run("localStorage.length") == 0
 
 
+def test_an_open_alert_is_told_with_its_row_and_leads_to_its_meter(page: Browser, made: Lake, tmp_path: Path) -> None:
+    from beam_grid.alerts import command
+
+    shutil.copytree(made.path.parent, tmp_path / "copy")
+    lake = Lake.open(tmp_path / "copy" / "lake", create=False)
+    rule = '[[alerts]]\nname = "{}"\ntable = "silver.meters"\nkey = ["meter"]\ntime = "at"\nwhere = "{}"\nseverity = "critical"\n'
+    quoted = HOSTILE.replace("'", "''").replace('"', '\\"')
+    (lake.path / "alerts.toml").write_text(
+        rule.format("far", f"meter = '{FAR_OFF}'") + rule.format("odd", f"meter = '{quoted}'")
+    )
+    assert command.check(lake, print) == 0
+    with served(page, lake) as client:
+        page.open(f"{client.base_url}/#/alerts")
+        page.until(f"document.querySelector('main section caption')?.textContent === 'Open alerts' && {READY}")
+        rows = {row[2]: row for row in table(page, "Open alerts")}
+        assert rows["odd"][3] == HOSTILE and rows["far"][3] == FAR_OFF and "Critical" in rows["far"][0]
+        assert f"meter {FAR_OFF}" in rows["far"][6]
+        page.open(f"{client.base_url}/#/alerts?rule=far")
+        page.until(f"document.querySelector('h2')?.textContent === 'Open alerts of far' && {READY}")
+        assert len(table(page, "Open alerts")) == 1
+        assert page.run("document.querySelector('section table a').hash").startswith(f"#/fleet/meters/{FAR_OFF}?at=")
+        page.run("document.querySelector('section table a').click()")
+        page.until(f"document.querySelector('h1')?.textContent === 'meter {FAR_OFF}'")
+
+
 def test_it_moves_by_itself(page: Browser, made: Lake, tmp_path: Path) -> None:
     """A copy of the lake, so that the other tests' stays as it is."""
     shutil.copytree(made.path.parent, tmp_path / "copy")
