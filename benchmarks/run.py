@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_grid.console import set_up_logs
-from benchmarks import backlog, cluster, commit, detect, fixed, flat, follow_long, freshness, lake, serve
+from benchmarks import backlog, cluster, commit, detect, fixed, flat, follow_long, freshness, lake, page, serve
 from benchmarks.measure import Run, median, run
 from benchmarks.variants import Variant, variants
 
@@ -57,6 +57,7 @@ def main() -> None:
         "fixed": lambda: fixed.measure(FOLDER, given.readings[0]),
         "lake": lambda: dict(lake.measure(FOLDER, given.runs)),
         "serve": lambda: serve.measure(FOLDER, serve.size_of(given)),
+        "page": lambda: page.measure(FOLDER),
         "detect": lambda: detect.measure(1_000_000, given.runs),
     }
     parser.add_argument("--only", nargs="*", default=[], choices=[*VARIANTS, *parts], metavar="PART", help=" ".join([*VARIANTS, *parts]))  # fmt: skip

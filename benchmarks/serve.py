@@ -113,7 +113,7 @@ def measure(folder: Path, size: Size) -> dict[str, dict[str, Any]]:
         (port,) = free_ports(1)
         server = start(["-m", "beam_grid", "serve", "--lake", str(lake), "--port", str(port)], at / "serve.log")
         stack.callback(end, server, 10)
-        _until(lambda: _is_ready(port), _STARTS_WITHIN_S, at / "serve.log")
+        _until(lambda: is_ready(port), _STARTS_WITHIN_S, at / "serve.log")
         time.sleep(3)
         figures = {"idle_mib": _pss_mib(server)}
         listener = Listener(lake)
@@ -232,7 +232,8 @@ def _count(lake: Path) -> int:
     return int(query(Lake.open(lake), f"SELECT count(*) AS n FROM silver.{FEED}").to_pylist()[0]["n"])
 
 
-def _is_ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
+    """Whether a server there has a version set to read."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/readyz")

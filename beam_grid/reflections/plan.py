@@ -7,7 +7,9 @@ A DuckDB that runs a plan's SQL must know the sketches: `transforms.sketches.pre
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from beam_grid.errors import GridError
@@ -143,9 +145,15 @@ def _told(one: Considered, outcome: Literal["chosen", "matched"], why: str) -> C
 def size_of(lake: Lake, table: PublishedTable) -> tuple[int | None, int | None]:
     """Rows and bytes of a table at its version; None where its files do not tell, or are gone."""
     try:
-        at = live(lake.path / table.path, table.version)
+        return _size(lake.path / table.path, table.id, table.version)
     except (GridError, OSError, ValueError, KeyError):
         return None, None
+
+
+@functools.lru_cache(256)
+def _size(path: Path, table_id: str, version: int) -> tuple[int | None, int | None]:
+    """Of a version, which never changes: a server asks for the same ones with each statement."""
+    at = live(path, version)
     counted = [file.rows for file in at.files]
     rows = None if None in counted else sum(count or 0 for count in counted) - sum(file.deleted for file in at.files)
     return rows, at.bytes

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log, scan
@@ -24,7 +25,7 @@ from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import at_number, newest
 from beam_grid.landing import Lake
 from beam_grid.server.guard import Guard, NoTable
-from beam_grid.server.made import MOST_BYTES, SAFE_TYPES, Made
+from beam_grid.server.made import SAFE_TYPES, Made
 from data_sources.identifiers import double_quoted
 from transforms import sketches
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 KEPT_SETS = 4
 """Version sets whose tables stay defined."""
-
-_ROWS_A_GROUP = 8192
-"""Of a view's file: so many are read for one sensor."""
 
 OF_THE_LOG = {query_log.TABLE, *query_log.VIEWS}
 """Tables that change between the sets."""
@@ -68,7 +66,6 @@ class Engine:
         self._lake, self._made = lake, Made(made or scratch / "made")
         self._duck = duckdb.connect(config={"threads": limits.threads})
         folders = [str((lake.path / name).resolve()) + "/" for name in ("tables", query_log.FOLDER)]
-        folders.append(f"{self._made.folder.resolve()}/")
         for name, value in (
             ("TimeZone", "'UTC'"),
             ("temp_directory", _text(str(scratch))),
@@ -89,8 +86,8 @@ class Engine:
         self.guard = Guard(self._duck)
         self._joined: set[tuple[int, str]] = set()
         self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
-        self._from_files: dict[tuple[int, str], Path] = {}
-        """Views that are read from the file made of them."""
+        self._from_files: dict[tuple[int, str], str] = {}
+        """Views that are read from the file made of them, and what its rows are called."""
         self._logs: dict[int, tuple[int | None, int]] = {}
         """By set how the query log stood when its tables were defined."""
 
@@ -119,7 +116,8 @@ class Engine:
             while len(self._sets) >= KEPT_SETS:
                 old, _ = self._sets.popitem(last=False)
                 self._logs.pop(old, None)
-                self._from_files = {key: at for key, at in self._from_files.items() if key[0] != old}
+                for number, name in [key for key in self._from_files if key[0] == old]:
+                    self._forget_file(number, name)
                 self._duck.execute(f"DETACH set_{old}")
             self._duck.execute(f"ATTACH ':memory:' AS {catalog}")
             for schema in ("silver", "gold", "bronze", "reflection"):
@@ -149,7 +147,7 @@ class Engine:
         return list(dict.fromkeys(known[name.lower()] for name in asked))
 
     def make(self, found: TableSet, name: str) -> bool:
-        """Make a view's file for all who read it, sorted by its first column; False where it is not to be had so."""
+        """Make a view's file for all who read it; False where it is not to be had so."""
         file = self._made.file(found, name)
         if name not in found.views or file.exists():
             return name in found.views
@@ -157,18 +155,9 @@ class Engine:
         kinds = [str(row[1]) for row in self._described(name)]
         if not all(kind in SAFE_TYPES or kind.startswith("DECIMAL(") for kind in kinds):
             return False
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(f".{os.getpid()}")
         schema, _, table = name.partition(".")
-        self._duck.execute(
-            f"COPY (SELECT * FROM {double_quoted(schema)}.{double_quoted(table)} ORDER BY 1) TO {_text(str(draft.resolve()))} "
-            f"(FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {_ROWS_A_GROUP})"
-        )
-        if draft.stat().st_size > MOST_BYTES:
-            draft.unlink()
-            return False
-        draft.rename(file)
-        return True
+        rows = self._duck.sql(f"FROM {double_quoted(schema)}.{double_quoted(table)}").to_arrow_table()
+        return self._made.write(file, rows)
 
     def columns(self, name: str) -> list[str]:
         """Of a table that is defined in the set in use."""
@@ -193,10 +182,11 @@ class Engine:
         elif name == query_log.TABLE:
             select = self._relation(name, query_log.FOLDER, None) if query_log.exists(self._lake) else query_log.EMPTY
         elif name in found.views and (file := self._made.file(found, name)).exists():
-            select = f"SELECT * FROM read_parquet({_text(str(file.resolve()))})"
-            self._from_files[found.number, name] = file
+            self._from_files[found.number, name] = rows = f"made_{uuid4().hex}"
+            self._duck.register(rows, self._made.read(file))
+            select = f"SELECT * FROM {rows}"
         elif name in found.views:
-            self._from_files.pop((found.number, name), None)
+            self._forget_file(found.number, name)
             view = found.views[name]
             self.define(found, list(view.reads))
             select = view.sql
@@ -209,6 +199,10 @@ class Engine:
             raise NoTable(f"there is no table {name}; {_known(name, found)}")
         schema, _, table_name = name.partition(".")
         self._duck.execute(f"CREATE OR REPLACE VIEW {catalog}.{schema}.{double_quoted(table_name)} AS {select}")
+
+    def _forget_file(self, number: int, name: str) -> None:
+        if (rows := self._from_files.pop((number, name), None)) is not None:
+            self._duck.unregister(rows)
 
     def _log_stands(self) -> tuple[int | None, int]:
         """Its newest version and when that was written: a log that was made anew counts from 0."""

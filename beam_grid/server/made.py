@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+import pyarrow as pa
 
 from beam_grid.errors import GridError
 from beam_grid.server.jobs import Job
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_KEPT_SETS = 16
+_KEPT_SETS = 4
 
 _LATELY_S = 60.0
 """A view that nobody asked for in so long is not made."""
@@ -36,7 +39,10 @@ _LEFT_S = 300.0
 _WAITED_FOR_S, _TRIED_S = 1.0, 5.0
 """A set is announced after so long without them; so long the worker has."""
 
-MOST_BYTES = 64 << 20
+_RESTS = 2
+"""After making, so many times as long nothing is made or announced: a core is never taken up by it."""
+
+_MOST_BYTES = 128 << 20
 """Of one view."""
 
 SAFE_TYPES = (
@@ -50,7 +56,7 @@ SAFE_TYPES = (
     "TIMESTAMP",
     "TIMESTAMP WITH TIME ZONE",
 )
-"""Those that a file of Parquet gives back as they were; and decimals."""
+"""Those that Arrow gives back as they were; and decimals."""
 
 
 class Made:
@@ -62,7 +68,22 @@ class Made:
     def file(self, found: TableSet, view: str) -> Path:
         """Where the view of this set is, or would be. A lake made anew has the same numbers at other times."""
         at = int(found.created_at.timestamp() * 1e6)
-        return self.folder / f"{found.number:010d}-{at}" / f"{quote(view, safe='.')}.parquet"
+        return self.folder / f"{found.number:010d}-{at}" / f"{quote(view, safe='.')}.arrow"
+
+    def write(self, file: Path, rows: pa.Table) -> bool:
+        """Put a view's rows there; False where they are too many."""
+        if rows.nbytes > _MOST_BYTES:
+            return False
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        with pa.OSFile(str(draft), "wb") as out, pa.ipc.new_file(out, rows.schema) as written:
+            written.write_table(rows)
+        draft.rename(file)
+        return True
+
+    def read(self, file: Path) -> pa.Table:
+        """The rows, mapped: all workers share them."""
+        return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
     def forget_old(self) -> None:
         """Remove the files of all but the newest sets."""
@@ -78,6 +99,7 @@ class Making:
         self._asked: dict[str, float] = {}
         self._left: dict[str, float] = {}
         self._under_way: asyncio.Task[None] | None = None
+        self._rests_until = 0.0
 
     def asked(self, tables: Iterable[str]) -> None:
         """Somebody was answered from these."""
@@ -91,15 +113,18 @@ class Making:
         names = tuple(sorted(self._asked.keys() - self._left.keys()))
         if not names or (self._under_way is not None and not self._under_way.done()):
             return
+        await asyncio.sleep(self._rests_until - now)
         self._under_way = asyncio.create_task(self._make(number, names))
         await asyncio.wait({self._under_way}, timeout=_WAITED_FOR_S)
 
     async def _make(self, number: int, names: tuple[str, ...]) -> None:
         made: tuple[str, ...] = ()
+        began = time.monotonic()
         try:
             answer = await self._pool.ask(Job(kind="make", set_number=number, views=names), _TRIED_S)
             made = answer.told.tables if answer.told.status == "ok" else ()
             await asyncio.to_thread(self._made.forget_old)
         except (GridError, OSError) as cause:
             log.info("views of version set %d are not made: %s", number, cause)
+        self._rests_until = time.monotonic() + _RESTS * min(time.monotonic() - began, _WAITED_FOR_S)
         self._left |= dict.fromkeys(set(names) - {*made}, time.monotonic())
