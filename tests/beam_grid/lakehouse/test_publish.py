@@ -315,7 +315,7 @@ def full_for(part: str) -> Callable[[Path, bytes], None]:
     return written
 
 
-def half_a_file(path: Path, rows: Any) -> None:
+def half_a_file(path: Path, rows: Any, row_group: int) -> None:
     path.write_bytes(b"PAR1")
     full()
 
