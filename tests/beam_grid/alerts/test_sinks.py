@@ -187,13 +187,13 @@ def silent() -> Iterator[int]:
 
 
 def test_a_mail_server_that_never_speaks_is_left_in_time(tmp_path: Path) -> None:
-    here = Published(tmp_path)
+    here, before = Published(tmp_path), set(threading.enumerate())
     sample = command._sample(here.lake, declared(here.lake))  # type: ignore[arg-type]
     with silent() as port:
         sink = made(EmailSink(name="m", host="127.0.0.1", port=port, to=("a@b",), sender="c@d", timeout="1s"), tmp_path)
         with pytest.raises(SinkFailed, match="did not answer within 1 s"):
             sink.send(sample)
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if isinstance(thread, threading.Timer):
             thread.join(10)
             assert not thread.is_alive()
