@@ -228,4 +228,4 @@ def test_odd_parameters_are_the_callers_fault(client: httpx.Client, path: str) -
 def test_nothing_is_left_running(impatient: httpx.Client, before: set[threading.Thread]) -> None:
     assert comes(lambda: figure(impatient, "busy_workers") == 0 and figure(impatient, "unsent_bytes") == 0)
     started = [thread.name for thread in threading.enumerate() if thread not in before]
-    assert len(started) < 50, started
+    assert len(started) < 150, started  # two servers' pools at their fullest, and no thread per client that was here
