@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+import time
 from email.message import EmailMessage
 from email.utils import format_datetime
 
@@ -29,6 +30,7 @@ class ToEmail:
         except GridError as cause:
             raise SinkFailed(str(cause)) from None
         server: smtplib.SMTP | None = None
+        began = time.monotonic()
         try:
             with ends_after(self._timeout, lambda: getattr(server, "sock", None)) as is_over:
                 try:
@@ -44,8 +46,8 @@ class ToEmail:
                         server.login(declared.user, password)
                     refused = server.send_message(self._mail(message))
                 except (OSError, smtplib.SMTPException):
-                    if is_over.is_set():
-                        raise TimeoutError from None
+                    if is_over.is_set() or time.monotonic() - began >= self._timeout:
+                        raise TimeoutError from None  # smtplib tells a socket's timeout as a disconnection
                     raise
                 finally:
                     if server is not None:
