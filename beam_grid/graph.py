@@ -152,5 +152,13 @@ def _graph_errors() -> Iterator[None]:
         number = root.errno if isinstance(root, OSError) else int(wrapped[1]) if wrapped else None
         if number in _NO_ROOM:
             raise OSError(number, os.strerror(number)) from cause
-        text = str(root).split("\n")[0][:500]
-        raise RunFailed(f"the slice failed and nothing of it was committed: {type(root).__name__}: {text}") from cause
+        raise RunFailed(
+            f"the slice failed and nothing of it was committed: {type(root).__name__}: {_in_a_line(str(root))}"
+        ) from cause
+
+
+def _in_a_line(text: str) -> str:
+    """The first line; of a worker's error with a traceback in it, its last line too, which says what it was."""
+    first = text.split("\n")[0].removesuffix("Traceback (most recent call last):").strip()[:300]
+    inner = re.findall(r"^([A-Za-z_][\w.]*(?:Error|Exception|Failed|Interrupt|Exit)\b.*)$", text, re.MULTILINE)
+    return first if not inner or inner[-1] in first else f"{first} {inner[-1][:300]}".strip()

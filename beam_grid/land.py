@@ -237,7 +237,9 @@ def land_slice(
     folder = feed.path / "data" / attempt
     try:
         folder.mkdir(parents=True)
-        index = feed.path / "index.json"  # of this slice; at one place, which a graph that serves many slices knows
+        index = (
+            feed.path.absolute() / "index.json"
+        )  # of this slice; at one place, for a graph that serves many, on workers that are elsewhere
         index.write_bytes(encode(committed(state.landed, plan, contract)))
         manifest = run(plan, feed, contract, attempt, state.last + 1, now, shards, str(index))
         index.unlink()

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_grid import crash
-from beam_grid.errors import GridError
+from beam_grid.errors import GridError, RunFailed
+from beam_grid.graph import _graph_errors
 from beam_grid.landing import Lake, create_once
 from data_sources.contract import Contract
 from tests.command_line import grid
@@ -349,6 +350,20 @@ class TestSources:
         whole = contract(file_order="none")
         run(tmp_path / "lake", whole, source)
         assert_equal(landed(Lake.open(tmp_path / "lake"), whole), oracle([source / "a.json", source / "b.json"], whole))
+
+
+def test_what_a_worker_failed_of_is_said_in_a_line() -> None:
+    """A runner of another process tells its workers' errors as text, with a traceback in the middle."""
+    told = (
+        "Pipeline A failed in state FAILED: java.lang.RuntimeException: Error received: Traceback (most recent call last):\n"
+        '  File "a.py", line 3, in f\n    raise ValueError\nValueError: first\n\n'
+        'Traceback (most recent call last):\n  File "b.py", line 4, in g\n'
+        "RuntimeError: FileNotFoundError: 'index.json' [while running 'Land']\n\n\tat org.apache.beam.Foo(Foo.java:1)\n"
+    )
+    with pytest.raises(RunFailed, match=r"committed: RuntimeError: Pipeline A .*: RuntimeError: FileNotFoundError: 'index"), _graph_errors():  # fmt: skip
+        raise RuntimeError(told)
+    with pytest.raises(RunFailed, match=r"committed: ValueError: one$"), _graph_errors():
+        raise ValueError("one\ntwo")
 
 
 def test_fifty_slices_of_a_time_ordered_input_stay_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

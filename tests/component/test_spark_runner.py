@@ -142,6 +142,7 @@ def test_a_cluster_of_two_workers_lands_the_same_although_an_executor_is_killed(
     monkeypatch.setenv(JARS_VARIABLE, str(spark_job_server_jars))
     monkeypatch.setattr(pieces, "PIECE_ROWS", 500)
     monkeypatch.setattr(lines, "BLOCK", 1 << 14)
+    monkeypatch.chdir(tmp_path)  # executors are somewhere else, and still find a lake that was given by a relative path
     ended, killed = threading.Event(), []
 
     def kill() -> None:
@@ -155,7 +156,7 @@ def test_a_cluster_of_two_workers_lands_the_same_although_an_executor_is_killed(
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        spark = landed_by("spark", tmp_path / "spark", feed(), source, 100_000, cluster.url)
+        spark = landed_by("spark", Path("spark"), feed(), source, 100_000, cluster.url)
     finally:
         was_at_work = bool(killed)
         ended.set()
