@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from fnmatch import fnmatchcase
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -18,6 +17,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.access import Who
 from beam_grid.server.answers import json_response
 from beam_grid.server.problems import Problem
+from beam_grid.server.reach import may_see
 from beam_grid.server.state import State
 
 router = APIRouter(tags=["state"])
@@ -66,9 +66,7 @@ def open_alerts(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
 
     def may(rule: str) -> bool:
         tables = reads.get(rule, ())
-        return allowed is None or (
-            bool(tables) and all(any(fnmatchcase(t, pattern) for pattern in allowed) for t in tables)
-        )
+        return allowed is None or (bool(tables) and all(may_see(t, allowed) for t in tables))
 
     known = declared(lake)
     by_name = {rule.name: rule for rule in known.alerts} if known else {}

@@ -12,7 +12,6 @@ longer kept it gets one `event: missed` first: read anew what you show.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from fnmatch import fnmatchcase
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
@@ -21,6 +20,7 @@ from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.server.access import Caller, Who
 from beam_grid.server.answers import json_bytes
 from beam_grid.server.problems import Problem
+from beam_grid.server.reach import may_see
 from beam_grid.server.state import State
 
 router = APIRouter(tags=["state"])
@@ -89,7 +89,7 @@ async def _told(state: State, who: Caller, since: int) -> AsyncIterator[bytes]:
 
 def _change(before: TableSet | None, now: TableSet, who: Caller) -> dict[str, object]:
     def may(name: str) -> bool:
-        return who.tables is None or any(fnmatchcase(name, pattern) for pattern in who.tables)
+        return may_see(name, who.tables)
 
     commits, tables = (before.commits, before.tables) if before else ({}, {})
     return {

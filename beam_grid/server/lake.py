@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 import msgspec
@@ -14,6 +13,7 @@ from beam_grid.server.access import Who
 from beam_grid.server.answers import json_response, records, table_of, wanted
 from beam_grid.server.jobs import Job
 from beam_grid.server.problems import Problem
+from beam_grid.server.reach import may_see
 from beam_grid.server.state import State
 from beam_grid.service.status import status as ask_status
 
@@ -67,7 +67,7 @@ async def status(request: Request, who: Who) -> Response:
     body = msgspec.to_builtins(found) | {"set": state.catalog.number}
     body["lake"] = state.settings.lake.path.name
     if who.tables is not None:
-        seen = {f.feed for f in found.feeds if any(fnmatchcase(f"silver.{f.feed}", pattern) for pattern in who.tables)}
+        seen = {f.feed for f in found.feeds if may_see(f"silver.{f.feed}", who.tables)}
         body["feeds"] = [feed for feed in body["feeds"] if feed["feed"] in seen]
         body["wrong"] = [line for line in body["wrong"] if line.partition(" ")[0].rstrip(":") in seen]
     return json_response(body)

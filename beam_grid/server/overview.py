@@ -7,7 +7,6 @@ version set ─► which tables there are
 from __future__ import annotations
 
 import asyncio
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,6 +19,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.access import Who
 from beam_grid.server.answers import json_response
 from beam_grid.server.problems import Problem
+from beam_grid.server.reach import may_see
 from beam_grid.server.state import State
 from beam_grid.server.subjects import subject
 
@@ -55,7 +55,7 @@ def described(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
     """The body of an answer. Raises GridError where a contract or the version set cannot be read."""
 
     def may(name: str) -> bool:
-        return allowed is None or any(fnmatchcase(name, pattern) for pattern in allowed)
+        return may_see(name, allowed)
 
     found = newest(lake)
     contracts = {name: lake.feed(name).contract() for name in lake.feeds if may(f"silver.{name}")}

@@ -13,7 +13,6 @@ from __future__ import annotations
 import resource
 import signal
 import threading
-from fnmatch import fnmatchcase
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.engine import OF_THE_LOG, Engine, Gone, Limits, TooMuch, names
 from beam_grid.server.guard import NoTable, Refused
 from beam_grid.server.jobs import Job, Told, encode, to_job
+from beam_grid.server.reach import may_see
 from beam_grid.server.rewriting import FromReflections, Rewriter
 from data_sources.identifiers import double_quoted
 
@@ -221,7 +221,7 @@ class Answering:
 
     def _tables(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
-        rows = [self._described(found, name) for name in names(found) if _may(name, job.allowed)]
+        rows = [self._described(found, name) for name in names(found) if may_see(name, job.allowed)]
         return Told(set_number=found.number, rows=len(rows)), _stream(pa.Table.from_pylist(rows, schema=_TABLES))
 
     def _described(self, found: TableSet, name: str) -> dict[str, str | int | None]:
@@ -245,7 +245,7 @@ class Answering:
 
         book = ledger(self._lake)
         shown = book.filter(
-            pa.array([_may(f"silver.{feed}", job.allowed) for feed in book["feed"].to_pylist()], pa.bool_())
+            pa.array([may_see(f"silver.{feed}", job.allowed) for feed in book["feed"].to_pylist()], pa.bool_())
         )
         return Told(rows=shown.num_rows), _stream(shown)
 
@@ -260,7 +260,7 @@ class Answering:
             self._allowed(found, self._engine.guard.reading(f"SELECT 1 WHERE {where}").tables, job)
             answer = trace(self._lake, name, job.where or "true")
         else:
-            feeds = [feed for feed in self._lake.feeds if _may(f"silver.{feed}", job.allowed)]
+            feeds = [feed for feed in self._lake.feeds if may_see(f"silver.{feed}", job.allowed)]
             if job.feed and job.feed not in feeds:
                 raise NoTable(f"there is no feed {job.feed}; landed: {', '.join(feeds) or 'none yet'}")
             tables = [inspect(self._lake, "lineage", feed) for feed in ([job.feed] if job.feed else feeds)]
@@ -275,7 +275,7 @@ class Answering:
         """The tables as the lake spells them. Raises NoTable, or Forbidden for one that the caller may not see."""
         tables = self._engine.resolved(found, asked)
         for name in tables:
-            if not _may(name, job.allowed):
+            if not may_see(name, job.allowed):
                 raise Forbidden(f"this key does not reach {name}; it reaches {', '.join(job.allowed or ())}")
         return tables
 
@@ -305,10 +305,6 @@ def quoted_table(name: str) -> str:
     """SCHEMA.NAME as SQL writes it."""
     schema, _, table = name.partition(".")
     return f"{double_quoted(schema)}.{double_quoted(table)}"
-
-
-def _may(name: str, allowed: tuple[str, ...] | None) -> bool:
-    return allowed is None or any(fnmatchcase(name, pattern) for pattern in allowed)
 
 
 def _stream(table: pa.Table) -> bytes:
