@@ -58,6 +58,7 @@ async function show() {
   const first = state.shown !== null && state.shown !== location.hash.split("?")[0];
   state.shown = location.hash.split("?")[0];
   main.replaceChildren(...made.map((part) => part.element ?? part));
+  main.dataset.view = view;
   if (first) {
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
@@ -168,4 +169,5 @@ listen(news, (connection) => {
   tell();
   if (back) state.panels.forEach((panel) => panel.refresh());
 });
+if (!location.hash) history.replaceState(null, "", "#/load"); // else a click on what is shown would show it anew
 show();

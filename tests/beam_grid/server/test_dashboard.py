@@ -25,7 +25,7 @@ READY = (
     "document.querySelectorAll('main section').length > 0 && "
     "[...document.querySelectorAll('main section')].every((s) => s.getAttribute('aria-busy') !== 'true')"
 )
-AT = "document.querySelector('nav a[aria-current]')?.getAttribute('href') === '#/{}'"
+AT = "document.querySelector('main').dataset.view === '{}'"
 VIEWS = ("load", "fleet", "alerts", "quality", "freshness", "queries")
 
 
