@@ -45,6 +45,17 @@ def plain_table(table: pa.Table) -> pa.Table:
     return pa.table({name: plain(table[name]) for name in table.column_names})
 
 
+def in_shape(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The schema's columns of the rows, cast; null where the rows have none of that name."""
+    there = {name: n for n, name in enumerate(rows.column_names)}
+    columns = []
+    for field in schema:
+        at = there.get(field.name)
+        column = pa.nulls(rows.num_rows, field.type) if at is None else rows.column(at)
+        columns.append(column if column.type == field.type else column.cast(field.type))
+    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in schema]))
+
+
 def split_by_instant(table: pa.Table, column: str) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The rows of each instant of a column of timestamps or their numbers, as slices of one batch sorted by it."""
     if not table.num_rows:

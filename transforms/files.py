@@ -16,6 +16,9 @@ from transforms.synced import synced_file
 ROW_GROUP = 131_072
 """Rows a row group holds: what another engine prunes and reads at a time."""
 
+LOOKED_UP_GROUP = 8_192
+"""The same of a file of many slices, in which each later one looks up some rows: each look decodes a row group."""
+
 LONGEST_BOUND = 64
 """Characters of text kept in a manifest's min and max; a cut maximum is rounded up."""
 
@@ -29,6 +32,7 @@ def write_file(
     *,
     shard: int | None = None,
     window: str | None = None,
+    row_group: int = ROW_GROUP,
 ) -> LandedFile:
     """Write rows as one Parquet file in `folder`, sorted; returns what the manifest says. Any OSError is fatal."""
     if sort_by and rows.num_rows > 1:
@@ -40,7 +44,7 @@ def write_file(
         pq.write_table(
             rows,
             out,
-            row_group_size=ROW_GROUP,
+            row_group_size=row_group,
             compression="zstd",
             compression_level=1,
             use_dictionary=[f.name for f in rows.schema if _repeats(f.type)],

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from data_sources.contract import Contract
-from transforms.files import write_file
+from transforms.files import LOOKED_UP_GROUP, write_file
 from transforms.manifest import LandedFile
 from transforms.seen import conform, write_keys
 from transforms.shard import key_hashes
@@ -35,7 +35,9 @@ def merge_files(root: Path, files: Sequence[LandedFile], contract: Contract, fol
     rows = pa.concat_tables(tables, promote_options="permissive")
     sort_by = ["_cell"] if first.kind == "tiles" else [contract.event_time]
     bounds = list(dict.fromkeys(name for file in files for name in file.min))
-    merged = write_file(folder, first.kind, rows, sort_by, bounds, shard=first.shard, window=first.window)
+    merged = write_file(
+        folder, first.kind, rows, sort_by, bounds, shard=first.shard, window=first.window, row_group=LOOKED_UP_GROUP
+    )
     if first.kind != "rows":
         return merged
     hashes = [_hashes(root, file, table, contract) for file, table in zip(files, tables, strict=True)]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from data_sources.contract import Contract
 from data_sources.durations import micros
-from transforms.arrow import plain
+from transforms.arrow import in_shape, plain
 from transforms.files import bound
 from transforms.manifest import LandedFile, Ranges, meet
 from transforms.shard import key_hashes
@@ -77,7 +77,7 @@ def read_seen(files: Iterable[LandedFile], root: Path, rows: pa.Table, contract:
     near = [file for file in files if file.rows and file.may_hold(ranges)]
     if not near:
         return None
-    wanted = pl.DataFrame({k: pl.Series(plain(rows[k])) for k in contract.dedup.key})
+    wanted = pa.table({k: plain(rows[k]) for k in contract.dedup.key})
     hashes = key_hashes(rows, contract.dedup.key)
     order = np.argsort(hashes)
     hashes, found = hashes[order], []
@@ -88,7 +88,7 @@ def read_seen(files: Iterable[LandedFile], root: Path, rows: pa.Table, contract:
         )  # of a slice with one record an hour late one looks that far back
         met = _met(file, root, hashes[place])
         if met.any():
-            found += _read_matching(root / file.path, ranges, wanted[order[place][met]], contract)
+            found += _read_matching(root / file.path, ranges, wanted.take(pa.array(order[place][met])), contract)
     if not found:
         return None
     return pa.concat_tables(found)
@@ -133,7 +133,7 @@ def read_counted(files: Iterable[LandedFile], root: Path, rows: pa.Table, contra
     return pa.concat_tables([pq.read_table(root / file.path, columns=contract.dedup.key) for file in hits])
 
 
-def _read_matching(path: Path, ranges: Ranges, wanted: pl.DataFrame, contract: Contract) -> list[pa.Table]:
+def _read_matching(path: Path, ranges: Ranges, wanted: pa.Table, contract: Contract) -> list[pa.Table]:
     key, found = contract.dedup.key, []
     known = pq.ParquetFile(path)  # fields that came later are not in older files
     texts = {f.name for f in contract.landed_schema if pa.types.is_string(f.type)} - set(key)
@@ -144,20 +144,28 @@ def _read_matching(path: Path, ranges: Ranges, wanted: pl.DataFrame, contract: C
         read = file.read_row_group(group, columns=[k for k in key if k in known.schema_arrow.names])
         if read.num_columns < len(key):
             read = conform(read, contract).select(key)
-        keys = pl.from_arrow(read)
-        assert isinstance(keys, pl.DataFrame)
-        keys = keys.with_row_index("_row")
-        if (
-            contract.event_time in key and contract.event_time in ranges
-        ):  # cheap, and of files in the order of time leaves few to compare
-            time = keys[contract.event_time].to_physical()
-            low, high = ranges[contract.event_time]
-            keys = keys.filter((time >= low) & (time <= high))
-        rows = keys.join(wanted, on=key, how="semi", nulls_equal=True)["_row"]
+        rows = _matching(read, ranges, wanted, contract)
         if len(rows):
-            whole = file.read_row_group(group).take(rows.cast(pl.Int64).to_arrow())
-            found.append(conform(whole, contract))
+            found.append(conform(file.read_row_group(group).take(rows), contract))
     return found
+
+
+def _matching(keys: pa.Table, ranges: Ranges, wanted: pa.Table, contract: Contract) -> pa.Array:
+    """Numbers of the rows whose key is among the wanted: by a look at one field first, which leaves few to compare."""
+    key, time = contract.dedup.key, contract.event_time
+    if time in key[1:] and time in ranges:  # of files in the order of time the cheapest
+        times = _times(keys, contract)
+        low, high = ranges[time]
+        near = pa.array((times >= low) & (times <= high))
+    else:
+        near = pc.is_in(plain(keys[key[0]]), value_set=plain(wanted[key[0]]))
+    rows = pc.indices_nonzero(near)
+    if len(key) == 1 or not len(rows):
+        return rows
+    some, sought = pl.from_arrow(keys.take(rows)), pl.from_arrow(wanted)
+    assert isinstance(some, pl.DataFrame) and isinstance(sought, pl.DataFrame)
+    met = some.with_row_index("_row").join(sought, on=key, how="semi", nulls_equal=True)["_row"]
+    return rows.take(met.cast(pl.Int64).to_arrow())
 
 
 def _group_overlaps(file: pq.ParquetFile, group: int, ranges: Ranges) -> bool:
@@ -175,8 +183,4 @@ def _group_overlaps(file: pq.ParquetFile, group: int, ranges: Ranges) -> bool:
 
 def conform(rows: pa.Table, contract: Contract) -> pa.Table:
     """Landed rows of any age in today's schema: fields that came later are null."""
-    columns = []
-    for field in contract.landed_schema:
-        present = field.name in rows.column_names
-        columns.append(rows[field.name].cast(field.type) if present else pa.nulls(rows.num_rows, field.type))
-    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in contract.landed_schema]))
+    return in_shape(rows, contract.landed_schema)

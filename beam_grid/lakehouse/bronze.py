@@ -13,18 +13,19 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_grid.interrupt import interruptible
 from beam_grid.lakehouse import data_files, delta_log
-from beam_grid.lakehouse.duck import literal, parquet
+from beam_grid.lakehouse.duck import literal
 from beam_grid.lakehouse.live import Live
 from beam_grid.lakehouse.tables import Batch, Table
 from data_sources.contract import LINEAGE
+from data_sources.expressions import sandbox
 from data_sources.identifiers import double_quoted
+from transforms.arrow import in_shape
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
@@ -131,11 +132,12 @@ def _text(raw: pa.Array) -> pa.Array:
 def _records(files: list[str], kind: str, contract: Contract) -> Iterator[pa.RecordBatch]:
     own = {"late": [("_behind", pa.int64())], "conflicts": [("_kept", pa.string()), ("_counted", pa.bool_())]}[kind]
     shape = pa.schema([*contract.landed_schema, *(pa.field(n, t) for n, t in own)])
-    with interruptible(duckdb.connect()) as engine:
-        engine.execute("SET TimeZone = 'UTC'")
-        engine.register("shape", shape.empty_table())
-        rows = f"SELECT * FROM shape UNION ALL BY NAME SELECT * FROM {parquet(files)}"
-        yield from engine.sql(f"SELECT {', '.join(_columns(kind, contract))} FROM ({rows})").to_arrow_reader(50_000)
+    columns = ", ".join(_columns(kind, contract))
+    with interruptible(sandbox().cursor()) as engine:  # an engine of its own would cost more than the rows do
+        for file in files:
+            for batch in pq.ParquetFile(file).iter_batches(50_000):
+                engine.register("landed", in_shape(pa.Table.from_batches([batch]), shape))
+                yield from engine.sql(f"SELECT {columns} FROM landed").to_arrow_table().to_batches()
 
 
 def _columns(kind: str, contract: Contract) -> list[str]:

@@ -12,9 +12,11 @@ import json
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
 from pydantic import (
@@ -433,7 +435,7 @@ class Contract(Part):
                 return field
         raise KeyError(name)
 
-    @property
+    @cached_property
     def required(self) -> list[str]:
         """Fields whose null rejects the record: declared so, or part of the key (the table's, of changes and master
         rows), or the event time."""
@@ -450,12 +452,12 @@ class Contract(Part):
         """The declared rules, after those that every feed of its kind has."""
         return [*(RuleSpec(id=i, check=c) for i, c in cdc_checks(self).items()), *self.rules]
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """Arrow schema of the contract's own columns, in the contract's order."""
         return pa.schema([pa.field(f.name, f.arrow, nullable=f.name not in self.required) for f in self.fields])
 
-    @property
+    @cached_property
     def landed_schema(self) -> pa.Schema:
         """Arrow schema of a landed row: the contract's columns, then the lineage."""
         return pa.schema([*self.schema, *(pa.field(n, t) for n, t in LINEAGE.items())])
@@ -502,6 +504,13 @@ class Contract(Part):
         if not self.windows:
             found.append("no [[windows]]: rows land, but no windowed table is made")
         return found
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without what was worked out from other fields."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in ("required", "schema", "landed_schema"):
+            copy.__dict__.pop(name, None)
+        return copy
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, durations as seconds, the way a lake remembers the contract."""

@@ -163,11 +163,12 @@ def test_files_that_cannot_hold_a_key_are_not_opened(tmp_path: Path, reads: list
 
 
 def landed_named(folder: Path, of: Contract, tables: list[pa.Table]) -> list[LandedFile]:
-    return [write_file(folder / "data" / "x", "rows", t, of.sort_by, ["id", "at"], shard=0) for t in tables]
+    return [
+        write_file(folder / "data" / "x", "rows", t, of.sort_by, ["id", "at"], shard=0, row_group=10) for t in tables
+    ]
 
 
-def test_row_groups_that_cannot_hold_a_key_are_not_read(tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr("transforms.files.ROW_GROUP", 10)
+def test_row_groups_that_cannot_hold_a_key_are_not_read(tmp_path: Path, reads: list[str]) -> None:
     of = contract()
     files = landed_named(tmp_path, of, [seen(rows(of, *((f"k{n:03d}", n) for n in range(100))))])
     found = read_seen(files, tmp_path, rows(of, ("k055", 55)), of)
