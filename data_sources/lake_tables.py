@@ -37,8 +37,9 @@ def silver_names(contract: Contract) -> list[str]:
 
 
 def gold_names(contract: Contract) -> list[str]:
-    """What the feed's own tables and views in gold are called: its windows, and those of [now]."""
-    return [*(window.name for window in contract.windows), *(contract.now.tables if contract.now is not None else ())]
+    """What the feed's own tables and views in gold are called: its windows, and those of [now] and [[detections]]."""
+    now = contract.now.tables if contract.now is not None else ()
+    return [*(window.name for window in contract.windows), *now, *(one.name for one in contract.detections)]
 
 
 def check_tables(contract: Contract) -> None:

@@ -31,6 +31,8 @@ from pydantic import (
 
 from data_sources.cdc import checks as cdc_checks
 from data_sources.cdc import order_warning
+from data_sources.contract.detections import DetectionSpec as DetectionSpec
+from data_sources.contract.detections import check_detection
 from data_sources.contract.fields import FieldSpec as FieldSpec
 from data_sources.contract.layout import CsvSpec as CsvSpec
 from data_sources.contract.layout import JsonSpec as JsonSpec
@@ -263,6 +265,7 @@ class Contract(Part):
     lake: LakeSpec = LakeSpec()
     windows: list[WindowSpec] = []
     now: NowSpec | None = None
+    detections: list[DetectionSpec] = []
     rules: list[RuleSpec] = []
     expectations: list[ExpectationSpec] = []
     fields: list[FieldSpec] = Field(min_length=1)
@@ -335,6 +338,7 @@ class Contract(Part):
             raise ValueError('dedup.order_by: is for keep = "latest"; leave it out or set keep')
         if self.now is not None:
             self._check_now(self.now, names)
+        self._check_detections()
         for window in self.windows:
             where = f"window {window.name!r}"
             _known(f"{where}, by", window.by, names)
@@ -366,6 +370,15 @@ class Contract(Part):
                 raise ValueError(f"window {table!r}: [now] makes gold.{table}; rename one of them")
         (window,) = (window for window in self.windows if window.name == now.hourly)
         check_now(now, {f.name: f.is_numeric for f in self.fields}, self.event_time, window)
+
+    def _check_detections(self) -> None:
+        _unique("detection", [d.name for d in self.detections])
+        taken = {*(w.name for w in self.windows), *(self.now.tables if self.now is not None else ())}
+        for spec in self.detections:
+            if spec.name in taken:
+                raise ValueError(f"detection {spec.name!r}: gold.{spec.name} is made already; rename one of them")
+            kinds = {f.name: f.type for f in self.fields}
+            check_detection(spec, kinds, self.event_time, self.dedup.key, self.lake.load)
 
     def _check_lake(self, names: list[str]) -> None:
         lake = self.lake
@@ -586,7 +599,11 @@ def parse_contract(raw: dict[str, Any], where: str, *, conditions_are_checked: b
 def _explain(where: str, raw: dict[str, Any], error: Any) -> str:
     """One line for one mistake: `contract energy.toml, field 'kwh': ...`."""
     place, spot = "", error["loc"]
-    if len(spot) >= 2 and spot[0] in ("fields", "windows", "rules", "expectations") and isinstance(spot[1], int):
+    if (
+        len(spot) >= 2
+        and spot[0] in ("fields", "windows", "detections", "rules", "expectations")
+        and isinstance(spot[1], int)
+    ):
         item = raw[spot[0]][spot[1]]
         label = item.get("name") or item.get("id") if isinstance(item, dict) else None
         place = f", {spot[0][:-1]} {label!r}" if label else f", {spot[0][:-1]} number {spot[1] + 1}"
@@ -611,6 +628,7 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
     parts: dict[Any, type[BaseModel]] = {
         "fields": FieldSpec,
         "windows": WindowSpec,
+        "detections": DetectionSpec,
         "rules": RuleSpec,
         "expectations": ExpectationSpec,
         "dedup": DedupSpec,
