@@ -44,8 +44,14 @@ def test_the_pages_contract_and_sql_make_scores(tmp_path: Path, monkeypatch: pyt
         "flatline": readings,
     }
     assert readings > 20 * 24 * 22 and sum(found["bad"].to_pylist()) > 0
-    days = query(lake, "SELECT count(*) AS n, count(DISTINCT meter_id) AS meters FROM gold.days").to_pylist()
-    assert days == [{"n": 20 * 23, "meters": 20}]
+    days = query(lake, "SELECT meter_id, CAST(day AS TEXT) AS day, value FROM gold.days ORDER BY meter_id, day")
+    sums = query(
+        lake,
+        "SELECT meter_id, CAST(date_trunc('day', timestamp) AS TEXT) AS day, sum(reading_kwh) AS kwh "
+        "FROM silver.smart_meter_readings GROUP BY 1, 2 ORDER BY 1, 2",
+    )
+    assert days["day"].to_pylist() == sums["day"].to_pylist() and days.num_rows > 20 * 22
+    assert days["value"].to_pylist() == pytest.approx(sums["kwh"].to_pylist(), rel=1e-9)
 
 
 def test_each_column_and_word_is_on_the_page() -> None:
