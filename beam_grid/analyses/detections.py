@@ -85,7 +85,8 @@ def parse_detect(said: str) -> Detect:
         )
     except ValidationError as cause:
         first = cause.errors()[0]
-        raise ValueError(f"detect: {first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from cause
+        place = "".join(f"{part}: " for part in first["loc"])
+        raise ValueError(f"detect: {place}{first['msg'].removeprefix('Value error, ')}") from cause
     return _detect(spec, given["time"])
 
 
