@@ -13,6 +13,7 @@ import pytest
 
 from beam_grid.landing import Lake
 from beam_grid.reinject import reinject
+from beam_grid.reinject_rejected import reinject_rejected
 from data_sources.contract import Contract
 from tests.beam_grid.test_land import write
 from tests.command_line import grid
@@ -184,6 +185,20 @@ def test_neither_slices_nor_late_rows_taken_in_again_change_the_answer(story: Pa
         before[name] for name in ("records", "late", "behind_s")
     ]
     assert after["replayed"]["late"] == before["replayed"]["late"]
+
+
+def test_rejects_that_land_after_all_do_not_count(story: Path, tmp_path: Path) -> None:
+    """M was not moved by them when they came, and lies far ahead of what came after them now."""
+    run(tmp_path / "lake", FEED, story / "in")
+    before = asked(tmp_path / "lake")
+    opened, mended = Lake.open(tmp_path / "lake"), contract(allowed_lateness="20m", max_future=None, rules=[])
+    with opened.lock("land"):
+        done = reinject_rejected(opened, "readings", mended=mended, rule="R-1")
+    assert done.fates.landed > 20
+    after = asked(tmp_path / "lake")
+    assert [after[name] for name in ("records", "late", "behind_s")] == [
+        before[name] for name in ("records", "late", "behind_s")
+    ]
 
 
 def test_for_people(story: Path) -> None:
