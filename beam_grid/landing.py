@@ -135,7 +135,8 @@ class Lake:
         """The log of a feed that has landed; raises GridError, naming those that have."""
         if name not in self.feeds:
             raise GridError(
-                f"feed {name!r}: nothing of it has landed in {self.path} (landed: {', '.join(self.feeds) or 'none yet'})"
+                f"feed {name!r}: nothing of it has landed in {self.path} (landed: {', '.join(self.feeds) or 'none yet'}); "
+                f"`beam-grid land {name} --source S --lake {self.path}` lands it"
             )
         return self.feed(name)
 

@@ -34,6 +34,7 @@ from pathlib import Path
 
 from beam_grid.analyses import sql as spark_sql
 from beam_grid.analyses.detections import Detect, parse_detect
+from beam_grid.analyses.validations import Validation
 from data_sources.expectations import Expectation, parse_expectation
 from data_sources.identifiers import backticked
 
@@ -77,7 +78,7 @@ class Analysis:
     parameters: tuple[Parameter, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     clock: Clock | None = None
-    detect: Detect | None = None
+    detect: Detect | Validation | None = None
     """How the SELECT's rows are scored; None where they are the table's."""
     settled: str = ""
     """Of one with `touched`: which rows of its first table it reads at all; others may change as they like."""

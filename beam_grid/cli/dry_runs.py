@@ -1,4 +1,4 @@
-"""plan and preview: what a feed would do; nothing is written."""
+"""plan, preview and optimize-window: what a feed would do; nothing is written."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beam_grid.cli.options import CONTRACTS, RUNNER, SLICE_ROWS, Duration
+from beam_grid.cli.options import CONTRACTS, LAKE, RUNNER, SLICE_ROWS, Duration, Share
 from beam_grid.console import say
+from beam_grid.errors import GridError
 from beam_grid.interrupt import ends_in_order
 
 if TYPE_CHECKING:
@@ -106,3 +107,53 @@ def preview_feed(
                 ending.set()
 
         preview(contract, Options(source, kafka_config, every, for_s), show, ending, say)
+
+
+@click.command("optimize-window")
+@click.argument("feed")
+@LAKE
+@click.option(
+    "--loss",
+    type=Share(),
+    default="0.1%",
+    show_default=True,
+    metavar="P",
+    help="Share of the records that may be late.",
+)
+@click.option("--latency", type=Duration(), metavar="30s", help="With --capacity: the window by Little's law, too.")
+@click.option(
+    "--capacity", type=click.FloatRange(0, min_open=True), metavar="N", help="Records that can be processed per second."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Records that come per second; what landed per second of event time unless given.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def optimize_window(
+    feed: str, lake: str, loss: float, latency: float | None, capacity: float | None, rate: float | None, form: str
+) -> None:
+    """Propose an allowed lateness: what each would lose and cost, by what came, and proved by judging it anew."""
+    from beam_grid.landing import Lake
+    from beam_grid.optimize import optimize
+    from beam_grid.optimize.littles_law import littles_law
+    from beam_grid.optimize.text import as_json, as_text
+
+    if (latency is None) != (capacity is None) or (rate is not None and latency is None):
+        raise GridError("optimize-window: --latency and --capacity go together, and --rate with both (Little's law)")
+    answer = optimize(Lake.open(lake, create=False).landed(feed), loss)
+    law = None
+    if latency is not None and capacity is not None:
+        rate = answer.rate if rate is None else rate
+        if rate is None:
+            raise GridError(
+                f"optimize-window: at what rate {feed} comes cannot be told from what landed; give --rate N"
+            )
+        law = littles_law(rate, capacity, latency, answer.record_bytes)
+    if form == "json":
+        import json
+
+        click.echo(json.dumps(as_json(answer, law), ensure_ascii=False, indent=1))
+    else:
+        click.echo(as_text(answer, law))

@@ -29,6 +29,7 @@ COMMANDS = _Commands(
         "maintain": "landing:maintain",
         "plan": "dry_runs:plan_feed",
         "preview": "dry_runs:preview_feed",
+        "optimize-window": "dry_runs:optimize_window",
         "query": "looking:query",
         "reflections": "looking:reflections",
         "status": "looking:status",

@@ -92,3 +92,21 @@ class Duration(click.ParamType):
         if seconds < self._least_s:
             self.fail(f"{value!r} is too short; the shortest is {self._least_s:g}s", param, ctx)
         return seconds
+
+
+class Share(click.ParamType):
+    """A share such as 0.1% or 0.001, from 0 up to but not including all; the value is from 0 to 1."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, float):
+            return value
+        text = value.strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{value!r} is not a share; write it as 0.1% or 0.001", param, ctx)
+        if not 0 <= share < 1:
+            self.fail(f"{value!r} is not from 0 up to less than all; write it as 0.1% or 0.001", param, ctx)
+        return share

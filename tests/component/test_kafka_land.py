@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from beam_grid.commit import Commit, Fates
 from beam_grid.errors import GridError
 from beam_grid.land import Landed
 from beam_grid.landing import Lake
+from beam_grid.optimize import optimize
 from data_sources.contract import Contract, load_contract
 from tests.beam_grid.test_land import toml_of
 from tests.component.broker import KafkaBroker
@@ -82,6 +84,10 @@ def test_each_partition_has_its_own_lateness(two: Topic) -> None:
     two.land()
     assert two.kept() == ["fast", "in time", "slow", "slower"]
     assert two.kept("late", "id", "_source", "_partition", "_position") == [("late", two.name, 0, 1)]
+    answer = optimize(Lake.open(two.lake).landed("readings"), 0.0)
+    assert (answer.records, answer.late, answer.came.late) == (5, 1, 0)
+    assert answer.behind[1.0] == 30.1 * 60e6
+    assert answer.proposed.allowed_lateness == timedelta(minutes=21), "with the out-of-orderness the least above 30.1"
 
 
 def test_run_after_run_reads_on_where_the_last_one_stopped(two: Topic) -> None:
@@ -94,6 +100,8 @@ def test_run_after_run_reads_on_where_the_last_one_stopped(two: Topic) -> None:
     assert again.fates == Fates(read=4, landed=1, duplicates=2, late=1)
     assert two.kept() == ["a", "b", "c"]
     assert two.kept("late", "id", "_position") == [("a", 2)], "M is remembered from the first run"
+    answer = optimize(Lake.open(two.lake).landed("readings"), 0.0)
+    assert (answer.records, answer.late, answer.behind[1.0], answer.notes[:-1]) == (4, 1, 100 * 60e6, [])
 
 
 def test_slices_give_what_one_slice_gives(two: Topic) -> None:

@@ -19,15 +19,13 @@ from data_sources.errors import UserError
 from transforms.detect.readings import readings_of
 from transforms.detect.run import detect
 from transforms.detect.scores import SCHEMA, Scores
+from transforms.whole_series import whole_series
 
 THRESHOLD = 0.003
 """A reading is flagged whose probability is below: beyond three deviations, if readings are normal."""
 
 COMPOSITE = 0.5
 """The composite has no probability; the score above which it flags."""
-
-GROUP = 1 << 17
-"""Rows that are scored together, where series are shorter."""
 
 
 def scored(
@@ -61,7 +59,7 @@ def scored(
             rest = pa.table([*carried.take(missed), *_nothing(scores, why)], schema=schema)
             yield from pa.concat_tables([whole, rest]).to_batches()
 
-    for rows in _series(batches, series):
+    for rows in whole_series(batches, series):
         yield from judged(rows)
 
 
@@ -86,31 +84,6 @@ def _kinds() -> dict[str, pa.DataType]:
 
 def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _series(batches: Iterable[pa.RecordBatch], series: str) -> Iterator[pa.Table]:
-    """Tables of whole series, of GROUP rows or more; the last of fewer."""
-    waiting: list[pa.RecordBatch] = []
-    count, enough = 0, GROUP
-    for batch in batches:
-        waiting.append(batch)
-        count += batch.num_rows
-        if count < enough:
-            continue
-        rows = pa.Table.from_batches(waiting)
-        begun = _length_of_last(rows[series])
-        if begun < count:
-            yield rows.slice(0, count - begun)
-        waiting, count = rows.slice(count - begun).to_batches(), begun
-        enough = max(GROUP, 2 * begun)  # of a series that is longer than a group, not after each batch
-    if count:
-        yield pa.Table.from_batches(waiting)
-
-
-def _length_of_last(named: pa.ChunkedArray) -> int:
-    """How many rows the series at the end has so far."""
-    last = named[len(named) - 1]
-    return pc.sum(pc.equal(named, last)).as_py() if last.is_valid else named.null_count
 
 
 def _columns(said: pa.Table, limit: float) -> list[pa.ChunkedArray | pa.Array]:
