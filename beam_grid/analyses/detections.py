@@ -1,6 +1,6 @@
 """What detectors score: `-- detect:` of an analysis, and `[[detections]]` of contracts, which are such analyses.
 
-    SELECT of a series' rows ─► sorted by series and time ─► transforms/detect/scored.py ─► the table's rows
+    SELECT of a series' rows ─► sorted by series and time ─► transforms/detect/by_series.py ─► the table's rows
 
 A score depends on the rows of its series only, so the groups that are made anew are series: those with new, changed or
 removed rows, from their first reading on. So a late row scores anew whatever it moves, however far that is.
@@ -47,7 +47,7 @@ class Detect:
 
     def schema(self, rows: pa.Schema) -> pa.Schema:
         """The table's, where the SELECT's is `rows`; raises UserError for a column that is not there or does not fit."""
-        from transforms.detect.scored import scored_schema
+        from transforms.detect.by_series import scored_schema
 
         return scored_schema(rows, series=self.series, time=self.time, values=self.values)
 
@@ -85,7 +85,8 @@ def parse_detect(said: str) -> Detect:
         )
     except ValidationError as cause:
         first = cause.errors()[0]
-        raise ValueError(f"detect: {first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from cause
+        place = "".join(f"{part}: " for part in first["loc"])
+        raise ValueError(f"detect: {place}{first['msg'].removeprefix('Value error, ')}") from cause
     return _detect(spec, given["time"])
 
 

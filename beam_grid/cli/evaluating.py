@@ -50,7 +50,7 @@ def evaluate(
     from beam_grid.evaluate.report import evaluate
     from beam_grid.show import show
     from transforms.detect import DETECTORS
-    from transforms.detect.scored import THRESHOLD
+    from transforms.detect.by_series import THRESHOLD
 
     unknown = sorted(set(detectors) - set(DETECTORS))
     if unknown:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from beam_grid.evaluate.labelled import Labelled, meters, transformers
 from beam_grid.evaluate.measures import Counts, Share, count
 from transforms.detect import detect
-from transforms.detect.scored import COMPOSITE
+from transforms.detect.by_series import COMPOSITE
 
 COLUMNS = (
     "feed", "value", "detector", "kinds", "readings", "unscored", "anomalies", "recall", "recall_low", "recall_high",

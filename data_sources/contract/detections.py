@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_sources.contract.parts import Part, TimeZone, meant
 
 DETECTORS = (
     "z", "seasonal_z", "rate_of_change", "mahalanobis", "mahalanobis_robust", "composite", "median_mad", "flatline",
-    "gap", "spike", "level_shift", "fused",
+    "gap", "spike", "level_shift", "fused", "energy_balance",
 )  # fmt: skip
 """What transforms/detect/ has; their names stand here so that a contract is read without loading them."""
 
@@ -42,6 +42,15 @@ class DetectionSpec(Part):
             if given.count(name) > 1:
                 raise ValueError(f"{name!r} is named twice; once is enough")
         return given
+
+    @model_validator(mode="after")
+    def _enough_values(self) -> DetectionSpec:
+        if "energy_balance" in self.detectors and not 2 <= len(self.values) <= 4:
+            raise ValueError(
+                'energy_balance takes values = ["SUPPLIED", "TAKEN"], and after them, where known, how many meters are '
+                "stuck and what customers of another transformer took too much"
+            )
+        return self
 
     def columns(self, event_time: str, key: list[str]) -> list[str]:
         """What of a reading stands in the table beside `COLUMNS`: all but its first value, which is `value` there."""

@@ -31,6 +31,7 @@ from data_sources.contract.detections import DETECTORS as OF_CONTRACTS
 from tests.properties.oracle import run
 from transforms.detect import DETECTORS as THERE
 from transforms.detect import SCHEMA, scored
+from transforms.detect.run import OF_SEVERAL
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 """Four weeks before Berlin's clocks go forward."""
@@ -260,7 +261,7 @@ def test_two_of_one_name_and_a_field_called_as_a_column_are_refused() -> None:
 
 
 def test_the_detectors_of_contracts_are_those_there_are() -> None:
-    assert set(OF_CONTRACTS) == set(THERE)
+    assert set(OF_CONTRACTS) == {*THERE, *OF_SEVERAL}
     assert {*COLUMNS} == {*SCHEMA.names, "is_anomaly"} - {"row"}
 
 
@@ -275,6 +276,7 @@ HEAD = "-- X.\n-- key: id\n-- detect: {}\nSELECT id, meter, at, kwh FROM silver.
         ("fused value=kwh time=at by=meter zone=Berlin", "detect: time_zone: unknown time zone 'Berlin'"),
         ("fused value=kwh time=at by=meter by=id", "detect: by is said twice; say it once"),
         ("fused values=kwh time=at by=meter", "detect: unknown word 'values' (did you mean 'value'?)"),
+        ("energy_balance value=kwh time=at by=meter", 'detect: energy_balance takes values = ["SUPPLIED", "TAKEN"], and'),
         ("fused value=kwh time=at by=meter resolution=much", "detect: resolution: "),
         ("fused value=kwh time=at by=meter\n-- detect: gap value=kwh time=at by=meter", "detect is said twice; name all"),
         ("fused value=kwh time=at by=meter\n-- touched: meter", "touched does not go with detect (by= says it)"),

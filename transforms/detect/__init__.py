@@ -11,9 +11,9 @@
 A score depends on its own series up to the reading and on nothing later, and no reading vouches for itself.
 """
 
+from transforms.detect.by_series import scored
 from transforms.detect.readings import Readings, readings_of
 from transforms.detect.run import DEFAULT, DETECTORS, detect, table
-from transforms.detect.scored import scored
 from transforms.detect.scores import SCHEMA, Scores
 
 __all__ = ["DEFAULT", "DETECTORS", "SCHEMA", "Readings", "Scores", "detect", "readings_of", "scored", "table"]

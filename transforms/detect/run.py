@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from transforms.detect.composite import composed, composite
+from transforms.detect.energy_balance import energy_balance
 from transforms.detect.flatline import flatline
 from transforms.detect.fused import fused
 from transforms.detect.gap import gap
@@ -44,12 +45,15 @@ DETECTORS: dict[str, Detector] = {
     "fused": fused,
 }
 
+OF_SEVERAL: dict[str, Detector] = {"energy_balance": energy_balance}
+"""Those whose values have meanings of their own: not for any feed."""
+
 DEFAULT = ("z", "seasonal_z", "rate_of_change", "mahalanobis", "composite", "median_mad", "flatline", "gap", "spike", "level_shift", "fused")  # fmt: skip
 
 
 def detect(readings: Readings, names: Sequence[str] = DEFAULT, *, threads: int = 1) -> dict[str, Scores]:
     """The scores of each named detector, in the readings' order. Raises KeyError for a name that is none."""
-    wanted = {name: DETECTORS[name] for name in names}
+    wanted = {name: (DETECTORS | OF_SEVERAL)[name] for name in names}
     chunks = list(readings.chunks()) or [readings]
     if threads > 1 and len(chunks) > 1:
         with ThreadPoolExecutor(threads) as pool:
