@@ -65,21 +65,27 @@ def make(folder: Path, commits: int, rows: int, seconds: float) -> Path:
 
 
 def drive(lake: Path, source: Path, rows: int, out: Path, commits: int) -> None:
-    """Follow the source to its end, in this process; a line per commit: number, seconds, those of CPU, resident MiB."""
+    """Follow the source to its end, in this process; a line per commit: number, seconds, those of CPU, resident MiB.
+
+    A lake that is there is gone on with, from its last commit.
+    """
     me, opened, feed = psutil.Process(), Lake.open(lake), built_in()[FEED]
-    with out.open("w", newline="") as lines:
+    before = opened.feed(FEED).last
+    with out.open("a" if before else "w", newline="") as lines:
         told = csv.writer(lines)
-        told.writerow(["commit", "seconds", "cpu_seconds", "rss_mib"])
+        if not before:
+            told.writerow(["commit", "seconds", "cpu_seconds", "rss_mib"])
         last, spent = time.perf_counter(), time.process_time()
 
         def at(lander: Lander) -> None:
             nonlocal last, spent
             now, used = time.perf_counter(), time.process_time()
             resident = me.memory_info().rss / 2**20
-            told.writerow([lander.done.commits, f"{now - last:.4f}", f"{used - spent:.4f}", f"{resident:.1f}"])
+            done = before + lander.done.commits
+            told.writerow([done, f"{now - last:.4f}", f"{used - spent:.4f}", f"{resident:.1f}"])
             lines.flush()
             last, spent = now, used
-            if lander.done.commits >= commits or not lander.is_behind:
+            if done >= commits or not lander.is_behind:
                 raise StopIteration
 
         options = Options(source=str(source), slice_rows=rows)
@@ -120,10 +126,16 @@ def report(out: Path, seconds: float) -> dict[str, Any]:
     return {"first_s": taken[0], "last_s": taken[1], "first_mib": memory[0], "last_mib": memory[1], **ratios}
 
 
-def measure(folder: Path, commits: int = 10_000, rows: int = 500, seconds: float = 5.0) -> dict[str, dict[str, Any]]:
-    """Figures, printed; every commit's in FOLDER/flat.csv. Raises AssertionError where the table is not each record once."""
+def measure(
+    folder: Path, commits: int = 10_000, rows: int = 500, seconds: float = 5.0, *, go_on: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Figures, printed; every commit's in FOLDER/flat.csv. Raises AssertionError where the table is not each record once.
+
+    go_on: from where an earlier run was cut off; memory is that of a new process then.
+    """
     source, lake, out = make(folder, commits, rows, seconds), folder / "flat-lake", folder / "flat.csv"
-    shutil.rmtree(lake, ignore_errors=True)
+    if not go_on:
+        shutil.rmtree(lake, ignore_errors=True)
     began = time.perf_counter()
     options = ["--commits", str(commits), "--rows", str(rows), "--seconds", str(seconds), "--folder", str(folder)]
     subprocess.run([sys.executable, "-m", "benchmarks.flat", *options, "--drive"], check=True)
@@ -150,6 +162,7 @@ def main() -> None:
     parser.add_argument("--commits", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=500, help="records of a commit")
     parser.add_argument("--seconds", type=float, default=5.0, help="of event time of a commit")
+    parser.add_argument("--go-on", action="store_true", help="from where an earlier run was cut off")
     parser.add_argument("--folder", type=Path, default=Path("bench-data"))
     parser.add_argument("--drive", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -157,7 +170,7 @@ def main() -> None:
         source = make(asked.folder, asked.commits, asked.rows, asked.seconds)
         drive(asked.folder / "flat-lake", source, asked.rows, asked.folder / "flat.csv", asked.commits)
     else:
-        measure(asked.folder, asked.commits, asked.rows, asked.seconds)
+        measure(asked.folder, asked.commits, asked.rows, asked.seconds, go_on=asked.go_on)
 
 
 if __name__ == "__main__":

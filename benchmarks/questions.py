@@ -6,11 +6,12 @@ Each question is one SELECT with an order that leaves no two rows in doubt, so t
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -146,21 +147,23 @@ def by_duckdb(lake: Lake, found: TableSet) -> duckdb.DuckDBPyConnection:
     return engine
 
 
-Asks = Callable[[str, str], None]
-"""Puts a question, by its name and SQL, and takes the whole answer."""
+Asks = Callable[[str, str], pa.Table | None]
+"""Puts a question, by its name and SQL, and takes the whole answer, which some return."""
 
 
-def put(asks: list[Asks], sensors: int, seconds: float) -> dict[str, list[float]]:
+def put(
+    asks: list[Asks], sensors: int, seconds: float, names: Sequence[str] = tuple(QUESTIONS)
+) -> dict[str, list[float]]:
     """All clients ask one question after another for so long, each kind in turn; seconds by kind. Raises what a client
     raised."""
-    taken: dict[str, list[float]] = {name: [] for name in QUESTIONS}
+    taken: dict[str, list[float]] = {name: [] for name in names}
     wrong: list[BaseException] = []
     until = time.monotonic() + seconds
 
     def go_on(number: int, ask: Asks) -> None:
         rng = np.random.default_rng(number)
         try:
-            for name in _in_turn(number):
+            for name in itertools.islice(itertools.cycle(names), number % len(names), None):
                 if time.monotonic() >= until or wrong:
                     return
                 sql = filled(name, sensors, rng)
@@ -178,13 +181,6 @@ def put(asks: list[Asks], sensors: int, seconds: float) -> dict[str, list[float]
     if wrong:
         raise wrong[0]
     return taken
-
-
-def _in_turn(first: int) -> Iterator[str]:
-    names = list(QUESTIONS)
-    while True:
-        yield names[first % len(names)]
-        first += 1
 
 
 def differs(one: pa.Table, other: pa.Table) -> str:

@@ -2,10 +2,11 @@
 
     history, Parquet ─► beam-grid run ─┐
                                        ├─► lake ─► beam-grid serve ─► 8 clients, and one that listens to events
-    producer ─► Kafka ─► run --follow ─┘     └──► DuckDB over the same files, 8 cursors of a warm connection
+    producer ─► Kafka ─► run --follow ─┘     ├──► DuckDB over the same files, 8 cursors of a warm connection
+                                             └──► Spark over the same tables, 8 threads of a warm session
 
 In turns, each for some seconds while live readings arrive: the server, the server where no reflection answers, DuckDB
-in this process. Then the producer stops, and when all rows are in (each once, or it fails) the answers of each are compared
+and Spark in this process. Then the producer stops, and when all rows are in (each once, or it fails) the answers of each are compared
 row by row at one version set. Only then are times printed. How fresh: of each message, from being taken to the event
 that says it is in a table, while the clients ask. Memory of the server is PSS: what processes share counts once.
 """
@@ -33,6 +34,7 @@ from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from benchmarks.measure import end, run, start
+from benchmarks.peers.spark_questions import NAMES, by_spark
 from benchmarks.questions import LOG, QUESTIONS, REFLECTIONS, Asks, Client, by_duckdb, differs, filled, put
 from benchmarks.sensors import FEED, history, parquet_contract
 from data_sources.grid_sensors.readings import HOUR_MS
@@ -132,6 +134,9 @@ def measure(folder: Path, size: Size) -> dict[str, dict[str, Any]]:
         ages = listener.ages(began, time.time())
         taken["server, no reflections"] = put(list(without), size.sensors, size.seconds)
         taken["duckdb"] = put(_cursors(Lake.open(lake), _CLIENTS), size.sensors, size.seconds)
+        at_once = newest(Lake.open(lake))
+        assert at_once is not None
+        taken["spark"] = put(by_spark(Lake.open(lake), at_once, _CLIENTS), size.sensors, size.seconds, NAMES)
         for process, log in ((server, "serve.log"), (follow, "follow.log"), (producer, "producer.log")):
             if process.poll() is not None:
                 raise SystemExit(f"{log} ended meanwhile:\n{(at / log).read_text()[-2000:]}")
@@ -192,17 +197,22 @@ def _cursors(lake: Lake, count: int) -> list[Asks]:
 def _compare(client: Client, plain: Client, lake: Lake, found: TableSet, sensors: int) -> None:
     """Each question thrice, at one version set, all ways. Raises SystemExit for answers that differ."""
     engine, rng = by_duckdb(lake, found), np.random.default_rng(0)
+    (spark,) = by_spark(lake, found, 1)
     for name in QUESTIONS:
         if name == LOG:
             continue
         for _ in range(3):
             sql = filled(name, sensors, rng)
             mine = client.table(name, sql, found.number)
-            others = {"without reflections": plain.table(name, sql, found.number), "by DuckDB": engine.sql(sql).to_arrow_table()}  # fmt: skip
+            others = {
+                "without reflections": plain.table(name, sql, found.number),
+                "by DuckDB": engine.sql(sql).to_arrow_table(),
+                "by Spark": spark(name, sql),
+            }
             for who, other in others.items():
                 if why := differs(mine, other):
                     raise SystemExit(f"serve: {name}, the server's answer and the one {who} differ: {why}\n{sql}")
-    print("  answers equal: with reflections, without, by DuckDB", flush=True)
+    print("  answers equal: with reflections, without, by DuckDB, by Spark", flush=True)
 
 
 def _told(size: Size, taken: dict[str, dict[str, list[float]]], by: dict[str, set[str]], figures: dict[str, float]) -> dict[str, dict[str, Any]]:  # fmt: skip

@@ -6,6 +6,7 @@ that the statement runs as it was asked.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Asked:
 
     def parse(self, text: str) -> exp.Expr:
         """A text of ours as a tree."""
-        return sqlglot.parse_one(text, read=_READ[self.dialect])
+        return _parsed(text, _READ[self.dialect]).copy()
 
 
 def asked(text: str, dialect: Dialect) -> Asked:
@@ -114,6 +115,11 @@ def asked(text: str, dialect: Dialect) -> Asked:
         raise Unanswered("its table is not found in the text")
     name = f"{table.db}.{table.name}"
     return Asked(select, name, (begin, end + 1), table.alias or table.name, bool(table.alias), text, dialect)
+
+
+@functools.lru_cache(256)
+def _parsed(text: str, read: str) -> exp.Expr:
+    return sqlglot.parse_one(text, read=read)
 
 
 def _conjuncts(node: exp.Expr) -> Iterable[exp.Expr]:

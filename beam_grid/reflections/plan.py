@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.live import live
@@ -18,9 +18,12 @@ from beam_grid.lakehouse.versions import newest
 from beam_grid.reflections import declared
 
 if TYPE_CHECKING:
-    from beam_grid.lakehouse.table_set import PublishedTable, TableSet
+    from beam_grid.lakehouse.table_set import KeptReflection, PublishedTable, TableSet
     from beam_grid.landing import Lake
-    from beam_grid.reflections.asked import Dialect
+    from beam_grid.reflections.asked import Asked, Dialect
+
+_KEPT, _LONG = 256, 4_000
+"""So many matches of a statement with a reflection are remembered, of statements of at most so many characters."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class AnswerPlan:
         return int(self.rows or 0) - int(chosen.rows or 0), int(self.bytes or 0) - int(chosen.bytes or 0)
 
 
+def has_reflections(found: TableSet, table: str) -> bool:
+    """Whether the set keeps a reflection of the table: where it does not, `answer_plan` has none to choose."""
+    return any(one.reflection is not None and one.reflection.declared.table == table for one in found.tables.values())
+
+
 def answer_plan(lake: Lake, sql: str, dialect: Dialect = "datafusion", found: TableSet | None = None) -> AnswerPlan:
     """How to answer the statement at a version set, the newest unless given. Raises nothing for SQL it does not know."""
     found = newest(lake) if found is None else found
@@ -72,12 +80,9 @@ def answer_plan(lake: Lake, sql: str, dialect: Dialect = "datafusion", found: Ta
     )
     if found is None or not held:
         return AnswerPlan(sql, why="the lake has no reflections")
-    from beam_grid.reflections.asked import Unanswered, asked  # sqlglot: for lakes with reflections only
-
-    try:
-        question = asked(sql, dialect)
-    except Unanswered as cause:
-        return AnswerPlan(sql, why=str(cause))
+    question = (_question if len(sql) <= _LONG else _question.__wrapped__)(sql, dialect)
+    if isinstance(question, str):
+        return AnswerPlan(sql, why=question)
     known = {name.lower(): name for name in found.tables}
     table = known.get(question.table.lower(), question.table)
     if table not in found.tables:
@@ -113,29 +118,68 @@ def answer_plan(lake: Lake, sql: str, dialect: Dialect = "datafusion", found: Ta
 
 
 def _look_at(
-    lake: Lake, question: object, name: str, one: PublishedTable, table: str, found: TableSet
+    lake: Lake, question: Asked, name: str, one: PublishedTable, table: str, found: TableSet
 ) -> tuple[Considered | None, str | None]:
-    from beam_grid.reflections.asked import Asked, Unanswered
-    from beam_grid.reflections.match import is_sorted_for, rewritten
-
     kept = one.reflection
-    assert kept is not None and isinstance(question, Asked)
+    assert kept is not None
     if kept.declared.table != table:
         return None, None
     if one.read_at.get(table) != found.tables[table].at:
         return Considered(
             name, "behind", f"it was brought up at {kept.refreshed_at:%Y-%m-%d %H:%M:%S}; {table} has gone on"
         ), None
-    try:
-        text = rewritten(question, name.removeprefix(f"{declared.SCHEMA}."), kept)
-    except Unanswered as cause:
-        return Considered(name, "not", str(cause)), None
-    except (ValueError, KeyError, AttributeError, RecursionError) as cause:  # a corner of SQL: the table answers
-        return Considered(name, "not", f"the statement is not understood ({type(cause).__name__})"), None
+    key = (question.text, question.dialect, name, kept.declared, tuple(kept.types.items()), kept.since)
+    look = _Look(key, question, name, kept)
+    match = _match(look) if len(question.text) <= _LONG else _match.__wrapped__(look)
+    if match.text is None:
+        return Considered(name, "not", match.why), None
     rows, size = size_of(lake, one)
     if rows is None:
         return Considered(name, "not", "its files are gone; `beam-grid refine` makes it again"), None
-    return Considered(name, "matched", "", rows, size, is_sorted_for(question, kept)), text
+    return Considered(name, "matched", "", rows, size, match.is_sorted), match.text
+
+
+@functools.lru_cache(_KEPT // 2)
+def _question(sql: str, dialect: Dialect) -> Asked | str:
+    """The statement's tree, or why there is none. It is kept for the next time: whoever makes another of it, copies."""
+    from beam_grid.reflections.asked import Unanswered, asked  # sqlglot: for lakes with reflections only
+
+    try:
+        return asked(sql, dialect)
+    except Unanswered as cause:
+        return str(cause)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A statement beside a reflection; the key is all that decides whether it answers."""
+
+    key: tuple[object, ...]
+    question: Asked = field(compare=False)
+    name: str = field(compare=False)
+    kept: KeptReflection = field(compare=False)
+
+
+class _Match(NamedTuple):
+    text: str | None
+    """The SELECT over the reflection; None where it cannot answer."""
+    why: str = ""
+    is_sorted: bool = False
+
+
+@functools.lru_cache(_KEPT)
+def _match(look: _Look) -> _Match:
+    """Whether the reflection answers, whatever version set it stands in."""
+    from beam_grid.reflections.asked import Unanswered
+    from beam_grid.reflections.match import is_sorted_for, rewritten
+
+    try:
+        text = rewritten(look.question, look.name.removeprefix(f"{declared.SCHEMA}."), look.kept)
+        return _Match(text, is_sorted=is_sorted_for(look.question, look.kept))
+    except Unanswered as cause:
+        return _Match(None, str(cause))
+    except (ValueError, KeyError, AttributeError, RecursionError) as cause:  # a corner of SQL: the table answers
+        return _Match(None, f"the statement is not understood ({type(cause).__name__})")
 
 
 def _told(one: Considered, outcome: Literal["chosen", "matched"], why: str) -> Considered:

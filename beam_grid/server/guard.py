@@ -9,6 +9,7 @@ table of the lake is never looked up, so neither DuckDB's catalog nor a file is 
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     import duckdb
 
 MOST_CHARACTERS = 100_000
+
+_KEPT = 256
+"""Judgements of statements that are asked again and again, which a text alone decides."""
+
+_LONG = 20_000
+"""Characters of a statement that is not kept."""
 
 _IN_FROM = frozenset({"unnest", "range", "generate_series"})
 """Functions that may stand in a FROM; all others read files, catalogs or settings."""
@@ -43,7 +50,7 @@ class NoTable(Refused):
 
 @dataclass
 class Reading:
-    """What a statement reads."""
+    """What a statement reads. It is kept for the next time: not to be changed."""
 
     tables: list[str] = field(default_factory=list)
     """As SCHEMA.NAME, each once, in the order met."""
@@ -69,9 +76,13 @@ class Guard:
             "FROM c UNION SELECT f.name FROM f, c WHERE contains(f.body, c.name)"
         )
         self._changing = _NAMES_A_CLOCK | {str(name) for (name,) in changing.fetchall()}
+        self._judged = functools.lru_cache(_KEPT)(self._judge)
 
     def reading(self, sql: str, *, is_ours: bool = False) -> Reading:
         """What the statement reads. Raises Refused for anything but one reading statement over tables."""
+        return (self._judged if len(sql) <= _LONG else self._judge)(sql, is_ours)
+
+    def _judge(self, sql: str, is_ours: bool) -> Reading:
         node = self._tree(sql)
         found = Reading(is_ours=is_ours)
         self._walk(node, frozenset(), found)

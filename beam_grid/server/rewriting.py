@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from beam_grid.reflections.plan import answer_plan
+from beam_grid.reflections.plan import answer_plan, has_reflections
 
 if TYPE_CHECKING:
     from beam_grid.lakehouse.table_set import TableSet
@@ -31,7 +31,8 @@ class Rewriter(Protocol):
     """May answer a statement from other tables of the same set; None leaves it as it is. Must not raise for SQL it does
     not know."""
 
-    def __call__(self, sql: str, found: TableSet) -> Rewritten | None: ...
+    def __call__(self, sql: str, tables: list[str], found: TableSet) -> Rewritten | None:
+        """tables: those that it reads, as the set spells them; whoever has none of them need not look at the text."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class FromReflections:
 
     lake: Lake
 
-    def __call__(self, sql: str, found: TableSet) -> Rewritten | None:
+    def __call__(self, sql: str, tables: list[str], found: TableSet) -> Rewritten | None:
+        if len(tables) != 1 or not has_reflections(found, tables[0]):
+            return None
         plan = answer_plan(self.lake, sql, "duckdb", found)
         return None if plan.answered_by is None else Rewritten(plan.sql, plan.answered_by)

@@ -155,7 +155,7 @@ class Answering:
         tables = self._allowed(found, reading.tables, job)
         repeats = reading.repeats and not OF_THE_LOG & {*tables}
         for rewriter in self._rewriters:
-            if (instead := rewriter(job.sql, found)) is not None:
+            if (instead := rewriter(job.sql, tables, found)) is not None:
                 try:
                     reads = self._engine.resolved(found, self._engine.guard.reading(instead.sql, is_ours=True).tables)
                     self._engine.define(found, reads)

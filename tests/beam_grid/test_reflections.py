@@ -32,6 +32,7 @@ from beam_grid.reflections.declared import declared, parsed
 from beam_grid.reflections.keep import is_due
 from beam_grid.reflections.plan import AnswerPlan, answer_plan
 from beam_grid.reflections.suggest import suggested
+from beam_grid.server.answers import table_of
 from beam_grid.server.engine import Limits
 from beam_grid.server.jobs import Job
 from beam_grid.server.worker import Answering
@@ -218,6 +219,29 @@ def test_the_newest_rows_are_read_where_the_statement_asks_for_no_others(landing
             plan_of(landing.lake, f"SELECT count(*) AS n FROM silver.meters WHERE kwh > 1 AND ({where})").answered_by
             is None
         )
+
+
+def test_a_statement_asked_again_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at the same set nor at a new one, and its answer is that of the new one."""
+    landing = made(tmp_path)
+    worker = Answering(landing.lake, tmp_path / "spill", Limits(memory_mib=256))
+    job = Job(kind="sql", sql="SELECT zone, count(*) AS n FROM silver.meters GROUP BY zone ORDER BY zone")
+
+    def asked() -> list[dict[str, Any]]:
+        told, rows = worker.answer(job)
+        assert told.answered_by == "reflection.by_zone", told
+        return table_of(rows).to_pylist()
+
+    landing.land(readings(60, 1))
+    refine(landing.lake)
+    before = asked()
+    landing.land(readings(90, 2))
+    refine(landing.lake)
+    monkeypatch.setattr("sqlglot.parse", None)
+    monkeypatch.setattr("sqlglot.parse_one", None)
+    again = asked()
+    assert again == query(landing.lake, job.sql, with_reflections=False).to_pylist() and again != before
+    assert "TypeError" in worker.answer(Job(kind="sql", sql=f"{job.sql} LIMIT 9"))[0].message  # it would have shown
 
 
 def test_sketches_are_merged_in_the_servers_engine(landing: Landing) -> None:

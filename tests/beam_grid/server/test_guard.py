@@ -147,7 +147,7 @@ def test_a_key_reaches_its_tables_alone(worker: Answering) -> None:
 def test_a_rewriter_may_answer_from_other_tables(lake: Lake, tmp_path: Path) -> None:
     """By the key's tables it is judged what was asked, not what answers."""
 
-    def rewriter(sql: str, found: TableSet) -> Rewritten | None:
+    def rewriter(sql: str, tables: list[str], found: TableSet) -> Rewritten | None:
         if "count(*)" in sql and "gold.hourly" in found.tables:
             return Rewritten("SELECT CAST(sum(n) AS BIGINT) AS n FROM gold.hourly", "hourly")
         return None
