@@ -14,8 +14,10 @@ import pytest
 
 from beam_grid.alerts import figures
 from beam_grid.alerts.store import opened, path_of
+from beam_grid.server.keys import Keys
 from beam_grid.service.metrics import MOST_RULES, Lakes
 from tests.beam_grid.alerts.published import RULE, TO_FILE, Published
+from tests.beam_grid.server.serving import served
 from tests.beam_grid.service.telling import telling
 from tests.command_line import grid
 
@@ -150,3 +152,18 @@ def test_long_evidence_is_cut(here: Published) -> None:
     assert max(map(len, table.splitlines())) < 170
     whole = json.loads(grid("alerts", "list", "--lake", str(here.lake.path), "--format", "json").stdout)
     assert len(json.loads(whole[0]["row"])) == 23
+
+
+def test_over_http_the_figures_are_for_who_may_see_all_tables(here: Published, tmp_path: Path) -> None:
+    here.readings(("a", 0, 30.0))
+    here.check()
+    keys = Keys(tmp_path / "keys.json")
+    whole, some = (
+        keys.add(n, [here.lake], tables, "1000/second") for n, tables in (("all", ("*",)), ("gold", ("gold.*",)))
+    )
+    with served(here.lake, keys_file=keys.path, require_keys=True, workers=1) as client:
+        told = [
+            client.get("/api/v1/status", headers={"Authorization": f"Bearer {k}"}).json()["alerts"]
+            for k in (whole, some)
+        ]
+    assert told[0]["open"][0]["rule"] == "high" and told[1] is None

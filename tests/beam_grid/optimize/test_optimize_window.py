@@ -232,6 +232,16 @@ def test_a_clock_that_is_ahead_is_named(tmp_path: Path) -> None:
     assert note.startswith("300 of the 300 records") and "2025-06-18 12:00:00 UTC" in note and "max_future" in note
 
 
+def test_copies_that_had_moved_the_newest_event_time_are_said(tmp_path: Path) -> None:
+    """With a key that lacks the event time a copy can be the newest; it is not kept."""
+    timeless = contract(allowed_lateness="20m", max_future=None, dedup={"key": ["id"]})
+    records = [reading(1, 0), reading(1, 100), reading(2, 20), reading(3, 101)]
+    answer = asked(landed(tmp_path, records, timeless))
+    assert (answer["records"], answer["late"], answer["replayed"]["late"]) == (3, 1, 0)
+    assert answer["notes"][0].startswith("1 late row") and "copies" in answer["notes"][0]
+    assert {one["keys"] for one in answer["candidates"]} == {3}, "such keys are kept for ever"
+
+
 def test_in_order_nothing_is_late_and_nothing_is_allowed(tmp_path: Path) -> None:
     answer = asked(landed(tmp_path, [reading(n, n / 20) for n in range(300)]))
     assert answer["late"] == answer["replayed"]["late"] == answer["proposed"]["allowed_lateness_s"] == 0
