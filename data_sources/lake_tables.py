@@ -37,8 +37,10 @@ def silver_names(contract: Contract) -> list[str]:
 
 
 def gold_names(contract: Contract) -> list[str]:
-    """What the feed's own tables and views in gold are called: its windows, and those of [now]."""
-    return [*(window.name for window in contract.windows), *(contract.now.tables if contract.now is not None else ())]
+    """What the feed's own tables and views in gold are called: its windows, those of [now], [[detections]] and [[vee]]."""
+    now = contract.now.tables if contract.now is not None else ()
+    declared = [*(one.name for one in contract.detections), *(one.name for one in contract.vee)]
+    return [*(window.name for window in contract.windows), *now, *declared]
 
 
 def check_tables(contract: Contract) -> None:

@@ -10,6 +10,7 @@ it is a view. The lines of comment before it say what it is:
     -- key: event_id, timestamp                } of a table too large to be made anew as a whole: what names a row, and
     -- touched: meter_id, hour(timestamp)      } which rows it reads decide each other; in the SQL as :touched
     -- parameter: as_of DATE = 2021-01-01      in the SQL as :as_of
+    -- detect: median_mad value=reading_kwh time=timestamp by=meter_id      the SELECT gives series, the table their scores
     -- show: WHERE a > 1 ORDER BY b          which rows a report shows first, in DataFusion's SQL
     -- expect: unique(meter_id, timestamp)     fail | warn | drop, fail unless said: see expectations.py
 
@@ -18,6 +19,7 @@ exists in a lake when all it reads does. A table is made by Spark or in process 
 how). One with `touched` reads its first table `WHERE :touched`: true when all is made anew, else whether the row's
 group (the values of these expressions) is one that new, changed or removed rows belong to. Rows of one group must not
 depend on those of another, and the expressions mean the same on the table itself, where the group's rows are replaced.
+With `detect`, :touched is whether the row's series is one of these, and `key` names a row of the SELECT (detections.py).
 """
 
 from __future__ import annotations
@@ -31,10 +33,13 @@ from functools import cache
 from pathlib import Path
 
 from beam_grid.analyses import sql as spark_sql
+from beam_grid.analyses.detections import Detect, parse_detect
+from beam_grid.analyses.validations import Validation
 from data_sources.expectations import Expectation, parse_expectation
+from data_sources.identifiers import backticked
 
 HERE = Path(__file__).parent
-_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|key|touched|parameter|show|expect):\s*(.*)")
+_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|key|touched|detect|parameter|show|expect):\s*(.*)")
 _PARAMETER = re.compile(r"(\w+)\s+(DATE|STRING|INT)\s*=\s*(\S+)")
 
 
@@ -73,6 +78,8 @@ class Analysis:
     parameters: tuple[Parameter, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     clock: Clock | None = None
+    detect: Detect | Validation | None = None
+    """How the SELECT's rows are scored; None where they are the table's."""
     settled: str = ""
     """Of one with `touched`: which rows of its first table it reads at all; others may change as they like."""
     watched: tuple[str, ...] = ()
@@ -97,6 +104,8 @@ class Analysis:
         said = repr((self.sql, self.cluster_by, self.order_by, self.key, self.touched, self.expectations))
         if self.clock is not None:
             said += repr((self.clock, self.settled, self.watched))
+        if self.detect is not None:
+            said += repr((self.detect, self.detect.version))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
@@ -148,26 +157,51 @@ def parse(stem: str, text: str) -> Analysis:
         tree = spark_sql.tree(sql)
     except ValueError as cause:
         raise ValueError(f"{name}: its SQL cannot be read: {cause}") from cause
-    known = {p.name for p in parameters} | ({"touched"} if "touched" in said else set())
+    detect = _detect(name, said)
+    known = {p.name for p in parameters} | ({"touched"} if "touched" in said or detect else set())
     if unknown := spark_sql.parameters(tree) - known:
         raise ValueError(f"{name}: its SQL has :{', :'.join(sorted(unknown))}, which its head does not declare")
+    key, touched, cluster_by = _names(said.get("key")), said.get("touched", [""])[0], _names(said.get("cluster_by"))
+    if detect is not None:
+        key = (*key, "detector")
+        touched = backticked(detect.series) if "touched" in spark_sql.parameters(tree) else ""
+        cluster_by = cluster_by or (detect.series, detect.time)
     return Analysis(
         name,
         " ".join(description),
         sql,
         spark_sql.reads(tree),
         said.get("kind") == ["view"],
-        _names(said.get("cluster_by")),
+        cluster_by,
         _names(said.get("order_by")),
-        _names(said.get("key")),
-        said.get("touched", [""])[0],
+        key,
+        touched,
         said.get("show", [""])[0],
         tuple(parameters),
         tuple(
             parse_expectation(f"{stem}-{number}", *_action(text))
             for number, text in enumerate(said.get("expect", []), start=1)
         ),
+        detect=detect,
     )
+
+
+def _detect(name: str, said: Mapping[str, list[str]]) -> Detect | None:
+    """What `-- detect:` says."""
+    lines = said.get("detect", [])
+    if not lines:
+        return None
+    if len(lines) > 1:
+        raise ValueError(f"{name}: detect is said twice; name all detectors in one, as in fused,flatline")
+    for word, why in (("touched", "by= says it"), ("kind", "a view has no engine to score in")):
+        if word in said:
+            raise ValueError(f"{name}: {word} does not go with detect ({why}); leave it out")
+    if "key" not in said:
+        raise ValueError(f"{name}: key is missing; with detect, name the columns that name a reading")
+    try:
+        return parse_detect(lines[0])
+    except ValueError as cause:
+        raise ValueError(f"{name}: {cause}") from cause
 
 
 def _names(said: list[str] | None) -> tuple[str, ...]:

@@ -47,9 +47,10 @@ def evaluate(
         say(f"{run(Path(nab))} files scored, written to {Path(nab) / 'results' / 'beamgrid'}")
         return
     from beam_grid.evaluate.labelled import SEEDS
-    from beam_grid.evaluate.report import THRESHOLD, evaluate
+    from beam_grid.evaluate.report import evaluate
     from beam_grid.show import show
     from transforms.detect import DETECTORS
+    from transforms.detect.scored import THRESHOLD
 
     unknown = sorted(set(detectors) - set(DETECTORS))
     if unknown:

@@ -13,18 +13,13 @@ import pyarrow as pa
 from beam_grid.evaluate.labelled import Labelled, meters, transformers
 from beam_grid.evaluate.measures import Counts, Share, count
 from transforms.detect import detect
+from transforms.detect.scored import COMPOSITE
 
 COLUMNS = (
     "feed", "value", "detector", "kinds", "readings", "unscored", "anomalies", "recall", "recall_low", "recall_high",
     "precision", "precision_low", "precision_high", "false_positive_rate", "false_positive_low", "false_positive_high",
     "alerts_per_1000_per_week", "median_delay_s",
 )  # fmt: skip
-
-THRESHOLD = 0.003
-"""A reading is flagged whose probability is below: beyond three deviations, if readings are normal."""
-
-COMPOSITE = 0.5
-"""The composite's score above which it flags."""
 
 CALIBRATION = (101, 102)
 """Seeds that thresholds of a budget are taken from; none of `SEEDS`."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
-from beam_grid.analyses import Analysis, Clock, analyses, by_name, now
+from beam_grid.analyses import Analysis, Clock, analyses, by_name, detections, now, validations
 from beam_grid.analyses.sql import parts, put, tree
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
@@ -30,6 +30,7 @@ from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, Recipe, Table
 from beam_grid.lakehouse.tables import Table, literal
 from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
+from data_sources.errors import UserError
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
@@ -51,7 +52,8 @@ def forget_lost(lake: Lake, content: Content, contracts: dict[str, Contract]) ->
 
 def _defined(contracts: dict[str, Contract]) -> list[Analysis]:
     """All analyses there are, each after those it reads: the SQL files, and what contracts ask for."""
-    return [*analyses(), *now.tables(contracts.values())]
+    of = list(contracts.values())
+    return [*analyses(), *now.tables(of), *detections.tables(of), *validations.tables(of)]
 
 
 def is_due(lake: Lake, content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> bool:
@@ -189,7 +191,7 @@ def _make(
         groups = _touched_groups(engine, lake, content, analysis, recipe)
         if said and groups and analysis.settled and not engine.ask(f"SELECT 1 AS n FROM {groups} LIMIT 1").num_rows:
             return replace(said, **asdict(recipe), read_at=_read_at(content, analysis))  # nothing it reads changed
-        engine.define(_candidate(analysis), _select(engine, lake, content, analysis, recipe.parameters, groups))
+        _define(engine, lake, content, analysis, recipe.parameters, groups)
         rows = _without_dropped(engine, lake, content, analysis)
         if groups is None:
             engine.write(table, rows, order, _weight(lake, content, analysis) if analysis.cluster_by else 0)
@@ -251,6 +253,31 @@ def _is_touched(analysis: Analysis, groups: str) -> str:
     named = parts(analysis.touched)
     null = " OR ".join(f"({part}) IS NULL" for part in named)
     return f"(({', '.join(named)}) IN (SELECT * FROM {groups}) OR {null})"
+
+
+def _define(
+    engine: Engine,
+    lake: Lake,
+    content: Content,
+    analysis: Analysis,
+    parameters: dict[str, str],
+    groups: str | None = None,
+) -> None:
+    """Give the analysis' rows the name of its candidate: those of its SELECT, scored where it says so."""
+    view, sql = _candidate(analysis), _select(engine, lake, content, analysis, parameters, groups)
+    detect = analysis.detect
+    if detect is None:
+        engine.define(view, sql)
+        return
+    series = f"{view}_series"
+    engine.define(series, sql)
+    rows = engine.schema(series)
+    try:
+        schema = detect.schema(rows)
+    except UserError as cause:
+        raise GridError(f"{analysis.name}, {cause}") from cause
+    order = dict.fromkeys([detect.series, detect.time, *(name for name in analysis.key if name in rows.names)])
+    engine.apply(view, series, list(order), detect.function, schema)
 
 
 def _select(
@@ -390,7 +417,7 @@ def _question(
         analysis = by_name()[name]
         rows = _candidate(analysis)
         if name not in made:
-            engine.define(rows, _select(engine, lake, content, analysis, content.tables[name].parameters))
+            _define(engine, lake, content, analysis, content.tables[name].parameters)
     else:
         rows = _rows(engine, lake, content, name)
     parent = _rows(engine, lake, content, f"silver.{expectation.feed}") if expectation.feed else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beam_grid.lakehouse.duck import connect
 from beam_grid.optimize.arrivals import Arrivals, arrivals_of
@@ -45,7 +46,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one feed. behind: per share of the records how far behind M they were at most, microseconds."""
+    """Of one feed. records: those measured, of which `late` came late; loss: what is accepted; behind: per share of the
+    records how far behind M they were at most, microseconds; came: what the replay with `proposed` counted."""
 
     feed: str
     records: int
@@ -124,7 +126,7 @@ def _candidate(allowed: timedelta, arrivals: Arrivals, size: StateSize) -> Candi
     return Candidate(allowed, Judgement(late, late / arrivals.records, size.cost(tried)))
 
 
-def _notes(arrivals: Arrivals, proposed: Candidate) -> Any:
+def _notes(arrivals: Arrivals, proposed: Candidate) -> Iterator[str]:
     contract = arrivals.contract
     if differing := arrivals.differing:
         yield (

@@ -31,6 +31,8 @@ from pydantic import (
 
 from data_sources.cdc import checks as cdc_checks
 from data_sources.cdc import order_warning
+from data_sources.contract.detections import DetectionSpec as DetectionSpec
+from data_sources.contract.detections import check_detection
 from data_sources.contract.fields import FieldSpec as FieldSpec
 from data_sources.contract.layout import CsvSpec as CsvSpec
 from data_sources.contract.layout import JsonSpec as JsonSpec
@@ -41,6 +43,8 @@ from data_sources.contract.now import check_now, with_window
 from data_sources.contract.parts import TYPES as TYPES
 from data_sources.contract.parts import UNFIT, Duration, Part, TimeZone, meant
 from data_sources.contract.questions import questions
+from data_sources.contract.vee import VeeCheck, check_vee
+from data_sources.contract.vee import VeeSpec as VeeSpec
 from data_sources.contract.words import check_words
 from data_sources.durations import micros
 from data_sources.errors import UserError
@@ -263,6 +267,8 @@ class Contract(Part):
     lake: LakeSpec = LakeSpec()
     windows: list[WindowSpec] = []
     now: NowSpec | None = None
+    detections: list[DetectionSpec] = []
+    vee: list[VeeSpec] = []
     rules: list[RuleSpec] = []
     expectations: list[ExpectationSpec] = []
     fields: list[FieldSpec] = Field(min_length=1)
@@ -335,6 +341,8 @@ class Contract(Part):
             raise ValueError('dedup.order_by: is for keep = "latest"; leave it out or set keep')
         if self.now is not None:
             self._check_now(self.now, names)
+        self._check_detections()
+        self._check_vee()
         for window in self.windows:
             where = f"window {window.name!r}"
             _known(f"{where}, by", window.by, names)
@@ -366,6 +374,25 @@ class Contract(Part):
                 raise ValueError(f"window {table!r}: [now] makes gold.{table}; rename one of them")
         (window,) = (window for window in self.windows if window.name == now.hourly)
         check_now(now, {f.name: f.is_numeric for f in self.fields}, self.event_time, window)
+
+    def _check_detections(self) -> None:
+        _unique("detection", [d.name for d in self.detections])
+        taken = {*(w.name for w in self.windows), *(self.now.tables if self.now is not None else ())}
+        for spec in self.detections:
+            if spec.name in taken:
+                raise ValueError(f"detection {spec.name!r}: gold.{spec.name} is made already; rename one of them")
+            kinds = {f.name: f.type for f in self.fields}
+            check_detection(spec, kinds, self.event_time, self.dedup.key, self.lake.load)
+
+    def _check_vee(self) -> None:
+        _unique("vee", [v.name for v in self.vee])
+        taken = {*(w.name for w in self.windows), *(self.now.tables if self.now is not None else ())}
+        taken |= {d.name for d in self.detections}
+        for spec in self.vee:
+            if spec.name in taken:
+                raise ValueError(f"vee {spec.name!r}: gold.{spec.name} is made already; rename one of them")
+            kinds = {f.name: f.type for f in self.fields}
+            check_vee(spec, kinds, self.event_time, self.dedup.key, self.lake.load)
 
     def _check_lake(self, names: list[str]) -> None:
         lake = self.lake
@@ -586,10 +613,15 @@ def parse_contract(raw: dict[str, Any], where: str, *, conditions_are_checked: b
 def _explain(where: str, raw: dict[str, Any], error: Any) -> str:
     """One line for one mistake: `contract energy.toml, field 'kwh': ...`."""
     place, spot = "", error["loc"]
-    if len(spot) >= 2 and spot[0] in ("fields", "windows", "rules", "expectations") and isinstance(spot[1], int):
+    if (
+        len(spot) >= 2
+        and spot[0] in ("fields", "windows", "detections", "vee", "rules", "expectations")
+        and isinstance(spot[1], int)
+    ):
         item = raw[spot[0]][spot[1]]
         label = item.get("name") or item.get("id") if isinstance(item, dict) else None
-        place = f", {spot[0][:-1]} {label!r}" if label else f", {spot[0][:-1]} number {spot[1] + 1}"
+        one = str(spot[0]).removesuffix("s")
+        place = f", {one} {label!r}" if label else f", {one} number {spot[1] + 1}"
         spot = spot[2:]
     place += f", {'.'.join(str(s) for s in spot)}" if spot else ""
     if error["type"] == "missing":
@@ -611,6 +643,8 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
     parts: dict[Any, type[BaseModel]] = {
         "fields": FieldSpec,
         "windows": WindowSpec,
+        "detections": DetectionSpec,
+        "vee": VeeSpec,
         "rules": RuleSpec,
         "expectations": ExpectationSpec,
         "dedup": DedupSpec,
@@ -621,6 +655,8 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
         "unpivot": UnpivotSpec,
         "now": NowSpec,
     }
+    if path[:1] == ("vee",) and "checks" in path:
+        return VeeCheck
     return parts.get(path[0], Contract) if path else Contract
 
 

@@ -58,13 +58,17 @@ class Scores:
     fallbacks: tuple[str, ...] = ()
     version: str = VERSION
 
+    @property
+    def model_version(self) -> str:
+        return f"{self.detector}/{self.version}"
+
     def table(self, readings: Readings) -> pa.Table:
         """Rows as `SCHEMA` says."""
         rows = len(self.score)
         return pa.table(
             [
                 readings.places,
-                _same(f"{self.detector}", rows),
+                _same(self.detector, rows),
                 _floats(self.score),
                 _floats(self.probability),
                 _words(self.reason, self.reasons),
@@ -73,7 +77,7 @@ class Scores:
                 _floats(self.spread),
                 self.history,
                 _words(self.fallback, self.fallbacks),
-                _same(f"{self.detector}/{self.version}", rows),
+                _same(self.model_version, rows),
             ],
             schema=SCHEMA,
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
+    from beam_grid.analyses.detections import Batches
     from beam_grid.analyses.sql import Dialect
     from beam_grid.lakehouse.tables import Table
 
@@ -56,6 +57,10 @@ class Engine(Protocol):
     def define(self, view: str, sql: str, *, once: bool = False) -> None:
         """Give a SELECT a name; `once` says that it is read more than once and small. Raises DoesNotFit."""
 
+    def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
+        """Give a name to what `function` makes, of `schema`, of the rows of a view in their order. It may be given the rows
+        in several parts: those that are equal in the first column of `order` are in one."""
+
     def schema(self, view: str) -> pa.Schema:
         """The columns of a view, or of what `rows` gave."""
 
@@ -90,7 +95,7 @@ def engine_for(
         yield OnSpark(start())
         return
     with duck.connect(scratch) as connection:
-        yield Embedded(connection)
+        yield Embedded(connection, scratch)
 
 
 def _has_java() -> bool:

@@ -12,9 +12,10 @@ Small files are rewritten with those that are touched, so they do not gather.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beam_grid.lakehouse import data_files, delta_log, scan
+from beam_grid.lakehouse import data_files, delta_log, duck, scan
 from beam_grid.lakehouse.engines import DoesNotFit
 from beam_grid.lakehouse.tables import STATISTICS_COLUMNS
 from data_sources.identifiers import double_quoted
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from beam_grid.analyses.detections import Batches
     from beam_grid.lakehouse.live import Live, LiveFile
     from beam_grid.lakehouse.tables import Table
 
@@ -36,8 +38,8 @@ class Embedded:
     dialect: Any = "duckdb"
     at_once = 1
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._engine = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        self._engine, self._scratch = connection, scratch
 
     def rows(self, table: Table, version: int) -> str:
         view = double_quoted(f"{table.name}@{version}")
@@ -59,6 +61,18 @@ class Embedded:
             self._engine.execute(f"CREATE OR REPLACE TEMP {kind} {double_quoted(view)} AS {sql}")
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as cause:
             raise DoesNotFit(self.reason(cause)) from cause
+
+    def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
+        """By way of a file in the scratch: a connection has one statement at a time, and the rows may be many."""
+        import pyarrow.parquet as pq
+
+        file = self._scratch / f"{view}.parquet"
+        by = ", ".join(map(double_quoted, order))
+        rows = self._engine.sql(f"FROM {double_quoted(source)} ORDER BY {by}").to_arrow_reader(data_files.ROW_GROUP)
+        with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1) as out:
+            for batch in function(rows):
+                out.write_batch(batch)
+        self.define(view, f"FROM {duck.parquet([str(file)])}")
 
     def schema(self, view: str) -> pa.Schema:
         return self.ask(f"FROM {view} LIMIT 0").schema

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
+    from beam_grid.analyses.detections import Batches
     from beam_grid.lakehouse.tables import Table
 
 
@@ -56,6 +57,21 @@ class OnSpark:
             self._spark.sql(sql).createOrReplaceTempView(view)
         except AnalysisException as cause:
             raise DoesNotFit(" ".join(str(cause).split())[:200]) from cause
+
+    def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
+        """As DataFrame.mapInArrow does, which asks for pandas first and then makes no use of it."""
+        from pyspark.sql import DataFrame
+        from pyspark.sql.pandas.types import from_arrow_schema
+        from pyspark.sql.udf import UserDefinedFunction
+        from pyspark.util import PythonEvalType
+
+        by = [backticked(name) for name in order]
+        rows = self._spark.table(source).repartition(by[0]).sortWithinPartitions(*by)
+        udf = UserDefinedFunction(
+            function, returnType=from_arrow_schema(schema), evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF
+        )
+        made: Any = udf(*(rows[backticked(name)] for name in rows.columns))
+        DataFrame(rows._jdf.mapInArrow(made._jc, False, None), self._spark).createOrReplaceTempView(view)
 
     def schema(self, view: str) -> pa.Schema:
         from pyspark.sql.pandas.types import to_arrow_schema

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from beam_grid.landing import Lake
@@ -49,10 +50,10 @@ def delayed(count: int) -> list[Any]:
 def measured(files: list[Path], reach: timedelta = REACH) -> list[tuple[int, datetime]]:
     """(microseconds behind, event time) of each record that lands or is late under the reach, by DuckDB over the lines."""
     with duckdb.connect() as engine:
-        engine.execute("CREATE TABLE raw (rank INT, n INT, line VARCHAR)")
-        for rank, file in enumerate(files):
-            lines = [(rank, n, line) for n, line in enumerate(file.read_text().splitlines())]
-            engine.executemany("INSERT INTO raw VALUES (?, ?, ?)", lines)
+        lines = [
+            (rank, n, text) for rank, file in enumerate(files) for n, text in enumerate(file.read_text().splitlines())
+        ]
+        engine.register("raw", pa.table(list(map(list, zip(*lines, strict=True))), names=["rank", "n", "line"]))
         return engine.execute(f"""
             WITH parsed AS (SELECT rank, n, CASE WHEN json_valid(line) THEN line END AS doc FROM raw),
             good AS (

@@ -1,0 +1,235 @@
+"""Tables of validated intervals that a contract declares: as if made at once from the raw lines, however these came."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from beam_grid.lakehouse.query import query
+from beam_grid.landing import Lake
+from beam_grid.refine import refine
+from data_sources.contract import Contract, ContractError, parse_contract
+from data_sources.contract.vee import COLUMNS
+from tests.beam_grid.both_engines import assert_both_engines_agree
+from tests.properties.oracle import run
+from transforms.vee import Check, intervals_of, validated
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+"""A Monday, four weeks before Amsterdam's clocks go forward."""
+
+NEVER = 2_050_000_000_000_000
+HALF = timedelta(minutes=30)
+CHECKS: list[dict[str, Any]] = [
+    {"kind": "gap", "estimate": True},
+    {"kind": "negative", "estimate": True},
+    {"kind": "spike", "factor": 4, "least": 0.5, "estimate": True},
+    {"kind": "zero_run", "rows": 6},
+    {"kind": "high", "factor": 3},
+    {"kind": "register", "tolerance": 0.001},
+    {"kind": "clock"},
+]
+
+
+def contract(**vee: Any) -> Contract:
+    one = {"name": "validated", "series": "meter", "value": "kwh", "interval": "30m", "checks": CHECKS}
+    one |= {"time_zone": "Europe/Amsterdam", "register": "count", "rolls_over_at": 1000, **vee}
+    kinds = {"id": "string", "at": "timestamp", "meter": "string", "kwh": "float64", "count": "float64"}
+    return parse_contract(
+        {
+            "name": "readings", "format": "json", "event_time": "at", "dedup": {"key": ["id"]}, "vee": [one],
+            "fields": [{"name": name, "type": kind} for name, kind in kinds.items()],
+        },
+        "the test",
+    )  # fmt: skip
+
+
+def lines(draw: random.Random) -> list[dict[str, Any]]:
+    """Five weeks of half hours of four meters with gaps short and long, spikes, zeros, readings off the grid and twice,
+    registers that roll over; and one meter that reads once."""
+    rows: list[dict[str, Any]] = []
+    for meter in "ABCD":
+        count, gone = 990.0, 0
+        for n in range(5 * 7 * 48):
+            at = START + n * HALF
+            kwh = round(0.2 + 0.3 * (at.hour > 16) + draw.random() / 10, 3)
+            count = (count + kwh) % 1000
+            if gone or draw.random() < 0.004:
+                gone = gone - 1 if gone else draw.choice([1, 2, 3, 30, 60])
+                continue
+            dice, read = draw.random(), kwh
+            if dice < 0.002:
+                read = kwh * 20
+            elif dice < 0.004:
+                read = -kwh
+            elif dice < 0.006 or (meter == "D" and 800 < n < 810):
+                read = 0.0
+            shift = timedelta(minutes=7) if 0.006 < dice < 0.008 else timedelta()
+            row = {"at": (at + shift).isoformat(), "meter": meter, "kwh": read, "count": None}
+            row["count"] = round(count, 3) if n % 48 == 47 else None
+            rows.append({"id": f"r{len(rows):05d}", **row})
+            if 0.008 < dice < 0.010:
+                rows.append({"id": f"r{len(rows):05d}", **row, "at": (at + timedelta(minutes=1)).isoformat()})
+    rows.append({"id": "once", "at": START.isoformat(), "meter": "E", "kwh": 1.0, "count": None})
+    return rows
+
+
+class Feed:
+    """A lake of one feed, and the files it was made from."""
+
+    def __init__(self, path: Path, feed: Contract) -> None:
+        self.lake, self.feed, self.source = Lake.open(path / "lake"), feed, path / "source"
+        self.source.mkdir(parents=True)
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        """One more file, landed and refined."""
+        path = self.source / f"{len(list(self.source.iterdir())):03d}.json"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        run(self.lake.path, self.feed, self.source, now=NEVER, slice_rows=100_000)
+        refine(self.lake, engine="embedded")
+
+    def intervals(self, where: str = "true") -> list[dict[str, Any]]:
+        return query(
+            self.lake, f"SELECT * FROM gold.validated WHERE {where} ORDER BY meter, interval_start"
+        ).to_pylist()
+
+
+def at_once(rows: list[dict[str, Any]], feed: Contract) -> list[dict[str, Any]]:
+    """The same from the raw lines."""
+    raw = pa.Table.from_pylist(rows)  # noqa: F841
+    typed = duckdb.sql('SELECT * REPLACE ("at"::TIMESTAMPTZ AS "at") FROM raw ORDER BY meter, 2, id').to_arrow_table()
+    laid = intervals_of(
+        typed, series="meter", time="at", value="kwh", width=1_800_000_000, register="count", zone="Europe/Amsterdam"
+    )
+    checks = [Check(**check.settings) for check in feed.vee[0].checks]
+    found = validated(laid, checks, linear_up_to=7_200_000_000, rolls_over_at=1000).to_pylist()
+    ids = typed["id"].to_pylist()
+    return [
+        {"meter": row["series"], "id": None if row["place"] is None else ids[row["place"]], **_told(row)}
+        for row in found
+    ]
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in COLUMNS}
+
+
+def assert_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    assert len(found) == len(wanted)
+    for one, other in zip(found, sorted(wanted, key=lambda row: (row["meter"], row["interval_start"])), strict=True):
+        for name, value in other.items():
+            is_float = isinstance(value, float) and isinstance(one[name], float)
+            same = math.isclose(one[name], value, rel_tol=1e-9, abs_tol=1e-12) if is_float else one[name] == value
+            assert same, (name, one, other)
+
+
+@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])  # shrinking takes minutes
+@given(seed=st.integers(0, 1 << 30), pieces=st.integers(1, 4))
+def test_any_order_and_slicing_of_the_commits_gives_the_intervals_of_the_whole(
+    seed: int, pieces: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    draw = random.Random(seed)
+    rows = lines(draw)
+    parts: list[list[dict[str, Any]]] = [[] for _ in range(pieces)]
+    whole = draw.random() < 0.5  # runs of time, in any order; or each row anywhere
+    for n, row in enumerate(rows):
+        parts[n * pieces // len(rows) if whole else draw.randrange(pieces)].append(row)
+    draw.shuffle(parts)
+    feed = Feed(tmp_path_factory.mktemp("any"), contract())
+    for part in parts:
+        feed.add(part)
+    assert_same(feed.intervals(), at_once(rows, feed.feed))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Feed:
+    feed = Feed(tmp_path_factory.mktemp("made"), contract())
+    feed.add(lines(random.Random(5)))
+    return feed
+
+
+def test_all_that_was_read_and_found_good_stands_as_it_was_read(made: Feed) -> None:
+    rows = lines(random.Random(5))
+    found = made.intervals()
+    assert list(found[0]) == ["meter", *COLUMNS, "id"]
+    assert {row["status"] for row in found} >= {"valid", "warned", "estimated"}
+    assert {name for row in found for name in (row["rules"] or "").split(",")} >= {
+        "", "gap", "negative", "spike", "zero_run", "clock",
+    }  # fmt: skip
+    raw = {row["id"]: row for row in rows}
+    for row in found:
+        if row["id"] is not None:
+            assert row["read"] == raw[row["id"]]["kwh"] and row["meter"] == raw[row["id"]]["meter"]
+        assert (row["status"] in ("valid", "warned")) == (row["method"] is None and row["value"] is not None)
+        if row["status"] in ("valid", "warned"):
+            assert row["value"] == row["read"]
+    meters = duckdb.sql(f"SELECT meter, date_diff('minute', min(s), max(s)) // 30 + 1 AS n FROM (SELECT meter, time_bucket(INTERVAL 30 MINUTE, \"at\"::TIMESTAMPTZ) AS s FROM read_json('{made.source}/*.json')) GROUP BY meter").fetchall()  # fmt: skip
+    assert {meter: sum(row["meter"] == meter for row in found) for meter, _ in meters} == dict(meters)
+
+
+def test_a_day_between_two_counts_of_the_register_adds_up_to_it(made: Feed) -> None:
+    rows = made.intervals("meter = 'A'")
+    counts = {row["id"]: row["count"] for row in lines(random.Random(5)) if row["count"] is not None}
+    at = [n for n, row in enumerate(rows) if row["id"] in counts]
+    scaled = 0
+    for before, after in itertools.pairwise(at):
+        part = rows[before + 1 : after + 1]
+        if any("scaled" in (row["method"] or "") for row in part):
+            used = (counts[rows[after]["id"]] - counts[rows[before]["id"]]) % 1000
+            assert sum(row["value"] for row in part) == pytest.approx(used, abs=1e-6)
+            scaled += 1
+    assert scaled > 2
+
+
+def test_a_reading_that_comes_late_takes_the_place_of_its_estimate(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"{n}", "at": (START + n * HALF).isoformat(), "meter": "A", "kwh": v, "count": None}
+        for n, v in enumerate([75.0, 0, 0, 0, 0, 100.0])
+    ]
+    late = {**rows[2], "kwh": 60.0}
+    feed = Feed(tmp_path, contract(linear_up_to="3h", checks=[{"kind": "gap", "estimate": True}]))
+    feed.add([rows[0], rows[5]])
+    assert [row["value"] for row in feed.intervals()] == [75, 80, 85, 90, 95, 100]
+    feed.add([late])
+    found = feed.intervals()
+    assert [row["value"] for row in found] == [75, 67.5, 60, pytest.approx(73 + 1 / 3), pytest.approx(86 + 2 / 3), 100]
+    assert [row["status"] for row in found] == ["valid", "estimated", "valid", "estimated", "estimated", "valid"]
+
+
+@pytest.mark.spark
+def test_both_engines_validate_alike(made: Feed, tmp_path: Path) -> None:
+    assert_both_engines_agree(made.lake, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("vee", "said"),
+    [
+        ({"value": "kw"}, "vee 'validated', value: there is no field 'kw'"),
+        ({"value": "id"}, "vee 'validated', value: 'id' is a string, not a number"),
+        ({"interval": "7m"}, "must divide a day"),
+        ({"register": None}, "register"),
+        ({"register": None, "checks": CHECKS[:1]}, "rolls_over_at is a register's"),
+        ({"checks": [{"kind": "gaps"}]}, "gap"),
+        ({"checks": [{"kind": "gap", "factor": 3}]}, "gap takes no factor; leave it out"),
+        ({"checks": [{"kind": "spike", "rows": 3}]}, "spike takes no rows, but factor and least"),
+        ({"checks": [{"kind": "register", "estimate": True}]}, "leave estimate out"),
+        ({"checks": []}, "checks"),
+        ({"name": "No name"}, "name"),
+        ({"time_zone": "Europe/Amsterdm"}, "time_zone: unknown time zone 'Europe/Amsterdm'"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_what_to_do(vee: dict[str, Any], said: str) -> None:
+    with pytest.raises(ContractError, match=r"(?s).*") as told:
+        contract(**vee)
+    assert said in str(told.value), str(told.value)
