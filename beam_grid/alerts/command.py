@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from beam_grid.alerts.messages import Message
 
 Say = Callable[[str], None]
+
+_EVIDENCE = 60
+"""Characters of the row that speaks for an alert, in a table."""
 
 
 def check(lake: Lake, say: Say) -> int:
@@ -152,6 +156,52 @@ def _alerts(lake: Lake, store: Store, with_cleared: bool) -> list[tuple[Any, ...
         (a.id, a.rule, a.severity, a.state, a.key, a.since, a.raised_at, a.raised_set, a.acked_by, a.cleared_at, a.row)
         for a in store.alerts(with_cleared)
     ]
+
+
+def short(lake: Lake, answer: pa.Table) -> pa.Table:
+    """`listed` alerts for a table on a screen: times to the second, columns without a value left out, and of the row that
+    speaks for each what the rule asks for first, as `name=value`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rules = _rules_by_name(lake)
+    named = zip(answer["rule"].to_pylist(), answer["row"].to_pylist(), strict=True)
+    evidence = [_evidence(row, rules.get(rule)) for rule, row in named]
+    columns = {name: answer[name] for name in answer.column_names if name not in ("since", "set", "row")}
+    columns = {name: values for name, values in columns.items() if not len(values) or values.null_count < len(values)}
+    for name, values in columns.items():
+        if pa.types.is_timestamp(values.type):
+            columns[name] = pc.strftime(pc.cast(values, pa.timestamp("s", "UTC"), safe=False), "%Y-%m-%d %H:%M:%S")
+        elif name == "key":
+            columns[name] = pa.array(
+                [", ".join(map(_word, json.loads(key))) for key in values.to_pylist()], pa.string()
+            )
+    return pa.table({**columns, "evidence": pa.array(evidence, pa.string())})
+
+
+def _rules_by_name(lake: Lake) -> dict[str, Rule]:
+    """As they are declared now; none where that cannot be read, which the list does not depend on."""
+    try:
+        found = declared(lake)
+    except GridError:
+        return {}
+    return {rule.name: rule for rule in found.alerts} if found else {}
+
+
+def _evidence(row: str, rule: Rule | None) -> str:
+    """Names and values, those of the rule's conditions and its time first; of its key none, which has a column."""
+    values: dict[str, Any] = json.loads(row)
+    asked: list[str] = []
+    if rule is not None:
+        asked = re.findall(r"\w+", f"{rule.where} {rule.clear or ''} {rule.time or ''}".lower())
+        values = {name: value for name, value in values.items() if name.lower() not in {k.lower() for k in rule.key}}
+    ranked = sorted(values, key=lambda name: asked.index(name.lower()) if name.lower() in asked else len(asked))
+    text = " ".join(f"{name}={_word(values[name])}" for name in ranked)
+    return text if len(text) <= _EVIDENCE else text[: _EVIDENCE - 1] + "…"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _sinks(lake: Lake, store: Store, with_cleared: bool) -> list[tuple[Any, ...]]:

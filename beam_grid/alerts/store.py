@@ -226,6 +226,24 @@ class Store:
             "last.sink = o.sink AND last.sent_at IS NULL AND error IS NOT NULL ORDER BY number DESC LIMIT 1) FROM outbox o JOIN messages m ON m.id = o.message GROUP BY sink ORDER BY sink"
         )
 
+    def open_by_rule(self) -> list[tuple[str, str, int]]:
+        """rule, severity, how many are open; worst first."""
+        worst = "CASE severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END"
+        return self._rows(
+            f"SELECT rule, severity, count(*) FROM alerts WHERE state = 'open' GROUP BY rule, severity ORDER BY {worst}, rule"
+        )
+
+    def untaken(self) -> list[tuple[str, int, int, int | None, str | None]]:
+        """By sink: waiting, refused, when the oldest that waits was made, the newest error of these; zeros where it took
+        all it was sent."""
+        return self._rows(
+            "WITH untaken AS (SELECT o.*, m.at FROM outbox o JOIN messages m ON m.id = o.message WHERE o.sent_at IS NULL) "
+            "SELECT s.sink, count(u.number) FILTER (WHERE u.refused_at IS NULL), count(u.refused_at), "
+            "min(u.at) FILTER (WHERE u.refused_at IS NULL), "
+            "(SELECT e.error FROM untaken e WHERE e.sink = s.sink AND e.error IS NOT NULL ORDER BY e.number DESC LIMIT 1) "
+            "FROM (SELECT DISTINCT sink FROM outbox) s LEFT JOIN untaken u ON u.sink = s.sink GROUP BY s.sink ORDER BY s.sink"
+        )
+
     def looked(self) -> int:
         """Number of the version set that was looked at last; 0 before the first."""
         rows = self._rows("SELECT set_number FROM looked")

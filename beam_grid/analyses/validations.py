@@ -30,13 +30,14 @@ class Validation:
 
     series: str
     time: str
-    value: str
+    value: str | None
     width: int
     checks: tuple[dict[str, Any], ...]
     linear_up_to: int
     zone: str
     holidays: tuple[date, ...]
     register: str | None
+    register_at: str
     rolls_over_at: float | None
 
     @property
@@ -72,7 +73,7 @@ def _analysis(contract: Contract, spec: VeeSpec) -> Analysis:
     named = dict.fromkeys(filter(None, [spec.series, time, spec.value, spec.register_, *contract.dedup.key]))
     return Analysis(
         f"gold.{spec.name}",
-        f"Every interval of {contract.name}'s {spec.value}, checked, and estimated where there is no value to be trusted.",
+        f"Every interval of {contract.name}'s {spec.value or spec.register_}, checked, and estimated where there is no value to be trusted.",
         f"SELECT {', '.join(map(backticked, named))} FROM {feed} WHERE :touched",
         (feed,),
         cluster_by=(spec.series, "interval_start"),
@@ -88,6 +89,7 @@ def _analysis(contract: Contract, spec: VeeSpec) -> Analysis:
             spec.time_zone,
             tuple(spec.holidays),
             spec.register_,
+            spec.register_at,
             spec.rolls_over_at,
         ),
     )

@@ -24,12 +24,15 @@ def alerts() -> None:
 @LAKE
 @FORMAT
 def alerts_list(what: str, with_cleared: bool, lake: str, form: str) -> None:
-    """Alerts that are open, worst first; what waits for each sink; how each rule was found."""
+    """Alerts that are open, worst first; what waits for each sink; how each rule was found. A table has an alert's evidence in
+    short, json and csv have the whole row."""
     from beam_grid.alerts import command
     from beam_grid.landing import Lake
     from beam_grid.show import show
 
-    show(command.listed(Lake.open(lake, create=False), what, with_cleared), form, limit=1000)
+    opened = Lake.open(lake, create=False)
+    answer = command.listed(opened, what, with_cleared)
+    show(command.short(opened, answer) if (what, form) == ("alerts", "table") else answer, form, limit=1000)
 
 
 @alerts.command("ack")

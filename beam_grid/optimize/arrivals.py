@@ -25,6 +25,7 @@ import pyarrow as pa
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.duck import parquet
 from beam_grid.state import FeedState
+from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
 from data_sources.splits import FileSplit, KafkaSplit
 from transforms.judge import NO_TIME, may_be_late
@@ -168,8 +169,6 @@ def arrivals_of(feed: FeedLog, engine: duckdb.DuckDBPyConnection) -> Arrivals:
 
 
 def _mark(seen: FeedState, contract: Contract) -> tuple[int, int]:
-    from data_sources.durations import micros
-
     watermark = watermark_of(seen.max_event_times, seen.arrivals, contract)
     least = NO_TIME if watermark is None else watermark + micros(contract.out_of_orderness)
     return least, max(seen.max_event_times.values(), default=NO_TIME)

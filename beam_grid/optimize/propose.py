@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beam_grid.lakehouse.duck import connect
 from beam_grid.optimize.arrivals import Arrivals, arrivals_of
@@ -45,7 +46,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one feed. behind: per share of the records how far behind M they were at most, microseconds."""
+    """Of one feed. records: those measured, of which `late` came late; loss: what is accepted; behind: per share of the
+    records how far behind M they were at most, microseconds; came: what the replay with `proposed` counted."""
 
     feed: str
     records: int
@@ -124,12 +126,12 @@ def _candidate(allowed: timedelta, arrivals: Arrivals, size: StateSize) -> Candi
     return Candidate(allowed, Judgement(late, late / arrivals.records, size.cost(tried)))
 
 
-def _notes(arrivals: Arrivals, proposed: Candidate) -> Any:
+def _notes(arrivals: Arrivals, proposed: Candidate) -> Iterator[str]:
     contract = arrivals.contract
-    if arrivals.differing:
+    if differing := arrivals.differing:
         yield (
-            f"{arrivals.differing:,} late rows lie further or less behind than was written down when they came: copies that "
-            "are not kept had moved the newest event time, or the contract named another"
+            f"{differing:,} late row{'s' * (differing != 1)} lay further or less behind when they came than is measured here: "
+            "copies that are not kept had moved the newest event time, or the contract named another as event time"
         )
     if arrivals.whole_files:
         yield f"{arrivals.whole_files:,} files that are complete in themselves are left out: nothing in them is late"
@@ -158,17 +160,18 @@ def _leader(arrivals: Arrivals) -> str | None:
             SELECT slice, split, position, event_us, lag(event_us + behind) OVER (PARTITION BY slice ORDER BY split, position) AS earlier
             FROM measured WHERE slice IN (SELECT slice FROM measured, most WHERE event_us = newest)
         )
-        SELECT source, position, strftime(make_timestamp(event_us), '%Y-%m-%d %H:%M:%S'), event_us - earlier, n, (SELECT count(*) FROM behind_it)
+        SELECT source, slices.partition, position, strftime(make_timestamp(event_us), '%Y-%m-%d %H:%M:%S'), event_us - earlier, n, (SELECT count(*) FROM behind_it)
         FROM led JOIN most ON event_us = newest JOIN slices USING (slice, split)
         WHERE event_us > earlier ORDER BY slice, split, position LIMIT 1
     """).fetchall()
     if not found:
         return None
-    source, position, time, leap, followers, out = found[0]
+    source, number, position, time, leap, followers, out = found[0]
+    place = f"{source}:{position}" if number < 0 else f"{source}/{number}:{position}"
     if followers * 2 <= out or leap <= micros(arrivals.contract.lateness):
         return None
     return (
-        f"{followers:,} of the {out:,} records that are out of order are so because of one, {source}:{position}, of {time} "
+        f"{followers:,} of the {out:,} records that are out of order are so because of one, {place}, of {time} "
         f"UTC, {format_duration(timedelta(microseconds=int(leap)))} ahead of all before it: if its clock was wrong, a smaller "
         "max_future rejects the like, and less lateness will do"
     )

@@ -4,7 +4,8 @@
 
 All metrics are declared in METRICS, from which docs/operations.md has its table. Counters are of the follower's process
 and begin at 0 with it, as Prometheus expects. Labels are bounded: partitions and rules beyond so many are summed up under
-"(others)". Nothing here reads a disk but the sizes, which `sizes` knows from a walk of its own.
+"(others)". Nothing here reads a disk but the sizes, which `sizes` knows from a walk of its own, and the figures of alerts,
+which are read now and then.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from beam_grid.alerts.figures import AlertFigures, Seen
+from beam_grid.landing import Lake
 from beam_grid.service.sizes import Sizes
 from beam_grid.service.told import Telling
 from beam_grid.service.vitals import Breaker, FeedVitals, State
@@ -69,6 +73,14 @@ _OF_PROCESS = (
     _Declared("disk_size_bytes", "gauge", (), "Size of the lake's file system."),
 )
 
+_OF_ALERTS = (
+    _Declared("alerts_open", "gauge", ("rule", "severity"), "Alerts that are open, acknowledged ones too."),
+    _Declared("alert_messages", "gauge", ("sink", "state"), "Messages that a sink has not taken: waiting, or refused."),
+    _Declared(
+        "alert_oldest_waiting_seconds", "gauge", ("sink",), "Age of the oldest message that waits; 0 where none does."
+    ),
+)
+
 _OF_FEED = (
     _Declared("records", "counter", ("feed", "fate"), "Records by fate; read = landed + duplicates + late + rejected."),
     _Declared("rejects", "counter", ("feed", "rule"), "Rejects by CAUSE/RULE."),
@@ -92,7 +104,7 @@ _OF_FEED = (
     ),
 )
 
-METRICS = (*_OF_PROCESS, *_OF_FEED)
+METRICS = (*_OF_PROCESS, *_OF_ALERTS, *_OF_FEED)
 
 
 def registry(
@@ -111,6 +123,7 @@ class Lakes(Collector):
     def __init__(self, tellings: Callable[[], Iterable[Telling]], missing: Callable[[], Iterable[str]]) -> None:
         self._tellings, self._missing = tellings, missing
         self._sizes: dict[str, Sizes] = {}
+        self._alerts: dict[str, Seen] = {}
 
     def describe(self) -> list[Metric]:
         return [declared.family() for declared in METRICS]
@@ -122,6 +135,7 @@ class Lakes(Collector):
         for telling in self._tellings():
             lake = telling.vitals.lake
             samples = [*_of_process(telling, self._sizes.setdefault(lake, Sizes(Path(lake))))]
+            samples += _of_alerts(self._alerts.setdefault(lake, Seen(Lake(Path(lake)))).newest())
             for feed in telling.vitals.feeds.values():
                 samples += [(name, (feed.feed, *labels), value) for name, labels, value in _of_feed(feed)]
             for name, labels, value in samples:
@@ -158,6 +172,24 @@ def _of_process(telling: Telling, sizes: Sizes) -> Iterator[_Sample]:
         return
     yield "disk_free_bytes", (), disk.free
     yield "disk_size_bytes", (), disk.total
+
+
+def _of_alerts(found: AlertFigures | None) -> Iterator[_Sample]:
+    if found is None:
+        return
+    rules = Counter[str]()
+    for one in found.open:
+        rules[one.rule] += one.count
+    known = bounded(rules, MOST_RULES)
+    by_rule = Counter[tuple[str, str]]()
+    for one in found.open:
+        by_rule[one.rule if one.rule in known else OTHERS, one.severity] += one.count
+    for labels, count in by_rule.items():
+        yield "alerts_open", labels, count
+    for sink in found.sinks:
+        yield "alert_messages", (sink.sink, "waiting"), sink.waiting
+        yield "alert_messages", (sink.sink, "refused"), sink.refused
+        yield "alert_oldest_waiting_seconds", (sink.sink,), sink.oldest_waiting_s or 0.0
 
 
 def _of_feed(feed: FeedVitals) -> Iterator[_Sample]:

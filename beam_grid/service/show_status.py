@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -14,7 +15,13 @@ from rich.text import Text
 from beam_grid.service.status import FeedStatus, FollowerStatus, ReflectionStatus, Status
 from data_sources.typed_json import encode
 
+if TYPE_CHECKING:
+    from beam_grid.alerts.figures import AlertFigures
+
 _EVERY_S = 1.0
+
+_MOST_RULES = 5
+"""Rules with open alerts that are named."""
 
 
 def show(found: Status, form: str) -> None:
@@ -52,6 +59,7 @@ def drawn(found: Status) -> RenderableType:
     people = [_text(_line(follower)) for follower in found.followers] or [Text("no follower")]
     notes = [_text(f"{feed.feed}: {_error(feed)}") for feed in found.feeds if feed.last_error]
     notes += [_text(_kept(one)) for one in found.reflections]
+    notes += [_text(line) for line in (_alerts(found.alerts) if found.alerts is not None else ())]
     wrong = [_text(f"wrong: {line}", "bold red") for line in found.wrong] or [Text("all is well", style="green")]
     return Group(_text(f"lake {found.lake}"), *people, grid, *notes, *wrong)
 
@@ -59,6 +67,18 @@ def drawn(found: Status) -> RenderableType:
 def _kept(one: ReflectionStatus) -> str:
     state = "current" if one.is_current else f"behind {one.table}, which is read instead"
     return f"{one.reflection}: {state}, brought up {age(one.age_s)} ago in {age(one.refresh_s)}"
+
+
+def _alerts(found: AlertFigures) -> Iterator[str]:
+    count = sum(one.count for one in found.open)
+    rules = ", ".join(f"{one.rule} ({one.severity}) {one.count:,}" for one in found.open[:_MOST_RULES])
+    more = f", and {len(found.open) - _MOST_RULES} rules more" if len(found.open) > _MOST_RULES else ""
+    yield f"alerts: {count:,} open{': ' if rules else ''}{rules}{more}"
+    for sink in found.sinks:
+        if sink.waiting or sink.refused:
+            oldest = f", the oldest for {age(sink.oldest_waiting_s)}" if sink.waiting else ""
+            error = f"; last error: {sink.error}" if sink.error else ""
+            yield f"alerts to {sink.sink}: {sink.waiting:,} wait{oldest}; {sink.refused:,} refused{error}"
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -2,7 +2,8 @@
 
     LAKE/status/PID.json ──┐
     newest commit of a feed┼─► status ─► Status ─► `beam-grid status`, table or JSON
-    newest version set ────┘
+    newest version set ────┤
+    alerts.db ─────────────┘
 
 Reads one commit per feed and one version set, however many there are. Kept free of heavy imports: a person waits.
 """
@@ -10,15 +11,23 @@ Reads one commit per feed and one version set, however many there are. Kept free
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from beam_grid.commit import Commit
+from beam_grid.errors import GridError
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from beam_grid.service.told import MOST_UNPUBLISHED, Follower, tellings
 from beam_grid.service.vitals import Breaker, FeedVitals, Role, State
+
+if TYPE_CHECKING:
+    from beam_grid.alerts.figures import AlertFigures
+
+MOST_UNTAKEN_S = 300.0
+"""How long a message of an alert may wait for its sink where all is called well."""
 
 
 class FeedStatus(Struct, kw_only=True):
@@ -98,6 +107,8 @@ class Status(Struct, kw_only=True):
     wrong: list[str]
     """What is wrong, a sentence each; empty where all is well."""
     reflections: list[ReflectionStatus] = []
+    alerts: AlertFigures | None = None
+    """Open alerts, and what waits for sinks; None where nobody looks for alerts."""
 
 
 def status(lake: Lake) -> Status:
@@ -116,10 +127,29 @@ def status(lake: Lake) -> Status:
             _add_told(found, vitals[name], its.rates.get(name), now)
         feeds.append(found)
     followers = [_follower(f, now) for f in told]
+    alerts, wrong_alerts = _alerts(lake)
     return Status(
-        lake=str(lake.path), at=now, followers=followers, feeds=feeds, wrong=[*_wrong(followers), *_wrong_feeds(feeds)],
-        reflections=_reflections(known, now),
+        lake=str(lake.path), at=now, followers=followers, feeds=feeds,
+        wrong=[*_wrong(followers), *_wrong_feeds(feeds), *wrong_alerts], reflections=_reflections(known, now), alerts=alerts,
     )  # fmt: skip
+
+
+def _alerts(lake: Lake) -> tuple[AlertFigures | None, list[str]]:
+    """The figures, and what is wrong with the sinks."""
+    if not (lake.path / "alerts").is_dir():
+        return None, []
+    from beam_grid.alerts.figures import figures  # not what most lakes have
+
+    try:
+        found = figures(lake)
+    except GridError as cause:
+        return None, [f"alerts: {cause}"]
+    waiting = [one for one in found.sinks if (one.oldest_waiting_s or 0) > MOST_UNTAKEN_S] if found else []
+    return found, [
+        f"alerts: sink {one.sink} has not taken {one.waiting:,} message{'s' * (one.waiting != 1)}, the oldest for "
+        f"{one.oldest_waiting_s:,.0f} s{': ' + one.error if one.error else ''}"
+        for one in waiting
+    ]
 
 
 def _reflections(known: TableSet | None, now: int) -> list[ReflectionStatus]:

@@ -58,13 +58,14 @@ class VeeSpec(Part):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,89}$")
     series: str
-    value: str
+    value: str | None = None
     interval: Duration
     checks: list[VeeCheck] = Field(min_length=1)
     time_zone: TimeZone = "UTC"
     linear_up_to: Duration = timedelta(hours=2)
     holidays: list[date] = []
     register_: str | None = Field(default=None, alias="register")
+    register_at: Literal["start", "end"] = "end"
     rolls_over_at: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @field_validator("interval")
@@ -96,6 +97,10 @@ class VeeSpec(Part):
             raise ValueError('checks: "register" adds values up to a register; name its field in register')
         if self.register_ is None and self.rolls_over_at is not None:
             raise ValueError("rolls_over_at is a register's: name its field in register")
+        if self.register_ is None and self.value is None:
+            raise ValueError("name the field of the intervals' values in value, the register's in register, or both")
+        if self.value is None and any(check.kind == "register" for check in self.checks):
+            raise ValueError('checks: "register" compares values with a register, and there is only the register')
         return self
 
 

@@ -207,6 +207,24 @@ def test_a_reading_that_comes_late_takes_the_place_of_its_estimate(tmp_path: Pat
     assert [row["status"] for row in found] == ["valid", "estimated", "valid", "estimated", "estimated", "valid"]
 
 
+def test_an_hour_of_a_register_that_rolls_over_by_the_contract(tmp_path: Path) -> None:
+    feed = contract(register_at="start", rolls_over_at=100_000, interval="15m", checks=CHECKS[:1], time_zone="UTC")
+    spec = feed.vee[0].model_copy(update={"value": None})
+    counts = [99998.271, 99998.905, 99999.510, 0.214, 0.900, 1.000]
+    lake = Feed(tmp_path, feed.model_copy(update={"vee": [spec]}))
+    quarter = timedelta(minutes=15)
+    lake.add(
+        {"id": str(n), "at": (START + n * quarter).isoformat(), "meter": "A", "count": count}
+        for n, count in enumerate(counts)
+    )
+    sql = (
+        "SELECT date_trunc('hour', interval_start) AS hour, sum(value) AS kwh FROM gold.validated GROUP BY 1 ORDER BY 1"
+    )
+    hours = query(lake.lake, sql).to_pylist()
+    assert [row["kwh"] for row in hours] == pytest.approx([2.629, 0.1])
+    assert sum(row["kwh"] for row in hours) == pytest.approx(2.729)
+
+
 @pytest.mark.spark
 def test_both_engines_validate_alike(made: Feed, tmp_path: Path) -> None:
     assert_both_engines_agree(made.lake, tmp_path)
@@ -225,6 +243,8 @@ def test_both_engines_validate_alike(made: Feed, tmp_path: Path) -> None:
         ({"checks": [{"kind": "spike", "rows": 3}]}, "spike takes no rows, but factor and least"),
         ({"checks": [{"kind": "register", "estimate": True}]}, "leave estimate out"),
         ({"checks": []}, "checks"),
+        ({"value": None}, "there is only the register"),
+        ({"value": None, "register": None, "rolls_over_at": None, "checks": CHECKS[:1]}, "name the field"),
         ({"name": "No name"}, "name"),
         ({"time_zone": "Europe/Amsterdm"}, "time_zone: unknown time zone 'Europe/Amsterdm'"),
     ],

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from transforms.vee.intervals import DAY, Floats, Intervals, Ints, Mask
+from transforms.vee.intervals import DAY, Floats, Intervals, Ints, Mask, used
 
 Kind = Literal["gap", "negative", "zero_run", "spike", "low", "high", "register", "clock"]
 
@@ -102,9 +102,9 @@ def _clock(intervals: Intervals, check: Check, doubtful: Mask) -> Mask:
 
 def _register(intervals: Intervals, check: Check, rolls_over_at: float | None) -> Mask:
     wrong = np.zeros(len(intervals), bool)
-    for begin, end, used in spans(intervals, rolls_over_at):
+    for begin, end, counted in spans(intervals, rolls_over_at):
         values = intervals.value[begin:end]
-        if np.isfinite(values).all() and abs(values.sum() - used) > check.tolerance:
+        if np.isfinite(values).all() and abs(values.sum() - counted) > check.tolerance:
             wrong[begin:end] = True
     return wrong
 
@@ -121,19 +121,17 @@ _ONE = {
 
 
 def spans(intervals: Intervals, rolls_over_at: float | None) -> list[tuple[int, int, float]]:
-    """Stretches of rows [begin, end) between two counts of the register, and what it counted meanwhile.
-
-    A register that counts back has rolled over, where one says at what; else it is another meter's: no stretch.
-    """
-    counted = np.flatnonzero(np.isfinite(intervals.register))
-    before, after = counted[:-1], counted[1:]
-    same = intervals.first[before] == intervals.first[after]
-    before, after = before[same], after[same]
-    used = intervals.register[after] - intervals.register[before]
-    if rolls_over_at is not None:
-        used = np.where(used < 0, used + rolls_over_at, used)
-    kept = used >= 0
-    return list(zip((before[kept] + 1).tolist(), (after[kept] + 1).tolist(), used[kept].tolist(), strict=True))
+    """Stretches of rows [begin, end) between two counts of the register, and what it counted meanwhile."""
+    opens = np.flatnonzero(np.isfinite(intervals.opening) & (np.arange(len(intervals)) == intervals.first))
+    closes = np.flatnonzero(np.isfinite(intervals.register))
+    place = np.concatenate([opens, closes + 1])
+    count = np.concatenate([intervals.opening[opens], intervals.register[closes]])
+    stretch = np.concatenate([opens, intervals.first[closes]])
+    order = np.lexsort((place, stretch))
+    place, count, stretch = place[order], count[order], stretch[order]
+    counted = used(count[:-1], count[1:], rolls_over_at)
+    kept = (stretch[:-1] == stretch[1:]) & np.isfinite(counted)
+    return list(zip(place[:-1][kept].tolist(), place[1:][kept].tolist(), counted[kept].tolist(), strict=True))
 
 
 def _usual(intervals: Intervals, doubtful: Mask) -> Floats:

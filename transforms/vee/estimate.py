@@ -62,12 +62,12 @@ def estimated(
     known = np.isfinite(like)
     value[rest[known]], method[rest[known]] = like[known], LIKE_DAY
     is_scaled, conflicts = np.zeros(len(intervals), bool), np.zeros(len(intervals), bool)
-    for begin, end, used in spans(intervals, rolls_over_at):
+    for begin, end, counted in spans(intervals, rolls_over_at):
         part = slice(begin, end)
         mine = wanted[part]
         if not mine.any() or not np.isfinite(value[part][mine]).all():
             continue
-        left, made = used - good[part][~mine].sum(), value[part][mine].sum()
+        left, made = counted - good[part][~mine].sum(), value[part][mine].sum()
         if left < 0:
             conflicts[part] = True
             continue

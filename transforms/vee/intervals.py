@@ -9,9 +9,9 @@ The grid is that of UTC, so the day on which a clock is put back has its 25 hour
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ LONGEST_GAP = 400 * DAY
 class Intervals:
     """In order of series and time. width: microseconds; names: of the series; series: number of each row's name; start:
     microseconds since the epoch; value: NaN where nothing was read; register: the meter's count at the interval's end,
-    NaN where none was read; place: the row of the table, -1 for none; is_off: its reading was not taken at its start, or
+    NaN where none was read; opening: the count before the first interval, in its row; place: the row of the table, -1 for none; is_off: its reading was not taken at its start, or
     others were taken in it; beside: rows of the table whose interval another reading has."""
 
     width: int
@@ -44,6 +44,7 @@ class Intervals:
     start: Ints
     value: Floats
     register: Floats
+    opening: Floats
     place: Ints
     is_off: Mask
     beside: Ints
@@ -80,6 +81,11 @@ class Intervals:
     def is_missing(self) -> Mask:
         return ~np.isfinite(self.value)
 
+    @cached_property
+    def before(self) -> Floats:
+        """The register's count at each interval's start."""
+        return np.where(np.arange(len(self)) == self.first, self.opening, self.other(-1, self.register))
+
     def other(self, rows: int, of: Floats) -> Floats:
         """`of` so many rows later (earlier, below 0), NaN beyond the stretch."""
         at = np.arange(len(self)) + rows
@@ -88,10 +94,22 @@ class Intervals:
 
 
 def intervals_of(
-    table: pa.Table, *, series: str, time: str, value: str, width: int, register: str | None = None, zone: str = "UTC"
+    table: pa.Table,
+    *,
+    series: str,
+    time: str,
+    width: int,
+    value: str | None = None,
+    register: str | None = None,
+    register_at: Literal["start", "end"] = "end",
+    rolls_over_at: float | None = None,
+    zone: str = "UTC",
 ) -> Intervals:
     """Of a table in any order; width in microseconds, time the interval's start. Rows without a series or a time are
     left out. Of two readings of an interval that on the grid counts, else the later one; the others are `beside`.
+
+    register_at: whether a row's count is that at its interval's start or end. Without a value the values are what the
+    register counted from one count to the next, so there is an interval less than counts.
 
     Raises UserError for a column that is missing or of another kind, and a width below a second or above a day.
     """
@@ -104,6 +122,8 @@ def intervals_of(
         kind = table.schema.field(name).type
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
             raise UserError(f"vee: column '{name}' is {kind}; a number is needed")
+    if value is None and register is None:
+        raise UserError("vee: name a value, a register, or both")
     if not 1_000_000 <= width <= DAY:
         raise UserError(f"vee: intervals of {width / 1e6:g} s; give 1s to 1d")
     encoded = pc.dictionary_encode(table[series].combine_chunks())
@@ -113,8 +133,8 @@ def intervals_of(
             "place": np.arange(table.num_rows),
             "series": pl.Series(encoded.indices),
             "time": pl.Series(table[time].cast(pa.timestamp("us", "UTC")).cast(pa.int64())),
-            "value": _numbers(table[value]),
-            "register": np.full(table.num_rows, np.nan) if register is None else _numbers(table[register]),
+            "value": _numbers(table, value),
+            "register": _numbers(table, register),
         }
     ).drop_nulls(["series", "time"])
     rows = rows.with_columns(
@@ -141,20 +161,51 @@ def intervals_of(
         found[held] = column.to_numpy()
         return found
 
-    return Intervals(
+    laid = Intervals(
         width,
         encoded.dictionary,
         number[opens][runs],
         start[opens][runs] + step * width,
         spread(rows["value"], np.nan),
         spread(rows["register"], np.nan),
+        np.full(total, np.nan),
         spread(rows["place"], -1),
         spread((rows["off"] > 0) | rows["several"], False),
         np.sort(beside),
         zone,
     )
+    return laid if register is None else _with_counts(laid, register_at, rolls_over_at, is_value=value is None)
 
 
-def _numbers(column: pa.ChunkedArray) -> Floats:
-    found = np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan")), np.float64)
+def used(before: Floats, after: Floats, rolls_over_at: float | None) -> Floats:
+    """What a register counted from one count to another; NaN where one is not known, or it is another meter's.
+
+    One that counts back has rolled over, where it is said at what and that makes less than a tenth of it.
+    """
+    found = after - before
+    if rolls_over_at is not None:
+        rolled = found + rolls_over_at
+        found = np.where((found < 0) & (rolled >= 0) & (rolled < rolls_over_at / 10), rolled, found)
+    return np.where(found >= 0, found, np.nan)
+
+
+def _with_counts(laid: Intervals, register_at: Literal["start", "end"], rolls_over_at: float | None, *, is_value: bool) -> Intervals:  # fmt: skip
+    """With the register's counts at the intervals' ends; the values from them, where they are all there is."""
+    rows = np.arange(len(laid))
+    if register_at == "start":
+        opening = np.where(rows == laid.first, laid.register, np.nan)
+        laid, kept = replace(laid, register=laid.other(1, laid.register), opening=opening), rows + 1 < laid.end
+    else:
+        laid, kept = replace(laid, opening=laid.other(-1, laid.register)), rows > laid.first
+    if not is_value:
+        return laid
+    cut = {name: getattr(laid, name)[kept] for name in ("series", "start", "register", "opening", "place", "is_off")}
+    laid = replace(laid, value=laid.value[kept], **cut)
+    return replace(laid, value=used(laid.before, laid.register, rolls_over_at))
+
+
+def _numbers(table: pa.Table, name: str | None) -> Floats:
+    if name is None:
+        return np.full(table.num_rows, np.nan)
+    found = np.asarray(pc.fill_null(table[name].cast(pa.float64()), float("nan")), np.float64)
     return np.where(np.isfinite(found), found, np.nan)

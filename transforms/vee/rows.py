@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -27,20 +27,31 @@ def validated_rows(
     *,
     series: str,
     time: str,
-    value: str,
     width: int,
     checks: Sequence[dict[str, Any]],
     linear_up_to: int,
+    value: str | None = None,
     zone: str = "UTC",
     holidays: Sequence[date] = (),
     register: str | None = None,
+    register_at: Literal["start", "end"] = "end",
     rolls_over_at: float | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows as `validated_schema` says, in order of series and time. width, linear_up_to: microseconds; checks: settings of
     `Check`. Raises UserError as `intervals_of` does."""
     asked = [Check(**check) for check in checks]
     for rows in whole_series(batches, series):
-        laid = intervals_of(rows, series=series, time=time, value=value, width=width, register=register, zone=zone)
+        laid = intervals_of(
+            rows,
+            series=series,
+            time=time,
+            width=width,
+            value=value,
+            register=register,
+            register_at=register_at,
+            rolls_over_at=rolls_over_at,
+            zone=zone,
+        )
         found = validated(laid, asked, linear_up_to=linear_up_to, holidays=holidays, rolls_over_at=rolls_over_at)
         schema = validated_schema(rows.schema, series=series, time=time, value=value, register=register)
         carried = _carried(rows.schema, series, time, value, register)
@@ -49,7 +60,9 @@ def validated_rows(
         yield from pa.table(columns, schema=schema).to_batches()
 
 
-def validated_schema(rows: pa.Schema, *, series: str, time: str, value: str, register: str | None = None) -> pa.Schema:
+def validated_schema(
+    rows: pa.Schema, *, series: str, time: str, value: str | None = None, register: str | None = None
+) -> pa.Schema:
     """The series, `COLUMNS`, then what else the rows have: of the reading that stands in the interval.
 
     Raises UserError for a column that is missing, of another kind, or called as one of `COLUMNS`.
@@ -63,7 +76,7 @@ def validated_schema(rows: pa.Schema, *, series: str, time: str, value: str, reg
     return pa.schema([_nullable(rows.field(series)), *told, *map(_nullable, carried)])
 
 
-def _carried(rows: pa.Schema, series: str, time: str, value: str, register: str | None) -> list[str]:
+def _carried(rows: pa.Schema, series: str, time: str, value: str | None, register: str | None) -> list[str]:
     return [name for name in rows.names if name not in (series, time, value, register)]
 
 

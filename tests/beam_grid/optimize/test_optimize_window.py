@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from beam_grid.landing import Lake
@@ -49,10 +50,10 @@ def delayed(count: int) -> list[Any]:
 def measured(files: list[Path], reach: timedelta = REACH) -> list[tuple[int, datetime]]:
     """(microseconds behind, event time) of each record that lands or is late under the reach, by DuckDB over the lines."""
     with duckdb.connect() as engine:
-        engine.execute("CREATE TABLE raw (rank INT, n INT, line VARCHAR)")
-        for rank, file in enumerate(files):
-            lines = [(rank, n, line) for n, line in enumerate(file.read_text().splitlines())]
-            engine.executemany("INSERT INTO raw VALUES (?, ?, ?)", lines)
+        lines = [
+            (rank, n, text) for rank, file in enumerate(files) for n, text in enumerate(file.read_text().splitlines())
+        ]
+        engine.register("raw", pa.table(list(map(list, zip(*lines, strict=True))), names=["rank", "n", "line"]))
         return engine.execute(f"""
             WITH parsed AS (SELECT rank, n, CASE WHEN json_valid(line) THEN line END AS doc FROM raw),
             good AS (
@@ -230,6 +231,16 @@ def test_a_clock_that_is_ahead_is_named(tmp_path: Path) -> None:
     assert answer["late"] == 300
     (note,) = [note for note in answer["notes"] if "a.json:201" in note]
     assert note.startswith("300 of the 300 records") and "2025-06-18 12:00:00 UTC" in note and "max_future" in note
+
+
+def test_copies_that_had_moved_the_newest_event_time_are_said(tmp_path: Path) -> None:
+    """With a key that lacks the event time a copy can be the newest; it is not kept."""
+    timeless = contract(allowed_lateness="20m", max_future=None, dedup={"key": ["id"]})
+    records = [reading(1, 0), reading(1, 100), reading(2, 20), reading(3, 101)]
+    answer = asked(landed(tmp_path, records, timeless))
+    assert (answer["records"], answer["late"], answer["replayed"]["late"]) == (3, 1, 0)
+    assert answer["notes"][0].startswith("1 late row") and "copies" in answer["notes"][0]
+    assert {one["keys"] for one in answer["candidates"]} == {3}, "such keys are kept for ever"
 
 
 def test_in_order_nothing_is_late_and_nothing_is_allowed(tmp_path: Path) -> None:

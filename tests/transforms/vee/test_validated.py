@@ -106,6 +106,45 @@ def test_a_register_that_rolls_over_is_no_step_back() -> None:
     assert another["method"].to_pylist()[1] == "linear"
 
 
+REGISTER = [99998.271, 99998.905, 99999.510, 0.214, 0.900, 1.000]
+"""Five digits: it rolls over between the third and the fourth."""
+
+
+@pytest.mark.parametrize("at", ["start", "end"])
+def test_of_a_register_alone_the_values_are_what_it_counted(at: str) -> None:
+    table = read([None] * 6, register=REGISTER).drop_columns("kwh")
+    laid = intervals_of(
+        table, series="meter", time="at", width=900_000_000, register="count", register_at=at, rolls_over_at=100_000.0  # type: ignore[arg-type]
+    )  # fmt: skip
+    found = validated(laid, [Check("gap", estimate=True)], linear_up_to=HOUR_US, rolls_over_at=100_000.0)
+    assert found["value"].to_pylist() == pytest.approx([0.634, 0.605, 0.704, 0.686, 0.1])
+    later = QUARTER if at == "end" else timedelta()
+    assert found["interval_start"].to_pylist() == [START + later + n * QUARTER for n in range(5)]
+    assert found["place"].to_pylist() == ([1, 2, 3, 4, 5] if at == "end" else [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("at", ["start", "end"])
+def test_a_gap_of_a_register_is_what_it_counted_meanwhile(at: str) -> None:
+    counts = [10.0, 12.0, None, None, 24.0, 26.0]
+    table = read([None] * 6, register=counts).drop_columns("kwh")
+    laid = intervals_of(table, series="meter", time="at", width=900_000_000, register="count", register_at=at)  # type: ignore[arg-type]
+    found = validated(laid, [Check("gap", estimate=True)], linear_up_to=HOUR_US)
+    assert found["value"].to_pylist() == pytest.approx([2, 4, 4, 4, 2])
+    assert found["method"].to_pylist() == [None, *["linear, scaled"] * 3, None]
+    edge = read([None] * 4, register=[10.0, None, None, 25.0]).drop_columns("kwh")
+    laid = intervals_of(edge, series="meter", time="at", width=900_000_000, register="count", register_at=at)  # type: ignore[arg-type]
+    assert validated(laid, [Check("gap", estimate=True)], linear_up_to=HOUR_US)["status"].to_pylist() == ["missing"] * 3
+
+
+def test_another_meter_is_no_roll_over() -> None:
+    counts = [70_000.0, 70_001.0, 5.0, 6.0]
+    table = read([None] * 4, register=counts).drop_columns("kwh")
+    laid = intervals_of(table, series="meter", time="at", width=900_000_000, register="count", rolls_over_at=100_000.0)
+    assert (
+        laid.value.tolist()[0] == 1 and laid.value.tolist()[2] == 1 and laid.is_missing.tolist() == [False, True, False]
+    )
+
+
 def test_values_that_do_not_add_up_to_the_register_are_warned_of() -> None:
     counts = [0.0, None, 3.0, None, 7.0]
     found = vee(read([1, 1, 2, 2, 2.5], register=counts), [Check("register", tolerance=0.01)], register=True)
