@@ -6,6 +6,7 @@
 
     z, seasonal_z, rate_of_change, mahalanobis, composite    the published five, to the formula
     median_mad, flatline, gap, spike, level_shift            each sees one kind of trouble
+    energy_balance                                           a supply against what was taken of it, and why they differ
     fused                                                    the default: tail probabilities of several looks as one
 
 A score depends on its own series up to the reading and on nothing later, and no reading vouches for itself.

@@ -70,7 +70,7 @@ def energy_balance(readings: Readings) -> Scores:
         count,
         np.select([~known, short], [np.int8(0), np.int8(1)], np.int8(-1)).astype(np.int8),
         (
-            "nothing supplied, or no customer's reading",
+            "nothing supplied, or too few customers' readings",
             f"fewer than {LEAST} readings: the meters' accuracy as the spread",
         ),
     )

@@ -39,7 +39,7 @@ def of(rows: pa.Table, step: int) -> pa.Table:
 def test_wherever_batches_and_groups_are_cut(group: int, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = several()
     whole = of(rows, 10_000)
-    monkeypatch.setattr("transforms.detect.by_series.GROUP", group)
+    monkeypatch.setattr("transforms.whole_series.GROUP", group)
     found = of(rows, step)
     assert found.schema == whole.schema and found.equals(whole)
     readings = readings_of(rows, series="series", time="time", values=["v0"])

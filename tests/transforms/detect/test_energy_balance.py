@@ -95,7 +95,7 @@ def test_what_is_not_known_has_no_score_and_says_why() -> None:
     readings = readings_of(pa.Table.from_pylist(rows), series="t", time="at", values=["supplied", "taken"])
     found = table(readings, detect(readings, ["energy_balance"])).to_pylist()
     assert [row["score"] is None for row in found] == [False, True, True, False]
-    assert found[1]["fallback"] == found[2]["fallback"] == "nothing supplied, or no customer's reading"
+    assert found[1]["fallback"] == found[2]["fallback"] == "nothing supplied, or too few customers' readings"
     assert found[3]["score"] == pytest.approx(50) and found[3]["reason"] == "theft"
     assert found[3]["fallback"] == "fewer than 24 readings: the meters' accuracy as the spread"
     one = readings_of(pa.Table.from_pylist(rows), series="t", time="at", values=["supplied"])

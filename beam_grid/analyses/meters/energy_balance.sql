@@ -1,0 +1,54 @@
+-- What each transformer supplied in an hour against what the customers on it at that time took, technical loss included,
+-- and why they differ: theft, mis-mapped meter, clock skew, stuck meter. A reading is the energy up to its time.
+-- Where up to 5 % of the meters said nothing, the others stand for them; where more did, there is no score.
+-- A meter is stuck that has said the same, and not 0, for six hours.
+-- parameter: loss_percent INT = 4
+-- cluster_by: transformer_id, hour
+-- key: transformer_id, hour
+-- detect: energy_balance value=supplied_kwh,taken_kwh,stuck_meters,mirror_kwh time=hour by=transformer_id
+-- show: WHERE is_anomaly ORDER BY probability, transformer_id, hour
+WITH supply AS (
+    SELECT transformer_id, substation_id, hour, sum(supplied_kwh) AS supplied_kwh
+    FROM (SELECT transformer_id, substation_id, supplied_kwh,
+                 date_trunc('HOUR', timestamp - INTERVAL 1 MICROSECOND) AS hour
+          FROM silver.transformer_energy)
+    GROUP BY transformer_id, substation_id, hour
+),
+hours AS (
+    SELECT meter_id, hour, sum(reading_kwh) AS kwh
+    FROM (SELECT meter_id, reading_kwh, date_trunc('HOUR', timestamp - INTERVAL 1 MICROSECOND) AS hour
+          FROM silver.smart_meter_readings)
+    GROUP BY meter_id, hour
+),
+meters AS (
+    SELECT meter_id, hour, kwh,
+           CASE WHEN kwh > 0 AND count(kwh) OVER six = 6 AND max(kwh) OVER six = min(kwh) OVER six THEN 1 ELSE 0 END AS is_stuck
+    FROM hours
+    WINDOW six AS (PARTITION BY meter_id ORDER BY hour ROWS BETWEEN 5 PRECEDING AND CURRENT ROW)
+),
+taken AS (
+    SELECT s.transformer_id, s.hour, CAST(count(*) AS BIGINT) AS customers, CAST(count(m.kwh) AS BIGINT) AS reporting,
+           sum(m.kwh) AS kwh, CAST(coalesce(sum(m.is_stuck), 0) AS BIGINT) AS stuck_meters
+    FROM supply s
+    JOIN silver.customers c
+        ON s.transformer_id = c.transformer_id AND CAST(s.hour AS DATE) >= c.record_effective_date
+        AND CAST(s.hour AS DATE) < c.record_end_date AND c.account_status <> 'CLOSED'
+    LEFT JOIN meters m ON c.meter_id = m.meter_id AND s.hour = m.hour
+    GROUP BY s.transformer_id, s.hour
+),
+balance AS (
+    SELECT s.transformer_id, s.substation_id, s.hour, s.supplied_kwh, coalesce(t.customers, 0) AS customers,
+           coalesce(t.reporting, 0) AS reporting, coalesce(t.stuck_meters, 0) AS stuck_meters,
+           CASE WHEN t.reporting >= 0.95 * t.customers
+               THEN t.kwh * t.customers / t.reporting / (1 - CAST(:loss_percent AS DOUBLE) / 100) END AS taken_kwh
+    FROM supply s LEFT JOIN taken t ON s.transformer_id = t.transformer_id AND s.hour = t.hour
+),
+beside AS (
+    SELECT b.transformer_id, b.hour, max(o.taken_kwh - o.supplied_kwh) AS kwh
+    FROM balance b
+    JOIN balance o ON b.substation_id = o.substation_id AND b.hour = o.hour AND b.transformer_id <> o.transformer_id
+    GROUP BY b.transformer_id, b.hour
+)
+SELECT b.transformer_id, b.substation_id, b.hour, b.customers, b.reporting, b.supplied_kwh, b.taken_kwh, b.stuck_meters,
+       greatest(coalesce(o.kwh, CAST(0 AS DOUBLE)), CAST(0 AS DOUBLE)) AS mirror_kwh
+FROM balance b LEFT JOIN beside o ON b.transformer_id = o.transformer_id AND b.hour = o.hour
