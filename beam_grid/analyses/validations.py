@@ -12,6 +12,8 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from beam_grid.lakehouse.duck import literal
+from data_sources.contract.vee import ALONE
 from data_sources.durations import micros
 from data_sources.identifiers import backticked
 
@@ -71,16 +73,21 @@ def _analysis(contract: Contract, spec: VeeSpec) -> Analysis:
 
     feed, time = f"silver.{contract.name}", contract.event_time
     named = dict.fromkeys(filter(None, [spec.series, time, spec.value, spec.register_, *contract.dedup.key]))
+    picked = list(map(backticked, named))
+    series, group = spec.series, backticked(spec.series) if spec.series else literal(contract.name)
+    if series is None:
+        series = ALONE
+        picked.insert(0, f"{group} AS {series}")
     return Analysis(
         f"gold.{spec.name}",
         f"Every interval of {contract.name}'s {spec.value or spec.register_}, checked, and estimated where there is no value to be trusted.",
-        f"SELECT {', '.join(map(backticked, named))} FROM {feed} WHERE :touched",
+        f"SELECT {', '.join(picked)} FROM {feed} WHERE :touched",
         (feed,),
-        cluster_by=(spec.series, "interval_start"),
-        key=(spec.series, "interval_start"),
-        touched=backticked(spec.series),
+        cluster_by=(series, "interval_start"),
+        key=(series, "interval_start"),
+        touched=group,
         detect=Validation(
-            spec.series,
+            series,
             time,
             spec.value,
             micros(spec.interval),

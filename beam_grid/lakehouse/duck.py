@@ -78,10 +78,10 @@ def literal(text: str) -> str:
 
 def parquet(files: Iterable[str], options: str = "") -> str:
     """A relation of Parquet files, columns by name; a file that lacks one has nulls there."""
-    names = ", ".join(literal(_no_glob(file)) for file in files)
+    names = ", ".join(literal(pattern(file)) for file in files)
     return f"read_parquet([{names}], union_by_name = true, hive_partitioning = false{options})"
 
 
-def _no_glob(path: str) -> str:
-    """The path as a pattern that means just it."""
+def pattern(path: str) -> str:
+    """The path as a pattern of DuckDB's that means just it."""
     return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in path)

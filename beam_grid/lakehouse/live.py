@@ -116,9 +116,9 @@ def live(table: Path, version: int | None = None) -> Live:
     a checkpoint of a form not known here."""
     log = table / "_delta_log"
     start, summed_up, seen = _begun(log, version)
-    seen_before = version is None and log in _KNOWN and _KNOWN[log].version == start
+    seen_before = log in _KNOWN and _KNOWN[log].version == start
     if seen_before:  # a run that follows does not list a log that grows
-        numbers = list(range(start + 1, _last_after(log, start) + 1))
+        numbers = list(range(start + 1, _last_after(log, start, version) + 1))
     else:
         numbers = sorted(
             int(p[:20]) for p in os.listdir(log) if p[20:] == ".json" and p[:20].isdigit() and int(p[:20]) > start
@@ -131,7 +131,8 @@ def live(table: Path, version: int | None = None) -> Live:
     for number in numbers:
         for action in commit(table, number):
             seen.add(action)
-    if version is None:
+    known = _KNOWN.get(log)
+    if version is None or known is None or known.version < version or known.mark != _mark(log, known.version):
         _remember(log, last, summed_up, seen)
     return Live(
         last, list(seen.files.values()), seen.cluster_by, last - summed_up, seen.id, seen.schema, seen.properties,
@@ -142,8 +143,9 @@ def live(table: Path, version: int | None = None) -> Live:
 def _begun(log: Path, version: int | None) -> tuple[int, int, _Replay]:
     """Where to begin: the version that is known already, the checkpoint behind it, and what the log comes to there."""
     known = _KNOWN.get(log)
-    if known is not None and version is None and known.mark == _mark(log, known.version):
-        newest = _checkpoint_before(log, None)
+    is_before = known is not None and (version is None or known.version <= version)
+    if known is not None and is_before and known.mark == _mark(log, known.version):
+        newest = _checkpoint_before(log, None) if version is None else known.summed_up
         return known.version, max(known.summed_up, newest), known.replay.copy()
     start, seen = _checkpoint_before(log, version), _Replay()
     if start >= 0:
@@ -165,9 +167,9 @@ _KNOWN: dict[Path, _Known] = {}
 """By log. A run that follows so reads each commit once; a process that asks once gains nothing and loses nothing."""
 
 
-def _last_after(log: Path, version: int) -> int:
-    """The newest version, where this one is there: they have no gap."""
-    while (log / f"{version + 1:020d}.json").exists():
+def _last_after(log: Path, version: int, most: int | None = None) -> int:
+    """The newest version, of those up to `most`, where this one is there: they have no gap."""
+    while version != most and (log / f"{version + 1:020d}.json").exists():
         version += 1
     return version
 

@@ -157,6 +157,11 @@ def columns(table: Live) -> dict[str, str]:
     return {field["name"]: _type(field["type"]) for field in json.loads(table.schema)["fields"]}
 
 
+def delta_types(table: Live) -> dict[str, str]:
+    """The version's columns of plain types, as Delta calls them."""
+    return {f["name"]: f["type"] for f in json.loads(table.schema)["fields"] if isinstance(f["type"], str)}
+
+
 def _type(said: Any) -> str:
     if isinstance(said, str):
         return "DECIMAL" + said.removeprefix("decimal") if said.startswith("decimal") else _TYPES[said]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from sqlglot import exp
 
+from beam_grid.lakehouse.bounds import moment
 from beam_grid.lakehouse.table_set import KeptReflection
 from beam_grid.reflections import declared
 from beam_grid.reflections.asked import SCALARS, Asked, Unanswered
@@ -33,7 +34,6 @@ _WHOLE = ("long", "integer", "short", "byte")
 _CASTS = tuple(exp.DataType.Type[name] for name in ("BIGINT", "INT", "SMALLINT", "DOUBLE", "DECIMAL", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR", "TEXT"))  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?)?")
 
 
 def rewritten(asked: Asked, name: str, kept: KeptReflection) -> str:
@@ -86,10 +86,10 @@ def _begins(asked: Asked, condition: exp.Expr, time: str, kept: KeptReflection) 
         column, bound = condition.expression, condition.this
     else:
         return False
-    moment = instant(bound)
-    if not isinstance(column, exp.Column) or moment is None:
+    at = instant(bound)
+    if not isinstance(column, exp.Column) or at is None:
         return False
-    return asked.field(column, kept.types) == time and _micros(moment) >= kept.since
+    return asked.field(column, kept.types) == time and _micros(at) >= kept.since
 
 
 @dataclass
@@ -225,8 +225,8 @@ class _Matcher:
         column, bound, is_flipped = one.this, one.expression, False
         if isinstance(bound, exp.Column):
             column, bound, is_flipped = bound, column, True
-        moment = instant(bound)
-        if not isinstance(column, exp.Column) or moment is None:
+        at = instant(bound)
+        if not isinstance(column, exp.Column) or at is None:
             return None
         if not isinstance(one, (exp.LTE | exp.GT) if is_flipped else (exp.GTE | exp.LT)):
             return None
@@ -234,7 +234,7 @@ class _Matcher:
         if Dimension(field, None) in self._dimensions:
             return None
         for dimension in self._dimensions:
-            if dimension.field == field and dimension.unit is not None and is_whole(moment, dimension.unit):
+            if dimension.field == field and dimension.unit is not None and is_whole(at, dimension.unit):
                 made = one.copy()
                 made.set("expression" if is_flipped else "this", _column(dimension.column))
                 return made
@@ -414,34 +414,30 @@ def instant(node: exp.Expr) -> datetime | None:
         kind, node = node.to.this, node.this
     if not isinstance(node, exp.Literal) or not node.is_string:
         return None
-    written = _MOMENT.fullmatch(node.this)
-    if written is None:
+    found = moment(node.this)
+    if found is None:
         return None
     if kind is exp.DataType.Type.DATE:  # cuts the time of day off
         if len(node.this) > len("2026-01-01"):
             return None
     elif kind in (exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPNTZ):  # DuckDB passes an offset over
-        if written["offset"]:
+        if found[1]:
             return None
     elif kind not in (None, exp.DataType.Type.TIMESTAMPTZ):
         return None
-    try:
-        moment = datetime.fromisoformat(node.this)
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return found[0]
 
 
-def is_whole(moment: datetime, unit: str) -> bool:
+def is_whole(at: datetime, unit: str) -> bool:
     """Whether a bucket of the unit begins then."""
-    rest = (moment.microsecond, moment.second, *((moment.minute,) if unit != "minute" else ()))
+    rest = (at.microsecond, at.second, *((at.minute,) if unit != "minute" else ()))
     if unit in ("day", "month"):
-        rest += (moment.hour,)
+        rest += (at.hour,)
     if unit == "month":
-        rest += (moment.day - 1,)
+        rest += (at.day - 1,)
     return not any(rest)
 
 
-def _micros(moment: datetime) -> int:
-    since = moment - _EPOCH
+def _micros(at: datetime) -> int:
+    since = at - _EPOCH
     return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds

@@ -12,20 +12,22 @@ from __future__ import annotations
 import difflib
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import query_log, scan
+from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.live import newest_version
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import at_number, newest
 from beam_grid.landing import Lake
-from beam_grid.server.guard import Guard, NoTable
+from beam_grid.server.conditions import Parameter, Reference
+from beam_grid.server.guard import Guard, NoTable, Refused
 from beam_grid.server.made import SAFE_TYPES, Made
+from beam_grid.server.scanned import Layouts, Scanned
 from data_sources.identifiers import double_quoted
 from transforms import sketches
 
@@ -84,7 +86,9 @@ class Engine:
             self._duck.execute(f"SET {name} = {value}")
         sketches.prepare(self._duck)
         self.guard = Guard(self._duck)
-        self._joined: set[tuple[int, str]] = set()
+        self._layouts = Layouts(self._duck)
+        self._scanned: dict[tuple[int, str], Scanned] = {}
+        """By set and table; of the query log's the newest."""
         self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
         self._from_files: dict[tuple[int, str], str] = {}
         """Views that are read from the file made of them, and what its rows are called."""
@@ -108,8 +112,30 @@ class Engine:
             )
         return found
 
-    def define(self, found: TableSet, names: list[str]) -> None:
-        """Have these tables at hand, and have statements see this set. Raises NoTable, Gone."""
+    def define(
+        self,
+        found: TableSet,
+        names: list[str],
+        seen: Sequence[Reference] | None = None,
+        parameters: Sequence[Parameter] = (),
+    ) -> None:
+        """Have these tables at hand, and have statements see this set. Raises NoTable, Gone.
+
+        seen: every place where the next statement names one of them: it then reads only files with rows that it can see
+        there. All files without it.
+        """
+        self._use(found)
+        self._define_all(found, names)
+        places: dict[str, list[Reference]] = {}
+        if seen is not None:
+            known = {name.lower(): name for name in names_of(found)}
+            for one in self._seen_through(found, seen, known):
+                places.setdefault(one.table.lower(), []).append(one)
+        for (number, name), table in self._scanned.items():
+            if number == found.number:
+                table.show([one.conditions for one in places.get(name.lower(), ())], parameters)
+
+    def _use(self, found: TableSet) -> None:
         catalog = f"set_{found.number}"
         if found.number not in self._sets:
             self._duck.execute("USE memory")
@@ -119,13 +145,17 @@ class Engine:
                 for number, name in [key for key in self._from_files if key[0] == old]:
                     self._forget_file(number, name)
                 self._duck.execute(f"DETACH set_{old}")
+                for key in [key for key in self._scanned if key[0] == old]:
+                    self._scanned.pop(key).forget()
             self._duck.execute(f"ATTACH ':memory:' AS {catalog}")
             for schema in ("silver", "gold", "bronze", "reflection"):
                 self._duck.execute(f"CREATE SCHEMA {catalog}.{schema}")
             self._sets[found.number] = (found, set())
         self._sets.move_to_end(found.number)
         self._duck.execute(f"USE {catalog}")
-        defined = self._sets[found.number][1]
+
+    def _define_all(self, found: TableSet, names: list[str]) -> None:
+        catalog, defined = f"set_{found.number}", self._sets[found.number][1]
         if OF_THE_LOG & {*names} and self._logs.get(found.number) != (stands := self._log_stands()):
             defined -= OF_THE_LOG  # it grows between the sets
             self._logs[found.number] = stands
@@ -138,9 +168,23 @@ class Engine:
                 self._define(found, name, catalog)
                 defined.add(name)
 
+    def _seen_through(self, found: TableSet, asked: Sequence[Reference], known: dict[str, str]) -> Iterator[Reference]:
+        """The places, and of a view those in its SELECT."""
+        for one in asked:
+            name = known.get(one.table.lower(), "")
+            view = query_log.VIEWS.get(name) or (found.views[name].sql if name in found.views else None)
+            if view is None:
+                yield one
+            elif (found.number, name) not in self._from_files:
+                try:
+                    yield from self._seen_through(found, self.guard.reading(view, is_ours=True).references, known)
+                except Refused:  # a view that only DuckDB understands: all of what it reads
+                    reads = (query_log.TABLE,) if name in query_log.VIEWS else found.views[name].reads
+                    yield from map(Reference, reads)
+
     def resolved(self, found: TableSet, asked: list[str]) -> list[str]:
         """The tables as the set spells them, each once; DuckDB takes names in any case. Raises NoTable."""
-        known = {name.lower(): name for name in names(found)}
+        known = {name.lower(): name for name in names_of(found)}
         for name in asked:
             if name.lower() not in known:
                 raise NoTable(f"there is no table {name[:100]}; {_known(name, found)}")
@@ -151,7 +195,7 @@ class Engine:
         file = self._made.file(found, name)
         if name not in found.views or file.exists():
             return name in found.views
-        self.define(found, [name])
+        self.define(found, [name], [Reference(name)])
         kinds = [str(row[1]) for row in self._described(name)]
         if not all(kind in SAFE_TYPES or kind.startswith("DECIMAL(") for kind in kinds):
             return False
@@ -169,7 +213,7 @@ class Engine:
 
     def keeps_order(self, found: TableSet, name: str) -> bool:
         """Whether a plain SELECT of it has the same order each time: files scanned one after another, nothing joined."""
-        return name in found.tables and (found.number, name) not in self._joined
+        return name in found.tables and not self._scanned[found.number, name].is_joined
 
     def batches(self, sql: str, parameters: Sequence[object] = ()) -> pa.RecordBatchReader:
         """Run a statement that `guard` has judged and whose tables are defined. parameters: bound to $1, $2 and so on."""
@@ -177,10 +221,11 @@ class Engine:
 
     def _define(self, found: TableSet, name: str, catalog: str) -> None:
         if name in query_log.VIEWS:
-            self.define(found, [query_log.TABLE])
+            self._define_all(found, [query_log.TABLE])
             select = query_log.VIEWS[name]
         elif name == query_log.TABLE:
-            select = self._relation(name, query_log.FOLDER, None) if query_log.exists(self._lake) else query_log.EMPTY
+            exists = query_log.exists(self._lake)
+            select = self._relation(found, name, query_log.FOLDER, None) if exists else query_log.EMPTY
         elif name in found.views and (file := self._made.file(found, name)).exists():
             self._from_files[found.number, name] = rows = f"made_{uuid4().hex}"
             self._duck.register(rows, self._made.read(file))
@@ -188,13 +233,11 @@ class Engine:
         elif name in found.views:
             self._forget_file(found.number, name)
             view = found.views[name]
-            self.define(found, list(view.reads))
+            self._define_all(found, list(view.reads))
             select = view.sql
         elif name in found.tables:
             table = found.tables[name]
-            select = self._relation(name, table.path, table.version)
-            if " JOIN " in select:  # deletion vectors
-                self._joined.add((found.number, name))
+            select = self._relation(found, name, table.path, table.version)
         else:
             raise NoTable(f"there is no table {name}; {_known(name, found)}")
         schema, _, table_name = name.partition(".")
@@ -214,22 +257,25 @@ class Engine:
         except OSError:  # a checkpoint has taken its place
             return version, 0
 
-    def _relation(self, name: str, path: str, version: int | None) -> str:
+    def _relation(self, found: TableSet, name: str, path: str, version: int | None) -> str:
         try:
-            where = (self._lake.path / path).resolve()
-            return f"SELECT * FROM {scan.relation(self._duck, where, version)}"
+            table = Scanned(self._duck, (self._lake.path / path).resolve(), version, self._layouts)
+            if (before := self._scanned.pop((found.number, name), None)) is not None:
+                before.forget()
+            self._scanned[found.number, name] = table
+            return table.sql
         except (GridError, OSError) as cause:
             at = "" if version is None else f" version {version}"
             raise Gone(f"table {name}:{at} can no longer be read; a refine makes deleted tables again") from cause
 
 
-def names(found: TableSet) -> list[str]:
+def names_of(found: TableSet) -> list[str]:
     """Tables and views that can be asked, the query log's among them."""
     return sorted({*found.tables, *found.views, query_log.TABLE, *query_log.VIEWS})
 
 
 def _known(name: str, found: TableSet) -> str:
-    close = difflib.get_close_matches(name.lower(), names(found), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), names_of(found), n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else "GET /api/v1/tables lists those that are"
 
 

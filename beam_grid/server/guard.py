@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
+from beam_grid.server.conditions import Reference, references
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,6 +57,8 @@ class Reading:
     """As SCHEMA.NAME, each once, in the order met."""
     repeats: bool = True
     """Asked again over the same tables it has the same answer: no clock, chance, or sample in it."""
+    references: list[Reference] = field(default_factory=list)
+    """Where it names tables, and what it can see of them there."""
     is_ours: bool = False
     """A statement that the server made itself: it may merge sketches, which read bytes they trust."""
 
@@ -84,7 +87,7 @@ class Guard:
 
     def _judge(self, sql: str, is_ours: bool) -> Reading:
         node = self._tree(sql)
-        found = Reading(is_ours=is_ours)
+        found = Reading(references=references(node), is_ours=is_ours)
         self._walk(node, frozenset(), found)
         return found
 
@@ -112,7 +115,7 @@ class Guard:
             raise Refused(f"the statement has {len(sql):,} characters; at most {MOST_CHARACTERS:,} are read")
         if "\0" in sql:
             raise Refused("the statement has a NUL character")
-        (text,) = self._engine.execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("",)
+        ((text,),) = self._engine.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
         told = _json(text)
         if told.get("error"):
             if told.get("error_type") == "not implemented":

@@ -25,7 +25,7 @@ from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.landing import Lake
-from beam_grid.server.engine import OF_THE_LOG, Engine, Gone, Limits, TooMuch, names
+from beam_grid.server.engine import OF_THE_LOG, Engine, Gone, Limits, TooMuch, names_of
 from beam_grid.server.guard import NoTable, Refused
 from beam_grid.server.jobs import Job, Told, encode, to_job
 from beam_grid.server.reach import may_see
@@ -157,8 +157,9 @@ class Answering:
         for rewriter in self._rewriters:
             if (instead := rewriter(job.sql, tables, found)) is not None:
                 try:
-                    reads = self._engine.resolved(found, self._engine.guard.reading(instead.sql, is_ours=True).tables)
-                    self._engine.define(found, reads)
+                    other = self._engine.guard.reading(instead.sql, is_ours=True)
+                    reads = self._engine.resolved(found, other.tables)
+                    self._engine.define(found, reads, other.references, job.parameters)
                     rows, body = self._run(f"EXPLAIN {instead.sql}" if job.explain else instead.sql, job)
                 except (duckdb.InterruptException, duckdb.OutOfMemoryException):
                     raise
@@ -171,20 +172,19 @@ class Answering:
                     answered_by=instead.answered_by,
                     repeats=repeats,
                 ), body
-        self._engine.define(found, tables)
+        self._engine.define(found, tables, reading.references, job.parameters)
         rows, body = self._run(f"EXPLAIN {job.sql}" if job.explain else job.sql, job)
         return Told(set_number=found.number, tables=tuple(tables), rows=rows, repeats=repeats), body
 
     def _table(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
         (name,) = self._allowed(found, [job.table], job)
-        select, reads, repeats = f"SELECT * FROM {quoted_table(name)}", [name], True
+        select = f"SELECT * FROM {quoted_table(name)}"
         if job.where:
-            where = self._engine.guard.condition(job.where)
-            reading = self._engine.guard.reading(f"SELECT 1 WHERE {where}")
-            reads, repeats = [name, *self._allowed(found, reading.tables, job)], reading.repeats
-            select += f" WHERE {where}"
-        self._engine.define(found, reads)
+            select += f" WHERE {self._engine.guard.condition(job.where)}"
+        reading = self._engine.guard.reading(select)
+        reads, repeats = self._allowed(found, reading.tables, job), reading.repeats
+        self._engine.define(found, reads, reading.references)
         if job.order:
             select += f" ORDER BY {', '.join(self._order(name, job.order))}"
         elif not self._engine.keeps_order(found, name):
@@ -221,7 +221,7 @@ class Answering:
 
     def _tables(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
-        rows = [self._described(found, name) for name in names(found) if may_see(name, job.allowed)]
+        rows = [self._described(found, name) for name in names_of(found) if may_see(name, job.allowed)]
         return Told(set_number=found.number, rows=len(rows)), _stream(pa.Table.from_pylist(rows, schema=_TABLES))
 
     def _described(self, found: TableSet, name: str) -> dict[str, str | int | None]:

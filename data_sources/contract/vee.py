@@ -22,6 +22,9 @@ _FACTORS = {"spike": 5.0, "low": 0.1, "high": 5.0}
 COLUMNS = ("interval_start", "value", "status", "rules", "method", "read")
 """What the table says of an interval, beside the series and what names the reading."""
 
+ALONE = "series"
+"""The column with the feed's name, where all of it is one series."""
+
 MOST_LINEAR = timedelta(days=1)
 
 
@@ -57,7 +60,7 @@ class VeeSpec(Part):
     """gold.NAME: every interval of every series, checked, and estimated where it has no value to be trusted."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,89}$")
-    series: str
+    series: str | None = None
     value: str | None = None
     interval: Duration
     checks: list[VeeCheck] = Field(min_length=1)
@@ -114,12 +117,16 @@ def check_vee(spec: VeeSpec, kinds: Mapping[str, str], event_time: str, key: lis
             raise ValueError(f"{where}, {word}: there is no field {name!r}{meant(name, kinds)}")
         if name is not None and word != "series" and not kinds[name].startswith(("int64", "float64", "decimal")):
             raise ValueError(f"{where}, {word}: {name!r} is a {kinds[name]}, not a number; name a field that is")
-    if kinds[spec.series] == "float64":
+    if spec.series == event_time:
+        raise ValueError(
+            f"{where}, series: {spec.series!r} is the event time; leave series out where all is one meter's"
+        )
+    if spec.series is not None and kinds[spec.series] == "float64":
         raise ValueError(f"{where}, series: {spec.series!r} is a float64, which names nothing; name the meter's field")
     if kinds[event_time] != "timestamp":
         raise ValueError(f"{where}: event time {event_time!r} is a date; intervals begin at moments")
-    for name in (spec.series, *key):
-        if name.lower() in COLUMNS:
+    for name in filter(None, (spec.series, *key)):
+        if name.lower() in (*COLUMNS, *([] if spec.series else [ALONE])):
             raise ValueError(
                 f"{where}: gold.{spec.name} has a column {name.lower()!r} of its own; give the field another name, and "
                 "the input's in source"

@@ -221,6 +221,12 @@ def test_an_hour_of_a_register_that_rolls_over_by_the_contract(tmp_path: Path) -
         "SELECT date_trunc('hour', interval_start) AS hour, sum(value) AS kwh FROM gold.validated GROUP BY 1 ORDER BY 1"
     )
     hours = query(lake.lake, sql).to_pylist()
+    lake.feed = lake.feed.model_copy(update={"vee": [spec.model_copy(update={"series": None})]})
+    lake.add([{"id": "last", "at": (START + 6 * quarter).isoformat(), "meter": "B", "count": 1.2}])
+    (alone,) = query(
+        lake.lake, "SELECT series, count(*) AS n, sum(value) AS kwh FROM gold.validated GROUP BY 1"
+    ).to_pylist()
+    assert alone == {"series": "readings", "n": 6, "kwh": pytest.approx(2.929)}
     assert [row["kwh"] for row in hours] == pytest.approx([2.629, 0.1])
     assert sum(row["kwh"] for row in hours) == pytest.approx(2.729)
 
@@ -243,6 +249,7 @@ def test_both_engines_validate_alike(made: Feed, tmp_path: Path) -> None:
         ({"checks": [{"kind": "spike", "rows": 3}]}, "spike takes no rows, but factor and least"),
         ({"checks": [{"kind": "register", "estimate": True}]}, "leave estimate out"),
         ({"checks": []}, "checks"),
+        ({"series": "at"}, "leave series out where all is one meter's"),
         ({"value": None}, "there is only the register"),
         ({"value": None, "register": None, "rolls_over_at": None, "checks": CHECKS[:1]}, "name the field"),
         ({"name": "No name"}, "name"),

@@ -174,7 +174,13 @@ def intervals_of(
         np.sort(beside),
         zone,
     )
-    return laid if register is None else _with_counts(laid, register_at, rolls_over_at, is_value=value is None)
+    if register is None:
+        return laid
+    laid = _with_counts(laid, register_at, rolls_over_at, is_value=value is None)
+    kind = table.schema.field(register).type
+    if value is None and pa.types.is_decimal(kind):  # what two decimals differ by has no more digits than they have
+        laid = replace(laid, value=np.round(laid.value, kind.scale))
+    return laid
 
 
 def used(before: Floats, after: Floats, rolls_over_at: float | None) -> Floats:

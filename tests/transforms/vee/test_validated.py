@@ -118,6 +118,11 @@ def test_of_a_register_alone_the_values_are_what_it_counted(at: str) -> None:
     )  # fmt: skip
     found = validated(laid, [Check("gap", estimate=True)], linear_up_to=HOUR_US, rolls_over_at=100_000.0)
     assert found["value"].to_pylist() == pytest.approx([0.634, 0.605, 0.704, 0.686, 0.1])
+    exact = table.set_column(2, "count", table["count"].cast(pa.decimal128(12, 3)))
+    laid = intervals_of(
+        exact, series="meter", time="at", width=900_000_000, register="count", register_at=at, rolls_over_at=100_000.0  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert laid.value.tolist() == [0.634, 0.605, 0.704, 0.686, 0.1]
     later = QUARTER if at == "end" else timedelta()
     assert found["interval_start"].to_pylist() == [START + later + n * QUARTER for n in range(5)]
     assert found["place"].to_pylist() == ([1, 2, 3, 4, 5] if at == "end" else [0, 1, 2, 3, 4])

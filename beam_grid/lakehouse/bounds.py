@@ -1,0 +1,81 @@
+"""Which files of a table may hold a row that meets a condition, by the bounds that Delta's log keeps of them.
+
+    kwh = 5              file 1: kwh 0 to 4        no row of it can
+    sensor IN ('A', 'B') file 2: sensor 'B' to 'C' may
+                         file 3: nobody counted    may
+
+Guaranteed: a file that is left out has no such row. Text, whole numbers, days and instants are told apart by bounds,
+nothing else: of fractions NaN is beyond its file's maximum. Bounds may be wider than the values: writers cut text, and
+Spark cuts the greatest instant to its millisecond.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from beam_grid.lakehouse.live import LiveFile
+
+Value = str | int | date | datetime
+
+WHOLE = ("long", "integer", "short", "byte")
+"""Delta's whole numbers."""
+
+_CUT = timedelta(milliseconds=1)
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?)?")
+
+
+@dataclass(frozen=True)
+class Within:
+    """The column's value is not null and lies in one of the ranges, both ends inside; None is no end."""
+
+    column: str
+    ranges: tuple[tuple[Value | None, Value | None], ...]
+
+
+def may_hold(file: LiveFile, condition: Within, kind: str) -> bool:
+    """Whether a row of the file may meet it; `kind` is Delta's type of the column."""
+    column = condition.column
+    if file.rows is not None and file.nulls.get(column) == file.rows:
+        return False
+    least, greatest = _bound(file.least.get(column), kind), _bound(file.greatest.get(column), kind)
+    if greatest is not None and isinstance(greatest, datetime):
+        greatest = greatest + _CUT if greatest <= datetime.max.replace(tzinfo=UTC) - _CUT else None
+    return any(_meet(least, high) and _meet(low, greatest) for low, high in condition.ranges)
+
+
+def moment(text: str) -> tuple[datetime, bool] | None:
+    """The instant that a text names, the same in all engines, and whether it says its offset; None for any other text."""
+    written = _MOMENT.fullmatch(text)
+    if written is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return (found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)), bool(written["offset"])
+    except (ValueError, OverflowError):
+        return None
+
+
+def _meet(low: Any, high: Any) -> bool:
+    return low is None or high is None or low <= high
+
+
+def _bound(said: Any, kind: str) -> Value | None:
+    """The log's word as a value of the column's type; None where it is none, which bounds nothing."""
+    if kind in WHOLE:
+        return said if isinstance(said, int) and not isinstance(said, bool) else None
+    if not isinstance(said, str):
+        return None
+    if kind == "string":
+        return said
+    try:
+        if kind == "date":
+            return date.fromisoformat(said)
+        if kind == "timestamp":
+            found = datetime.fromisoformat(said)
+            return None if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    return None

@@ -1,0 +1,173 @@
+"""A table of a version set in the server's engine: a SELECT over files that are chosen anew for each statement.
+
+    SELECT meter::VARCHAR AS meter, ... FROM read_parquet(getvariable('files_7'))
+    statement asks for one meter ─► files_7 = those whose bounds have it
+
+Files of one layout are one `read_parquet`: DuckDB then opens those it reads rows of, not all to learn their columns.
+A SELECT that is left one file too many is as right: its rows are judged as all are.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from beam_grid.lakehouse import scan
+from beam_grid.lakehouse.bounds import may_hold
+from beam_grid.lakehouse.duck import FILE, literal, pattern
+from beam_grid.lakehouse.live import LiveFile, live
+from beam_grid.lakehouse.vectors import deleted
+from beam_grid.server.conditions import Asked, Parameter, within
+from data_sources.identifiers import double_quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+_numbers = itertools.count(1)
+
+_MOST_KNOWN = 50_000
+
+
+class Layouts:
+    """What columns files have, as DuckDB sees them. A file never changes under its name."""
+
+    def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
+        self._duck = duck
+        self._of_file: OrderedDict[str, str] = OrderedDict()
+        self._columns: dict[str, frozenset[str]] = {}
+
+    def by_layout(self, files: Iterable[str]) -> dict[str, list[str]]:
+        """The files, those with the same columns and types together. Raises duckdb.IOException where one is gone."""
+        files = list(files)
+        unknown = [file for file in files if file not in self._of_file]
+        if unknown:
+            told = self._duck.execute(
+                "SELECT file_name, md5(string_agg(concat_ws('|', name, type, type_length, repetition_type, num_children, "
+                "converted_type, scale, precision, logical_type), ';' ORDER BY n)) "
+                "FROM (SELECT *, row_number() OVER () AS n FROM parquet_schema(?)) GROUP BY file_name",
+                [[pattern(file) for file in unknown]],
+            ).fetchall()
+            self._of_file |= told
+        found: dict[str, list[str]] = {}
+        for file in files:
+            self._of_file.move_to_end(file)
+            found.setdefault(self._of_file[file], []).append(file)
+        while len(self._of_file) > max(_MOST_KNOWN, len(files)):
+            self._of_file.popitem(last=False)
+        return found
+
+    def columns(self, layout: str, file: str) -> frozenset[str]:
+        """Names of the layout's columns, in lower case; `file` is one that has it."""
+        if layout not in self._columns:
+            told = self._duck.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(pattern(file))}, hive_partitioning = false)")  # fmt: skip
+            self._columns[layout] = frozenset(str(row[0]).lower() for row in told.fetchall())
+        return self._columns[layout]
+
+
+@dataclass
+class _Part:
+    """Files of one layout, without deletion vectors or all with one."""
+
+    variable: str
+    files: list[str]
+    shown: list[str]
+
+
+class Scanned:
+    """A version of a table, which shows all its files until it is told to show fewer."""
+
+    def __init__(self, duck: duckdb.DuckDBPyConnection, path: Path, version: int | None, layouts: Layouts) -> None:
+        """Raises GridError for a log or vector that cannot be read, duckdb.IOException for a file that is gone."""
+        self._duck = duck
+        at = live(path, version)
+        self._kinds = scan.delta_types(at)
+        self._files: dict[str, LiveFile] = {str(path / file.path): file for file in at.files}
+        gone = {name: deleted(path, file.vector) for name, file in self._files.items()}
+        whole = [name for name, rows in gone.items() if not len(rows)]
+        cut = {name: rows for name, rows in gone.items() if len(rows)}
+        self._parts: list[_Part] = []
+        self._rows: str | None = None
+        kinds = scan.columns(at)
+        empty = ", ".join(f"NULL::{kind} AS {double_quoted(column)}" for column, kind in kinds.items())
+        selects = [self._select(layouts, layout, files, kinds) for layout, files in layouts.by_layout(whole).items()]
+        if cut:
+            self._rows = f"rows_{uuid4().hex}"
+            duck.register(self._rows, _positions(cut))
+            selects += [self._select(layouts, layout, files, kinds, self._rows) for layout, files in layouts.by_layout(cut).items()]  # fmt: skip
+        self.sql = " UNION ALL ".join(selects) if selects else f"SELECT {empty} WHERE false"
+        self.is_joined = self._rows is not None
+
+    @property
+    def shown(self) -> list[str]:
+        """The files that its SELECT reads now."""
+        return [name for part in self._parts for name in part.shown]
+
+    def show(self, places: Sequence[Sequence[Asked]], parameters: Sequence[Parameter]) -> None:
+        """Show only files with rows that meet all conditions of one of the places; all files without a place, or where
+        one of them has no condition."""
+        keep = self._files.keys() if not places or not all(places) else self._chosen(places, parameters)
+        for part in self._parts:
+            if len(keep) == len(self._files):
+                self._show(part, part.files)
+            else:  # a read_parquet wants one
+                chosen = [name for name in part.files if name in keep]
+                self._show(part, chosen or [min(part.files, key=lambda name: self._files[name].bytes)])
+
+    def _chosen(self, places: Sequence[Sequence[Asked]], parameters: Sequence[Parameter]) -> set[str]:
+        keep: set[str] = set()
+        for place in places:
+            conditions = [found for one in place if (found := within(one, self._kinds, parameters)) is not None]
+            keep |= {name for name, file in self._files.items() if all(may_hold(file, *one) for one in conditions)}
+        return keep
+
+    def forget(self) -> None:
+        """Give back what the engine keeps for it; its SELECT is no longer asked."""
+        for part in self._parts:
+            self._duck.execute(f"RESET VARIABLE {part.variable}")
+        if self._rows is not None:
+            self._duck.unregister(self._rows)
+
+    def _select(
+        self, layouts: Layouts, layout: str, files: list[str], kinds: dict[str, str], rows: str | None = None
+    ) -> str:
+        part = _Part(f"files_{next(_numbers)}", files, [])
+        self._parts.append(part)
+        self._show(part, files)
+        there = layouts.columns(layout, files[0])
+        source = "" if rows is None else "f."
+        told = ", ".join(
+            f"{source + double_quoted(column) if column.lower() in there else 'NULL'}::{kind} AS {double_quoted(column)}"
+            for column, kind in kinds.items()
+        )
+        read = f"read_parquet(getvariable('{part.variable}'), hive_partitioning = false"
+        if rows is None:
+            return f"SELECT {told} FROM {read})"
+        return (
+            f"SELECT {told} FROM {read}, filename = {literal(FILE)}, file_row_number = true) f "
+            f"ANTI JOIN {rows} v ON f.{FILE} = v.path AND f.file_row_number = v.row"
+        )
+
+    def _show(self, part: _Part, files: list[str]) -> None:
+        if part.shown != files:
+            self._duck.execute(f"SET VARIABLE {part.variable} = ?", [[pattern(file) for file in files]])
+            part.shown = files
+
+
+def _positions(gone: dict[str, np.ndarray]) -> Any:
+    """Rows that vectors name, by file."""
+    paths = list(gone)
+    counts = [len(rows) for rows in gone.values()]
+    return pa.table(
+        {
+            "path": pa.DictionaryArray.from_arrays(np.repeat(np.arange(len(paths), dtype=np.int32), counts), paths),
+            "row": pa.array(np.concatenate(list(gone.values())).astype(np.int64)),
+        }
+    )
