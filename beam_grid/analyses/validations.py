@@ -13,8 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse.duck import literal
-from data_sources.contract.vee import ALONE
+from data_sources.contract.vee import ALONE, EDIT
 from data_sources.durations import micros
+from data_sources.faces import spark_type
 from data_sources.identifiers import backticked
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from beam_grid.analyses.detections import Batches
     from data_sources.contract import Contract
     from data_sources.contract.vee import VeeSpec
+
+
+EDITS = "vee_edits"
+"""The feed of edits by hand (beam_grid/edits.py)."""
+
+_EDIT_KINDS, _EDIT_FROM = ("DOUBLE", "STRING", "STRING"), ("value", "author", "reason")
 
 
 @dataclass(frozen=True)
@@ -64,25 +71,47 @@ class Validation:
 
 
 def tables(contracts: Iterable[Contract]) -> list[Analysis]:
-    """The analyses of the contracts with [[vee]]."""
-    return [_analysis(contract, spec) for contract in contracts for spec in contract.vee]
+    """The analyses of the contracts with [[vee]]; with the edits of their intervals, where the lake has any."""
+    known = list(contracts)
+    has_edits = any(contract.name == EDITS for contract in known)
+    return [_analysis(contract, spec, has_edits) for contract in known for spec in contract.vee]
 
 
-def _analysis(contract: Contract, spec: VeeSpec) -> Analysis:
+def _analysis(contract: Contract, spec: VeeSpec, has_edits: bool) -> Analysis:
     from beam_grid.analyses import Analysis
 
     feed, time = f"silver.{contract.name}", contract.event_time
     named = dict.fromkeys(filter(None, [spec.series, time, spec.value, spec.register_, *contract.dedup.key]))
     picked = list(map(backticked, named))
-    series, group = spec.series, backticked(spec.series) if spec.series else literal(contract.name)
-    if series is None:
-        series = ALONE
+    series, group = spec.series or ALONE, backticked(spec.series) if spec.series else literal(contract.name)
+    if spec.series is None:
         picked.insert(0, f"{group} AS {series}")
+    sql = f"SELECT {', '.join(picked)} FROM {feed} WHERE :touched"
+    if has_edits:
+        kinds = {name: spark_type(contract.field(name).arrow) for name in named} | (
+            {} if spec.series else {ALONE: "STRING"}
+        )
+        nothing = ", ".join(f"CAST(NULL AS {kind}) AS `_{name}`" for name, kind in zip(EDIT, _EDIT_KINDS, strict=True))
+        given = {series: f"TRY_CAST(series AS {kinds[series]})", time: "interval_start"}
+        of_edit = [f"{given.get(name, f'CAST(NULL AS {kind})')} AS {backticked(name)}" for name, kind in kinds.items()]
+        edits = (
+            f"SELECT *, row_number() OVER (PARTITION BY series, interval_start ORDER BY edited_at DESC, id DESC) AS newest "
+            f"FROM silver.{EDITS} WHERE table_name = {literal(f'gold.{spec.name}')}"
+        )
+        chosen = ", ".join(
+            [*of_edit, *(f"{column} AS `_{name}`" for name, column in zip(EDIT, _EDIT_FROM, strict=True))]
+        )
+        newest = f"SELECT {chosen} FROM ({edits}) every WHERE newest = 1 AND value IS NOT NULL"
+        columns = [*map(backticked, kinds), *(f"`_{name}`" for name in EDIT)]
+        sql = (
+            f"SELECT {', '.join(columns)} FROM (SELECT {', '.join(picked)}, {nothing} FROM {feed}) readings WHERE :touched "
+            f"UNION ALL SELECT {', '.join(columns)} FROM ({newest}) edits WHERE :touched"
+        )
     return Analysis(
         f"gold.{spec.name}",
         f"Every interval of {contract.name}'s {spec.value or spec.register_}, checked, and estimated where there is no value to be trusted.",
-        f"SELECT {', '.join(picked)} FROM {feed} WHERE :touched",
-        (feed,),
+        sql,
+        (feed, f"silver.{EDITS}") if has_edits else (feed,),
         cluster_by=(series, "interval_start"),
         key=(series, "interval_start"),
         touched=group,

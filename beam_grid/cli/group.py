@@ -37,6 +37,7 @@ COMMANDS = _Commands(
         "inspect": "looking:inspect",
         "report": "looking:report",
         "reinject": "reinject:reinject",
+        "edit": "edits:edit",
         "alerts": "alerts:alerts",
         "serve": "serving:serve_lake",
         "keys": "serving:keys",

@@ -19,11 +19,14 @@ _TAKES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _FACTORS = {"spike": 5.0, "low": 0.1, "high": 5.0}
 
-COLUMNS = ("interval_start", "value", "status", "rules", "method", "read")
+COLUMNS = ("interval_start", "value", "status", "rules", "method", "read", "edited_by", "reason")
 """What the table says of an interval, beside the series and what names the reading."""
 
 ALONE = "series"
 """The column with the feed's name, where all of it is one series."""
+
+EDIT = ("edited", "edited_by", "edited_because")
+"""Columns, behind an underscore, that a row has which is no reading but an edit of its interval: value, author, reason."""
 
 MOST_LINEAR = timedelta(days=1)
 

@@ -14,9 +14,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from beam_grid.cli.group import cli
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
@@ -229,6 +231,71 @@ def test_an_hour_of_a_register_that_rolls_over_by_the_contract(tmp_path: Path) -
     assert alone == {"series": "readings", "n": 6, "kwh": pytest.approx(2.929)}
     assert [row["kwh"] for row in hours] == pytest.approx([2.629, 0.1])
     assert sum(row["kwh"] for row in hours) == pytest.approx(2.729)
+
+
+def edit(lake: Lake, *arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(
+        cli, ["edit", *arguments, "--author", "jan", "--reason", "read on <site>", "--lake", str(lake.path)]
+    )
+    return done.exit_code, done.output + str(done.exception or "")
+
+
+def test_an_edit_by_hand_stands_with_who_and_why_and_is_taken_back(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"{n}", "at": (START + n * HALF).isoformat(), "meter": meter, "kwh": v, "count": None}
+        for meter in "AB"
+        for n, v in enumerate([1.0, 2.0, 90.0, 3.0, None, 5.0])
+    ]
+    for n, row in enumerate(rows):
+        row["id"] = f"r{n}"
+    feed = Feed(tmp_path, contract(checks=CHECKS[:3]))
+    feed.add(rows)
+    plain = feed.intervals()
+    assert [row["value"] for row in plain if row["meter"] == "A"] == [1, 2, 2.5, 3, 4, 5]
+    of_b = ["gold.validated", "--series", "B", "--interval"]
+    for at, value in ((2, "80"), (4, "7"), (2, "85.5")):
+        code, said = edit(feed.lake, *of_b, (START + at * HALF).isoformat(), "--value", value)
+        assert code == 0, said
+    refine(feed.lake, engine="embedded")
+    found = feed.intervals()
+    assert [row for row in found if row["meter"] == "A"] == [row for row in plain if row["meter"] == "A"]
+    edited = [row for row in found if row["meter"] == "B"]
+    assert [row["value"] for row in edited] == [1, 2, 85.5, 3, 7, 5]
+    assert [row["status"] for row in edited] == ["valid", "valid", "edited", "valid", "edited", "valid"]
+    assert [row["read"] for row in edited] == [1, 2, 90, 3, None, 5]
+    assert (edited[2]["edited_by"], edited[2]["reason"], edited[2]["id"]) == ("jan", "read on <site>", "r8")
+    kept = query(feed.lake, "SELECT series, value, author FROM silver.vee_edits ORDER BY edited_at").to_pylist()
+    assert [(row["series"], row["value"], row["author"]) for row in kept] == [
+        ("B", 80, "jan"),
+        ("B", 7, "jan"),
+        ("B", 85.5, "jan"),
+    ]
+    late = {"id": "late", "at": (START + 6 * HALF).isoformat(), "meter": "B", "kwh": 6.0, "count": None}
+    feed.add([late])
+    assert [row["value"] for row in feed.intervals("meter = 'B'")] == [1, 2, 85.5, 3, 7, 5, 6]
+    for at in (2, 4):
+        code, said = edit(feed.lake, *of_b, (START + at * HALF).isoformat(), "--withdraw")
+        assert code == 0, said
+    refine(feed.lake, engine="embedded")
+    assert [row["value"] for row in feed.intervals("meter = 'B'")] == [1, 2, 2.5, 3, 4, 5, 6]
+    assert {row["status"] for row in feed.intervals()} == {"valid", "estimated"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gold.other", "--series", "A", "--interval", "2026-03-02T00:30Z", "--value", "1"], "no table of validated intervals (there are: gold.validated)"),
+        (["gold.validated", "--series", "Z'", "--interval", "2026-03-02T00:30Z", "--value", "1"], "has no series"),
+        (["gold.validated", "--series", "A", "--interval", "2026-03-02T00:31Z", "--value", "1"], "it has every 30m from 2026-03-02T00:00:00Z to"),
+        (["gold.validated", "--interval", "2026-03-02T00:30Z", "--value", "1"], "name the meter with --series"),
+        (["gold.validated", "--series", "A", "--interval", "2026-03-02T00:30Z"], "give --value V, or --withdraw"),
+        (["gold.validated", "--series", "A", "--interval", "2026-03-02T00:30Z", "--value", "nan"], "finite"),
+    ],
+)  # fmt: skip
+def test_an_edit_that_cannot_be_says_why(made: Feed, arguments: list[str], said: str) -> None:
+    code, told = edit(made.lake, *arguments)
+    assert code != 0 and said in told, told
+    assert "vee_edits" not in made.lake.feeds
 
 
 @pytest.mark.spark

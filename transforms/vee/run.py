@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ from transforms.vee.checks import Check, failed
 from transforms.vee.estimate import METHODS, estimated
 from transforms.vee.intervals import Intervals
 
-STATUSES = ("valid", "warned", "estimated", "missing")
+STATUSES = ("valid", "warned", "estimated", "missing", "edited")
 
 SCHEMA = pa.schema(
     [
@@ -27,7 +29,7 @@ SCHEMA = pa.schema(
     ]
 )
 """value: what to reckon with, NULL where nothing was read and nothing can be estimated; status: valid, warned (a check
-found fault, the value is what was read), estimated, missing; rules: the checks that found fault, comma-separated; method:
+found fault, the value is what was read), estimated, missing, edited; rules: the checks that found fault, comma-separated; method:
 how it was estimated, with `scaled` where the register said how much it came to; read: what was read; place: its row in
 the table given, NULL for none."""
 
@@ -39,9 +41,18 @@ def validated(
     linear_up_to: int,
     holidays: Collection[date] = (),
     rolls_over_at: float | None = None,
+    edits: Mapping[int, float] = MappingProxyType({}),
 ) -> pa.Table:
-    """As SCHEMA says, in order of series and time. linear_up_to: microseconds."""
-    found = failed(intervals, checks, rolls_over_at=rolls_over_at)
+    """As SCHEMA says, in order of series and time. linear_up_to: microseconds; edits: values that somebody gave, by row of
+    the intervals: no check judges them, and estimates are made of them as of what was read."""
+    read, is_edited = intervals.value, np.zeros(len(intervals), bool)
+    if edits:
+        rows = np.fromiter(edits, np.int64)
+        is_edited[rows] = True
+        given = read.copy()
+        given[rows] = list(edits.values())
+        intervals = replace(intervals, value=given)
+    found = {kind: mask & ~is_edited for kind, mask in failed(intervals, checks, rolls_over_at=rolls_over_at).items()}
     wanted = intervals.is_missing.copy()
     for check in checks:
         if check.estimate:
@@ -52,8 +63,8 @@ def validated(
     for mask in found.values():
         faults |= mask
     status = np.select(
-        [is_made, intervals.is_missing, faults | made.conflicts | wanted],
-        [2, 3, 1],
+        [is_edited, is_made, intervals.is_missing, faults | made.conflicts | wanted],
+        [4, 2, 3, 1],
         0,
     )
     rules = [*found.items(), ("register_exceeded", made.conflicts)]
@@ -71,7 +82,7 @@ def validated(
             pa.array(np.array(STATUSES, object)[status], pa.string()),
             pa.array([name or None for name in names], pa.string()),
             pa.array(methods, pa.string()),
-            pa.array(intervals.value, from_pandas=True),
+            pa.array(read, from_pandas=True),
             pa.array(intervals.place, pa.int64(), mask=intervals.place < 0),
         ],
         schema=SCHEMA,
