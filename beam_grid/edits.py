@@ -87,8 +87,6 @@ def edit(
     folder = lake.path / "edits"
     folder.mkdir(exist_ok=True)
     write_atomically(folder / f"{now.replace(':', '')}-{name}.json", (json.dumps(one) + "\n").encode())
-        folder / f"{one['edited_at'].replace(':', '')}-{one['id']}.json", (json.dumps(one) + "\n").encode()
-    )
     land(lake, contract(), Options(source=str(folder), command=command))
     return lake.feed(EDITS).last
 
