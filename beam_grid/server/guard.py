@@ -9,7 +9,6 @@ table of the lake is never looked up, so neither DuckDB's catalog nor a file is 
 
 from __future__ import annotations
 
-import functools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,11 +78,18 @@ class Guard:
             "FROM c UNION SELECT f.name FROM f, c WHERE contains(f.body, c.name)"
         )
         self._changing = _NAMES_A_CLOCK | {str(name) for (name,) in changing.fetchall()}
-        self._judged = functools.lru_cache(_KEPT)(self._judge)
+        self._judged: dict[tuple[str, bool], Reading] = {}  # no lru_cache: of a method it keeps the connection alive
 
     def reading(self, sql: str, *, is_ours: bool = False) -> Reading:
         """What the statement reads. Raises Refused for anything but one reading statement over tables."""
-        return (self._judged if len(sql) <= _LONG else self._judge)(sql, is_ours)
+        if (found := self._judged.get((sql, is_ours))) is not None:
+            return found
+        found = self._judge(sql, is_ours)
+        if len(sql) <= _LONG:
+            while len(self._judged) >= _KEPT:
+                del self._judged[next(iter(self._judged))]
+            self._judged[sql, is_ours] = found
+        return found
 
     def _judge(self, sql: str, is_ours: bool) -> Reading:
         node = self._tree(sql)
