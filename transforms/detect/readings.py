@@ -226,7 +226,8 @@ def _ahead(quarters: Ints, rules: ZoneInfo) -> Ints:
 
     found = np.empty(len(quarters), np.int64)
     days, starts = np.unique(quarters // 96, return_index=True)
-    for day, start, end in zip(days.tolist(), starts, np.append(starts[1:], len(quarters)), strict=True):
+    after = np.append(starts, len(quarters))[1:]  # of none there is none
+    for day, start, end in zip(days.tolist(), starts, after, strict=True):
         begins, ends = at(day * 96), at(day * 96 + 95)
         found[start:end] = begins if begins == ends else [at(quarter) for quarter in quarters[start:end].tolist()]
     return found

@@ -13,7 +13,7 @@ import pytest
 from data_sources.contract.detections import COLUMNS
 from data_sources.errors import UserError
 from tests.transforms.detect.making import table
-from transforms.detect import detect, readings_of, scored, scores
+from transforms.detect import DETECTORS, detect, readings_of, scored, scores
 
 HOW: dict[str, Any] = {"series": "series", "time": "time", "values": ["v0"], "detectors": ["median_mad", "fused"]}
 
@@ -50,6 +50,14 @@ def test_wherever_batches_and_groups_are_cut(group: int, step: int, monkeypatch:
         assert ours["score"].to_pylist()[: len(readings)] == said["score"].to_pylist()
         assert ours["fallback"].to_pylist()[len(readings) :] == ["no series"] * 30
         assert {*ours["model_version"].to_pylist()} == {f"{name}/{scores.VERSION}"}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_rows_without_a_series_alone_keep_their_rows(zone: str) -> None:
+    """As a part of Spark's holds them: no reading is left then."""
+    rows = several().slice(several().num_rows - 30)
+    found = pa.Table.from_batches(scored(rows.to_batches(), **{**HOW, "detectors": [*DETECTORS], "time_zone": zone}))
+    assert found["fallback"].to_pylist() == ["no series"] * 30 * len(DETECTORS)
 
 
 def test_what_is_no_number_keeps_its_row_and_says_so() -> None:
