@@ -124,7 +124,7 @@ def at_once(rows: list[dict[str, Any]], feed: Contract) -> list[dict[str, Any]]:
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in COLUMNS}
+    return {name: row.get(name) for name in COLUMNS}  # of edits there are none
 
 
 def assert_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
@@ -299,7 +299,11 @@ def test_an_edit_that_cannot_be_says_why(made: Feed, arguments: list[str], said:
 
 
 @pytest.mark.spark
-def test_both_engines_validate_alike(made: Feed, tmp_path: Path) -> None:
+def test_both_engines_validate_alike_edits_included(made: Feed, tmp_path: Path) -> None:
+    code, said = edit(made.lake, "gold.validated", "--series", "A", "--interval", START.isoformat(), "--value", "0.75")
+    assert code == 0, said
+    refine(made.lake, engine="embedded")
+    assert [row["value"] for row in made.intervals("status = 'edited'")] == [0.75]
     assert_both_engines_agree(made.lake, tmp_path)
 
 
