@@ -110,19 +110,20 @@ def _series(spec: VeeSpec, feed: Contract, given: str | None) -> str:
 def _check(lake: Lake, table: str, spec: VeeSpec, series: str, start: datetime) -> None:
     """Raise GridError for an interval that the table does not have, saying which it has."""
     named = f"CAST({double_quoted(spec.series or ALONE)} AS VARCHAR) = {literal(series)}"
-    counted = "count(*) AS n, min(interval_start) AS low, max(interval_start) AS high"
-    rows = f"FROM gold.{double_quoted(spec.name)} WHERE {named}"
+    at = f"interval_start = TIMESTAMP {literal(start.isoformat())}"
+    sql = (
+        f"SELECT count(*) AS n, min(interval_start) AS low, max(interval_start) AS high, count(*) FILTER (WHERE {at}) AS there "
+        f"FROM gold.{double_quoted(spec.name)} WHERE {named}"
+    )
     try:
-        (found,) = query(lake, f"SELECT {counted} {rows}").to_pylist()
-        at = f"interval_start = TIMESTAMP {literal(start.isoformat())}"
-        (there,) = query(lake, f"SELECT count(*) AS n {rows} AND {at}").to_pylist()
+        (found,) = query(lake, sql).to_pylist()
     except GridError as cause:
         raise GridError(
             f"edit: {table} cannot be read ({cause}); `beam-grid refine --lake {lake.path}` makes it"
         ) from cause
     if not found["n"]:
         raise GridError(f"edit: {table} has no series {series!r}")
-    if not there["n"]:
+    if not found["there"]:
         raise GridError(
             f"edit: {table} has no interval of {series!r} that begins at {start:%Y-%m-%dT%H:%M:%SZ}; it has every "
             f"{format_duration(spec.interval)} from {found['low']:%Y-%m-%dT%H:%M:%SZ} to {found['high']:%Y-%m-%dT%H:%M:%SZ}"

@@ -31,12 +31,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from beam_grid.analyses import sql as spark_sql
-from beam_grid.analyses.detections import Detect, parse_detect
-from beam_grid.analyses.validations import Validation
 from data_sources.expectations import Expectation, parse_expectation
 from data_sources.identifiers import backticked
+
+if TYPE_CHECKING:
+    from beam_grid.analyses.detections import Detect
+    from beam_grid.analyses.validations import Validation
 
 HERE = Path(__file__).parent
 _WORD = re.compile(r"--\s*(kind|cluster_by|order_by|key|touched|detect|parameter|show|expect):\s*(.*)")
@@ -78,8 +81,8 @@ class Analysis:
     parameters: tuple[Parameter, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     clock: Clock | None = None
-    detect: Detect | Validation | None = None
-    """How the SELECT's rows are scored; None where they are the table's."""
+    by_series: Detect | Validation | None = None
+    """What makes the table's rows of whole series of the SELECT's; None where these are the table's."""
     settled: str = ""
     """Of one with `touched`: which rows of its first table it reads at all; others may change as they like."""
     watched: tuple[str, ...] = ()
@@ -104,8 +107,8 @@ class Analysis:
         said = repr((self.sql, self.cluster_by, self.order_by, self.key, self.touched, self.expectations))
         if self.clock is not None:
             said += repr((self.clock, self.settled, self.watched))
-        if self.detect is not None:
-            said += repr((self.detect, self.detect.version))
+        if self.by_series is not None:
+            said += repr((self.by_series, self.by_series.version))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
@@ -182,7 +185,7 @@ def parse(stem: str, text: str) -> Analysis:
             parse_expectation(f"{stem}-{number}", *_action(text))
             for number, text in enumerate(said.get("expect", []), start=1)
         ),
-        detect=detect,
+        by_series=detect,
     )
 
 
@@ -191,6 +194,8 @@ def _detect(name: str, said: Mapping[str, list[str]]) -> Detect | None:
     lines = said.get("detect", [])
     if not lines:
         return None
+    from beam_grid.analyses.detections import parse_detect
+
     if len(lines) > 1:
         raise ValueError(f"{name}: detect is said twice; name all detectors in one, as in fused,flatline")
     for word, why in (("touched", "by= says it"), ("kind", "a view has no engine to score in")):

@@ -115,5 +115,5 @@ def _analysis(contract: Contract, spec: DetectionSpec) -> Analysis:
         cluster_by=(spec.series, time),
         key=tuple(dict.fromkeys([*contract.dedup.key, time, "detector"])),
         touched=backticked(spec.series),
-        detect=_detect(spec, time),
+        by_series=_detect(spec, time),
     )

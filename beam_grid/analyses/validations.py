@@ -12,7 +12,7 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from beam_grid.lakehouse.duck import literal
+from beam_grid.lakehouse.tables import literal
 from data_sources.contract.vee import ALONE, EDIT
 from data_sources.durations import micros
 from data_sources.faces import spark_type
@@ -115,7 +115,7 @@ def _analysis(contract: Contract, spec: VeeSpec, has_edits: bool) -> Analysis:
         cluster_by=(series, "interval_start"),
         key=(series, "interval_start"),
         touched=group,
-        detect=Validation(
+        by_series=Validation(
             series,
             time,
             spec.value,

@@ -263,21 +263,21 @@ def _define(
     parameters: dict[str, str],
     groups: str | None = None,
 ) -> None:
-    """Give the analysis' rows the name of its candidate: those of its SELECT, scored where it says so."""
+    """Give the analysis' rows the name of its candidate: those of its SELECT, or what it makes of their series."""
     view, sql = _candidate(analysis), _select(engine, lake, content, analysis, parameters, groups)
-    detect = analysis.detect
-    if detect is None:
+    made = analysis.by_series
+    if made is None:
         engine.define(view, sql)
         return
     series = f"{view}_series"
     engine.define(series, sql)
     rows = engine.schema(series)
     try:
-        schema = detect.schema(rows)
+        schema = made.schema(rows)
     except UserError as cause:
         raise GridError(f"{analysis.name}, {cause}") from cause
-    order = dict.fromkeys([detect.series, detect.time, *(name for name in analysis.key if name in rows.names)])
-    engine.apply(view, series, list(order), detect.function, schema)
+    order = dict.fromkeys([made.series, made.time, *(name for name in analysis.key if name in rows.names)])
+    engine.apply(view, series, list(order), made.function, schema)
 
 
 def _select(

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -341,8 +341,7 @@ class Contract(Part):
             raise ValueError('dedup.order_by: is for keep = "latest"; leave it out or set keep')
         if self.now is not None:
             self._check_now(self.now, names)
-        self._check_detections()
-        self._check_vee()
+        self._check_series()
         for window in self.windows:
             where = f"window {window.name!r}"
             _known(f"{where}, by", window.by, names)
@@ -375,24 +374,19 @@ class Contract(Part):
         (window,) = (window for window in self.windows if window.name == now.hourly)
         check_now(now, {f.name: f.is_numeric for f in self.fields}, self.event_time, window)
 
-    def _check_detections(self) -> None:
-        _unique("detection", [d.name for d in self.detections])
+    def _check_series(self) -> None:
+        """[[detections]] and [[vee]]: what each may read, and that no two tables of gold have one name."""
+        kinds = {f.name: f.type for f in self.fields}
         taken = {*(w.name for w in self.windows), *(self.now.tables if self.now is not None else ())}
-        for spec in self.detections:
-            if spec.name in taken:
-                raise ValueError(f"detection {spec.name!r}: gold.{spec.name} is made already; rename one of them")
-            kinds = {f.name: f.type for f in self.fields}
-            check_detection(spec, kinds, self.event_time, self.dedup.key, self.lake.load)
-
-    def _check_vee(self) -> None:
-        _unique("vee", [v.name for v in self.vee])
-        taken = {*(w.name for w in self.windows), *(self.now.tables if self.now is not None else ())}
-        taken |= {d.name for d in self.detections}
-        for spec in self.vee:
-            if spec.name in taken:
-                raise ValueError(f"vee {spec.name!r}: gold.{spec.name} is made already; rename one of them")
-            kinds = {f.name: f.type for f in self.fields}
-            check_vee(spec, kinds, self.event_time, self.dedup.key, self.lake.load)
+        declared: list[tuple[str, Sequence[Any], Callable[..., None]]]
+        declared = [("detection", self.detections, check_detection), ("vee", self.vee, check_vee)]
+        for what, specs, check in declared:
+            _unique(what, [spec.name for spec in specs])
+            for spec in specs:
+                if spec.name in taken:
+                    raise ValueError(f"{what} {spec.name!r}: gold.{spec.name} is made already; rename one of them")
+                check(spec, kinds, self.event_time, self.dedup.key, self.lake.load)
+            taken |= {spec.name for spec in specs}
 
     def _check_lake(self, names: list[str]) -> None:
         lake = self.lake

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field, field_validator, model_validator
 
 from data_sources.contract.parts import Part, TimeZone, meant
+from data_sources.contract.series import check_columns, check_readings, is_number
 
 DETECTORS = (
     "z", "seasonal_z", "rate_of_change", "mahalanobis", "mahalanobis_robust", "composite", "median_mad", "flatline",
@@ -60,24 +61,16 @@ class DetectionSpec(Part):
 def check_detection(spec: DetectionSpec, kinds: Mapping[str, str], event_time: str, key: list[str], load: str) -> None:
     """Raise ValueError, with the remedy, for a detection that does not fit its contract. kinds: the type by field."""
     where = f"detection {spec.name!r}"
-    if load != "append":
-        raise ValueError(f'{where}: load = "{load}" keeps changes, not readings; leave [[detections]] out')
-    for word, used in (("series", [spec.series]), ("values", spec.values), ("beside", spec.beside)):
+    check_readings(where, "detections", spec.series, kinds, load)
+    for word, used in (("values", spec.values), ("beside", spec.beside)):
         for name in used:
             if name not in kinds:
                 raise ValueError(f"{where}, {word}: there is no field {name!r}{meant(name, kinds)}")
             if used.count(name) > 1:
                 raise ValueError(f"{where}, {word}: {name!r} is named twice; once is enough")
     for name in spec.values:
-        if not kinds[name].startswith(("int64", "float64", "decimal")):
+        if not is_number(kinds[name]):
             raise ValueError(f"{where}, values: {name!r} is a {kinds[name]}, not a number; name fields that are")
-    if kinds[spec.series] == "float64":
-        raise ValueError(f"{where}, series: {spec.series!r} is a float64, which names nothing; name the meter's field")
     if kinds[event_time] != "timestamp":
         raise ValueError(f"{where}: event time {event_time!r} is a date, and moments are compared; leave it out")
-    for name in spec.columns(event_time, key):
-        if name.lower() in COLUMNS:
-            raise ValueError(
-                f"{where}: gold.{spec.name} has a column {name.lower()!r} of its own; give the field another name, and "
-                "the input's in source"
-            )
+    check_columns(where, spec.name, spec.columns(event_time, key), COLUMNS)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from data_sources.contract.parts import Duration, Part, TimeZone, meant
+from data_sources.contract.series import check_columns, check_readings, is_number
 
-KINDS = ("gap", "negative", "zero_run", "spike", "low", "high", "register", "clock")
+Kind = Literal["gap", "negative", "zero_run", "spike", "low", "high", "register", "clock"]
 """What transforms/vee/checks.py has; the names stand here so that a contract is read without loading it."""
 
 _TAKES: dict[str, tuple[str, ...]] = {
@@ -34,7 +35,7 @@ MOST_LINEAR = timedelta(days=1)
 class VeeCheck(Part):
     """One check; which settings it takes depends on its kind."""
 
-    kind: Literal["gap", "negative", "zero_run", "spike", "low", "high", "register", "clock"]
+    kind: Kind
     estimate: bool = False
     factor: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     rows: int | None = Field(default=None, ge=2)
@@ -113,24 +114,17 @@ class VeeSpec(Part):
 def check_vee(spec: VeeSpec, kinds: Mapping[str, str], event_time: str, key: list[str], load: str) -> None:
     """Raise ValueError, with the remedy, for one that does not fit its contract. kinds: the type by field."""
     where = f"vee {spec.name!r}"
-    if load != "append":
-        raise ValueError(f'{where}: load = "{load}" keeps changes, not readings; leave [[vee]] out')
-    for word, name in (("series", spec.series), ("value", spec.value), ("register", spec.register_)):
+    check_readings(where, "vee", spec.series, kinds, load)
+    for word, name in (("value", spec.value), ("register", spec.register_)):
         if name is not None and name not in kinds:
             raise ValueError(f"{where}, {word}: there is no field {name!r}{meant(name, kinds)}")
-        if name is not None and word != "series" and not kinds[name].startswith(("int64", "float64", "decimal")):
+        if name is not None and not is_number(kinds[name]):
             raise ValueError(f"{where}, {word}: {name!r} is a {kinds[name]}, not a number; name a field that is")
     if spec.series == event_time:
         raise ValueError(
             f"{where}, series: {spec.series!r} is the event time; leave series out where all is one meter's"
         )
-    if spec.series is not None and kinds[spec.series] == "float64":
-        raise ValueError(f"{where}, series: {spec.series!r} is a float64, which names nothing; name the meter's field")
     if kinds[event_time] != "timestamp":
         raise ValueError(f"{where}: event time {event_time!r} is a date; intervals begin at moments")
-    for name in filter(None, (spec.series, *key)):
-        if name.lower() in (*COLUMNS, *([] if spec.series else [ALONE])):
-            raise ValueError(
-                f"{where}: gold.{spec.name} has a column {name.lower()!r} of its own; give the field another name, and "
-                "the input's in source"
-            )
+    own = COLUMNS if spec.series else (*COLUMNS, ALONE)
+    check_columns(where, spec.name, filter(None, (spec.series, *key)), own)

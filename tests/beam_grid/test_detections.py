@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 import random
 import re
 import shutil
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,11 @@ from beam_grid.errors import GridError
 from beam_grid.lakehouse import delta_log, derived
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Table
-from beam_grid.landing import Lake
-from beam_grid.refine import Engine, refine, versions
+from beam_grid.refine import refine, versions
 from data_sources.contract import Contract, ContractError, parse_contract
 from data_sources.contract.detections import COLUMNS
 from data_sources.contract.detections import DETECTORS as OF_CONTRACTS
-from tests.properties.oracle import run
+from tests.beam_grid.growing import Feed, assert_equal_rows, in_parts
 from transforms.detect import DETECTORS as THERE
 from transforms.detect import SCHEMA, scored
 from transforms.detect.run import OF_SEVERAL
@@ -36,7 +32,6 @@ from transforms.detect.run import OF_SEVERAL
 START = datetime(2025, 3, 1, tzinfo=UTC)
 """Four weeks before Berlin's clocks go forward."""
 
-NEVER = 2_050_000_000_000_000
 DETECTORS = ["median_mad", "fused", "composite", "flatline", "gap"]
 NAMES = ["meter", "at", "id", "place"]
 
@@ -81,22 +76,9 @@ def lines(draw: random.Random) -> list[dict[str, Any]]:
     return rows
 
 
-class Feed:
-    """A lake of one feed, and the files it was made from."""
-
-    def __init__(self, path: Path, feed: Contract) -> None:
-        self.lake, self.feed, self.source = Lake.open(path / "lake"), feed, path / "source"
-        self.source.mkdir(parents=True)
-
-    def add(self, rows: Iterable[dict[str, Any]], slice_rows: int = 100_000, engine: Engine = "embedded") -> None:
-        """One more file, landed and refined."""
-        path = self.source / f"{len(list(self.source.iterdir())):03d}.json"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        run(self.lake.path, self.feed, self.source, now=NEVER, slice_rows=slice_rows)
-        refine(self.lake, engine=engine)
-
+class Scored(Feed):
     def scores(self, where: str = "true") -> list[dict[str, Any]]:
-        return query(self.lake, f"SELECT * FROM gold.scores WHERE {where} ORDER BY id, detector").to_pylist()
+        return self.rows("gold.scores", where, "id, detector")
 
 
 def by_hand(rows: list[dict[str, Any]], feed: Contract) -> list[dict[str, Any]]:
@@ -115,11 +97,7 @@ def by_hand(rows: list[dict[str, Any]], feed: Contract) -> list[dict[str, Any]]:
 
 def assert_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
     assert [(row["id"], row["detector"]) for row in found] == [(row["id"], row["detector"]) for row in wanted]
-    for one, other in zip(found, wanted, strict=True):
-        for name, value in other.items():
-            is_float = isinstance(value, float) and isinstance(one[name], float)
-            same = math.isclose(one[name], value, rel_tol=1e-9, abs_tol=1e-12) if is_float else one[name] == value
-            assert same, (name, one, other)
+    assert_equal_rows(found, wanted)
 
 
 @settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])  # shrinking takes minutes
@@ -129,25 +107,20 @@ def test_any_order_and_slicing_of_the_commits_gives_the_scores_of_the_whole(
 ) -> None:
     draw = random.Random(seed)
     rows = lines(draw)
-    parts: list[list[dict[str, Any]]] = [[] for _ in range(pieces)]
-    whole = draw.random() < 0.5  # runs of time, in any order; or each row anywhere
-    for n, row in enumerate(rows):
-        parts[n * pieces // len(rows) if whole else draw.randrange(pieces)].append(row)
-    draw.shuffle(parts)
-    feed = Feed(tmp_path_factory.mktemp("any"), contract())
-    for part in parts:
+    feed = Scored(tmp_path_factory.mktemp("any"), contract())
+    for part in in_parts(draw, rows, pieces):
         feed.add(part, slice_rows)
     assert_same(feed.scores(), by_hand(rows, feed.feed))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Feed:
-    feed = Feed(tmp_path_factory.mktemp("made"), contract())
+def made(tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    feed = Scored(tmp_path_factory.mktemp("made"), contract())
     feed.add(lines(random.Random(5)))
     return feed
 
 
-def test_each_reading_has_a_row_and_what_cannot_be_judged_says_why(made: Feed) -> None:
+def test_each_reading_has_a_row_and_what_cannot_be_judged_says_why(made: Scored) -> None:
     found = made.scores()
     assert list(found[0]) == [*NAMES, *COLUMNS]
     assert len(found) == len(DETECTORS) * len(lines(random.Random(5)))
@@ -169,7 +142,7 @@ def test_each_reading_has_a_row_and_what_cannot_be_judged_says_why(made: Feed) -
     assert not [row for row in found if row["meter"] == "constant" and row["detector"] == "fused" and row["is_anomaly"]]
 
 
-def test_a_spike_is_flagged_with_what_speaks_for_it(made: Feed) -> None:
+def test_a_spike_is_flagged_with_what_speaks_for_it(made: Scored) -> None:
     (spike,) = made.scores("meter = 'spiky' AND detector = 'median_mad' AND value = 40")
     assert spike["is_anomaly"] and spike["probability"] < 1e-4 and spike["reason"] == "above its hour of the day"
     assert 1 < spike["expected"] < 3 and spike["history"] == 15 and spike["model_version"].startswith("median_mad/")
@@ -178,7 +151,7 @@ def test_a_spike_is_flagged_with_what_speaks_for_it(made: Feed) -> None:
 def test_a_late_row_scores_anew_its_series_and_no_other(tmp_path: Path) -> None:
     rows = lines(random.Random(9))
     late = next(row for row in rows if row["meter"] == "away")
-    feed = Feed(tmp_path, contract(detectors=["fused"]))
+    feed = Scored(tmp_path, contract(detectors=["fused"]))
     feed.add(row for row in rows if row is not late)
     before = feed.scores()
     feed.add([late])
@@ -195,7 +168,7 @@ def test_a_corrected_reading_scores_anew_its_series(tmp_path: Path) -> None:
     raw = contract(detectors=["median_mad"]).to_dict()
     newest = {"key": ["id"], "keep": "latest", "order_by": ["version"]}
     fields = [*raw["fields"], {"name": "version", "type": "int64"}]
-    feed = Feed(tmp_path, parse_contract({**raw, "dedup": newest, "fields": fields}, "the test"))
+    feed = Scored(tmp_path, parse_contract({**raw, "dedup": newest, "fields": fields}, "the test"))
     rows = lines(random.Random(3))
     feed.add({**row, "version": 1} for row in rows)
     wrong = [row for row in rows if row["meter"] == "usual"][100:400:7]
@@ -209,7 +182,7 @@ def test_a_corrected_reading_scores_anew_its_series(tmp_path: Path) -> None:
 
 def test_another_threshold_or_name_makes_the_table_anew(tmp_path: Path) -> None:
     rows = lines(random.Random(9))
-    feed = Feed(tmp_path, contract(detectors=["median_mad"]))
+    feed = Scored(tmp_path, contract(detectors=["median_mad"]))
     feed.add(rows[:-2])
     first = sum(bool(row["is_anomaly"]) for row in feed.scores())
     feed.feed = contract(detectors=["median_mad"], threshold=0.2)
@@ -225,7 +198,7 @@ def test_another_threshold_or_name_makes_the_table_anew(tmp_path: Path) -> None:
 @pytest.mark.spark
 def test_spark_makes_the_same_table_and_brings_it_up(tmp_path: Path) -> None:
     rows = lines(random.Random(5))[::5]
-    feed = Feed(tmp_path, contract(detectors=["median_mad", "flatline"]))
+    feed = Scored(tmp_path, contract(detectors=["median_mad", "flatline"]))
     feed.add(rows)
     ours = query(feed.lake, "SELECT * FROM gold.scores ORDER BY id, detector")
     shutil.rmtree(Table(feed.lake, "gold.scores").path)
@@ -312,7 +285,7 @@ def test_a_head_that_does_not_fit_is_named(head: str, said: str) -> None:
     ],
 )
 def test_a_head_that_does_not_fit_its_select_stops_the_refine(
-    head: str, said: str, made: Feed, monkeypatch: pytest.MonkeyPatch
+    head: str, said: str, made: Scored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = parse("x", HEAD.format(head))
     monkeypatch.setattr(derived, "analyses", lambda: (wrong,))
@@ -320,7 +293,7 @@ def test_a_head_that_does_not_fit_its_select_stops_the_refine(
         refine(made.lake, engine="embedded")
 
 
-def test_an_analysis_of_sql_is_scored_as_a_contract_is(made: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_analysis_of_sql_is_scored_as_a_contract_is(made: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of hours' sums: what a SELECT can give is what can be scored."""
     same = parse(
         "by_day",

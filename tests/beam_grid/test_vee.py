@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
 import random
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,13 +22,12 @@ from beam_grid.refine import refine
 from data_sources.contract import Contract, ContractError, parse_contract
 from data_sources.contract.vee import COLUMNS
 from tests.beam_grid.both_engines import assert_both_engines_agree
-from tests.properties.oracle import run
+from tests.beam_grid.growing import Feed, assert_equal_rows, in_parts
 from transforms.vee import Check, intervals_of, validated
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 """A Monday, four weeks before Amsterdam's clocks go forward."""
 
-NEVER = 2_050_000_000_000_000
 HALF = timedelta(minutes=30)
 CHECKS: list[dict[str, Any]] = [
     {"kind": "gap", "estimate": True},
@@ -87,24 +83,9 @@ def lines(draw: random.Random) -> list[dict[str, Any]]:
     return rows
 
 
-class Feed:
-    """A lake of one feed, and the files it was made from."""
-
-    def __init__(self, path: Path, feed: Contract) -> None:
-        self.lake, self.feed, self.source = Lake.open(path / "lake"), feed, path / "source"
-        self.source.mkdir(parents=True)
-
-    def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        """One more file, landed and refined."""
-        path = self.source / f"{len(list(self.source.iterdir())):03d}.json"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        run(self.lake.path, self.feed, self.source, now=NEVER, slice_rows=100_000)
-        refine(self.lake, engine="embedded")
-
+class Validated(Feed):
     def intervals(self, where: str = "true") -> list[dict[str, Any]]:
-        return query(
-            self.lake, f"SELECT * FROM gold.validated WHERE {where} ORDER BY meter, interval_start"
-        ).to_pylist()
+        return self.rows("gold.validated", where, "meter, interval_start")
 
 
 def at_once(rows: list[dict[str, Any]], feed: Contract) -> list[dict[str, Any]]:
@@ -128,12 +109,7 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def assert_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
-    assert len(found) == len(wanted)
-    for one, other in zip(found, sorted(wanted, key=lambda row: (row["meter"], row["interval_start"])), strict=True):
-        for name, value in other.items():
-            is_float = isinstance(value, float) and isinstance(one[name], float)
-            same = math.isclose(one[name], value, rel_tol=1e-9, abs_tol=1e-12) if is_float else one[name] == value
-            assert same, (name, one, other)
+    assert_equal_rows(found, sorted(wanted, key=lambda row: (row["meter"], row["interval_start"])))
 
 
 @settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])  # shrinking takes minutes
@@ -143,25 +119,20 @@ def test_any_order_and_slicing_of_the_commits_gives_the_intervals_of_the_whole(
 ) -> None:
     draw = random.Random(seed)
     rows = lines(draw)
-    parts: list[list[dict[str, Any]]] = [[] for _ in range(pieces)]
-    whole = draw.random() < 0.5  # runs of time, in any order; or each row anywhere
-    for n, row in enumerate(rows):
-        parts[n * pieces // len(rows) if whole else draw.randrange(pieces)].append(row)
-    draw.shuffle(parts)
-    feed = Feed(tmp_path_factory.mktemp("any"), contract())
-    for part in parts:
+    feed = Validated(tmp_path_factory.mktemp("any"), contract())
+    for part in in_parts(draw, rows, pieces):
         feed.add(part)
     assert_same(feed.intervals(), at_once(rows, feed.feed))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Feed:
-    feed = Feed(tmp_path_factory.mktemp("made"), contract())
+def made(tmp_path_factory: pytest.TempPathFactory) -> Validated:
+    feed = Validated(tmp_path_factory.mktemp("made"), contract())
     feed.add(lines(random.Random(5)))
     return feed
 
 
-def test_all_that_was_read_and_found_good_stands_as_it_was_read(made: Feed) -> None:
+def test_all_that_was_read_and_found_good_stands_as_it_was_read(made: Validated) -> None:
     rows = lines(random.Random(5))
     found = made.intervals()
     assert list(found[0]) == ["meter", *COLUMNS, "id"]
@@ -180,7 +151,7 @@ def test_all_that_was_read_and_found_good_stands_as_it_was_read(made: Feed) -> N
     assert {meter: sum(row["meter"] == meter for row in found) for meter, _ in meters} == dict(meters)
 
 
-def test_a_day_between_two_counts_of_the_register_adds_up_to_it(made: Feed) -> None:
+def test_a_day_between_two_counts_of_the_register_adds_up_to_it(made: Validated) -> None:
     rows = made.intervals("meter = 'A'")
     counts = {row["id"]: row["count"] for row in lines(random.Random(5)) if row["count"] is not None}
     at = [n for n, row in enumerate(rows) if row["id"] in counts]
@@ -200,7 +171,7 @@ def test_a_reading_that_comes_late_takes_the_place_of_its_estimate(tmp_path: Pat
         for n, v in enumerate([75.0, 0, 0, 0, 0, 100.0])
     ]
     late = {**rows[2], "kwh": 60.0}
-    feed = Feed(tmp_path, contract(linear_up_to="3h", checks=[{"kind": "gap", "estimate": True}]))
+    feed = Validated(tmp_path, contract(linear_up_to="3h", checks=[{"kind": "gap", "estimate": True}]))
     feed.add([rows[0], rows[5]])
     assert [row["value"] for row in feed.intervals()] == [75, 80, 85, 90, 95, 100]
     feed.add([late])
@@ -213,7 +184,7 @@ def test_an_hour_of_a_register_that_rolls_over_by_the_contract(tmp_path: Path) -
     feed = contract(register_at="start", rolls_over_at=100_000, interval="15m", checks=CHECKS[:1], time_zone="UTC")
     spec = feed.vee[0].model_copy(update={"value": None})
     counts = [99998.271, 99998.905, 99999.510, 0.214, 0.900, 1.000]
-    lake = Feed(tmp_path, feed.model_copy(update={"vee": [spec]}))
+    lake = Validated(tmp_path, feed.model_copy(update={"vee": [spec]}))
     quarter = timedelta(minutes=15)
     lake.add(
         {"id": str(n), "at": (START + n * quarter).isoformat(), "meter": "A", "count": count}
@@ -248,7 +219,7 @@ def test_an_edit_by_hand_stands_with_who_and_why_and_is_taken_back(tmp_path: Pat
     ]
     for n, row in enumerate(rows):
         row["id"] = f"r{n}"
-    feed = Feed(tmp_path, contract(checks=CHECKS[:3]))
+    feed = Validated(tmp_path, contract(checks=CHECKS[:3]))
     feed.add(rows)
     plain = feed.intervals()
     assert [row["value"] for row in plain if row["meter"] == "A"] == [1, 2, 2.5, 3, 4, 5]
@@ -292,14 +263,14 @@ def test_an_edit_by_hand_stands_with_who_and_why_and_is_taken_back(tmp_path: Pat
         (["gold.validated", "--series", "A", "--interval", "2026-03-02T00:30Z", "--value", "nan"], "finite"),
     ],
 )  # fmt: skip
-def test_an_edit_that_cannot_be_says_why(made: Feed, arguments: list[str], said: str) -> None:
+def test_an_edit_that_cannot_be_says_why(made: Validated, arguments: list[str], said: str) -> None:
     code, told = edit(made.lake, *arguments)
     assert code != 0 and said in told, told
     assert "vee_edits" not in made.lake.feeds
 
 
 @pytest.mark.spark
-def test_both_engines_validate_alike_edits_included(made: Feed, tmp_path: Path) -> None:
+def test_both_engines_validate_alike_edits_included(made: Validated, tmp_path: Path) -> None:
     code, said = edit(made.lake, "gold.validated", "--series", "A", "--interval", START.isoformat(), "--value", "0.75")
     assert code == 0, said
     refine(made.lake, engine="embedded")

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from data_sources.contract.vee import Kind
 from transforms.vee.intervals import DAY, Floats, Intervals, Ints, Mask, used
-
-Kind = Literal["gap", "negative", "zero_run", "spike", "low", "high", "register", "clock"]
 
 LEAST_WEEKS, MOST_WEEKS = 3, 8
 """Of history that `low` and `high` compare with."""
@@ -48,16 +46,17 @@ def failed(intervals: Intervals, checks: Sequence[Check], *, rolls_over_at: floa
     """
     found: dict[str, Mask] = {}
     doubtful = intervals.is_missing.copy()
-    late = {"low", "high"}
-    for check in sorted(checks, key=lambda check: check.kind in late):
-        mask = (
-            _ONE[check.kind](intervals, check, doubtful)
-            if check.kind != "register"
-            else _register(intervals, check, rolls_over_at)
-        )
-        found[check.kind] = mask
-        if check.kind not in late and check.kind != "register":
-            doubtful |= mask
+    for check in checks:
+        if check.kind in _ALONE:
+            found[check.kind] = _ALONE[check.kind](intervals, check, doubtful)
+            doubtful |= found[check.kind]
+    usual = None
+    for check in checks:
+        if check.kind == "register":
+            found[check.kind] = _register(intervals, check, rolls_over_at)
+        elif check.kind in ("low", "high"):
+            usual = _usual(intervals, doubtful) if usual is None else usual
+            found[check.kind] = ~doubtful & _unusual(intervals.value, check, usual)
     return {check.kind: found[check.kind] for check in checks}
 
 
@@ -86,14 +85,10 @@ def _mean(one: Floats, other: Floats) -> Floats:
     return np.where(np.isnan(one), other, np.where(np.isnan(other), one, (one + other) / 2))
 
 
-def _low(intervals: Intervals, check: Check, doubtful: Mask) -> Mask:
-    usual = _usual(intervals, doubtful)
-    return ~doubtful & (intervals.value < check.factor * usual) & (usual - intervals.value > check.least)
-
-
-def _high(intervals: Intervals, check: Check, doubtful: Mask) -> Mask:
-    usual = _usual(intervals, doubtful)
-    return ~doubtful & (intervals.value > check.factor * usual) & (intervals.value - usual > check.least)
+def _unusual(value: Floats, check: Check, usual: Floats) -> Mask:
+    if check.kind == "low":
+        return (value < check.factor * usual) & (usual - value > check.least)
+    return (value > check.factor * usual) & (value - usual > check.least)
 
 
 def _clock(intervals: Intervals, check: Check, doubtful: Mask) -> Mask:
@@ -102,25 +97,18 @@ def _clock(intervals: Intervals, check: Check, doubtful: Mask) -> Mask:
 
 def _register(intervals: Intervals, check: Check, rolls_over_at: float | None) -> Mask:
     wrong = np.zeros(len(intervals), bool)
-    for begin, end, counted in spans(intervals, rolls_over_at):
+    for begin, end, counted in zip(*map(np.ndarray.tolist, spans(intervals, rolls_over_at)), strict=True):
         values = intervals.value[begin:end]
         if np.isfinite(values).all() and abs(values.sum() - counted) > check.tolerance:
             wrong[begin:end] = True
     return wrong
 
 
-_ONE = {
-    "gap": _gap,
-    "negative": _negative,
-    "zero_run": _zero_run,
-    "spike": _spike,
-    "low": _low,
-    "high": _high,
-    "clock": _clock,
-}
+_ALONE = {"gap": _gap, "negative": _negative, "zero_run": _zero_run, "spike": _spike, "clock": _clock}
+"""What looks at an interval and its neighbours; what these find fault with vouches for no other."""
 
 
-def spans(intervals: Intervals, rolls_over_at: float | None) -> list[tuple[int, int, float]]:
+def spans(intervals: Intervals, rolls_over_at: float | None) -> tuple[Ints, Ints, Floats]:
     """Stretches of rows [begin, end) between two counts of the register, and what it counted meanwhile."""
     opens = np.flatnonzero(np.isfinite(intervals.opening) & (np.arange(len(intervals)) == intervals.first))
     closes = np.flatnonzero(np.isfinite(intervals.register))
@@ -131,7 +119,7 @@ def spans(intervals: Intervals, rolls_over_at: float | None) -> list[tuple[int, 
     place, count, stretch = place[order], count[order], stretch[order]
     counted = used(count[:-1], count[1:], rolls_over_at)
     kept = (stretch[:-1] == stretch[1:]) & np.isfinite(counted)
-    return list(zip(place[:-1][kept].tolist(), place[1:][kept].tolist(), counted[kept].tolist(), strict=True))
+    return place[:-1][kept], place[1:][kept], counted[kept]
 
 
 def _usual(intervals: Intervals, doubtful: Mask) -> Floats:

@@ -62,10 +62,13 @@ def estimated(
     known = np.isfinite(like)
     value[rest[known]], method[rest[known]] = like[known], LIKE_DAY
     is_scaled, conflicts = np.zeros(len(intervals), bool), np.zeros(len(intervals), bool)
-    for begin, end, counted in spans(intervals, rolls_over_at):
+    begins, ends, used = spans(intervals, rolls_over_at)
+    before = np.concatenate([[0], np.cumsum(wanted)])
+    some = before[ends] > before[begins]  # of a register alone nearly all stretches are one interval that was read
+    for begin, end, counted in zip(begins[some].tolist(), ends[some].tolist(), used[some].tolist(), strict=True):
         part = slice(begin, end)
         mine = wanted[part]
-        if not mine.any() or not np.isfinite(value[part][mine]).all():
+        if not np.isfinite(value[part][mine]).all():
             continue
         left, made = counted - good[part][~mine].sum(), value[part][mine].sum()
         if left < 0:
