@@ -337,3 +337,12 @@ def test_the_built_in_contracts_are_right() -> None:
         contract = load_contract(path)
         assert isinstance(contract, Contract) and contract.name == path.parent.name
         assert parse_contract(copy.deepcopy(contract.to_dict()), "again") == contract
+
+
+def test_a_copy_has_the_columns_of_its_own_fields(tmp_path: Path) -> None:
+    (path := tmp_path / "c.toml").write_text(TOML)
+    whole = load_contract(path)
+    assert whole.landed_schema.names[: len(whole.fields)] == [f.name for f in whole.fields]
+    fewer = whole.model_copy(update={"fields": whole.fields[:-1]})
+    assert fewer.schema.names == [f.name for f in whole.fields[:-1]] == fewer.landed_schema.names[: len(fewer.fields)]
+    assert set(fewer.required) <= set(fewer.schema.names)

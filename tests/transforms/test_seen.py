@@ -23,6 +23,7 @@ from tests.transforms.making import contract, minute, rows, seen
 from transforms import seen as seen_module
 from transforms.files import LONGEST_BOUND, bound, write_file
 from transforms.manifest import LandedFile
+from transforms.merge_files import merge_files
 from transforms.seen import conform, key_ranges, read_counted, read_seen, write_hashes
 
 EDGE = "\U0010ffff"
@@ -174,6 +175,16 @@ def test_row_groups_that_cannot_hold_a_key_are_not_read(tmp_path: Path, reads: l
     found = read_seen(files, tmp_path, rows(of, ("k055", 55)), of)
     assert found is not None and found["id"].to_pylist() == ["k055"]
     assert {name for name in reads if name.startswith("group")} == {"group 5"}
+
+
+def test_of_many_small_files_put_together_little_is_read_for_a_row(tmp_path: Path, reads: list[str]) -> None:
+    of = contract()
+    parts = [seen(rows(of, *((f"k{n:05d}", n) for n in range(low, low + 7_000)))) for low in (0, 7_000, 14_000)]
+    merged = merge_files(tmp_path, landed_named(tmp_path, of, parts), of, tmp_path / "data" / "y")
+    reads.clear()
+    found = read_seen([merged], tmp_path, rows(of, ("k15000", 15_000)), of)
+    assert found is not None and found["id"].to_pylist() == ["k15000"]
+    assert {name for name in reads if name.startswith("group")} == {"group 1"}
 
 
 def test_rows_of_an_older_contract_get_nulls_for_what_came_later(tmp_path: Path) -> None:

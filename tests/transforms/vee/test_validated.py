@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 
 from data_sources.errors import UserError
 from transforms.vee import Check, intervals_of, validated
+from transforms.vee.rows import validated_rows
 from transforms.vee.run import SCHEMA
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -241,3 +243,28 @@ def test_columns_that_are_not_there() -> None:
         intervals_of(read([1.0]), series="meter", time="at", value="kw", width=1_000_000)
     with pytest.raises(UserError, match="a number is needed"):
         intervals_of(read([1.0]), series="at", time="at", value="meter", width=1_000_000)
+
+
+def test_an_edit_counts_for_its_own_interval_alone() -> None:
+    table = read([1.0, 2.0, 3.0])
+    for n, name in enumerate(("_edited", "_edited_by", "_edited_because")):
+        table = table.append_column(name, pa.nulls(3, pa.float64() if n == 0 else pa.string()))
+    others = [START + QUARTER, START + QUARTER + timedelta(minutes=1), START - QUARTER, START + 9 * QUARTER]
+    edits = [
+        {"meter": meter, "at": at, "_edited": 70.0 + n, "_edited_by": "jan", "_edited_because": "seen"}
+        for n, (meter, at) in enumerate([*(("A", at) for at in others), ("Z", START), (None, START)])
+    ]
+    rows = pa.concat_tables([table, pa.Table.from_pylist(edits, schema=table.schema)]).sort_by(
+        [("meter", "ascending"), ("at", "ascending")]
+    )
+    how: dict[str, Any] = {
+        "series": "meter",
+        "time": "at",
+        "value": "kwh",
+        "width": 900_000_000,
+        "linear_up_to": HOUR_US,
+    }
+    found = pa.Table.from_batches(validated_rows(rows.to_batches(), checks=[{"kind": "gap"}], **how))
+    assert found["value"].to_pylist() == [1, 70, 3]
+    assert found["status"].to_pylist() == ["valid", "edited", "valid"]
+    assert found["edited_by"].to_pylist() == [None, "jan", None]
