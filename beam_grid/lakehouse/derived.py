@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
-from beam_grid.analyses import Analysis, Clock, analyses, by_name, detections, now, validations
+from beam_grid.analyses import Analysis, Clock, analyses, by_name, detections, features, now, validations
 from beam_grid.analyses.sql import parts, put, tree
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
@@ -53,7 +53,7 @@ def forget_lost(lake: Lake, content: Content, contracts: dict[str, Contract]) ->
 def _defined(contracts: dict[str, Contract]) -> list[Analysis]:
     """All analyses there are, each after those it reads: the SQL files, and what contracts ask for."""
     of = list(contracts.values())
-    return [*analyses(), *now.tables(of), *detections.tables(of), *validations.tables(of)]
+    return [*analyses(), *now.tables(of), *detections.tables(of), *validations.tables(of), *features.tables(of)]
 
 
 def is_due(lake: Lake, content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> bool:
