@@ -209,12 +209,21 @@ def _expressions(
     written = [feature for feature in features if feature.function is None]
     if not written:
         return {}
-    sql = "SELECT * FROM rows"
+    sql, rows = "SELECT * FROM rows", pa.table({**shown, **made})
     for number, feature in enumerate(written):  # under a name of its own: a field may be called as it is
-        sql = f"SELECT *, ({feature.argument}\n) AS {_inner(feature, shown, number)} FROM ({sql})"
+        kind = _asked(rows.slice(0, 0), f"SELECT ({feature.argument}\n) AS x FROM ({sql})").schema.field(0).type
+        told = f"CAST(({feature.argument}\n) AS {_KINDS[plain(kind)]})"  # 0.6 is a decimal there, to Arrow 0.6000000000000001
+        sql = f"SELECT *, {told} AS {_inner(feature, shown, number)} FROM ({sql})"
     names = [_inner(feature, shown, number) for number, feature in enumerate(written)]
-    found = _asked(pa.table({**shown, **made}), f"SELECT {', '.join(names)} FROM ({sql})")
+    found = _asked(rows, f"SELECT {', '.join(names)} FROM ({sql})")
     return {f.name: found.column(n).cast(plain(found.schema.field(n).type)) for n, f in enumerate(written)}
+
+
+_KINDS = {
+    pa.float64(): "DOUBLE", pa.int64(): "BIGINT", pa.string(): "VARCHAR", pa.bool_(): "BOOLEAN", pa.date32(): "DATE",
+    pa.timestamp("us", "UTC"): "TIMESTAMPTZ",
+}  # fmt: skip
+"""The types that `plain` gives."""
 
 
 def _inner(feature: Feature, shown: dict[str, pa.ChunkedArray], number: int) -> str:
