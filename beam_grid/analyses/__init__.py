@@ -84,6 +84,8 @@ class Analysis:
     clock: Clock | None = None
     by_series: Detect | Validation | Told | None = None
     """What makes the table's rows of whole series of the SELECT's; None where these are the table's."""
+    newest_by: str = ""
+    """Of one whose rows are, per group, the newest of its first table: the column that tells."""
     settled: str = ""
     """Of one with `touched`: which rows of its first table it reads at all; others may change as they like."""
     watched: tuple[str, ...] = ()

@@ -29,6 +29,8 @@ class Told:
     """How rows become features."""
 
     definition: Definition
+    latest: str
+    """The table with the newest row of each series."""
 
     @property
     def series(self) -> str:
@@ -87,7 +89,7 @@ def _analysis(contract: Contract, spec: FeatureSpec) -> Analysis:
         cluster_by=(spec.series, contract.event_time),
         key=tuple(dict.fromkeys([*contract.dedup.key, contract.event_time])),
         touched=series,
-        by_series=Told(definition),
+        by_series=Told(definition, f"gold.{spec.latest}"),
     )
 
 
@@ -107,4 +109,5 @@ def _latest(contract: Contract, spec: FeatureSpec) -> Analysis:
         cluster_by=(spec.series,),
         key=(spec.series,),
         touched=series,
+        newest_by=contract.event_time,
     )

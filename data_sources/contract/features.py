@@ -58,6 +58,11 @@ class Feature(NamedTuple):
         return self.function in AGGREGATES and self.rows is None and self.span is None
 
     @property
+    def is_carried(self) -> bool:
+        """Whether the next reading of the same day can go on from the row before it, without older readings."""
+        return self.is_of_history or self.function == "days_since"
+
+    @property
     def is_condition(self) -> bool:
         return self.function in ("count_if", "days_since")
 

@@ -15,11 +15,13 @@ import pyarrow as pa
 import pytest
 
 from beam_grid.analyses.features import tables
+from beam_grid.lakehouse import touched
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Table
 from beam_grid.refine import refine, versions
 from data_sources.contract import Contract, ContractError, parse_contract
 from tests.beam_grid.growing import Feed, Row, assert_equal_rows, in_parts
+from transforms.features import since
 from transforms.features.frames import Frames
 
 START = datetime(2025, 3, 24, 5, tzinfo=UTC)
@@ -322,3 +324,31 @@ def test_two_of_one_name_and_a_table_that_is_made_already_are_refused() -> None:
     window = {"name": "told_latest", "size": "1h", "measures": {"n": "count()"}}
     with pytest.raises(ContractError, match=r"feature 'told': gold\.told_latest is made already; rename one of them"):
         parse_contract({**raw, "windows": [window]}, "the test")
+
+
+def test_commits_in_order_go_on_from_the_newest_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a look at the history, but for each series' first of a day; the newest rows without a look at the others."""
+    carried, narrowed = [], []
+    since_of, narrow = since.since_of, touched._narrowed
+
+    def seen_since(*given: Any) -> Any:
+        found = since_of(*given)
+        carried.append(float(found[0].is_carried.mean()))
+        return found
+
+    def seen_narrow(*given: Any) -> Any:
+        narrowed.append(narrow(*given))
+        return narrowed[-1]
+
+    monkeypatch.setattr(since, "since_of", seen_since)
+    monkeypatch.setattr(touched, "_narrowed", seen_narrow)
+    rows = sorted((row for row in lines(random.Random(7)) if row["meter"] != "away"), key=lambda row: row["at"])
+    feed = Told(tmp_path, contract())
+    at = len(rows) - 60
+    feed.add(rows[:at])
+    for start in range(at, len(rows), 15):
+        feed.add(rows[start : start + 15])
+    wanted = by_hand(rows)
+    assert_same(feed.told(), wanted)
+    assert_same(feed.told("gold.told_latest"), newest(wanted))
+    assert len(carried) == len(narrowed) == 4 and all(carried) and all(narrowed)

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse import data_files, delta_log, duck, scan
-from beam_grid.lakehouse.engines import DoesNotFit
+from beam_grid.lakehouse.bounds import Within, may_hold
+from beam_grid.lakehouse.engines import DoesNotFit, Least
+from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.tables import STATISTICS_COLUMNS
 from data_sources.identifiers import double_quoted
 
@@ -37,18 +39,26 @@ class Embedded:
 
     dialect: Any = "duckdb"
     at_once = 1
+    goes_on = True
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._engine, self._scratch = connection, scratch
 
-    def rows(self, table: Table, version: int) -> str:
-        view = double_quoted(f"{table.name}@{version}")
-        rows = scan.relation(self._engine, table.path, version)
+    def rows(self, table: Table, version: int, least: Least | None = None) -> str:
+        view = double_quoted(f"{table.name}@{version}" + (f"-{least.time.isoformat()}" if least else ""))
+        at = live(table.path, version)
+        rows = scan.selected(self._engine, table.path, at, [file for file in at.files if _may_hold(file, least)])
         self._engine.execute(f"CREATE TEMP VIEW IF NOT EXISTS {view} AS FROM {rows}")
         return view
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
         return scan.changes(self._engine, table.path, after, upto)
+
+    def came(self, table: Table, after: int, upto: int) -> str | None:
+        before, at = live(table.path, after), live(table.path, upto)
+        known = {(file.path, repr(file.vector)) for file in before.files}
+        files = [file for file in at.files if (file.path, repr(file.vector)) not in known]
+        return scan.selected(self._engine, table.path, at, files)
 
     def difference(self, table: Table, after: int, upto: int, columns: Sequence[str], where: str) -> str | None:
         return scan.difference(self._engine, table.path, after, upto, columns, where)
@@ -61,6 +71,11 @@ class Embedded:
             self._engine.execute(f"CREATE OR REPLACE TEMP {kind} {double_quoted(view)} AS {sql}")
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as cause:
             raise DoesNotFit(self.reason(cause)) from cause
+
+    def give(self, view: str, rows: pa.Table) -> None:
+        self._engine.register("__given", rows)
+        self.define(view, "FROM __given", once=True)
+        self._engine.unregister("__given")
 
     def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
         """By way of a file in the scratch: a connection has one statement at a time, and the rows may be many."""
@@ -86,11 +101,15 @@ class Embedded:
         assert at is not None
         self._rewrite(table, at, at.files, f"FROM {double_quoted(view)}", order, "WRITE")
 
-    def replace(self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str]) -> None:
+    def replace(
+        self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str], least: Least | None = None
+    ) -> None:
         at = delta_log.read(table.path)
         assert at is not None
         touched = [
-            file for file in at.files if (file.rows or 0) < FILE_ROWS // 8 or self._holds(table, at, file, is_in)
+            file
+            for file in at.files
+            if (file.rows or 0) < FILE_ROWS // 8 or (_may_hold(file, least) and self._holds(table, at, file, is_in))
         ]
         kept = scan.selected(self._engine, table.path, at, touched)
         rows = f"FROM (FROM {kept} WHERE NOT ({is_in}) UNION ALL BY NAME FROM {double_quoted(view)})"
@@ -116,3 +135,7 @@ class Embedded:
         count = sum(map(delta_log.rows_of, added))
         delta_log.put(table.path, at, [*columns, *map(delta_log.removed, files), *added], operation, rows=count)
         delta_log.checkpoint(table.path, at)
+
+
+def _may_hold(file: LiveFile, least: Least | None) -> bool:
+    return least is None or may_hold(file, Within(least.column, ((least.time, None),)), "timestamp")
