@@ -186,7 +186,7 @@ def check_features(
         column = f"{where}, columns.{feature.name}"
         if feature.name in carried:
             raise ValueError(f"{column}: gold.{spec.name} has a column of this name already; choose another")
-        if feature.name in kinds and feature.argument != feature.name:
+        if feature.name in kinds and (feature.function or feature.argument != feature.name):
             raise ValueError(f"{column}: is called like a field and is not it; choose another name")
         if feature.function is not None and not feature.is_condition and feature.argument:
             _check_argument(column, feature, kinds)

@@ -301,6 +301,7 @@ def test_spark_makes_the_same_table_and_brings_it_up(tmp_path: Path) -> None:
         ({"columns": {"x": "[kwh]"}}, "columns.x: "),
         ({"columns": {"at": "kwh"}}, "columns.at: gold.told has a column of this name already; choose another"),
         ({"columns": {"state": "kwh"}}, "columns.state: is called like a field and is not it; choose another name"),
+        ({"columns": {"kwh": "avg(kwh) over 3 rows"}}, "columns.kwh: is called like a field and is not it"),
         ({"columns": {"X": "kwh"}}, "columns.X: cannot name a column"),
         ({"columns": {}}, "feature 'told', columns: "),
         ({"series": "metre"}, "feature 'told', series: there is no field 'metre' (did you mean 'meter'?)"),
