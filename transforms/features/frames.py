@@ -75,18 +75,10 @@ class Frames:
         """The first row of each row's history."""
         return np.searchsorted(self.days, self.days - self.history)
 
-    @cached_property
-    def _recent(self) -> Ints:
-        return self.since(self.recent)
-
-    def since(self, span: int) -> Ints:
-        """The first row of the series that is at most so many microseconds older."""
+    def since(self, span: int, at: Ints) -> Ints:
+        """The first row of the series that is at most so many microseconds older, of the rows `at`."""
         key = monotone(self.time, self.first, span)
-        return np.maximum(np.searchsorted(key, key - span), self.first)
-
-    def last_rows(self, rows: int) -> Ints:
-        """The first of so many rows up to each, within `recent`."""
-        return np.maximum(np.arange(len(self)) - (rows - 1), self._recent)
+        return np.maximum(np.searchsorted(key, key[at] - span), self.first[at])
 
     def within(self, clock: tuple[int, int]) -> Bools:
         """Rows at these minutes of the local day; the second may lie behind midnight."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data_sources.contract.features import Feature
+from transforms.detect.readings import run_starts
 from transforms.features.aggregates import aggregate, counts, newest
 from transforms.features.expressions import asked
 from transforms.features.frames import Frames
@@ -31,6 +32,7 @@ class Group:
     at: Ints
     is_carried: Bools
     carried: dict[str, Floats]
+    _recent: Ints | None = None
     _columns: dict[str, tuple[Floats, Bools]] = field(default_factory=dict)
     _conditions: dict[str, Bools] = field(default_factory=dict)
 
@@ -58,9 +60,9 @@ class Group:
         if feature.function == "days_since":
             return self._days_since(feature)
         if feature.rows is not None:
-            return self._over(feature, self.frames.last_rows(feature.rows)[self.at], self.at + 1)
+            return self._over(feature, self._last_rows(feature.rows), self.at + 1)
         if feature.span is not None:
-            return self._over(feature, self.frames.since(feature.span)[self.at], self.frames.behind[self.at])
+            return self._over(feature, self.frames.since(feature.span, self.at), self.frames.behind[self.at])
         rest = np.flatnonzero(~self.is_carried)
         if len(rest) == len(self.at):
             return self._of_days(feature, self.at)
@@ -83,19 +85,27 @@ class Group:
     def _change(self, name: str, rows: int) -> Floats:
         x, is_number = self._numbers(name)
         before = self.at - rows
-        is_there = before >= self.frames.last_rows(rows + 1)[self.at]
+        is_there = before >= self._last_rows(rows + 1)
         before = np.maximum(before, 0)
         return np.where(is_there & is_number[before] & is_number[self.at], x[self.at] - x[before], np.nan)
 
     def _days_since(self, feature: Feature) -> Floats:
         """From when it was last true, within the history and today."""
         row = newest(self._conditions[feature.argument], self.frames.behind[self.at])
-        last = np.where(row >= self.frames.oldest[self.at], self.frames.time[row], np.nan)
+        if self.is_carried.all():  # then what is before the rows that are wanted is carried
+            oldest = self.at[run_starts(self.frames.code[self.at], np.zeros(len(self.at), np.int64))]
+        else:
+            oldest = self.frames.oldest[self.at]
+        last = np.where(row >= oldest, self.frames.time[row], np.nan)
         if feature.name in self.carried:
-            before = np.where(self.is_carried, self.carried[feature.name], np.nan)
-            is_before = self.is_carried & (row < self.frames.today[self.at])
-            last = np.where(is_before, before, last)
+            last = np.where(self.is_carried & (row < oldest), self.carried[feature.name], last)
         return (self.frames.time[self.at] - last) / _DAY
+
+    def _last_rows(self, rows: int) -> Ints:
+        """The first of so many rows up to each, within `recent`."""
+        if self._recent is None:
+            self._recent = self.frames.since(self.frames.recent, self.at)
+        return np.maximum(self.at - (rows - 1), self._recent)
 
     def _counted(self, feature: Feature) -> tuple[Floats, Bools]:
         """Its column's numbers, and which rows count."""

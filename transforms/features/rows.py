@@ -94,7 +94,9 @@ def feature_schema(rows: pa.Schema, definition: Definition) -> pa.Schema:
 
 def _aggregated(rows: pa.Table, definition: Definition, since: Since | None) -> pa.Table:
     """The rows that are wanted, beside them the features that are no expressions"""
-    rows = rows.filter(pc.and_(pc.is_valid(rows[definition.series]), pc.is_valid(rows[definition.time])))
+    for name in (definition.series, definition.time):
+        if rows[name].null_count:
+            rows = rows.filter(pc.is_valid(rows[name]))
     code, names, time = _placed(rows, definition)
     later = (code[1:] > code[:-1]) | ((code[1:] == code[:-1]) & (time[1:] >= time[:-1]))
     if not later.all():

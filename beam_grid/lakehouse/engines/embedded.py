@@ -11,6 +11,7 @@ Small files are rewritten with those that are touched, so they do not gather.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 FILE_ROWS = 1 << 19
 """One file is in memory, and is rewritten where a row of it changes."""
+
+
+IN_MEMORY = 64 << 20
+"""Bytes of rows that a function made which are kept without a file."""
 
 
 class Embedded:
@@ -78,14 +83,24 @@ class Embedded:
         self._engine.unregister("__given")
 
     def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
-        """By way of a file in the scratch: a connection has one statement at a time, and the rows may be many."""
+        """By way of a file in the scratch where the rows are many; a connection has one statement at a time."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         file = self._scratch / f"{view}.parquet"
         by = ", ".join(map(double_quoted, order))
         rows = self._engine.sql(f"FROM {double_quoted(source)} ORDER BY {by}").to_arrow_reader(data_files.ROW_GROUP)
+        made, first, size = iter(function(rows)), [], 0
+        for batch in made:
+            first.append(batch)
+            if (size := size + batch.nbytes) > IN_MEMORY:
+                break
+        else:
+            self._engine.register(f"{view}_made", pa.Table.from_batches(first, schema))
+            self.define(view, f"FROM {double_quoted(f'{view}_made')}")
+            return
         with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1) as out:
-            for batch in function(rows):
+            for batch in itertools.chain(first, made):
                 out.write_batch(batch)
         self.define(view, f"FROM {duck.parquet([str(file)])}")
 
