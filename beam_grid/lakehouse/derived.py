@@ -254,9 +254,8 @@ def _select(
     chosen = values(analysis, parameters) | {"touched": rest.is_read if rest else "true"}
 
     def place(name: str) -> str:
-        if rest is None or name != analysis.reads[0]:
-            return _rows(engine, lake, content, name)
-        return rest.narrowed or engine.rows(Table(lake, name), content.tables[name].version, rest.read_from)
+        narrowed = rest.narrowed if rest and name == analysis.reads[0] else None
+        return narrowed or _rows(engine, lake, content, name)
 
     return analysis.select(engine.dialect, place, chosen)
 

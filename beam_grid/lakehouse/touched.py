@@ -9,6 +9,7 @@ changed rows ─► their groups ─► all rows of these are read, and replaced
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -27,8 +28,6 @@ from beam_grid.landing import Lake
 from data_sources.identifiers import backticked, double_quoted
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from transforms.features import Since
 
 
@@ -47,9 +46,8 @@ class Touched:
     is_replaced: str
     since: Since | None = None
     """Of features: from when on rows are wanted, by series."""
-    read_from: Least | None = None
-    """Rows that are read are not before."""
     replaced_from: Least | None = None
+    """Rows that are replaced are not before."""
     narrowed: str | None = None
     """What stands in a FROM in place of the first table: few rows, with all that the new ones are made of."""
 
@@ -77,7 +75,10 @@ def find(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recip
         latest = content.tables.get(analysis.by_series.latest)
         is_newest = latest is not None and latest.read_at.get(analysis.name) == said.at
         newest = engine.rows(Table(lake, analysis.by_series.latest), latest.version) if latest and is_newest else None
-        return _since(engine, analysis, analysis.by_series, changed, newest)
+        return _since(
+            engine, analysis, analysis.by_series, changed, newest,
+            lambda least: engine.rows(Table(lake, source), at[source].version, least),
+        )  # fmt: skip
     view = f"{candidate(analysis)}_touched"
     named = parts(analysis.touched)
     groups = ", ".join(f"{part} AS __g{n}" for n, part in enumerate(named))
@@ -99,8 +100,18 @@ def _is_in(named: list[str], groups: str) -> str:
     return f"(({', '.join(named)}) IN (SELECT * FROM {groups}) OR {null})"
 
 
-def _since(engine: Engine, analysis: Analysis, made: Told, changed: str, newest: str | None) -> Touched:
-    """By series from when on its rows are made anew. newest: the table's newest rows as they were, if they are known."""
+def _since(
+    engine: Engine,
+    analysis: Analysis,
+    made: Told,
+    changed: str,
+    newest: str | None,
+    rows: Callable[[Least | None], str],
+) -> Touched:
+    """By series from when on its rows are made anew. newest: the table's newest rows as they were, if they are known; rows:
+    the readings from a time on."""
+    import pyarrow as pa
+
     from transforms.features.since import since_of
 
     series, time = double_quoted(made.series), double_quoted(made.time)
@@ -114,27 +125,32 @@ def _since(engine: Engine, analysis: Analysis, made: Told, changed: str, newest:
     )
     since, read_from = since_of(found, made.definition, carried if newest else [])
     view = f"{candidate(analysis)}_touched"
-    rows = found.select(["__g0", "__since"]).append_column("__from", _times(read_from))
-    engine.give(view, rows)
+    engine.give(view, found.select(["__g0", "__since"]))
+    parts_read = []
+    is_near = since.time - read_from <= made.definition.recent
+    for number, mask in enumerate((is_near, ~is_near)):  # a late one does not have all others' history read
+        if mask.any():
+            these, least = f"{view}_{number}", Least(made.time, _moment(read_from[mask]))
+            engine.give(these, found.select(["__g0"]).filter(pa.array(mask)))
+            parts_read.append(
+                f"SELECT r.* FROM {rows(least)} r SEMI JOIN {these} g ON r.{series} = g.__g0 "
+                f"WHERE r.{time} >= TIMESTAMPTZ {literal(least.time.isoformat())}"
+            )
+    read = " UNION ALL ".join(parts_read) or f"SELECT * FROM {rows(None)} WHERE false"
     row, when = backticked(made.series), backticked(made.time)
-
-    def from_on(column: str, least: np.ndarray) -> tuple[str, Least | None]:
-        if not len(least):
-            return "false", None
-        oldest = min(max(int(least.min()), _FIRST), _LAST)
-        within = f"EXISTS (SELECT 1 FROM {view} g WHERE g.__g0 = {row} AND {when} >= g.{column})"
-        said = Least(made.time, _EPOCH + timedelta(microseconds=oldest))
-        return f"({when} >= {timestamp_sql(oldest)} AND {within})", said
-
-    is_read, reading = from_on("__from", read_from)
-    is_replaced, replacing = from_on("__since", since.time)
-    return Touched(view, is_read, is_replaced, since, reading, replacing)
+    if not found.num_rows:
+        return Touched(view, "true", "false", since, narrowed=f"({read})")
+    replaced = Least(made.time, _moment(since.time))
+    is_replaced = (
+        f"({when} >= {timestamp_sql(int(since.time.min()))} AND "
+        f"EXISTS (SELECT 1 FROM {view} g WHERE g.__g0 = {row} AND {when} >= g.__since))"
+    )
+    return Touched(view, "true", is_replaced, since, replaced, f"({read})")
 
 
-def _times(micros: np.ndarray) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(micros, pa.timestamp("us", "UTC"))
+def _moment(micros: np.ndarray) -> datetime:
+    """The least of the times, as far as Python has it."""
+    return _EPOCH + timedelta(microseconds=min(max(int(micros.min()), _FIRST), _LAST))
 
 
 def _narrowed(engine: Engine, analysis: Analysis, came: str | None, own: str, groups: str) -> str | None:
