@@ -18,7 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from beam_grid.console import set_up_logs
-from benchmarks import backlog, cluster, commit, detect, fixed, flat, follow_long, freshness, lake, page, serve
+from benchmarks import (
+    backlog,
+    cluster,
+    commit,
+    detect,
+    features,
+    fixed,
+    flat,
+    follow_long,
+    freshness,
+    lake,
+    page,
+    serve,
+)
 from benchmarks.measure import Run, median, run
 from benchmarks.variants import Variant, variants
 
@@ -59,6 +72,7 @@ def main() -> None:
         "serve": lambda: serve.measure(FOLDER, serve.size_of(given)),
         "page": lambda: page.measure(FOLDER),
         "detect": lambda: detect.measure(1_000_000, given.runs),
+        "features": lambda: features.measure(FOLDER, 100_000),
     }
     parser.add_argument("--only", nargs="*", default=[], choices=[*VARIANTS, *parts], metavar="PART", help=" ".join([*VARIANTS, *parts]))  # fmt: skip
     given = parser.parse_args()
