@@ -22,11 +22,12 @@ from data_sources.contract import Contract, WindowSpec
 from transforms.manifest import Kind
 
 
-def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) -> None:
-    """Bring each step's table up to its batch's last commit.
+def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) -> dict[str, float]:
+    """Bring each step's table up to its batch's last commit; returns the seconds it took, by table.
 
     Raises GridError for a table that cannot be written as it is, RunFailed when a step fails; what was done stays.
     """
+    seconds: dict[str, float] = {}
     for step in steps:
         began = time.monotonic()
         point(f"refine:before-{step.table.name}")
@@ -39,7 +40,9 @@ def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) ->
             why = _unwritten(step.table, cause) if is_system else failed(step, cause, str(cause))
             raise (_lost(step.table) or _unlanded(step.batch) or why) from cause
         point(f"refine:after-{step.table.name}")
+        seconds[step.table.name] = seconds.get(step.table.name, 0.0) + time.monotonic() - began
         tell(step, began, say)
+    return seconds
 
 
 def _publish(step: Step, scratch: Path) -> None:
