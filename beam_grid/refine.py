@@ -223,6 +223,7 @@ class Refinement:
         with self._scratch() as scratch:
             left_out = self._merged([step for step in planned if self._waits(step)], content, scratch)
             optimized = self._tidied(feeds, content, scratch, cluster=True)
+            self._by_group(planned, content, scratch)
             made = self._derived(content)
             self._reflected(content, scratch)
             done = _make_set(self.lake, content, base)
@@ -363,13 +364,24 @@ class Refinement:
         if self._spark is not None:
             optimized = maintain.optimize(self._spark, tables, self.say, loose_too=cluster)
         for name in (*names, *BRONZE):
-            if name not in content.tables:
-                continue
-            said, table = content.tables[name], Table(self.lake, name)
-            now = table.state().version or 0
-            if now > said.version and not guard.changed_since(table, said.version, now):
-                content.tables[name] = replace(said, version=now)
+            if name in content.tables:
+                self._go_on(content, name)
         return optimized
+
+    def _by_group(self, planned: list[Step], content: Content, scratch: Path) -> None:
+        """Put final windows in order of their groups, a run of files of each table: a run that follows comes by again."""
+        for step in planned:
+            if step.window is None or step.table.name not in content.tables or not step.batch.commits:
+                continue
+            publish.by_group(step.table, step.batch.contract, step.window, step.batch.watermark, scratch)
+            self._go_on(content, step.table.name)
+
+    def _go_on(self, content: Content, name: str) -> None:
+        """Let the content go on to the table's newest version where nothing but files changed since."""
+        said, table = content.tables[name], Table(self.lake, name)
+        now = table.state().version or 0
+        if now > said.version and not guard.changed_since(table, said.version, now):
+            content.tables[name] = replace(said, version=now)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

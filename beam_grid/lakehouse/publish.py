@@ -18,6 +18,7 @@ from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import bronze, compact, delta_log, gold, silver
 from beam_grid.lakehouse.steps import BRONZE, Step
 from beam_grid.lakehouse.tables import Batch, Table
+from data_sources.contract import Contract, WindowSpec
 from transforms.manifest import Kind
 
 
@@ -62,8 +63,19 @@ def _publish(step: Step, scratch: Path) -> None:
 
 def compacted(table: Table, scratch: Path) -> int:
     """Put the table's small files together where there are many; returns how many went. Raises as `publish` does."""
+    return _rewritten(table, lambda: compact.compact(table, scratch))
+
+
+def by_group(table: Table, contract: Contract, window: WindowSpec, watermark: int | None, scratch: Path) -> int:
+    """Put a run of files of final windows in order of their groups, where there is one; returns how many went. Raises as
+    `publish` does."""
+    before = gold.final_before(contract, window, watermark)
+    return _rewritten(table, lambda: compact.by_group(table, window.by, before, scratch))
+
+
+def _rewritten(table: Table, work: Callable[[], int]) -> int:
     try:
-        return compact.compact(table, scratch)
+        return work()
     except GridError:
         raise
     except Exception as cause:
