@@ -89,19 +89,24 @@ class Scores:
 class Joined:
     """Scores of many readings, put together from those of chunks as they come, from several threads.
 
-    Arrays are made once, a few in one piece: large pieces cost the operating system less. Most detectors' value is the
-    first field of the readings, and then it is not copied.
+    Arrays are made once and in large pieces, which cost the operating system less. Most detectors' value is the first
+    field of the readings, and then it is not copied.
     """
 
     def __init__(self, names: Sequence[str], readings: Readings) -> None:
-        rows = len(readings)
+        several, rows = len(names), len(readings)
+        floats = np.empty((several, len(_FLOATS), rows))
+        codes = np.empty((several, len(_CODES), rows), np.int8)
+        history = np.empty((several, rows), np.int64)
         self._value = readings.raw[0]
         self._parts: dict[str, Scores] = {}
         self._arrays: dict[str, dict[str, npt.NDArray[Any]]] = {
-            name: dict(zip(_FLOATS, np.empty((len(_FLOATS), rows)), strict=True))
-            | dict(zip(_CODES, np.empty((len(_CODES), rows), np.int8), strict=True))
-            | {"history": np.empty(rows, np.int64)}
-            for name in names
+            name: {
+                **dict(zip(_FLOATS, floats[n], strict=True)),
+                **dict(zip(_CODES, codes[n], strict=True)),
+                "history": history[n],
+            }
+            for n, name in enumerate(names)
         }
 
     def put(self, chunk: Readings, begin: int, part: dict[str, Scores]) -> None:

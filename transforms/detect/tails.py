@@ -29,7 +29,7 @@ class Student(NamedTuple):
 
 
 def student(count: npt.NDArray[np.int64]) -> Student:
-    narrow: Floats = 1.0 / (count + 1.0)
+    narrow = np.reciprocal(count + 1.0, dtype=np.float64)
     return Student(narrow, _wallace(int(count.max(initial=2))).take(count, mode="clip"))
 
 
