@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transforms.detect.moments import running
 from transforms.detect.readings import Readings
 from transforms.detect.scores import Scores
 from transforms.detect.tails import as_normal, beyond
@@ -90,9 +89,8 @@ def _spread(readings: Readings, share: Floats) -> tuple[Floats, npt.NDArray[np.i
 
 def _reason(readings: Readings, missing: Floats, stuck: Floats, mirror: Floats) -> npt.NDArray[np.int8]:
     low, rows = readings.back(DAY - 1), np.arange(len(missing))
-    net, gross = (
-        running(x, readings.starts) + x - running(x, readings.starts)[low] for x in (missing, np.abs(missing))
-    )
+    sums = readings.series.running_pair(missing, np.abs(missing))
+    net, gross = sums.real + missing - sums.real[low], sums.imag + np.abs(missing) - sums.imag[low]
     both_ways = (np.abs(net) < MADE_UP * gross) & (rows - low >= DAY // 2)
     elsewhere = (mirror > 0) & (np.abs(missing - mirror) < ALIKE * np.abs(missing))
     return np.select(
