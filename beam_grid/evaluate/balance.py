@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from beam_grid.analyses import by_name
-from beam_grid.evaluate.measures import Share, wilson
+from beam_grid.evaluate.measures import wilson
 from beam_grid.lakehouse import duck
 from data_sources.identifiers import double_quoted
 from data_sources.smart_meter_readings.faults import KINDS, MOST_SHARE, Circuits, Faults
@@ -27,8 +27,8 @@ from data_sources.smart_meter_readings.order import FIRST_DAY, METERS, Order
 from data_sources.transformer_energy.supply import Supply
 
 COLUMNS = (
-    "customers", "kind", "transformers", "hours", "flagged", "flagged_low", "flagged_high", "found", "named_right",
-    "named_low", "named_high", "hours_named_right", "median_delay_h",
+    "customers", "kind", "transformers", "found", "named_share", "named_low", "named_high", "hours", "flagged_share",
+    "flagged_low", "flagged_high", "hours_named_share", "median_delay_h",
 )  # fmt: skip
 
 CUSTOMERS = (2, 8, 20)
@@ -44,9 +44,9 @@ Ints = npt.NDArray[np.int64]
 def evaluate(seeds: Sequence[int], customers: Sequence[int] = CUSTOMERS) -> pa.Table:
     """`COLUMNS`, a row per number of customers and kind, all seeds together.
 
-    flagged: the share of the hours, for NONE that of false positives; found: transformers with a flagged hour; named_right:
-    the share of these whose most frequent reason is the kind; hours_named_right: of all their flagged hours. Lows and highs
-    are 95 % intervals (Wilson's).
+    found: transformers with a flagged hour; named: the share of these whose most frequent reason is the kind; flagged: of
+    the hours, for NONE that of false positives; hours_named: the share of the flagged hours whose reason is the kind. Lows
+    and highs are 95 % intervals (Wilson's).
     """
     return pa.Table.from_pylist(
         [
@@ -147,25 +147,22 @@ def _balance(tables: dict[str, pa.Table]) -> pa.Table:
 
 def _row(customers: int, kind: str, rows: pl.DataFrame) -> dict[str, object]:
     flagged = rows.filter("is_anomaly")
-    usual = flagged.group_by("place").agg(
-        pl.col("reason").mode().sort().first(), pl.col("hours").min().alias("delay"), (pl.col("reason") == kind).sum().alias("right")
-    )  # fmt: skip
-    found = usual.height
-    share, low, high = wilson(flagged.height, rows.height)
-    is_fault = kind != NONE
-    named = wilson(int((usual["reason"] == kind).sum()), found) if is_fault else Share(np.nan, np.nan, np.nan)
-    return {
+    found = flagged.group_by("place").agg(pl.col("reason").mode().sort().first(), pl.col("hours").min())
+    shares = {"flagged": wilson(flagged.height, rows.height)}
+    if kind != NONE:
+        shares["named"] = wilson(int((found["reason"] == kind).sum()), found.height)
+        shares["hours_named"] = wilson(int((flagged["reason"] == kind).sum()), flagged.height)
+    said = {
         "customers": customers,
         "kind": kind,
         "transformers": rows["place"].n_unique(),
         "hours": rows.height,
-        **{name: round(x, 4) for name, x in (("flagged", share), ("flagged_low", low), ("flagged_high", high))},
-        "found": found,
-        **{f"named_{name}": _rounded(x) for name, x in zip(("right", "low", "high"), named, strict=True)},
-        "hours_named_right": _rounded(usual["right"].sum() / flagged.height) if is_fault and flagged.height else None,
-        "median_delay_h": usual["delay"].median() if is_fault else None,
+        "found": found.height,
+        "median_delay_h": None if kind == NONE else found["hours"].median(),
+        **{
+            f"{name}_{end}": None if x != x else round(x, 4)
+            for name, share in shares.items()
+            for end, x in share._asdict().items()
+        },
     }
-
-
-def _rounded(x: float) -> float | None:
-    return None if x != x else round(x, 4)
+    return {name: said.get(name) for name in COLUMNS}
