@@ -4,9 +4,10 @@
                         └──► customers valid on it at that time ──► taken, the sum of their meters
 
 `values` are supplied, taken (with the loss), and, where known, how many of its meters are stuck and how much more than
-its supply the customers of another transformer beside it took: a mirror. The score is the missing share of the supply in
-deviations: 1.4826 times the median distance from the median of the last `WINDOW` shares, so that a theft that goes on
-does not become usual. Its sign says which way: above 0 supply is missing, below customers took more than was supplied.
+its supply the customers of another transformer beside it took: a mirror. The score is the missing share of the supply, not
+compared with earlier ones, in deviations: 1.4826 times the median distance from the median of the last `WINDOW` shares, of
+which the median over `MEMORY` counts. So a theft that goes on does not become usual, and no fault widens the spread in its
+first weeks. Its sign says which way: above 0 supply is missing, below customers took more than was supplied.
 
 The reason is the first that fits: a stuck meter; a clock that is wrong, where what is missing now is there at another
 time of the same day; a meter on another transformer's list, where customers took more than was supplied, or another
@@ -28,6 +29,9 @@ Floats = npt.NDArray[np.float64]
 
 WINDOW, LEAST = 168, 24
 """Readings before that the spread is of, and how few will do."""
+
+MEMORY = 8 * WINDOW
+"""Readings before of which the spread is the usual one: what goes on for less than half of them does not widen it."""
 
 FINEST = 0.01
 """The spread is at least so much of the supply: meters are that exact."""
@@ -85,7 +89,8 @@ def _spread(readings: Readings, share: Floats) -> tuple[Floats, npt.NDArray[np.i
         before = pl.Series(share[start:end], nan_to_null=True).shift(1)
         usual = before.rolling_median(WINDOW, min_samples=LEAST)
         away = (pl.Series(share[start:end], nan_to_null=True) - usual).abs().shift(1)
-        spread[start:end] = 1.4826 * away.rolling_median(WINDOW, min_samples=1).fill_null(0.0).to_numpy()
+        lately = away.rolling_median(WINDOW, min_samples=1).rolling_median(MEMORY, min_samples=1)
+        spread[start:end] = 1.4826 * lately.fill_null(0.0).to_numpy()
         count[start:end] = before.is_not_null().cast(pl.Int64).rolling_sum(WINDOW, min_samples=1).to_numpy()
     return spread, count
 
