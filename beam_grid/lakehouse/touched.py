@@ -121,7 +121,7 @@ def _since(
     at = f"n.{time}" if newest else "CAST(NULL AS TIMESTAMPTZ)"
     found = engine.ask(
         f"SELECT c.*, {', '.join([f'{at} AS __newest', *columns])} FROM (SELECT {series} AS __g0, min({time}) AS __since, "
-        f"max({time}) AS __upto FROM {changed} WHERE {series} IS NOT NULL AND {time} IS NOT NULL GROUP BY 1) c {beside}"
+        f"max({time}) AS __upto FROM {changed} WHERE {series} IS NOT NULL AND {time} IS NOT NULL GROUP BY 1) c {beside} ORDER BY 1"
     )
     since, read_from = since_of(found, made.definition, carried if newest else [])
     view, function = f"{candidate(analysis)}_touched", made.since(since)

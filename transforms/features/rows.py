@@ -61,6 +61,18 @@ class Since:
     is_carried: Bools
     carried: dict[str, Floats] = field(default_factory=dict)
 
+    def places(self, names: pa.Array) -> Ints:
+        """Where the names stand in `series`. Raises KeyError where one does not."""
+        begin, end = (pc.index(self.series, name).as_py() for name in (names[0], names[-1]))
+        if 0 <= begin <= end:  # where both are in one order, these are a short piece of it, which is soon searched
+            places = pc.index_in(names, self.series.slice(begin, end + 1 - begin))
+            if not places.null_count:
+                return places.to_numpy() + begin
+        places = pc.index_in(names, self.series)
+        if places.null_count:
+            raise KeyError(names.filter(places.is_null())[0].as_py())
+        return places.to_numpy()
+
 
 def feature_rows(
     batches: Iterable[pa.RecordBatch], definition: Definition, since: Since | None = None
@@ -105,7 +117,7 @@ def _aggregated(rows: pa.Table, definition: Definition, since: Since | None) -> 
     at = np.arange(len(code))
     is_carried, carried = np.zeros(len(at), bool), {}
     if since is not None and len(code):
-        place = pc.index_in(names, since.series).to_numpy()[code]
+        place = since.places(names)[code]
         at = np.flatnonzero(time >= since.time[place])
         place = place[at]
         is_carried = since.is_carried[place]
