@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from data_sources.contract import FeatureSpec
 
 
+class NoFeatures(GridError):
+    """The lake, or the version set, has no table of features of this name."""
+
+
 @dataclass(frozen=True)
 class Declared:
     """A table of features as its feed's contract declares it."""
@@ -47,7 +51,7 @@ class Declared:
 
 
 def declared(lake: Lake, name: str, found: TableSet) -> Declared:
-    """What the lake's contracts say of gold.NAME, or NAME, which is in the set. Raises GridError that names those there are."""
+    """What the lake's contracts say of gold.NAME, or NAME, which is in the set. Raises NoFeatures that names those there are."""
     wanted = name.removeprefix("gold.")
     contracts = [lake.feed(feed).contract() for feed in lake.feeds]
     known = {spec.name: (contract, spec) for contract in contracts for spec in contract.features}
@@ -55,9 +59,9 @@ def declared(lake: Lake, name: str, found: TableSet) -> Declared:
         contract, spec = known[wanted]
         return Declared(contract.name, spec, contract.event_time, tuple(contract.dedup.key))
     if wanted in known:
-        raise GridError(f"features {name}: gold.{wanted} is not in version set {found.number} yet; run refine")
+        raise NoFeatures(f"features {name}: gold.{wanted} is not in version set {found.number} yet; run refine")
     there = ", ".join(f"gold.{one}" for one in known) or "none: add [[features]] to a feed's contract and land it"
-    raise GridError(f"there are no features {name!r}; the lake has {there}")
+    raise NoFeatures(f"there are no features {name!r}; the lake has {there}")
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def find(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recip
         return None
     if isinstance(analysis.by_series, Told) and engine.goes_on:
         latest = content.tables.get(analysis.by_series.latest)
-        is_newest = latest is not None and latest.read_at.get(analysis.name) == said.at
+        is_newest = latest is not None and (latest.inputs or {}).get(analysis.name) == said.signature
         newest = engine.rows(Table(lake, analysis.by_series.latest), latest.version) if latest and is_newest else None
         return _since(
             engine, analysis, analysis.by_series, changed, newest,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.online import NoFeatures
 from beam_grid.lakehouse.query_log import Asked
 from beam_grid.server.access import Who
 from beam_grid.server.answers import ARROW, columns, json_response, records, wanted
@@ -51,8 +52,9 @@ async def features(
     try:
         of, held = await state.online.held(short, number := state.catalog.number)
     except GridError as cause:
-        state.figures.answered("features", "not_there", time.monotonic() - begin)
-        raise Problem(404, str(cause)) from cause
+        is_unknown = isinstance(cause, NoFeatures)
+        state.figures.answered("features", "not_there" if is_unknown else "gone", time.monotonic() - begin)
+        raise Problem(404 if is_unknown else 410, str(cause)) from cause
     try:
         found = held.find(key)
     except GridError as cause:

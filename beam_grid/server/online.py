@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse.online import Declared, Held, declared, load
+from beam_grid.lakehouse.online import Declared, Held, NoFeatures, declared, load
 from beam_grid.lakehouse.versions import at_number
 from beam_grid.landing import Lake
 
@@ -36,8 +36,8 @@ class Online:
         self._newest = 0
 
     async def held(self, name: str, number: int) -> tuple[Declared, Held]:
-        """The features of a set. name: of the table, without its schema. Raises GridError for a name that is none, and for
-        a set that is gone."""
+        """The features of a set. name: of the table, without its schema. Raises NoFeatures for a name that is none,
+        GridError for a set that is gone."""
         found = await asyncio.shield(self._task(name, number))
         self._asked[name] = time.monotonic()
         return found
@@ -74,7 +74,7 @@ class Online:
         found = at_number(self._lake, number) if number else None
         if found is None:
             gone = f"version set {number} is no longer kept; ask again"
-            raise GridError(gone if number else "the lake has no tables yet; run `beam-grid refine` first")
+            raise GridError(gone) if number else NoFeatures("the lake has no tables yet; run `beam-grid refine` first")
         of = declared(self._lake, name, found)
         if before is not None and before[0] == of and before[1].at == found.tables[of.latest].at:
             return before

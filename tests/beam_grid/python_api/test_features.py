@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
-from datetime import UTC, datetime, timedelta
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -11,7 +14,11 @@ import pyarrow as pa
 import pytest
 
 import beam_grid as bg
+from beam_grid.lakehouse.online import Held
+from beam_grid.lakehouse.table_set import TableVersion
 from tests.beam_grid.python_api.conftest import FEATURES, pumps
+from tests.beam_grid.python_api.test_rows import PANDAS, ROOT
+from tests.conftest import may_be_without
 
 T = datetime(2025, 5, 1, 0, 40, tzinfo=UTC)
 MICRO = timedelta(microseconds=1)
@@ -59,13 +66,26 @@ def test_times_without_a_zone_are_utc_and_cut_downwards(featured: bg.OpenLake) -
     assert found["kwh_mean"].to_pylist() == [None, 1.5] and found.num_columns == 6
 
 
-def test_pandas_and_nothing_asked_are_taken_too(featured: bg.OpenLake) -> None:
-    pandas = pytest.importorskip("pandas")
-    asked = pandas.DataFrame({"pump": ["P-1"], "read_at": [T], "broke": [1]}, index=[7])
-    assert featured.features("pump_features").as_of(asked[["pump", "read_at", "broke"]]).arrow()[
-        "kwh_change"
-    ].to_pylist() == [0.5]
-    assert featured.features("pump_features").as_of(asked[:0]).arrow().num_rows == 0
+def test_nothing_asked_is_nothing_told(featured: bg.OpenLake) -> None:
+    nothing = pa.schema([("pump", pa.string()), ("read_at", pa.timestamp("us", "UTC"))]).empty_table()
+    assert featured.features("pump_features").as_of(nothing).arrow().num_rows == 0
+
+
+@pytest.mark.skipif(
+    may_be_without(str(PANDAS) if PANDAS.exists() else None), reason=f"no {PANDAS}; `make setup` makes it"
+)
+def test_pandas_is_taken_too(featured: bg.OpenLake) -> None:
+    code = (
+        "import sys, pandas as pd, beam_grid as bg; at = pd.Timestamp('2025-05-01T00:40:00Z'); "
+        "asked = pd.DataFrame({'broke': [1], 'pump': ['P-1'], 'read_at': [at]}, index=[7]); "
+        "found = bg.open(sys.argv[1]).features('pump_features').as_of(asked).arrow(); "
+        "print(found['broke'].to_pylist(), found['kwh_change'].to_pylist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(featured.path.resolve())],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{PANDAS}"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["[1]", "[0.5]"], done.stderr
 
 
 def test_the_newest_come_in_the_order_asked_and_what_is_not_there_is_null(featured: bg.OpenLake) -> None:
@@ -98,6 +118,14 @@ def test_what_does_not_fit_is_named(ask: Any, said: str, featured: bg.OpenLake) 
     with pytest.raises(bg.GridError) as told:
         ask(featured.features("pump_features"))
     assert said in str(told.value)
+
+
+def test_series_may_be_numbers_or_days_and_keys_text() -> None:
+    for values, kind, asked in (([3, 7, 12], pa.int64(), ["12", 7, "4"]), ([date(2025, 5, d) for d in (1, 3, 9)], pa.date32(), ["2025-05-09", date(2025, 5, 3), "2025-05-02"])):  # fmt: skip
+        held = Held(pa.table({"unit": pa.array(values, kind), "x": [0, 1, 2]}), "unit", TableVersion("t", 1))
+        assert held.find(asked)["x"].to_pylist() == [2, 1, None] and str(held.find(asked)["unit"][2]) == asked[2]
+        with pytest.raises(bg.GridError, match=r"unit: 'a' is no (int64|date32)"):
+            held.find(["a"])
 
 
 def test_a_name_that_is_none_is_answered_with_those_there_are(featured: bg.OpenLake) -> None:
