@@ -33,7 +33,6 @@ class Online:
         self._lake, self._scratch = lake, scratch
         self._held: dict[tuple[str, int], asyncio.Task[_Of]] = {}
         self._asked: dict[str, float] = {}
-        self._newest = 0
 
     async def held(self, name: str, number: int) -> tuple[Declared, Held]:
         """The features of a set. name: of the table, without its schema. Raises NoFeatures for a name that is none,
@@ -52,9 +51,6 @@ class Online:
             await asyncio.wait(tasks, timeout=_WAITED_FOR_S)
 
     def _task(self, name: str, number: int) -> asyncio.Task[_Of]:
-        if number < self._newest - 1:  # the lake was made anew, and its numbers begin again
-            self._held.clear()
-        self._newest = number
         if (name, number) not in self._held:
             of_name = [key for key in self._held if key[0] == name]
             known = [self._held[key].result() for key in of_name if self._held[key].done()]

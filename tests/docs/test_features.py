@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ SELECT sensor_id, timestamp,
 FROM silver.grid_sensors ORDER BY sensor_id, timestamp"""
 
 
-def test_the_pages_contract_makes_the_published_features(tmp_path: Path) -> None:
+def test_the_pages_contract_makes_the_published_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (words,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
     generate(tmp_path / "data", days=3, sensors=30)
     raw = {**built_in()["grid_sensors"].to_dict(), **tomllib.loads(words)}
@@ -45,6 +46,12 @@ def test_the_pages_contract_makes_the_published_features(tmp_path: Path) -> None
         assert all(one == pytest.approx(other, rel=1e-9, abs=1e-9) for one, other in pairs if None not in (one, other))
         assert sum(None in pair for pair in pairs) < 200, "the first of each sensor, and what lies before a pause"
     assert {*made["failure_risk"].to_pylist()} >= {0.1, 0.6}
+    monkeypatch.chdir(tmp_path)
+    at = max(made["timestamp"].to_pylist())
+    names: dict[str, Any] = {"entities": [{"sensor_id": "GS-000001", "at": at}, {"sensor_id": "GS-999999", "at": at}]}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.S):
+        exec(block, names)
+    assert names["training"].height == 2 and names["training"]["feature_version"].to_list() == ["1", None]
     newest = query(lake, "SELECT sensor_id, max(timestamp) AS t FROM silver.grid_sensors GROUP BY 1 ORDER BY 1")
     latest = query(lake, "SELECT sensor_id, timestamp AS t FROM gold.sensor_features_latest ORDER BY 1")
     assert latest.to_pylist() == newest.to_pylist()
