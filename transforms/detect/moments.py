@@ -65,7 +65,10 @@ class Count:
 
     @cached_property
     def share(self) -> Floats:
-        return 1.0 / np.maximum(self.number, 1)
+        """1 / number, and 1 of none."""
+        found = self.number.astype(np.float64)
+        np.maximum(found, 1.0, out=found)
+        return np.reciprocal(found, out=found)
 
     @cached_property
     def rounding(self) -> Floats:
