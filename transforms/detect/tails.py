@@ -36,8 +36,8 @@ def student(count: npt.NDArray[np.int64]) -> Student:
 @lru_cache(maxsize=8)
 def _students(size: int) -> Student:
     """By count, up to `size`: dividing takes longer than looking up."""
-    freedom = np.arange(size) - 1.0
-    narrow = 1.0 / (freedom + 2.0)
+    freedom = np.arange(size, dtype=np.float64) - 1.0
+    narrow = np.reciprocal(freedom + 2.0)
     freedom[:2] = np.nan
     return Student(narrow, freedom * ((8 * freedom + 1) / (8 * freedom + 3)) ** 2)
 

@@ -1,0 +1,44 @@
+"""Medians by networks of comparisons are those of the sorted rows, and rows that are searched fast are those found slowly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from transforms.detect.medians import medians_of_15, medians_of_96
+from transforms.detect.readings import lowest
+
+
+@pytest.mark.parametrize("rows", [0, 1, 14, 15, 16, 333])
+def test_of_15(rows: int) -> None:
+    x = np.random.default_rng(rows).normal(0, 1, rows).round(1)
+    expected = np.full(rows, np.nan)
+    if rows >= 15:
+        expected[14:] = np.median(sliding_window_view(x, 15), axis=1)
+    np.testing.assert_array_equal(medians_of_15(x), expected)
+
+
+@pytest.mark.parametrize("rows", [0, 95, 96, 97, 127, 128, 700])
+@pytest.mark.parametrize("missing", [0.0, 0.02, 0.5, 0.75, 1.0])
+def test_of_96_with_holes(rows: int, missing: float) -> None:
+    draw = np.random.default_rng(rows)
+    x = draw.normal(0, 1, rows).round(1)
+    x[draw.random(rows) < missing] = np.nan
+    expected = np.full(rows, np.nan)
+    for row in range(95, rows):
+        values = x[row - 95 : row + 1]
+        if np.isfinite(values).sum() >= 24:
+            expected[row] = np.nanmedian(values)
+    np.testing.assert_array_equal(medians_of_96(x, 24), expected)
+    assert np.isfinite(expected).any() == (rows == 700 and missing < 1) or rows < 700
+
+
+@pytest.mark.parametrize("pace", [1, 16, 64])
+def test_lowest_is_searchsorted(pace: int) -> None:
+    draw = np.random.default_rng(pace)
+    for steps in (np.full(500, 9), draw.integers(0, 20, 500), draw.choice([9, 5000], 500), np.zeros(500, int)):
+        key = np.cumsum(steps)
+        for span in (0, 9, 100, 3000, 10**6):
+            np.testing.assert_array_equal(lowest(key, key - span, pace), np.searchsorted(key, key - span))
+    assert len(lowest(np.empty(0, np.int64), np.empty(0, np.int64), pace)) == 0
