@@ -1,4 +1,4 @@
-"""Medians by networks of comparisons are those of the sorted rows, and rows that are searched fast are those found slowly."""
+"""Kernels beside their slow twins: medians by networks of comparisons, rows searched for in step, sums of short series."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from transforms.detect.medians import medians_of_15, medians_of_96
+from transforms.detect.moments import Series
 from transforms.detect.readings import lowest
 
 
@@ -42,3 +43,19 @@ def test_lowest_is_searchsorted(pace: int) -> None:
         for span in (0, 9, 100, 3000, 10**6):
             np.testing.assert_array_equal(lowest(key, key - span, pace), np.searchsorted(key, key - span))
     assert len(lowest(np.empty(0, np.int64), np.empty(0, np.int64), pace)) == 0
+
+
+@pytest.mark.parametrize("lengths", [(3, 5, 1, 5), (2, 300, 1), (700, 600), ()])
+def test_running_sums_of_long_and_of_short_series(lengths: tuple[int, ...]) -> None:
+    ends = np.cumsum(lengths, dtype=np.int64)
+    rows = sum(lengths)
+    x = np.random.default_rng(rows).normal(0, 1, rows)
+    series = Series(ends - np.array(lengths, np.int64), rows)
+    parts = np.split(x, ends[:-1]) if lengths else []
+    expected = [np.append(0.0, np.cumsum(part)[:-1]) for part in parts]
+    np.testing.assert_array_equal(series.running(x), np.concatenate([*expected, np.empty(0)]))
+    counts = [np.append(0, np.cumsum(part > 0)[:-1]) for part in parts]
+    np.testing.assert_array_equal(series.running(x > 0), np.concatenate([*counts, np.empty(0)]))
+    both = series.running_pair(x, x * x)
+    np.testing.assert_array_equal(both.real, series.running(x))
+    np.testing.assert_array_equal(both.imag, series.running(x * x))
