@@ -23,8 +23,8 @@ def generate(
 ) -> dict[str, dict[str, int]]:
     """Write the named sources' data (all without names) below `out`; returns the counts of truth.json by feed.
 
-    given: what every source takes; options: what only some do (`interval`, `meters`, `sensors`, `anomalies`), for which the
-    sources must be named. Raises GridError for a source or argument that cannot be, before anything is written.
+    given: what every source takes; options: what only some do (`interval`, `meters`, `sensors`, `anomalies`, `faults`), for
+    which the sources must be named. Raises GridError for a source or argument that cannot be, before anything is written.
     """
     known = sources()
     for name in names:

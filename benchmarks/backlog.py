@@ -23,7 +23,8 @@ from beam_grid.service.sizes import sizes
 from benchmarks.equal import CONTRACT
 from benchmarks.measure import Run, median, run
 from data_sources.generators.streams.sinks import Kafka
-from data_sources.smart_meter_readings.generate import as_records, meter_sizes, readings
+from data_sources.smart_meter_readings.generate import as_records, readings
+from data_sources.smart_meter_readings.order import meter_sizes
 from tests.component.broker import KafkaBroker
 
 _PARTITIONS = 2

@@ -13,7 +13,8 @@ import time
 import numpy as np
 
 from data_sources.generators.streams.sinks import Kafka
-from data_sources.smart_meter_readings.generate import as_records, meter_sizes, readings
+from data_sources.smart_meter_readings.generate import as_records, readings
+from data_sources.smart_meter_readings.order import meter_sizes
 
 _SEED = 7
 _EVERY_S = 0.05

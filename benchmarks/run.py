@@ -18,7 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from beam_grid.console import set_up_logs
-from benchmarks import backlog, cluster, commit, detect, fixed, flat, follow_long, freshness, lake, page, serve
+from benchmarks import (
+    alert_latency,
+    backlog,
+    cluster,
+    commit,
+    detect,
+    fixed,
+    flat,
+    follow_long,
+    freshness,
+    lake,
+    page,
+    serve,
+)
 from benchmarks.measure import Run, median, run
 from benchmarks.variants import Variant, variants
 
@@ -48,6 +61,7 @@ def main() -> None:
     serve.add_options(parser)
     parts: dict[str, Callable[[], Results]] = {
         "freshness": lambda: freshness.measure(FOLDER, "freshness", given.rate, 60),
+        "alerts": lambda: alert_latency.measure(FOLDER, given.rate, 60),
         "follow": lambda: freshness.measure(FOLDER, "follow", given.rate, given.follow_seconds),
         "backlog": lambda: backlog.measure(FOLDER, given.messages, given.runs),
         "long": lambda: follow_long.measure(FOLDER, given.long_minutes, given.rate, 180),

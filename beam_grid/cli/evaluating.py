@@ -10,6 +10,8 @@ from beam_grid.cli.options import FORMAT
 from beam_grid.console import say
 from beam_grid.errors import GridError
 
+BALANCE = "energy_balance"
+
 
 @click.command()
 @click.option("--detector", "detectors", multiple=True, metavar="NAME", help="Only this one; may be repeated.")
@@ -52,9 +54,19 @@ def evaluate(
     from transforms.detect import DETECTORS
     from transforms.detect.by_series import THRESHOLD
 
+    if BALANCE in detectors:
+        if len(detectors) > 1 or threshold is not None or budget is not None:
+            raise GridError(
+                f"evaluate: {BALANCE} is judged by the reasons it names, on transformers; leave out other detectors, "
+                "--threshold and --budget"
+            )
+        from beam_grid.evaluate import balance
+
+        show(balance.evaluate(seeds or SEEDS), form)
+        return
     unknown = sorted(set(detectors) - set(DETECTORS))
     if unknown:
-        raise GridError(f"evaluate: no detector '{unknown[0]}'; there are {', '.join(DETECTORS)}")
+        raise GridError(f"evaluate: no detector '{unknown[0]}'; there are {', '.join([*DETECTORS, BALANCE])}")
     if threshold is not None and budget is not None:
         raise GridError("evaluate: --budget sets the thresholds; leave out --threshold")
     answer = evaluate(

@@ -28,6 +28,9 @@ from beam_grid.errors import GridError
 @click.option(
     "--anomalies", type=int, metavar="N", help="Meters: plant N in the last two days, listed in planted.json."
 )
+@click.option(
+    "--faults", type=int, metavar="N", help="Meters and transformer_energy: plant N that go on, listed in planted.json."
+)
 @click.option("--spec", metavar="FILE", help="Generate a stream by this spec (TOML).")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Stream: records a second.")
 @click.option("--for", "seconds", type=Duration(), metavar="20s", help="Stream: how long.")
@@ -46,6 +49,7 @@ def generate(
     meters: int | None,
     sensors: int | None,
     anomalies: int | None,
+    faults: int | None,
     **streaming: Any,
 ) -> None:
     """Make sample data and the truth a run should count, or a stream of it by a spec."""
@@ -58,6 +62,7 @@ def generate(
         "meters": meters,
         "sensors": sensors,
         "anomalies": anomalies,
+        "faults": faults,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if any(value is not None for value in streaming.values()):
@@ -73,6 +78,8 @@ def generate(
     done = make(sources, Path(out), seed=seed, scale=scale, days=days, messy=messy, options=options)
     for name, counts in done.items():
         planted = f", the {plural(anomalies, 'anomaly', 'anomalies')} in planted.json" if anomalies else ""
+        if faults and name == "transformer_energy":
+            planted = f", the {plural(faults, 'fault')} in planted.json"
         say(f"{name}: {counts['read']:,} records in {out}, truth in {Path(out) / 'truth.json'}{planted}")
 
 

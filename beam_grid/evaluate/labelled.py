@@ -36,12 +36,12 @@ class Labelled:
 
 def meters(seed: int, count: int = 100) -> Labelled:
     """Hourly readings of `count` meters, thefts and spikes among them."""
-    from data_sources.smart_meter_readings import generate
+    from data_sources.smart_meter_readings import generate, order
 
     rng = np.random.default_rng([seed, 7])
     meter, at = _hourly(rng, count)
-    at += int(generate.FIRST_DAY.timestamp() * 1000)
-    rows = generate.readings(rng, meter, at, generate.meter_sizes(seed)[meter])
+    at += int(order.FIRST_DAY.timestamp() * 1000)
+    rows = generate.readings(rng, meter, at, order.meter_sizes(seed)[meter])
     kwh, planted = rows["reading_kwh"].to_numpy(), rows["is_anomaly_flag"].to_numpy()
     kinds = np.where(planted, np.where(kwh < 1, "theft", "spike"), "")
     return _labelled("smart_meter_readings", ["reading_kwh"], rows.to_arrow(), meter, at, kinds, resolution=0.01)

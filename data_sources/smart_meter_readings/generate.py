@@ -11,9 +11,7 @@ Not guaranteed: the same bytes from another version of numpy or Polars.
 from __future__ import annotations
 
 import io
-import math
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,11 +20,22 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from data_sources.durations import format_duration
 from data_sources.generators.output import emptied, not_data, whole_file
-from data_sources.generators.registry import METERS_PER_REGION, STATES, meters
+from data_sources.generators.registry import meters
 from data_sources.generators.truth import record, record_planted, withdraw
+from data_sources.smart_meter_readings.faults import Faults
 from data_sources.smart_meter_readings.messy import damage, disturb
+from data_sources.smart_meter_readings.order import (
+    DAY_MS,
+    FIRST_DAY,
+    WINDOW_MS,
+    Order,
+    load_shape,
+    local_hour,
+    meter_sizes,
+    noise,
+    used_kwh,
+)
 from data_sources.smart_meter_readings.planted import NOTHING, SPIKE, THEFT, Plan, kwh_of
 
 FEED = "smart_meter_readings"
@@ -34,19 +43,12 @@ FOLDER = "smart_meter_kafka"
 SAMPLE = "sample_message.json"
 STREAM = "smart_meter_stream.json"
 STREAM_RECORDS = 500
-FIRST_DAY = datetime(2025, 6, 15, tzinfo=UTC)
 THEFT_SHARE = 0.05
 SPIKE_SHARE = 0.03
 # The two limits that `truth.json` is counted with; the contract says the same.
 LATE_AFTER_MS = 70 * 60_000
 HIGHEST_KWH = 1000.0
 
-_METERS = 1000
-_READINGS_PER_DAY = 96
-_DAY_MS = 86_400_000
-_WINDOW_MS = 900_000
-_CHUNK_INTERVALS = 100
-_INDIA_OFFSET_MS = 330 * 60_000  # people get up by India's clock (UTC+5:30, no summer time)
 _INT64_MIN = np.iinfo(np.int64).min
 
 Ints = npt.NDArray[np.int64]
@@ -64,6 +66,7 @@ def generate(
     interval: timedelta | None = None,
     meters: int | None = None,
     anomalies: int | None = None,
+    faults: int | None = None,
 ) -> dict[str, int]:
     """Write `out/smart_meter_kafka/smart_meter_readings_YYYY-MM-DD.json`, the stream after them and `out/truth.json`.
 
@@ -77,21 +80,26 @@ def generate(
     `interval` is the time from one reading of a meter to its next, instead of `scale`; a whole number of them makes a
     day, and all meters read in its last quarter hour, as those do that read by the hour. `meters` takes only so many of the 1,000, from all regions alike, and the stream after the days holds at most
     one reading of each. With `anomalies` all readings are ordinary but so many, half of them thefts and half spikes,
-    in the last two days: see planted.py, and `out/planted.json`, which lists them. With either of these two, `messy`
+    in the last two days: see planted.py, and `out/planted.json`, which lists them. With `faults` all readings are ordinary
+    but those of so many meters that are robbed, on a wrong clock or stuck, or another transformer's: see faults.py;
+    `transformer_energy`, which is written with the same arguments, lists them. With any of these three, `messy`
     makes no corrections: they go from any of the 1,000 meters to any other, and are the greatest readings of all.
 
     Returns read, rejected, late, `landed - superseded`, `duplicates + superseded` and conflicts, in
     records (conflicts: in keys), as an out-of-orderness of 10 minutes, an allowed lateness of 1 hour and rule
     SM-001 judge them. Raises ValueError for an argument out of range or a `truth.json` that is no object.
     """
-    per_day = _readings_per_day(scale) if interval is None else _intervals_per_day(scale, interval)
     if days < 1:
         raise ValueError(f"days is {days}: give at least 1")
     if seed < 0:
         raise ValueError(f"seed is {seed}: give 0 or more")
-    chosen = _chosen(meters)
-    plan = None if anomalies is None else Plan.of(anomalies, seed, days, per_day, len(chosen))
-    order = _Order.of(chosen, seed, per_day, 0 if interval is None else max(0, _DAY_MS // per_day - _WINDOW_MS))
+    if anomalies is not None and faults is not None:
+        raise ValueError(f"anomalies is {anomalies} and faults {faults}: give one of them")
+    order = Order.of(seed, scale, interval, meters, whole_substations=faults is not None)
+    per_day = order.per_day
+    plan = None if anomalies is None else Plan.of(anomalies, seed, days, per_day, len(order.meters))
+    wrong = None if faults is None else Faults.of(faults, order, days)
+    is_ordinary = plan is None and wrong is None and meters is None
     out.mkdir(parents=True, exist_ok=True)
     withdraw(out, FEED)
 
@@ -102,17 +110,15 @@ def generate(
     waiting: pl.DataFrame | None = None
     for day in range(days):
         with whole_file(folder / _day_name(day)) as file:
-            for first in range(0, per_day, _CHUNK_INTERVALS):
-                last = min(first + _CHUNK_INTERVALS, per_day)
-                rng = np.random.default_rng([seed, 1, day, first])
+            for first, last in order.chunks():
                 kinds = None if plan is None else plan.kinds(day, first, last)
-                base = _base(seed, rng, day, np.arange(first, last), per_day, order, kinds)
+                base = _base(order, day, first, last, kinds, wrong)
                 if kinds is not None and kinds.any():
                     planted.append(_as_planted(base, kinds))
                 if messy:
                     messy_rng = np.random.default_rng([seed, 2, day, first])
-                    disturbed = disturb(base, messy_rng, corrections=meters is None and plan is None)
-                    here, waiting = _arrived([waiting, *disturbed], day * _DAY_MS + last * _DAY_MS // per_day)
+                    disturbed = disturb(base, messy_rng, corrections=is_ordinary)
+                    here, waiting = _arrived([waiting, *disturbed], day * DAY_MS + last * DAY_MS // per_day)
                     _write_damaged(file, here, messy_rng)
                 else:
                     here = base
@@ -120,10 +126,10 @@ def generate(
                 tally.add(here)
     if waiting is not None and waiting.height:
         with whole_file(folder / _day_name(days)) as file:
-            here, _ = _arrived([waiting], (days + 1) * _DAY_MS)
+            here, _ = _arrived([waiting], (days + 1) * DAY_MS)
             _write_damaged(file, here, np.random.default_rng([seed, 3, days]))
             tally.add(here)
-    stream = _stream(seed, days, order, plan is None)
+    stream = _stream(order, days, plan is None and wrong is None)
     not_data(folder, SAMPLE)
     for name, rows in ((STREAM, stream), (SAMPLE, stream.head(1))):
         with whole_file(folder / name) as file:
@@ -192,7 +198,12 @@ class Tally:
 
 
 def readings(
-    rng: np.random.Generator, meter: Ints, event_ms: Ints, size: Floats, kinds: Kinds | None = None
+    rng: np.random.Generator,
+    meter: Ints,
+    event_ms: Ints,
+    size: Floats,
+    kinds: Kinds | None = None,
+    instead: Floats | None = None,
 ) -> pl.DataFrame:
     """One reading for each `meter` (row of `meters()`) and `event_ms` (milliseconds since the epoch, UTC).
 
@@ -201,11 +212,13 @@ def readings(
     is_anomaly_flag; and `_meter`, `_event_ms`, the arguments. `as_records` makes the feed's columns of it.
 
     Theft (5 %) reads 0.001-0.05 kWh, a spike (3 %) 50-119.9 kWh; everything else lies between the two. `kinds` says
-    instead which readings are which (NOTHING, THEFT, SPIKE of planted.py).
+    instead which readings are which (NOTHING, THEFT, SPIKE of planted.py), and `instead` what meters read that do not read
+    what is used (NaN of all others).
     """
     n = len(meter)
-    hour = (event_ms + _INDIA_OFFSET_MS) % _DAY_MS / 3_600_000
-    kwh = np.clip(size * _load_shape(hour) * rng.lognormal(0, 0.18, n), 0.06, 45)
+    kwh = used_kwh(size, event_ms, noise(rng, n))
+    if instead is not None:
+        kwh = np.where(np.isnan(instead), kwh, instead)
     if kinds is None:
         kinds = np.searchsorted([THEFT_SHARE, THEFT_SHARE + SPIKE_SHARE], rng.random(n), "right").astype(np.uint8)
         kinds = np.array([THEFT, SPIKE, NOTHING], np.uint8)[kinds]
@@ -216,9 +229,9 @@ def readings(
     anomaly = theft | spike
     status = np.where(anomaly, np.searchsorted([0.10, 0.65], rng.random(n)), 0)
 
-    noise = rng.standard_normal((3, n))
-    voltage = (232 + 3.5 * noise[0] - 4 * (_load_shape(hour) - 1)).round(1)
-    power_factor = np.clip(0.93 + 0.025 * noise[1], 0.8, 0.999).round(3)
+    normal = rng.standard_normal((3, n))
+    voltage = (232 + 3.5 * normal[0] - 4 * (load_shape(local_hour(event_ms)) - 1)).round(1)
+    power_factor = np.clip(0.93 + 0.025 * normal[1], 0.8, 0.999).round(3)
     return pl.DataFrame(
         {
             "event_id": event_ids(rng, n),
@@ -226,18 +239,13 @@ def readings(
             "voltage_v": voltage,
             "current_a": (kwh * 4000 / (3 * voltage * power_factor)).round(2),
             "power_factor": power_factor,
-            "frequency_hz": (50 + 0.03 * noise[2]).round(2),
+            "frequency_hz": (50 + 0.03 * normal[2]).round(2),
             "meter_status": pl.Series(["ACTIVE", "TAMPERED", "DISCONNECTED"]).gather(status),
             "is_anomaly_flag": anomaly,
             "_meter": meter,
             "_event_ms": event_ms,
         }
     )
-
-
-def meter_sizes(seed: int) -> Floats:
-    """The typical reading of each of the 1,000 meters, in kWh: many flats, a few workshops."""
-    return np.random.default_rng([seed, 0]).lognormal(math.log(2.5), 0.6, _METERS)
 
 
 def as_records(rows: pl.DataFrame) -> pl.DataFrame:
@@ -275,10 +283,10 @@ def iso_timestamps(event_ms: Ints) -> pl.Series:
     n = len(event_ms)
     text = np.empty((n, 24), np.uint8)
     text[:] = np.frombuffer(b"YYYY-MM-DDThh:mm:ss.mmmZ", np.uint8)
-    days, day_of = np.unique(event_ms // _DAY_MS, return_inverse=True)
+    days, day_of = np.unique(event_ms // DAY_MS, return_inverse=True)
     dates = "".join(np.datetime_as_string(days.astype("datetime64[D]")))
     text[:, :10] = np.frombuffer(dates.encode(), np.uint8).reshape(-1, 10)[day_of]
-    milliseconds = (event_ms % _DAY_MS).astype(np.int32)
+    milliseconds = (event_ms % DAY_MS).astype(np.int32)
     seconds, milliseconds = milliseconds // 1000, milliseconds % 1000
     for start, width, part in (
         (11, 2, seconds // 3600),
@@ -299,62 +307,36 @@ def _fixed_width(text: npt.NDArray[np.uint8]) -> pl.Series:
     return pl.Series(pl.from_arrow(array))
 
 
-def _load_shape(hour: Floats) -> Floats:
-    """Load by local hour, mean about 1: a low night, a peak at 7:30 and a higher one in the evening."""
-    morning = np.exp(-(((hour - 7.5) / 1.7) ** 2))
-    evening = np.exp(-(((hour - 19.5) / 2.4) ** 2))
-    return 0.55 + 0.85 * morning + 1.3 * evening + 0.15 * np.exp(-(((hour - 13) / 3) ** 2))
-
-
-@dataclass(frozen=True)
-class _Order:
-    """The meters by the moment within each interval at which they read, in milliseconds from its start.
-
-    None reads before `earliest_ms`.
-    """
-
-    meters: Ints
-    moments_ms: Ints
-    earliest_ms: int
-
-    @classmethod
-    def of(cls, chosen: Ints, seed: int, per_day: int, earliest_ms: int) -> _Order:
-        moments = np.random.default_rng([seed, 4]).integers(earliest_ms, _DAY_MS // per_day, _METERS)
-        order = np.argsort(moments, kind="stable")
-        order = order[np.isin(order, chosen)]
-        return cls(order, moments[order], earliest_ms)
-
-
-def _base(
-    seed: int, rng: np.random.Generator, day: int, interval: Ints, per_day: int, order: _Order, kinds: Kinds | None
-) -> pl.DataFrame:
-    """The undisturbed readings of some intervals of a day, in order of time.
-
-    interval 0                    interval 1
-    |--m3-----m1--------m2-------|--m3-----m1--------m2-------|   each meter at its own moment
-    """
-    start = _start_ms(day, interval, per_day)
-    event_ms = (start[:, None] + order.moments_ms).ravel()
-    meter = np.tile(order.meters, len(interval))
-    rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter], kinds)
-    previous_ms = event_ms - np.repeat(start - _start_ms(day, interval - 1, per_day), len(order.meters))
-    record = (day * per_day + interval[0]) * len(order.meters) + np.arange(len(meter))
-    return _undisturbed(rows, record).with_columns(
-        pl.Series("_opens_window", event_ms // _WINDOW_MS > previous_ms // _WINDOW_MS),
+def _base(order: Order, day: int, first: int, last: int, kinds: Kinds | None, faults: Faults | None) -> pl.DataFrame:
+    """The undisturbed readings of some intervals of a day, in order of time."""
+    meter, interval, event_ms = order.when(day, first, last)
+    instead, speaks = None, np.ones(len(meter), bool)
+    if faults is not None:
+        wrong = faults.read(meter, interval, event_ms)
+        kinds, instead = np.zeros(len(meter), np.uint8), np.full(len(meter), np.nan)
+        instead[wrong.rows], speaks[wrong.rows] = wrong.kwh, ~wrong.silent
+    rows = readings(order.drawn(day, first), meter, event_ms, meter_sizes(order.seed)[meter], kinds, instead)
+    in_day = interval - day * order.per_day
+    previous_ms = event_ms - order.start_ms(day, in_day) + order.start_ms(day, in_day - 1)
+    record = interval[0] * len(order.meters) + np.arange(len(meter))
+    rows = _undisturbed(rows, record).with_columns(
+        pl.Series("_opens_window", event_ms // WINDOW_MS > previous_ms // WINDOW_MS),
     )
+    return rows.filter(pl.Series(speaks))
 
 
-def _stream(seed: int, days: int, order: _Order, with_anomalies: bool) -> pl.DataFrame:
+def _stream(order: Order, days: int, with_anomalies: bool) -> pl.DataFrame:
     """Readings of up to 500 meters, evenly spaced over the next quarter hour in which meters read.
 
     None is late, and none is a copy: all that was read before and not rejected was measured before that midnight.
     """
-    rng = np.random.default_rng([seed, 5, days])
+    rng = np.random.default_rng([order.seed, 5, days])
     meter = rng.permutation(np.sort(order.meters))[:STREAM_RECORDS]
     n = len(meter)
-    start_ms = int(FIRST_DAY.timestamp()) * 1000 + days * _DAY_MS + order.earliest_ms
-    event_ms = start_ms + np.arange(n) * (_WINDOW_MS // n)
-    rows = readings(rng, meter, event_ms, meter_sizes(seed)[meter], None if with_anomalies else np.zeros(n, np.uint8))
+    start_ms = int(FIRST_DAY.timestamp()) * 1000 + days * DAY_MS + order.earliest_ms
+    event_ms = start_ms + np.arange(n) * (WINDOW_MS // n)
+    kinds = None if with_anomalies else np.zeros(n, np.uint8)
+    rows = readings(rng, meter, event_ms, meter_sizes(order.seed)[meter], kinds)
     return _undisturbed(rows, np.arange(n))
 
 
@@ -368,10 +350,6 @@ def _undisturbed(rows: pl.DataFrame, record: Ints) -> pl.DataFrame:
         pl.lit(False).alias("_sent_again"),
         pl.lit(False).alias("_future"),
     )
-
-
-def _start_ms(day: int, interval: Ints, per_day: int) -> Ints:
-    return int(FIRST_DAY.timestamp()) * 1000 + day * _DAY_MS + interval * _DAY_MS // per_day
 
 
 def _arrived(parts: list[pl.DataFrame | None], until_ms: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -400,32 +378,3 @@ def _as_planted(base: pl.DataFrame, kinds: Kinds) -> pl.DataFrame:
 
 def _day_name(day: int) -> str:
     return f"{FEED}_{(FIRST_DAY + timedelta(days=day)).date().isoformat()}.json"
-
-
-def _chosen(count: int | None) -> Ints:
-    """Rows of `meters()`: all of them, or `count`, taken from the regions in turn."""
-    if count is None:
-        return np.arange(_METERS)
-    if not 1 <= count <= _METERS:
-        raise ValueError(f"meters is {count}: give 1 to {_METERS:,}")
-    n = np.arange(count)
-    return np.sort(n % len(STATES) * METERS_PER_REGION + n // len(STATES))
-
-
-def _intervals_per_day(scale: float, interval: timedelta) -> int:
-    if scale != 1:
-        raise ValueError(f"scale is {scale} and interval {format_duration(interval)}: give one of them")
-    day = timedelta(days=1)
-    if not timedelta(0) < interval <= day or day % interval:
-        raise ValueError(f"interval is {format_duration(interval)}: give one that divides a day, such as 15m or 1h")
-    return day // interval
-
-
-def _readings_per_day(scale: float) -> int:
-    if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale is {scale}: give a number above 0, such as 1 (96 readings a meter and day)")
-    per_day = max(1, round(_READINGS_PER_DAY * scale))
-    if per_day > _DAY_MS:
-        most = _DAY_MS // _READINGS_PER_DAY
-        raise ValueError(f"scale is {scale}: give at most {most} (a reading a millisecond)")
-    return per_day

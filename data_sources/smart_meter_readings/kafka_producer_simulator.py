@@ -14,7 +14,8 @@ import numpy as np
 
 from data_sources.generators.registry import meters
 from data_sources.generators.simulator import simulate
-from data_sources.smart_meter_readings.generate import as_records, meter_sizes, readings
+from data_sources.smart_meter_readings.generate import as_records, readings
+from data_sources.smart_meter_readings.order import meter_sizes
 
 TOPIC = "energy.smart_meter.readings"
 

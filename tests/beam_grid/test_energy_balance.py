@@ -1,22 +1,30 @@
-"""gold.energy_balance: a theft, a meter moved as the master says, and one moved without its knowledge, by the hour."""
+"""gold.energy_balance: a theft, a meter moved as the master says, and one moved without its knowledge, by the hour; and the
+reasons it names on a lake of generated files."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
 from beam_grid.analyses import by_name
+from beam_grid.generate import generate
 from beam_grid.lakehouse import derived, duck, scan
 from beam_grid.lakehouse.engines import engine_for
+from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Table
 from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
+from beam_grid.refine import refine
+from tests.landed_truth import landed_truth, truth_of
 
 START, DAYS = datetime(2025, 3, 3, tzinfo=UTC), 24
 HOURS, EACH, LOSS = DAYS * 24, 25, 0.04
@@ -122,3 +130,79 @@ def test_both_engines_balance_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for name, value in one.items():
             wanted = pytest.approx(value, rel=1e-9, abs=1e-9) if isinstance(value, float) else value
             assert other[name] == wanted, (name, one, other)
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Lake]:
+    """Messy files of 60 meters and the transformers they hang on, a fault at every third of these, in a lake."""
+    out, lake = tmp_path_factory.mktemp("generated"), Lake.open(tmp_path_factory.mktemp("lake"))
+    options = {"interval": timedelta(minutes=30), "meters": 60, "faults": 11}
+    generate(("smart_meter_readings", "transformer_energy"), out, seed=77, days=10, messy=True, options=options)
+    generate(("customers",), out, seed=77, messy=True)
+    for feed in ("smart_meter_readings", "transformer_energy", "customers"):
+        assert landed_truth(out, feed, lake.path) == truth_of(out, feed)
+    refine(lake)
+    return out, lake
+
+
+@pytest.mark.spark
+def test_an_hour_counts_the_meters_that_were_read_in_all_of_it(generated: tuple[Path, Lake]) -> None:
+    """By hand from the landed readings and the raw master: two readings are an hour, but the first, which nobody can know."""
+    out, lake = generated
+    master = duckdb.sql(
+        f"SELECT DISTINCT meter_id, transformer_id FROM '{out}/transformer_parquet/customer_master.parquet' "
+        "WHERE account_status <> 'CLOSED' AND customer_id IS NOT NULL AND record_effective_date IS NOT NULL"
+    ).fetchall()
+    on: dict[str, list[str]] = {}
+    for meter, transformer in master:
+        on.setdefault(transformer, []).append(meter)
+    read: dict[tuple[str, datetime], list[float]] = {}
+    for row in query(lake, "SELECT meter_id, timestamp, reading_kwh FROM silver.smart_meter_readings").to_pylist():
+        hour = (row["timestamp"] - timedelta(microseconds=1)).replace(minute=0, second=0, microsecond=0)
+        read.setdefault((row["meter_id"], hour), []).append(row["reading_kwh"])
+    begun: dict[str, datetime] = {}
+    for meter, hour in sorted(read):
+        begun.setdefault(meter, hour)
+    end = datetime(2025, 6, 24, 23, tzinfo=UTC)  # the stream after the days begins on the stroke of midnight
+    found = query(lake, "SELECT * FROM gold.energy_balance").to_pylist()
+    incomplete = 0
+    for row in found:
+        if row["hour"] == end:
+            continue
+        meters = on[row["transformer_id"]]
+        hours = [read.get((meter, row["hour"]), []) for meter in meters if begun[meter] < row["hour"]]
+        whole = [sum(kwh) for kwh in hours if len(kwh) == 2]
+        incomplete += sum(len(kwh) == 1 for kwh in hours)
+        assert (row["customers"], row["reporting"]) == (len(meters), len(whole)), row
+        taken = sum(whole) / 0.96 if len(whole) == len(meters) else None
+        assert row["taken_kwh"] == (None if taken is None else pytest.approx(taken, rel=1e-9)), row
+        assert (row["score"] is None) == (taken is None)
+    assert incomplete > 50 and len(found) > 6_000
+
+
+@pytest.mark.spark
+def test_what_was_planted_in_the_files_is_the_reason_that_is_named(generated: tuple[Path, Lake]) -> None:
+    out, lake = generated
+    planted = json.loads((out / "planted.json").read_text())["transformer_energy"]
+    assert Counter(one["kind"] for one in planted).keys() == {"theft", "mis-mapped meter", "clock skew", "stuck meter"}
+    begun = {
+        one[name]: (one["kind"], datetime.fromisoformat(one["since"]))
+        for one in planted for name in ("transformer_id", "supplied_by")
+    }  # fmt: skip
+    scored, named = Counter[str](), {name: Counter[str]() for name in begun}
+    false = 0
+    for row in query(lake, "SELECT transformer_id, hour, is_anomaly, reason FROM gold.energy_balance").to_pylist():
+        kind, since = begun.get(row["transformer_id"], ("none", None))
+        if since is None or row["hour"] < since:
+            scored["ordinary"] += row["is_anomaly"] is not None
+            false += row["is_anomaly"] is True
+        elif row["is_anomaly"]:
+            named[row["transformer_id"]][row["reason"]] += 1
+    for name, (kind, _) in begun.items():
+        assert named[name].total() >= 8, (name, kind, named[name])
+        assert named[name].most_common(1)[0][0] == kind and named[name][kind] >= 0.75 * named[name].total(), (
+            name,
+            kind,
+            named[name],
+        )
+    assert scored["ordinary"] > 3_000 and false <= 0.002 * scored["ordinary"]

@@ -19,7 +19,7 @@ SLICES = (499, 2_003, 100_000)
 FEW = EACH * 2
 """So many give each source two seeds, in slices of two sizes; the nightly lane has all."""
 
-SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3, "half_hourly_readings": 0.1, "grid_sensors": 0.1}  # fmt: skip
+SCALES = {"smart_meter_readings": 0.02, "renewable_production": 0.2, "iot_events": 0.1, "transactions": 0.1, "energy_readings": 0.3, "half_hourly_readings": 0.1, "grid_sensors": 0.1, "transformer_energy": 0.05}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The sources speak of one grid: the eight relationships between them hold without an orphan, in SQL."""
+"""The sources speak of one grid: the nine relationships between them hold without an orphan, in SQL."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ FEEDS = {
     "maintenance": """read_csv('maintenance_csv/*.csv', quote = '"', header = true)""",
     "transformer_master": "read_parquet('transformer_parquet/transformer_master*.parquet')",
     "customer_master": "read_parquet('transformer_parquet/customer_master.parquet')",
+    "transformer_energy": "read_json('transformer_energy/*.json', format = 'newline_delimited')",
     "renewable": "read_json('renewable_autoloader/*.json', format = 'newline_delimited', union_by_name = true)",
 }
 """The generated files, below the folder they were written to."""
@@ -33,6 +34,7 @@ RELATIONSHIPS = [
     ("telemetry", "substation_id", "transformer_master"),
     ("telemetry", "transformer_id", "transformer_master"),
     ("maintenance", "transformer_id", "transformer_master"),
+    ("transformer_energy", "transformer_id", "customer_master"),
     ("customer_master", "transformer_id", "transformer_master"),
 ]
 PAIRS = [
@@ -41,6 +43,7 @@ PAIRS = [
     ("billing", "customer_id, meter_id", "smart_meter"),
     ("telemetry", "substation_id, transformer_id", "transformer_master"),
     ("maintenance", "substation_id, transformer_id", "transformer_master"),
+    ("transformer_energy", "substation_id, transformer_id", "transformer_master"),
 ]
 """Where two keys are given, they must belong together."""
 PLACES = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_sources.generators.registry import meters
-from data_sources.smart_meter_readings import generate as generating
+from data_sources.smart_meter_readings import order
 from data_sources.smart_meter_readings.generate import generate
 from tests.meter_oracle import NOW, REQUIRED, TYPES, ZERO, decode, judge, log_of
 
@@ -177,7 +177,7 @@ def test_copies_cross_the_boundary_between_files(tmp_path):
 
 
 def test_corrections_take_back_an_extreme_and_move_it_to_another_group(tmp_path, monkeypatch):
-    monkeypatch.setattr(generating, "_CHUNK_INTERVALS", 25)  # of 38 a day: some are of an earlier chunk
+    monkeypatch.setattr(order, "_CHUNK_INTERVALS", 25)  # of 38 a day: some are of an earlier chunk
     generate(tmp_path, scale=0.4, messy=True)
     _, on_time = judge(log_of(tmp_path))
     windows = defaultdict(list)

@@ -1,6 +1,7 @@
 -- What each transformer supplied in an hour against what the customers on it at that time took, technical loss included,
 -- and why they differ: theft, mis-mapped meter, clock skew, stuck meter. A reading is the energy up to its time.
--- Where up to 5 % of the meters said nothing, the others stand for them; where more did, there is no score.
+-- Where up to 5 % of the meters said nothing, or less often than in another hour of the day before, the others stand for
+-- them; where more did, there is no score.
 -- A meter is stuck that has said the same, and not 0, for six hours.
 -- parameter: loss_percent INT = 4
 -- cluster_by: transformer_id, hour
@@ -8,23 +9,29 @@
 -- detect: energy_balance value=supplied_kwh,taken_kwh,stuck_meters,mirror_kwh time=hour by=transformer_id
 -- show: WHERE is_anomaly ORDER BY probability, transformer_id, hour
 WITH supply AS (
-    SELECT transformer_id, substation_id, hour, sum(supplied_kwh) AS supplied_kwh
-    FROM (SELECT transformer_id, substation_id, supplied_kwh,
-                 date_trunc('HOUR', timestamp - INTERVAL 1 MICROSECOND) AS hour
-          FROM silver.transformer_energy)
-    GROUP BY transformer_id, substation_id, hour
+    SELECT transformer_id, substation_id, hour, CASE WHEN readings = max(readings) OVER day THEN kwh END AS supplied_kwh
+    FROM (SELECT transformer_id, substation_id, hour, sum(supplied_kwh) AS kwh, count(supplied_kwh) AS readings
+          FROM (SELECT transformer_id, substation_id, supplied_kwh,
+                       date_trunc('HOUR', timestamp - INTERVAL 1 MICROSECOND) AS hour
+                FROM silver.transformer_energy)
+          GROUP BY transformer_id, substation_id, hour)
+    WINDOW day AS (PARTITION BY transformer_id ORDER BY hour ROWS BETWEEN 23 PRECEDING AND CURRENT ROW)
 ),
 hours AS (
-    SELECT meter_id, hour, sum(reading_kwh) AS kwh
+    SELECT meter_id, hour, sum(reading_kwh) AS kwh, count(reading_kwh) AS readings,
+           min(reading_kwh) AS least_kwh, max(reading_kwh) AS most_kwh
     FROM (SELECT meter_id, reading_kwh, date_trunc('HOUR', timestamp - INTERVAL 1 MICROSECOND) AS hour
           FROM silver.smart_meter_readings)
     GROUP BY meter_id, hour
 ),
 meters AS (
-    SELECT meter_id, hour, kwh,
-           CASE WHEN kwh > 0 AND count(kwh) OVER six = 6 AND max(kwh) OVER six = min(kwh) OVER six THEN 1 ELSE 0 END AS is_stuck
+    SELECT meter_id, hour,
+           CASE WHEN readings = max(readings) OVER day AND count(*) OVER day > 1 THEN kwh END AS kwh,
+           CASE WHEN least_kwh > 0 AND count(kwh) OVER six = 6 AND max(most_kwh) OVER six = min(least_kwh) OVER six THEN 1
+               ELSE 0 END AS is_stuck
     FROM hours
-    WINDOW six AS (PARTITION BY meter_id ORDER BY hour ROWS BETWEEN 5 PRECEDING AND CURRENT ROW)
+    WINDOW six AS (PARTITION BY meter_id ORDER BY hour ROWS BETWEEN 5 PRECEDING AND CURRENT ROW),
+           day AS (PARTITION BY meter_id ORDER BY hour ROWS BETWEEN 23 PRECEDING AND CURRENT ROW)
 ),
 taken AS (
     SELECT s.transformer_id, s.hour, CAST(count(*) AS BIGINT) AS customers, CAST(count(m.kwh) AS BIGINT) AS reporting,
@@ -50,5 +57,5 @@ beside AS (
     GROUP BY b.transformer_id, b.hour
 )
 SELECT b.transformer_id, b.substation_id, b.hour, b.customers, b.reporting, b.supplied_kwh, b.taken_kwh, b.stuck_meters,
-       greatest(coalesce(o.kwh, CAST(0 AS DOUBLE)), CAST(0 AS DOUBLE)) AS mirror_kwh
+       CASE WHEN o.kwh IS NOT NULL THEN greatest(o.kwh, CAST(0 AS DOUBLE)) END AS mirror_kwh
 FROM balance b LEFT JOIN beside o ON b.transformer_id = o.transformer_id AND b.hour = o.hour

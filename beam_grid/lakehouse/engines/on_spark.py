@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse import scan
-from beam_grid.lakehouse.engines import DoesNotFit
+from beam_grid.lakehouse.engines import DoesNotFit, Least
 from beam_grid.lakehouse.tables import arranged
 from data_sources.identifiers import backticked
 
@@ -22,13 +22,14 @@ class OnSpark:
     """The engine of a run on a session of Spark's."""
 
     dialect: Any = "spark"
+    goes_on = False
     at_once = 4
     """Small tables cost Spark's driver more than its cores."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
 
-    def rows(self, table: Table, version: int) -> str:
+    def rows(self, table: Table, version: int, least: Least | None = None) -> str:
         return f"delta.{backticked(f'{table.path}@v{version}')}"
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
@@ -45,6 +46,9 @@ class OnSpark:
         changed.createOrReplaceTempView(view)
         return view
 
+    def came(self, table: Table, after: int, upto: int) -> str | None:
+        return None
+
     def difference(self, table: Table, after: int, upto: int, columns: Sequence[str], where: str) -> str | None:
         changed = self.changes(table, after, upto)
         named = ", ".join(map(backticked, columns))
@@ -57,6 +61,9 @@ class OnSpark:
             self._spark.sql(sql).createOrReplaceTempView(view)
         except AnalysisException as cause:
             raise DoesNotFit(" ".join(str(cause).split())[:200]) from cause
+
+    def give(self, view: str, rows: pa.Table) -> None:
+        raise NotImplementedError("whole series are taken")
 
     def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
         """As DataFrame.mapInArrow does, which asks for pandas first and then makes no use of it."""
@@ -85,7 +92,9 @@ class OnSpark:
         rows = arranged(self._spark.table(view), order, weight)
         rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
 
-    def replace(self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str]) -> None:
+    def replace(
+        self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str], least: Least | None = None
+    ) -> None:
         """Rows that differ are changed where they lie; those of the groups that are no longer computed are deleted."""
         names = self._spark.table(view).columns
         same = " AND ".join(f"t.{backticked(name)} <=> s.{backticked(name)}" for name in key)

@@ -87,6 +87,26 @@ def test_a_theft_of_weeks_does_not_become_usual() -> None:
     assert sum(row["probability"] < 0.003 for row in found) > 6
 
 
+def test_a_mirror_that_is_not_known_in_an_hour_is_judged_by_the_day() -> None:
+    """Two meters in three hours: now the transformer's own customers are not known, now those of the one beside it."""
+    draw = np.random.default_rng(4)
+    rows = []
+    for hour in range(20 * 24):
+        away = 0.4 * draw.gamma(30, 1 / 30) if hour >= 10 * 24 else 0.0
+        rows.append(
+            {
+                "t": "a", "at": MONDAY + timedelta(hours=hour), "supplied": 3 + away + draw.normal(0, 0.01), "stuck": 0.0,
+                "taken": None if hour % 3 == 1 else 3.0, "mirror": None if hour % 3 == 2 else away,
+            }
+        )  # fmt: skip
+    values = ["supplied", "taken", "stuck", "mirror"]
+    readings = readings_of(pa.Table.from_pylist(rows), series="t", time="at", values=values)
+    found = table(readings, detect(readings, ["energy_balance"])).to_pylist()[10 * 24 :]
+    assert sum(row["score"] is None for row in found) == 80
+    named = [row["reason"] for row in found if row["probability"] is not None and row["probability"] < 0.003]
+    assert len(named) == 160 and set(named) == {"mis-mapped meter"}
+
+
 def test_what_is_not_known_has_no_score_and_says_why() -> None:
     rows = [
         {"t": "a", "at": MONDAY + timedelta(hours=n), "supplied": s, "taken": t}
