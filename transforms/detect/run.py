@@ -64,17 +64,17 @@ def detect(readings: Readings, names: Sequence[str] = DEFAULT, *, threads: int =
     if len(chunks) < 2:
         return _all(readings, wanted)
     found = Joined(names, readings)
-    begins = np.cumsum([0, *map(len, chunks)]).tolist()
 
-    def score(chunk: Readings, begin: int) -> None:
+    def score(begin: int, end: int) -> None:
+        chunk = readings.part(begin, end)
         found.put(chunk, begin, _all(chunk, wanted))
 
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(score, chunks, begins))
+            list(pool.map(score, *zip(*chunks, strict=True)))
     else:
-        for chunk, begin in zip(chunks, begins, strict=False):
-            score(chunk, begin)
+        for begin, end in chunks:
+            score(begin, end)
     return found.scores()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 
-_FLOATS, _CODES = ("score", "probability", "expected", "spread"), ("reason", "fallback")
+_FLOATS, _CODES = ("score", "probability", "value", "expected", "spread"), ("reason", "fallback")
+_FIELDS = (*_FLOATS, *_CODES, "history")
+_WORDS = ("detector", "reasons", "fallbacks", "version")
 
 VERSION = "1"
 """Of the formulas: another one may give other scores."""
@@ -89,42 +91,50 @@ class Scores:
 class Joined:
     """Scores of many readings, put together from those of chunks as they come, from several threads.
 
-    Arrays are made once and in large pieces, which cost the operating system less. Most detectors' value is the first
-    field of the readings, and then it is not copied.
+    Arrays are made once and in large pieces, which cost the operating system less. What detectors share (most have the
+    readings as their value) is neither copied nor kept twice.
     """
 
     def __init__(self, names: Sequence[str], readings: Readings) -> None:
-        several, rows = len(names), len(readings)
-        floats = np.empty((several, len(_FLOATS), rows))
-        codes = np.empty((several, len(_CODES), rows), np.int8)
-        history = np.empty((several, rows), np.int64)
+        floats = np.empty((len(names), len(_FLOATS), len(readings)))
+        codes = np.empty((len(names), len(_CODES), len(readings)), np.int8)
+        history = np.empty((len(names), 1, len(readings)), np.int64)
         self._value = readings.raw[0]
-        self._parts: dict[str, Scores] = {}
-        self._arrays: dict[str, dict[str, npt.NDArray[Any]]] = {
-            name: {
-                **dict(zip(_FLOATS, floats[n], strict=True)),
-                **dict(zip(_CODES, codes[n], strict=True)),
-                "history": history[n],
-            }
-            for n, name in enumerate(names)
+        self._words: list[dict[str, dict[str, Any]]] = []
+        self._arrays: dict[tuple[str, str], npt.NDArray[Any]] = {
+            (name, field): array
+            for fields, block in ((_FLOATS, floats), (_CODES, codes), (("history",), history))
+            for name, arrays in zip(names, block, strict=True)
+            for field, array in zip(fields, arrays, strict=True)
         }
+        self._shared: dict[tuple[str, str], list[tuple[slice, npt.NDArray[Any]]]] = {at: [] for at in self._arrays}
 
     def put(self, chunk: Readings, begin: int, part: dict[str, Scores]) -> None:
         """begin: the row that the chunk's first reading is of all."""
-        at = slice(begin, begin + len(chunk))
-        for name, scores in part.items():
-            arrays = self._arrays[name]
-            for field in (*_FLOATS, *_CODES, "history"):
-                arrays[field][at] = getattr(scores, field)
-            if scores.value is not chunk.raw[0]:
-                arrays.setdefault("value", self._value.copy())[at] = scores.value
-            self._parts[name] = scores
+        rows = slice(begin, begin + len(chunk))
+        held = {id(chunk.raw[0]): self._value}
+        for (name, field), whole in self._arrays.items():
+            array = getattr(part[name], field)
+            same = held.setdefault(id(array), whole)
+            if same is whole:
+                whole[rows] = array
+            else:
+                self._shared[name, field].append((rows, same))
+        self._words.append({name: {word: getattr(scores, word) for word in _WORDS} for name, scores in part.items()})
 
     def scores(self) -> dict[str, Scores]:
-        return {
-            name: replace(self._parts[name], **({"value": self._value} | arrays))
-            for name, arrays in self._arrays.items()
-        }
+        """Of all chunks, when each has been put."""
+        for at, shared in self._shared.items():
+            if len(shared) == len(self._words) and len({id(same) for _, same in shared}) == 1:
+                self._arrays[at] = shared[0][1]
+            else:
+                for rows, same in shared:
+                    self._arrays[at][rows] = same[rows]
+        return {name: self._whole(name, words) for name, words in self._words[0].items()}
+
+    def _whole(self, name: str, words: dict[str, Any]) -> Scores:
+        arrays: dict[str, Any] = {field: self._arrays[name, field] for field in _FIELDS}
+        return Scores(**words, **arrays)
 
 
 def signed(deviation: Floats) -> Codes:
