@@ -96,17 +96,14 @@ class Joined:
     """
 
     def __init__(self, names: Sequence[str], readings: Readings) -> None:
-        floats = np.empty((len(names), len(_FLOATS), len(readings)))
-        codes = np.empty((len(names), len(_CODES), len(readings)), np.int8)
-        history = np.empty((len(names), 1, len(readings)), np.int64)
         self._value = readings.raw[0]
         self._words: list[dict[str, dict[str, Any]]] = []
-        self._arrays: dict[tuple[str, str], npt.NDArray[Any]] = {
-            (name, field): array
-            for fields, block in ((_FLOATS, floats), (_CODES, codes), (("history",), history))
-            for name, arrays in zip(names, block, strict=True)
-            for field, array in zip(fields, arrays, strict=True)
-        }
+        self._arrays: dict[tuple[str, str], npt.NDArray[Any]] = {}
+        for fields, kind in ((_FLOATS, np.float64), (_CODES, np.int8), (("history",), np.int64)):
+            block = np.empty((len(names), len(fields), len(readings)), kind)
+            self._arrays |= {
+                (name, field): block[n, m] for n, name in enumerate(names) for m, field in enumerate(fields)
+            }
         self._shared: dict[tuple[str, str], list[tuple[slice, npt.NDArray[Any]]]] = {at: [] for at in self._arrays}
 
     def put(self, chunk: Readings, begin: int, part: dict[str, Scores]) -> None:
