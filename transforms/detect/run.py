@@ -13,12 +13,13 @@ from transforms.detect.energy_balance import energy_balance
 from transforms.detect.flatline import flatline
 from transforms.detect.fused import fused
 from transforms.detect.gap import gap
+from transforms.detect.joined import Joined
 from transforms.detect.level_shift import level_shift
 from transforms.detect.mahalanobis import mahalanobis
 from transforms.detect.median_mad import median_mad
 from transforms.detect.rate_of_change import rate_of_change
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Joined, Scores
+from transforms.detect.scores import Scores
 from transforms.detect.seasonal_z import seasonal_z
 from transforms.detect.spike import spike
 from transforms.detect.z import z
@@ -91,4 +92,4 @@ def _all(chunk: Readings, wanted: dict[str, Detector]) -> dict[str, Scores]:
         found["composite"] = composed(
             chunk, *(found[name] if name in found else DETECTORS[name](chunk) for name in parts)
         )
-    return found
+    return {name: found[name] for name in wanted}
