@@ -139,8 +139,9 @@ class Readings:
         """How many rows of its series come before each."""
         return self.rows - self.first
 
-    def chunks(self, least: int = _CHUNK) -> Iterator[Readings]:
-        """Whole series, `least` rows or more at a time: what fits into a core's cache."""
+    def chunks(self, least: int | None = None) -> Iterator[Readings]:
+        """Whole series, `least` rows or more at a time: by itself what fits into a core's cache."""
+        least = _CHUNK if least is None else least
         starts, last = self.starts, 0
         while last < len(self):
             at = np.searchsorted(starts, last + least)
