@@ -1,7 +1,8 @@
 """`--follow`: go on until told to end; what lands is published at once, whatever the source does.
 
     landing    [a slice of feed 1]─publish─[a slice of feed 2]─publish─ ... every --every, at once where it is behind
-    beside it  [changes, master data, clustering, analyses]      ...      every --refine-every
+    beside it    [detections]   [detections] ...                            after each publish, unless they take long
+               [changes, master data, clustering, other analyses]  ...      every --refine-every
 
 A round takes one slice of each feed in turn and never waits for a source to pause, so no feed or topic holds up
 another; what becomes of a feed that fails, service/supervisor.py says. What needs long runs in a thread of its own and
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from beam_grid.console import note
 from beam_grid.errors import GridError, LakeBusy
 from beam_grid.interrupt import end_statements
 from beam_grid.lakehouse import steps
@@ -37,6 +39,9 @@ _WAIT_S = 10.0
 
 _ASK_FOR_S = 4.0
 """How long one feed waits for its broker's answer: it will ask again, and the others wait meanwhile."""
+
+_RESTS = 3.0
+"""After detections the thread beside landing rests so many times as long as they took: they get a quarter of its time."""
 
 _PATIENCE_S = 3.0
 """How long the end of a run waits for the thread that refines, which is told to stop: some libraries do not listen."""
@@ -67,7 +72,10 @@ class Tables:
     def __post_init__(self) -> None:
         self._lock, self._said = _Shared(self.lake), set[str]()
         self._first, self._beside = self._refinement(lambda line: None), self._refinement(self._tell)
-        self.failed, self.ended = False, threading.Event()
+        self.failed, self.ended, self.news = False, threading.Event(), threading.Event()
+        """news: something was published that the thread beside landing has not looked at."""
+        self.beside_s: dict[str, float] = {}
+        """What the thread beside landing took, by part: detections, refine."""
         self.refined_at: int | None = None
         self.refine_error: str | None = None
 
@@ -76,15 +84,30 @@ class Tables:
         known = contracts_of(self.lake, self.lake.feeds)
         steps.check_owners({**known, **{contract.name: contract for contract in followed}})
 
-    def publish(self, feed: str, contract: Contract) -> None:
-        """Bring the tables of an append feed, its windows and bronze up to its last commit."""
+    def publish(self, feed: str, contract: Contract, land_s: float = 0.0) -> None:
+        """Bring the tables of an append feed, its windows and bronze up to its last commit, which took so long to land."""
         self._learn(self._first, feed, contract)
         with self._lock.held():
-            self._first.publish([feed])
+            self._first.publish([feed], {f"land {feed}": land_s} if land_s else None)
+        self.news.set()
+
+    def derive(self) -> None:
+        """What is wanted after each publish, as detections."""
+        from beam_grid.lakehouse import derived
+
+        self.news.clear()
+        began, contracts = time.monotonic(), self._first.contracts
+        if not derived.has_at_commit(contracts):
+            return
+        self._beside.contracts = contracts
+        with self._lock.held():
+            if self._beside.derive():
+                self._spent("detections", time.monotonic() - began)
 
     def refine(self) -> None:
         """All that publishing leaves: changes and master data, small files, clustering, analyses, expectations."""
-        feeds = self.lake.feeds
+        self.news.clear()
+        began, feeds = time.monotonic(), self.lake.feeds
         self._beside.contracts = contracts_of(self.lake, feeds)
         with self._lock.held():
             left_out = self._beside.refine(feeds).left_out
@@ -93,7 +116,12 @@ class Tables:
                 if line not in self._said:
                     self._said.add(line)
                     self._tell(f"  left out: {line}")
+        self._spent("refine", time.monotonic() - began)
         self.refined_at, self.refine_error = now(), "; ".join(left_out) or None
+
+    def _spent(self, part: str, took: float) -> None:
+        self.beside_s = {**self.beside_s, part: self.beside_s.get(part, 0.0) + took}
+        note("made beside", part=part, seconds=round(took, 3))
 
     def _tell(self, line: str) -> None:
         if not self.ended.is_set():
@@ -159,9 +187,17 @@ def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
     tables.ended.clear()
 
     def work() -> None:
-        while not tables.ended.wait(pace.refine_every):
+        refine_at, derive_at = time.monotonic() + pace.refine_every, 0.0
+        while True:
+            tables.news.wait(max(0.0, refine_at - time.monotonic()))  # or the end, which sets it too
+            if tables.ended.wait(max(0.0, min(derive_at, refine_at) - time.monotonic())):
+                return
+            began = time.monotonic()
             try:
-                tables.refine()
+                if began >= refine_at:
+                    tables.refine()
+                else:
+                    tables.derive()
             except LakeBusy as cause:  # somebody else's `maintain`: next time
                 log.debug("refine waits: %s", cause)
             except Exception as cause:  # said, and tried again: it must not end the thread, nor the run
@@ -173,6 +209,11 @@ def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
                 if tables.refine_error != what:
                     say(f"error: {what}; landing and publishing go on")
                 tables.refine_error = what
+            ended = time.monotonic()
+            if began >= refine_at:
+                refine_at = ended + pace.refine_every
+            else:
+                derive_at = ended + _RESTS * (ended - began)
 
     thread = threading.Thread(target=work, name="refine", daemon=True)
     thread.start()
@@ -180,6 +221,7 @@ def _beside(tables: Tables, pace: Pace, say: Say) -> Iterator[_Beside]:
         yield state
     finally:
         tables.ended.set()
+        tables.news.set()
         _cut_off(thread)
 
 

@@ -8,18 +8,20 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_grid import history
+from beam_grid import history, progress
 from beam_grid.commit import Commit
 from beam_grid.landing import FeedLog, Lake
 from beam_grid.segments import LandedIndex
 from data_sources.splits import FileEnd, FileSplit, KafkaSplit, LateSplit, RejectedSplit
 from transforms.manifest import Kind
 
-WHAT = ("rejected", "late", "conflicts", "commits", "lineage")
+WHAT = ("rejected", "late", "conflicts", "commits", "lineage", "sets")
 
 
 def inspect(lake: Lake, what: str, feed: str | None = None) -> pa.Table:
-    """One row a record (rejected, late, conflicts), a commit, or a part of a source read (lineage)."""
+    """One row a record (rejected, late, conflicts), a commit, a part of a source read (lineage), or a version set."""
+    if what == "sets":
+        return _sets(lake, feed)
     logs = [lake.landed(feed)] if feed is not None else [lake.feed(name) for name in lake.feeds]
     if what == "commits":
         return pa.Table.from_pylist([_commit_row(line) for log in logs for line in history.read(log)])
@@ -29,6 +31,30 @@ def inspect(lake: Lake, what: str, feed: str | None = None) -> pa.Table:
     if not tables:
         return pa.table({"feed": pa.array([], pa.string())})
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _sets(lake: Lake, feed: str | None) -> pa.Table:
+    """Newest first: of each set what it brought, what was done for it, and what that took."""
+    of = [one for one in progress.newest_first(lake) if feed is None or feed in one.commits]
+    seconds, count = pa.float64(), pa.int64()
+    kinds = pa.schema(
+        [("set", count), ("created_at", pa.string()), ("commits", pa.string()), ("land_s", seconds), ("publish_s", seconds),
+         ("analyses_s", seconds), ("alerts_s", seconds), ("raised", count), ("delivered_s", seconds), ("steps", pa.string())]
+    )  # fmt: skip
+    return pa.Table.from_pylist([_set_row(one) for one in of], schema=kinds)
+
+
+def _set_row(one: progress.SetProgress) -> dict[str, Any]:
+    spans = {f: str(last) if first == last else f"{first}-{last}" for f, (first, last) in one.commits.items()}
+    row = {
+        word: getattr(one, word)
+        for word in ("set", "land_s", "publish_s", "analyses_s", "alerts_s", "raised", "delivered_s")
+    }
+    return row | {
+        "created_at": one.created_at.isoformat(),
+        "commits": ", ".join(f"{name} {span}" for name, span in spans.items()) or None,
+        "steps": ", ".join(f"{name} {took:g}" for name, took in one.seconds.items()) or None,
+    }
 
 
 def _records(log: FeedLog, kind: Kind) -> list[pa.Table]:

@@ -183,8 +183,11 @@ class Refinement:
         seconds = time.monotonic() - started
         return RefineResult(brought, made, _numbers(done), done.number, optimized, left_out, seconds)
 
-    def publish(self, feeds: list[str]) -> dict[str, int]:
-        """The part in process, for these feeds, as soon as a commit stands; returns the commits each brought."""
+    def publish(self, feeds: list[str], seconds: dict[str, float] | None = None) -> dict[str, int]:
+        """The part in process, for these feeds, as soon as a commit stands; returns the commits each brought.
+
+        seconds: what was done for them before, which the set tells too.
+        """
         base = content_of(newest(self.lake))
         planned = self._steps(feeds, base)
         due = [step for step in planned if step.is_due and not self._waits(step)]
@@ -192,11 +195,23 @@ class Refinement:
             return {}
         with self._scratch() as scratch:
             content = self._published(planned, base, scratch)
+            content.seconds = {**(seconds or {}), **content.seconds}
             if self._is_held(due):
                 self._derived(content)
             self._reflected(content, scratch)
             _make_set(self.lake, content, base)
         return steps.feeds_of(due)
+
+    def derive(self) -> list[str]:
+        """Of the derived tables those that are wanted after each publish (Analysis.at_commit); names of those made."""
+        base = content_of(newest(self.lake))
+        content = _copy(base)
+        made = self._derived(content, at_commit_only=True)
+        if made:
+            with self._scratch() as scratch:
+                self._reflected(content, scratch)
+            _make_set(self.lake, content, base)
+        return made
 
     def refine(self, feeds: list[str]) -> RefineResult:
         """What publish leaves: changes and master data, clustering where it pays, analyses and expectations."""
@@ -208,6 +223,7 @@ class Refinement:
         with self._scratch() as scratch:
             left_out = self._merged([step for step in planned if self._waits(step)], content, scratch)
             optimized = self._tidied(feeds, content, scratch, cluster=True)
+            self._by_group(planned, content, scratch)
             made = self._derived(content)
             self._reflected(content, scratch)
             done = _make_set(self.lake, content, base)
@@ -252,8 +268,8 @@ class Refinement:
     def _published(self, planned: list[Step], base: Content, scratch: Path) -> Content:
         """Publish what is due in process; the content of the set with it."""
         ours = [step for step in planned if not self._waits(step)]
-        publish.publish([step for step in ours if step.is_due], scratch, self.say)
         content = _copy(base)
+        content.seconds = publish.publish([step for step in ours if step.is_due], scratch, self.say)
         self._enter(ours, content)
         return content
 
@@ -268,7 +284,9 @@ class Refinement:
                 f"`beam-grid refine --lake {self.lake.path}`"
             ]
         if due:
+            began = time.monotonic()
             self._run_all(due, scratch)
+            content.seconds["changes and master data"] = time.monotonic() - began
         self._enter(theirs, content)
         return []
 
@@ -298,20 +316,23 @@ class Refinement:
         feeds = {step.batch.contract.name for step in due}
         return any(e.on_fail == "fail" for name in feeds for e in self.contracts[name].expectations)
 
-    def _derived(self, content: Content) -> list[str]:
-        """Bring analyses and expectations up to the content."""
+    def _derived(self, content: Content, *, at_commit_only: bool = False) -> list[str]:
+        """Bring analyses and expectations up to the content, or only the analyses that are wanted after each publish."""
         from beam_grid.lakehouse import derived
         from beam_grid.lakehouse.engines import engine_for
 
-        derived.forget_lost(self.lake, content, self.contracts)
-        if not derived.is_due(self.lake, content, self.contracts, self.parameters):
+        if not at_commit_only:
+            derived.forget_lost(self.lake, content, self.contracts)
+        if not derived.is_due(self.lake, content, self.contracts, self.parameters, at_commit_only):
             return []
-        weight = derived.bytes_read(self.lake, content, self.contracts, self.parameters)
+        weight = derived.bytes_read(self.lake, content, self.contracts, self.parameters, at_commit_only)
         with (
             self._scratch() as scratch,
             engine_for(self.engine, self.spark_master, weight, scratch, lambda: self._started(weight)) as engine,
         ):
-            return derived.make(engine, self.lake, content, self.contracts, self.parameters, self.say)
+            return derived.make(
+                engine, self.lake, content, self.contracts, self.parameters, self.say, at_commit_only=at_commit_only
+            )
 
     def _reflected(self, content: Content, scratch: Path) -> None:
         """Bring reflections up to the content: they are in the same set as their tables."""
@@ -343,13 +364,24 @@ class Refinement:
         if self._spark is not None:
             optimized = maintain.optimize(self._spark, tables, self.say, loose_too=cluster)
         for name in (*names, *BRONZE):
-            if name not in content.tables:
-                continue
-            said, table = content.tables[name], Table(self.lake, name)
-            now = table.state().version or 0
-            if now > said.version and not guard.changed_since(table, said.version, now):
-                content.tables[name] = replace(said, version=now)
+            if name in content.tables:
+                self._go_on(content, name)
         return optimized
+
+    def _by_group(self, planned: list[Step], content: Content, scratch: Path) -> None:
+        """Put final windows in order of their groups, a run of files of each table: a run that follows comes by again."""
+        for step in planned:
+            if step.window is None or step.table.name not in content.tables or not step.batch.commits:
+                continue
+            publish.by_group(step.table, step.batch.contract, step.window, step.batch.watermark, scratch)
+            self._go_on(content, step.table.name)
+
+    def _go_on(self, content: Content, name: str) -> None:
+        """Let the content go on to the table's newest version where nothing but files changed since."""
+        said, table = content.tables[name], Table(self.lake, name)
+        now = table.state().version or 0
+        if now > said.version and not guard.changed_since(table, said.version, now):
+            content.tables[name] = replace(said, version=now)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -448,7 +480,9 @@ def _sources(lake: Lake, due: list[Step]) -> list[openlineage.Dataset]:
 
 def _make_set(lake: Lake, content: Content, base: Content) -> TableSet:
     point("refine:before-set")
+    content.seconds = {name: round(took, 3) for name, took in content.seconds.items()}
     done = publish_set(lake, content, base)
+    content.seconds = {}
     point("refine:after-set")
     return done
 

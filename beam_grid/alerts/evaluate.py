@@ -58,19 +58,19 @@ class Evaluation:
         found = at_number(self._lake, set_number)
         if found is None:
             raise SetGone(f"version set {set_number} is no longer kept")
-        seen: dict[str, Looked | GridError] = {}
+        began, seen = time.monotonic(), dict[str, Looked | GridError]()
         for rule in self.declared.alerts:
             try:
-                seen[rule.name] = self._matching.look(rule, self.declared.maintenance, set_number)
+                seen[rule.name] = self._matching.look(rule, self.declared.maintenance, found)
             except SetGone:
                 raise
             except GridError as cause:
                 seen[rule.name] = cause
-        now = now_us()
+        now, took = now_us(), time.monotonic() - began
         with self._store.changing():
-            return self._write(found, seen, now)
+            return self._write(found, seen, now, took)
 
-    def _write(self, found: TableSet, seen: dict[str, Looked | GridError], now: int) -> Told:
+    def _write(self, found: TableSet, seen: dict[str, Looked | GridError], now: int, took: float) -> Told:
         errors: dict[str, str] = {}
         counts = {"raised": 0, "cleared": 0}
         due: list[int] = []
@@ -96,7 +96,7 @@ class Evaluation:
             if (at := next_due(rule, self._store.live(name))) is not None:
                 due.append(at)
         self._store.forget_rules(by_name)
-        self._store.look_at(found.number, now)
+        self._store.look_at(found.number, now, took, counts["raised"])
         return Told(counts["raised"], counts["cleared"], errors, min(due, default=None))
 
     def _tell(self, rule: Rule, found: TableSet, reads: tuple[str, ...], now: int) -> list[int]:

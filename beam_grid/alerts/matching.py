@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 import json
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ from beam_grid.alerts.declared import Maintenance, Rule
 from beam_grid.alerts.lifecycle import Found, Match
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.duck import literal
+from beam_grid.lakehouse.live import live
 from beam_grid.landing import Lake
 from beam_grid.server.engine import Limits
 from beam_grid.server.jobs import Job
@@ -28,6 +29,9 @@ from beam_grid.server.worker import Answering, quoted_table
 from beam_grid.show import plain
 from data_sources.durations import parse_duration
 from data_sources.identifiers import double_quoted
+
+if TYPE_CHECKING:
+    from beam_grid.lakehouse.table_set import TableSet
 
 MOST_KEYS = 100_000
 """So many keys of a rule are looked at."""
@@ -60,16 +64,17 @@ class Matching:
 
     def __init__(self, lake: Lake, scratch: Path) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
+        self._lake = lake
         self._answering = Answering(lake, scratch, _LIMITS, rewriters=())
         self._number = 0
 
-    def look(self, rule: Rule, maintenance: tuple[Maintenance, ...], set_number: int) -> Looked:
+    def look(self, rule: Rule, maintenance: tuple[Maintenance, ...], found_set: TableSet) -> Looked:
         """Raises NotThere, SetGone, or GridError with what is wrong with the rule."""
-        rows = _subject(rule)
+        rows, set_number = _subject(rule), found_set.number
         columns, reads = self._columns(rows, set_number)
         _check_columns(rule, columns)
         suppressed = self._suppressed(rule, maintenance, columns, set_number)
-        key, newest = ", ".join(map(double_quoted, rule.key)), _newest(rule)
+        key, newest = ", ".join(map(double_quoted, rule.key)), self._within(rule, found_set) or _newest(rule)
         order = f", {double_quoted(rule.time)} DESC NULLS LAST" if rule.time else ""
         answer, read = self._ask(
             f"SELECT *, {suppressed} AS {_SUPPRESSED} FROM (SELECT * FROM {rows} AS alert {newest}) AS alert "
@@ -97,6 +102,31 @@ class Matching:
     def _columns(self, rows: str, set_number: int) -> tuple[list[str], tuple[str, ...]]:
         answer, reads = self._ask(f"SELECT * FROM {rows} AS alert LIMIT 0", set_number)
         return answer.column_names, reads
+
+    def _within(self, rule: Rule, found_set: TableSet) -> str | None:
+        """As `_newest`, with the newest time as a literal: files that hold no such row are then not read, so that a look
+        costs what the span is, not the table. None where the log's bounds do not tell."""
+        table = found_set.tables.get(rule.table)
+        if table is None or rule.time is None or rule.within is None:
+            return None
+        time, span = double_quoted(rule.time), parse_duration(rule.within)
+        try:
+            files = live(self._lake.path / table.path, table.version).files
+            bounds = [datetime.fromisoformat(at) for file in files if (at := file.greatest.get(rule.time)) is not None]
+            since = max(bounds) - timedelta(seconds=1)  # a bound may lie beside its value
+            answer, _ = self._ask(
+                f"SELECT max({time}) AS newest FROM {_subject(rule)} AS alert WHERE {time} >= {_literal(since)}",
+                found_set.number,
+            )
+            newest = answer["newest"][0].as_py()
+            return f"WHERE {time} >= {_literal(newest - span)}" if getattr(newest, "tzinfo", None) else None
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            OSError,
+        ):  # no time, or none near its bound: some rows are deleted
+            return None
 
     def _suppressed(self, rule: Rule, maintenance: tuple[Maintenance, ...], columns: list[str], set_number: int) -> str:
         """A condition: whether a row is in maintenance."""

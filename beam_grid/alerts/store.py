@@ -25,7 +25,8 @@ from beam_grid.landing import Lake
 
 FOLDER, FILE = "alerts", "alerts.db"
 
-_FORMAT = 1
+_FORMAT = 2
+"""The second has `looks`."""
 
 _KEPT_US = 90 * 24 * HOUR
 """What is cleared and sent is kept so long."""
@@ -48,8 +49,23 @@ CREATE INDEX IF NOT EXISTS outbox_unsent ON outbox (sink, number) WHERE sent_at 
 CREATE TABLE IF NOT EXISTS rules (rule TEXT PRIMARY KEY, set_number INTEGER, at INTEGER, matched INTEGER, error TEXT,
   reads TEXT);
 CREATE TABLE IF NOT EXISTS looked (one INTEGER PRIMARY KEY CHECK (one = 1), set_number INTEGER, at INTEGER);
+CREATE TABLE IF NOT EXISTS looks (set_number INTEGER PRIMARY KEY, seconds REAL, raised INTEGER);
 PRAGMA user_version = {_FORMAT};
 """
+
+
+_KEPT_LOOKS = 1000
+
+
+class Look(NamedTuple):
+    """How a version set was looked at."""
+
+    seconds: float
+    """The first time, to ask all rules."""
+    raised: int
+    """Alerts."""
+    taken_at: int | None
+    """When all sinks had taken what told of them, microseconds since the epoch; None where none told, or one has not."""
 
 
 class Unsent(NamedTuple):
@@ -249,9 +265,27 @@ class Store:
         rows = self._rows("SELECT set_number FROM looked")
         return int(rows[0][0]) if rows else 0
 
-    def look_at(self, number: int, now: int) -> None:
+    def look_at(self, number: int, now: int, seconds: float, raised: int) -> None:
         """Inside `changing`."""
         self._db.execute("INSERT OR REPLACE INTO looked VALUES (1, ?, ?)", (number, now))
+        self._db.execute(
+            "INSERT INTO looks VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET raised = raised + excluded.raised",
+            (number, seconds, raised),
+        )
+        self._db.execute("DELETE FROM looks WHERE set_number <= ?", (number - _KEPT_LOOKS,))
+
+    def looks(self, since: int) -> dict[int, Look]:
+        """By version set, from this one on."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'looks'"):
+            return {}  # nobody has written to it since it has them
+        rows = self._rows(
+            "WITH taken AS (SELECT a.raised_set, max(o.sent_at) AS at, count(*) - count(o.sent_at) AS untaken FROM alerts a "
+            "JOIN events e ON e.alert = a.id AND e.kind = 'raised' LEFT JOIN outbox o ON o.message = e.message "
+            "WHERE a.raised_set >= ? GROUP BY 1) SELECT l.*, CASE WHEN t.untaken = 0 THEN t.at END FROM looks l "
+            "LEFT JOIN taken t ON t.raised_set = l.set_number WHERE l.set_number >= ?",
+            (since, since),
+        )
+        return {number: Look(*rest) for number, *rest in rows}
 
     def tell_rule(
         self, rule: str, number: int, now: int, matched: int | None, error: str | None, reads: tuple[str, ...]

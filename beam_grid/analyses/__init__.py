@@ -87,6 +87,8 @@ class Analysis:
     """Of one with `touched`: which rows of its first table it reads at all; others may change as they like."""
     watched: tuple[str, ...] = ()
     """The columns it reads, with `settled`."""
+    at_commit: bool = False
+    """Whether a run that follows brings it up after each publish, not with the others at --refine-every."""
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -116,4 +116,5 @@ def _analysis(contract: Contract, spec: DetectionSpec) -> Analysis:
         key=tuple(dict.fromkeys([*contract.dedup.key, time, "detector"])),
         touched=backticked(spec.series),
         by_series=_detect(spec, time),
+        at_commit=True,
     )

@@ -87,14 +87,14 @@ def ledger(lake: str, form: str) -> None:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["rejected", "late", "conflicts", "commits", "lineage"]))
+@click.argument("what", type=click.Choice(["rejected", "late", "conflicts", "commits", "lineage", "sets"]))
 @LAKE
 @click.option("--feed", metavar="F", help="Only this feed.")
 @click.option("--table", metavar="T", help="lineage: of rows of this table, as silver.F or gold.WINDOW.")
 @click.option("--where", metavar="CONDITION", help="lineage: of which rows, in SQL.", default="true")
 @FORMAT
 def inspect(what: str, lake: str, feed: str | None, table: str | None, where: str, form: str) -> None:
-    """Look at rejects, late rows, conflicts, commits, or where rows came from."""
+    """Look at rejects, late rows, conflicts, commits, where rows came from, or what was done for each version set."""
     from beam_grid.inspect import inspect as look
     from beam_grid.landing import Lake
     from beam_grid.show import show

@@ -1,22 +1,28 @@
-"""Small files of a table put together, in process: what a topic that is followed for hours leaves behind.
+"""Files of a table put together in another order, in process: what a topic that is followed for hours leaves behind.
 
     silver.FEED   [c1 s0][c1 s1][c1 s2][c1 s3][c2 s0] ... 32 small files ──► one, sorted by the cluster columns
+    gold.WINDOW   |── 1 ──|── 2 ──|── 3 ──| ... |── 8 ──|   each two hours of all meters
+                  |──────────────── a ──────────────────|   all sixteen hours of an eighth of the meters
+                  |──────────────── b ──────────────────| ...
 
 Changes no row: Delta takes it as an OPTIMIZE, and so do we. Appends and OPTIMIZE of others may meet it; where another
 writer took rows out of one of the files first, nothing is done and the next round tries again. Clustering by space-
-filling curve stays Spark's (`maintain`): these files have no cube, so it finds them.
+filling curve stays Spark's (`maintain`): these files have no cube, so it finds them. Windows are put in order of their
+groups once they are final; one that changes after all has the files of its hours written in order of time again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from beam_grid.crash import point
-from beam_grid.lakehouse import data_files, delta_log
+from beam_grid.lakehouse import data_files, delta_log, gold
 from beam_grid.lakehouse.delta_log import Conflict
 from beam_grid.lakehouse.duck import connect_again
-from beam_grid.lakehouse.live import LiveFile
+from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.scan import selected
+from beam_grid.lakehouse.spans import window_span
 from beam_grid.lakehouse.tables import Table
 from data_sources.identifiers import double_quoted
 
@@ -25,6 +31,12 @@ AT_LEAST = 32
 
 SMALL_BYTES = 1 << 20
 _MOST_ROWS = 2_000_000
+
+RUN_ROWS = 8 * gold.FILE_ROWS
+"""A question about one group then reads an eighth of the files, and a window that changes after all has so many written."""
+
+ORDERED = "BEAM_GRID_BY_GROUP"
+"""The tag of a file of windows that is in order of its groups."""
 
 
 def compact(table: Table, scratch: Path) -> int:
@@ -40,21 +52,61 @@ def compact(table: Table, scratch: Path) -> int:
         small.append(file)
     if len(small) < AT_LEAST:
         return 0
-    schema = delta_log.arrow_schema(at)
-    order = ", ".join(double_quoted(name) for name in at.cluster_by)
+    return _together(table, at, small, at.cluster_by, _MOST_ROWS, data_files.ROW_GROUP, scratch)
+
+
+def by_group(table: Table, groups: Sequence[str], final_before: int | None, scratch: Path) -> int:
+    """Put the oldest run of files of final windows in order of their groups, where there is one; returns how many went.
+
+    final_before: of windows that start before it, in microseconds, all are final; None for all windows.
+    """
+    at = delta_log.read(table.path)
+    if at is None or not groups:
+        return 0
+    run = _run(at, final_before)
+    if not run:
+        return 0
+    order, tags = [*groups, "window_start"], {ORDERED: "1"}
+    return _together(table, at, run, order, gold.FILE_ROWS, data_files.SORTED_GROUP, scratch, tags)
+
+
+def _run(at: Live, final_before: int | None) -> list[LiveFile]:
+    """Files that stand next to each other in time, as many as are worth it; or what lies between those in order already."""
+    run: list[LiveFile] = []
+    for file in sorted(at.files, key=window_span):
+        if file.tags.get(ORDERED):
+            if len(run) > 1:
+                return run
+            run = []
+            continue
+        if final_before is not None and window_span(file)[1] >= final_before:
+            return []
+        run.append(file)
+        if sum(one.rows or 0 for one in run) >= RUN_ROWS:
+            return run
+    return []
+
+
+def _together(
+    table: Table, at: Live, files: Sequence[LiveFile], order: Sequence[str], file_rows: int, row_group: int, scratch: Path,
+    tags: dict[str, str] | None = None,
+) -> int:  # fmt: skip
+    """Put the rows of these files into others, in this order, in one commit; 0 where somebody else changed one first."""
+    by = ", ".join(map(double_quoted, order))
     with connect_again(scratch) as engine:
-        sql = f"SELECT * FROM {selected(engine, table.path, at, small)}"
-        reader = engine.sql(sql + (f" ORDER BY {order}" if order else "")).to_arrow_reader(100_000)
+        sql = f"SELECT * FROM {selected(engine, table.path, at, files)}"
+        reader = engine.sql(sql + (f" ORDER BY {by}" if by else "")).to_arrow_reader(100_000)
         added = data_files.write(
-            table.path, reader, schema, _MOST_ROWS, delta_log.statistics_columns(at), changes_rows=False
-        )
+            table.path, reader, delta_log.arrow_schema(at), file_rows, delta_log.statistics_columns(at),
+            changes_rows=False, row_group=row_group, tags=tags,
+        )  # fmt: skip
     point(f"publish:written-{table.name}")
-    actions = [*(delta_log.removed(file, changes_rows=False) for file in small), *added]
+    actions = [*(delta_log.removed(file, changes_rows=False) for file in files), *added]
     try:
         delta_log.put(table.path, at, actions, "OPTIMIZE")
     except Conflict:
         return 0
-    return len(small)
+    return len(files)
 
 
 def _age(file: LiveFile) -> tuple[int, str]:

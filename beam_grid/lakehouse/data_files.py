@@ -23,7 +23,7 @@ SORTED_GROUP = 8_192
 
 def write(
     table: Path, rows: Iterable[pa.RecordBatch], schema: pa.Schema, file_rows: int, measured: Sequence[str],
-    *, changes_rows: bool = True, row_group: int = ROW_GROUP,
+    *, changes_rows: bool = True, row_group: int = ROW_GROUP, tags: dict[str, str] | None = None,
 ) -> list[Action]:  # fmt: skip
     """Write the rows in files of at most `file_rows`; returns their add actions, with statistics of `measured`.
 
@@ -39,7 +39,7 @@ def write(
             durable.remove(path)  # on a full disk the next run needs the room
             raise
         stats = statistics(path, measured, unbounded=_with_nan(table_rows, measured))
-        actions.append(added(path.name, size, stats, changes_rows=changes_rows))
+        actions.append(added(path.name, size, stats, changes_rows=changes_rows, tags=tags))
     if actions:
         durable.sync_folder(table)
     return actions

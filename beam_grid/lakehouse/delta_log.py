@@ -168,7 +168,8 @@ def check_features(table: Path, at: Live) -> None:
 
 
 def added(
-    name: str, size: int, stats: str, *, vector: Vector | None = None, changes_rows: bool = True, modified: int | None = None
+    name: str, size: int, stats: str, *, vector: Vector | None = None, changes_rows: bool = True, modified: int | None = None,
+    tags: dict[str, str] | None = None,
 ) -> Action:  # fmt: skip
     """An add action for a file in the table's folder. Names are ours: no character of them needs escaping."""
     action: Action = {
@@ -177,6 +178,8 @@ def added(
     }  # fmt: skip
     if vector is not None:
         action["deletionVector"] = vector
+    if tags:
+        action["tags"] = tags
     return {"add": action}
 
 

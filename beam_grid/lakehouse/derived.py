@@ -11,6 +11,7 @@ here, and makes no difference to the rows.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -56,15 +57,34 @@ def _defined(contracts: dict[str, Contract]) -> list[Analysis]:
     return [*analyses(), *now.tables(of), *detections.tables(of), *validations.tables(of)]
 
 
-def is_due(lake: Lake, content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> bool:
+def has_at_commit(contracts: dict[str, Contract]) -> bool:
+    """Whether a table is wanted after each publish."""
+    return any(analysis.at_commit for analysis in _defined(contracts))
+
+
+def is_due(
+    lake: Lake,
+    content: Content,
+    contracts: dict[str, Contract],
+    parameters: dict[str, str],
+    at_commit_only: bool = False,
+) -> bool:
     """Whether `make` has something to make, for which it needs an engine."""
-    return bool(_due(lake, content, contracts, parameters)) or bool(_to_ask(content, _expectations(contracts), set()))
+    if _due(lake, content, contracts, parameters, at_commit_only):
+        return True
+    return not at_commit_only and bool(_to_ask(content, _expectations(contracts), set()))
 
 
-def bytes_read(lake: Lake, content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> int:
+def bytes_read(
+    lake: Lake,
+    content: Content,
+    contracts: dict[str, Contract],
+    parameters: dict[str, str],
+    at_commit_only: bool = False,
+) -> int:
     """Parquet that the tables to be made will be read from, each once. One with a clock reads little of its table, and
     sums it up."""
-    due = [a for a in _due(lake, content, contracts, parameters) if a.clock is None]
+    due = [a for a in _due(lake, content, contracts, parameters, at_commit_only) if a.clock is None]
     there = {name for analysis in due for name in analysis.reads if name in content.tables}
     return sum(live(Table(lake, name).path, content.tables[name].version).bytes for name in there)
 
@@ -76,19 +96,22 @@ def make(
     contracts: dict[str, Contract],
     parameters: dict[str, str],
     say: Callable[[str], None],
+    at_commit_only: bool = False,
 ) -> list[str]:
     """Bring the derived tables up to `content`, enter them there, and return their names.
 
+    at_commit_only: those that are wanted after each publish, and no expectation is asked.
     Raises RunFailed where an expectation says so, with the tables' names, counts and an example.
     """
     made: list[str] = []
-    left = _due(lake, content, contracts, parameters)
+    left = _due(lake, content, contracts, parameters, at_commit_only)
     while left:
         ready = [a for a in left if not any(a.reads_from(other.name) for other in left)]
         with ThreadPoolExecutor(engine.at_once) as pool:
-            outcomes = list(pool.map(lambda a: _make(engine, lake, content, a, parameters), ready))
-        for analysis, outcome in zip(ready, outcomes, strict=True):
+            outcomes = list(pool.map(lambda a: _timed(engine, lake, content, a, parameters), ready))
+        for analysis, (outcome, took) in zip(ready, outcomes, strict=True):
             left.remove(analysis)
+            content.seconds[analysis.name] = took
             point(f"refine:made-{analysis.name}")
             if isinstance(outcome, str):
                 content.tables.pop(analysis.name, None)
@@ -104,8 +127,12 @@ def make(
         left = [a for a in left if _is_there(a, content, {other.name for other in left})]
     if made:
         say(f"{len(made)} analyses: {', '.join(name.removeprefix('gold.') for name in made)}")
+    if at_commit_only:
+        return made
     content.views = _views(content, contracts)
+    began = time.monotonic()
     if _ask(engine, lake, content, contracts, set(made)):
+        content.seconds[expected.NAME] = time.monotonic() - began
         made.append(expected.NAME)
     return made
 
@@ -124,11 +151,19 @@ def check_parameters(parameters: dict[str, str]) -> None:
             raise GridError(f"parameter {name}: {value!r} is not a {kind}; write it as {example}") from cause
 
 
-def _due(lake: Lake, content: Content, contracts: dict[str, Contract], parameters: dict[str, str]) -> list[Analysis]:
+def _due(
+    lake: Lake,
+    content: Content,
+    contracts: dict[str, Contract],
+    parameters: dict[str, str],
+    at_commit_only: bool = False,
+) -> list[Analysis]:
     """The tables to make, each after those it reads."""
     due: list[Analysis] = []
     for analysis in _defined(contracts):
-        if analysis.is_view or not _is_there(analysis, content, {a.name for a in due}):
+        if analysis.is_view or (at_commit_only and not analysis.at_commit):
+            continue
+        if not _is_there(analysis, content, {a.name for a in due}):
             continue
         said = content.tables.get(analysis.name) or content.left_out.get(analysis.name)
         above = any(analysis.reads_from(a.name) for a in due)
@@ -175,6 +210,14 @@ def _views(content: Content, contracts: dict[str, Contract]) -> dict[str, View]:
             sql, reads, description = now.view(spec, usual.parameters)
             views[f"gold.{spec.name}"] = View(sql=sql, reads=reads, description=description)
     return views
+
+
+def _timed(
+    engine: Engine, lake: Lake, content: Content, analysis: Analysis, parameters: dict[str, str]
+) -> tuple[PublishedTable | str, float]:
+    """As `_make`, and the seconds it took."""
+    began = time.monotonic()
+    return _make(engine, lake, content, analysis, parameters), time.monotonic() - began
 
 
 def _make(

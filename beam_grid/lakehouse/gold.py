@@ -12,7 +12,8 @@ are read (only files whose span of cells overlaps), merged in DuckDB, and put in
     rewritten                    |── file 4 ──|── file 5 ──|
 
 The table is unclustered and its files are disjoint in time: a batch rewrites the newest one, a late row the one it falls
-into. Once a row of the feed was superseded, its tiles cannot tell which part of an extreme or a sum is still current. So
+into. Those of final windows are put in order of their groups, many hours at once, by a run that follows and by `maintain`
+(compact.py). Once a row of the feed was superseded, its tiles cannot tell which part of an extreme or a sum is still current. So
 the touched windows (the old row's group and the new one's) are computed from the rows that landed and were not
 superseded; a window left empty goes. The same commit brings `final` up to date in windows no commit touched.
 `revision` counts commits, so it is the same however refine batched them. gold_spark.py does the same on Spark.
@@ -34,7 +35,7 @@ from beam_grid.lakehouse import data_files, delta_log, open_windows, recompute
 from beam_grid.lakehouse.duck import connect_again, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.scan import selected
-from beam_grid.lakehouse.spans import Span, event_span, instant_of, may_meet
+from beam_grid.lakehouse.spans import Span, event_span, may_meet, window_span
 from beam_grid.lakehouse.tables import Batch, State, Table
 from beam_grid.lakehouse.windows import definition
 from data_sources.durations import micros
@@ -229,12 +230,12 @@ def _rewritten(
     chosen: list[LiveFile] = []
     rest: list[LiveFile] = []
     for file in at.files:
-        low, high = _span_of(file)
+        low, high = window_span(file)
         is_touched = np.searchsorted(starts, low) < np.searchsorted(starts, high, side="right")
         (chosen if is_touched else rest).append(file)
     flipped = _flipped(engine, table, at, rest, batch)
-    in_order = sorted(at.files, key=_span_of)
-    before = np.searchsorted([_span_of(file)[0] for file in in_order], starts, side="right") - 1
+    in_order = sorted(at.files, key=window_span)
+    before = np.searchsorted([window_span(file)[0] for file in in_order], starts, side="right") - 1
     small = [
         file for file in (in_order[n] for n in np.unique(before[before >= 0])) if (file.rows or FILE_ROWS) < _SMALL
     ]
@@ -247,7 +248,7 @@ def _between(rows: Iterable[pa.RecordBatch], kept: list[LiveFile]) -> Iterator[I
     kept             |─ 2 ─|      |──── 4 ────|
     rows       ··· ··       · ···              · ·        three parts
     """
-    lows = np.sort(np.array([_span_of(file)[0] for file in kept], np.int64))
+    lows = np.sort(np.array([window_span(file)[0] for file in kept], np.int64))
 
     def pieces() -> Iterator[tuple[int, pa.RecordBatch]]:
         for batch in rows:
@@ -278,7 +279,7 @@ def _flipped(
         lateness = micros(contract.allowed_lateness)
         longest = max(cells_of(contract, window).longest for window in contract.windows)
         low, high = before - lateness - longest, now - lateness
-        files = [file for file in files if _span_of(file)[0] <= high and low <= _span_of(file)[1]]
+        files = [file for file in files if window_span(file)[0] <= high and low <= window_span(file)[1]]
     wanted = final_sql(contract, now, "epoch_us(window_end)")
     found = []
     for file in files:
@@ -286,14 +287,6 @@ def _flipped(
         if engine.sql(f"SELECT 1 FROM {rows} WHERE final <> {wanted} LIMIT 1").fetchall():
             found.append(file)
     return found
-
-
-def _span_of(file: LiveFile) -> Span:
-    """First and last start of the file's windows; all time, where nobody says."""
-    low, high = file.least.get("window_start"), file.greatest.get("window_start")
-    if low is None or high is None:
-        return -(1 << 62), 1 << 62
-    return instant_of(low), instant_of(high)
 
 
 def _rows(
@@ -319,6 +312,15 @@ def final_sql(contract: Contract, watermark: int | None, end: str) -> str:
     if watermark is None:
         return "true"
     return f"({end} + {micros(contract.allowed_lateness)} <= {watermark})"
+
+
+def final_before(contract: Contract, window: WindowSpec, watermark: int | None) -> int | None:
+    """A start before which all windows are final, in microseconds; None where all are."""
+    return (
+        None
+        if watermark is None
+        else watermark - micros(contract.allowed_lateness) - cells_of(contract, window).longest
+    )
 
 
 def tiles_of(held: Held, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:

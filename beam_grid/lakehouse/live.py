@@ -57,6 +57,11 @@ class LiveFile:
         )
 
     @property
+    def tags(self) -> dict[str, str]:
+        """What writers said of the file, by their own names."""
+        return dict(self.action.get("tags") or {})
+
+    @property
     def live_bytes(self) -> int:
         """Its size without the deleted rows' share: what Delta weighs a cube by."""
         return self.bytes * (self.rows - self.deleted) // self.rows if self.rows else self.bytes

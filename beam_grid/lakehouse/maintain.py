@@ -4,7 +4,8 @@
     OPTIMIZE rewrites           -              9 and 12 MB are less than  all that is in no cube
                                                8 % of the table's bytes
 
-OPTIMIZE pays when a table has many small files, each of which costs every query an opening, or when much of it is not
+Window tables, whose files refine keeps small, are not OPTIMIZEd: files of final windows are put in order of their groups
+(compact.py). OPTIMIZE pays when a table has many small files, each of which costs every query an opening, or when much of it is not
 clustered, so that queries by its cluster columns cannot skip files; `refine` asks the first question of the tables
 it wrote. It rewrites what is not clustered and, by way of keeping cubes few, small cubes, but never more than a share
 of the table: adding one percent does not rewrite the rest. Files are as large as suits the table.
@@ -16,6 +17,7 @@ always can.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -25,9 +27,10 @@ from msgspec import structs
 
 from beam_grid import durable
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import delta_log, guard
+from beam_grid.lakehouse import delta_log, guard, publish
 from beam_grid.lakehouse.live import Live, live
-from beam_grid.lakehouse.versions import KEPT_SETS, content_of, newest, publish
+from beam_grid.lakehouse.versions import KEPT_SETS, content_of, newest
+from beam_grid.lakehouse.versions import publish as publish_set
 from beam_grid.landing import TABLES_WAIT_S, Lake
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from beam_grid.lakehouse.table_set import PublishedTable, TableSet
     from beam_grid.lakehouse.tables import Table
+    from data_sources.contract import Contract, WindowSpec
 
 MANY_SMALL = 16
 """So many small files are worth an OPTIMIZE: opening them costs a query more than reading them."""
@@ -75,7 +79,7 @@ RETENTION_HOURS = 168
 
 @dataclass(frozen=True)
 class Maintained:
-    """What became of one table: `optimized`, `checkpointed`, `vacuumed`, `skipped` or (what needs
+    """What became of one table: `optimized`, `ordered` (windows by their groups), `checkpointed`, `vacuumed`, `skipped` or (what needs
     Spark where there is none) `left out`, why, its files before and after.
 
     Before and after are live files, of `vacuumed` those on disk. `rewritten` is in bytes.
@@ -181,17 +185,21 @@ def maintain(
                 done.append(_skipped(table, live(table.path), why))
             else:
                 sound.append((table, live(table.path)))
-    due = [table for table, seen in sound if worth(seen)[0]]
+    windows = _windows(lake)
+    due = [table for table, seen in sound if table.name not in windows and worth(seen)[0]]
     missing = _no_spark(spark_master) if due else None
     if missing is not None:
         done += [_left_out(table, f"OPTIMIZE would pay and needs Spark ({missing})") for table in due]
     elif due:  # it takes long and meets what others publish meanwhile, so nobody is kept waiting
         done += optimize(_spark(spark_master), due, say, loose_too=True)
+    of_windows = [table for table, _ in sound if table.name in windows]
+    for table in of_windows:
+        done.append(_ordered(table, *windows[table.name]))
     with lake.lock("tables", wait_s=TABLES_WAIT_S):
-        _republish(lake, due)
+        _republish(lake, due + of_windows)
         for table, seen in sound:
             pays, figures = worth(seen)
-            if not pays:
+            if not pays and table.name not in windows:
                 done.append(_skipped(table, seen, f"OPTIMIZE would not pay: {figures}"))
             check_statistics(table)
             done += [entry for entry in (_checkpoint(table), _vacuum(table, retention_hours)) if entry is not None]
@@ -227,6 +235,41 @@ def optimize(
         say(f"{table.name}: optimized, {len(before.files)} files to {len(after.files)} in {entry.seconds:.1f} s")
         done.append(entry)
     return done
+
+
+def _windows(lake: Lake) -> dict[str, tuple[Contract, WindowSpec, int | None]]:
+    """The window tables of the lake's feeds: contract, window, and the feed's watermark."""
+    found: dict[str, tuple[Contract, WindowSpec, int | None]] = {}
+    for log in map(lake.feed, lake.feeds):
+        contract, watermark = log.contract(), log.read(log.last).watermark
+        found |= {f"gold.{window.name}": (contract, window, watermark) for window in contract.windows}
+    return found
+
+
+def _ordered(table: Table, contract: Contract, window: WindowSpec, watermark: int | None) -> Maintained:
+    """Put all final windows in order of their groups; the lock is given back after each run of files."""
+    started, before, went = time.monotonic(), live(table.path), 0
+    scratch = table.lake.path.resolve() / "tables" / ".scratch" / "maintain"
+    while True:
+        with table.lake.lock("tables", wait_s=TABLES_WAIT_S):
+            some = publish.by_group(table, contract, window, watermark, scratch / table.name)
+            shutil.rmtree(scratch, ignore_errors=True)
+        if not some:
+            break
+        went += some
+    if not went:
+        return _skipped(table, before, "no more files of final windows to put in order of their groups")
+    after = live(table.path)
+    return Maintained(
+        table.name,
+        "ordered",
+        f"{went} files of final windows by {', '.join(window.by)}",
+        len(before.files),
+        len(after.files),
+        before.bytes,
+        after.bytes,
+        seconds=time.monotonic() - started,
+    )
 
 
 def _optimize(spark: SparkSession, table: Table) -> int:
@@ -319,7 +362,7 @@ def _republish(lake: Lake, optimized: list[Table]) -> None:
                     at = content.tables[table.name].at
                     content.tables[name] = structs.replace(other, read_at={table.name: at})
     if content != base:
-        publish(lake, content, base)
+        publish_set(lake, content, base)
 
 
 def _skipped(table: Table, seen: Live | None, reason: str) -> Maintained:

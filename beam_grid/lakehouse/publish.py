@@ -18,14 +18,16 @@ from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import bronze, compact, delta_log, gold, silver
 from beam_grid.lakehouse.steps import BRONZE, Step
 from beam_grid.lakehouse.tables import Batch, Table
+from data_sources.contract import Contract, WindowSpec
 from transforms.manifest import Kind
 
 
-def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) -> None:
-    """Bring each step's table up to its batch's last commit.
+def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) -> dict[str, float]:
+    """Bring each step's table up to its batch's last commit; returns the seconds it took, by table.
 
     Raises GridError for a table that cannot be written as it is, RunFailed when a step fails; what was done stays.
     """
+    seconds: dict[str, float] = {}
     for step in steps:
         began = time.monotonic()
         point(f"refine:before-{step.table.name}")
@@ -38,7 +40,9 @@ def publish(steps: Iterable[Step], scratch: Path, say: Callable[[str], None]) ->
             why = _unwritten(step.table, cause) if is_system else failed(step, cause, str(cause))
             raise (_lost(step.table) or _unlanded(step.batch) or why) from cause
         point(f"refine:after-{step.table.name}")
+        seconds[step.table.name] = seconds.get(step.table.name, 0.0) + time.monotonic() - began
         tell(step, began, say)
+    return seconds
 
 
 def _publish(step: Step, scratch: Path) -> None:
@@ -59,8 +63,19 @@ def _publish(step: Step, scratch: Path) -> None:
 
 def compacted(table: Table, scratch: Path) -> int:
     """Put the table's small files together where there are many; returns how many went. Raises as `publish` does."""
+    return _rewritten(table, lambda: compact.compact(table, scratch))
+
+
+def by_group(table: Table, contract: Contract, window: WindowSpec, watermark: int | None, scratch: Path) -> int:
+    """Put a run of files of final windows in order of their groups, where there is one; returns how many went. Raises as
+    `publish` does."""
+    before = gold.final_before(contract, window, watermark)
+    return _rewritten(table, lambda: compact.by_group(table, window.by, before, scratch))
+
+
+def _rewritten(table: Table, work: Callable[[], int]) -> int:
     try:
-        return compact.compact(table, scratch)
+        return work()
     except GridError:
         raise
     except Exception as cause:

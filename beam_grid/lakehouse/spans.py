@@ -1,4 +1,4 @@
-"""Spans of event time, from the manifests' minima and maxima: which files and which part of a table matter.
+"""Spans of event time, from the minima and maxima of manifests and logs: which files and which part of a table matter.
 
 Instants are whole microseconds since the epoch. A manifest that lacks a minimum or maximum excludes nothing.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from beam_grid.lakehouse.live import LiveFile
     from data_sources.contract import Contract
     from transforms.manifest import LandedFile
 
@@ -44,6 +45,14 @@ def may_meet(file: LandedFile, contract: Contract, span: Span | None) -> bool:
     """Whether the file may hold something within the span."""
     own = file_span(file, contract)
     return span is None or own is None or (own[0] <= span[1] and span[0] <= own[1])
+
+
+def window_span(file: LiveFile) -> Span:
+    """First and last start of the windows in a file of a window table; all time, where nobody says."""
+    low, high = file.least.get("window_start"), file.greatest.get("window_start")
+    if low is None or high is None:
+        return -(1 << 62), 1 << 62
+    return instant_of(low), instant_of(high)
 
 
 def instant_of(bound: str) -> int:

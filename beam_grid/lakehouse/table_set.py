@@ -174,6 +174,8 @@ class TableSet(Struct, frozen=True, kw_only=True):
     """By name, as gold.VIEW."""
     left_out: dict[str, LeftOut] = {}
     """By name, as gold.ANALYSIS."""
+    seconds: dict[str, float] = {}
+    """What was done for this set: by `land FEED` and by table brought up, how long it took."""
 
 
 class _Head(Struct):

@@ -39,9 +39,11 @@ class Content:
     tables: dict[str, PublishedTable] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    """What was done for the set that is to come; the only word that the set before has no part in."""
 
     def copy(self) -> Content:
-        return Content(dict(self.commits), dict(self.tables), dict(self.views), dict(self.left_out))
+        return Content(*(dict(word) for word in vars(self).values()))
 
 
 def content_of(known: TableSet | None) -> Content:
@@ -153,6 +155,7 @@ def publish(lake: Lake, chosen: Content, base: Content | None = None) -> TableSe
 
 def _merged(now: Content, base: Content, chosen: Content) -> Content:
     """`now` with what `chosen` changed of `base`."""
+    now.seconds = dict(chosen.seconds)
     for word in ("commits", "tables", "views", "left_out"):
         theirs, before, after = (getattr(content, word) for content in (now, base, chosen))
         for name in before.keys() | after.keys():

@@ -78,6 +78,7 @@ def keep(
         if source is None or source.reflection is not None:
             content.tables.pop(name, None)
             continue
+        began = time.monotonic()
         try:
             found = _brought_up(lake, one, source, before, scratch)
         except Misfit as cause:
@@ -93,6 +94,7 @@ def keep(
         if found is not before:
             written.append(name)
             content.tables[name] = found
+            content.seconds[name] = time.monotonic() - began
     return written
 
 

@@ -2,9 +2,11 @@
 
     id: 13
     event: published
-    data: {"set": 13, "created_at": "...", "commits": {"meters": [41, 42]}, "tables": ["silver.meters", ...]}
+    data: {"set": 13, "created_at": "...", "commits": {"meters": [41, 42]}, "tables": ["silver.meters", ...],
+           "seconds": {"land meters": 0.21, "silver.meters": 0.03, ...}}
 
-`commits` has for each feed the last commit before and now, `tables` those that are at another version. A client that
+`commits` has for each feed the last commit before and now, `tables` those that are at another version, `seconds` what
+was done for the set and how long it took. A client that
 comes back sends the id of the last event it has (Last-Event-ID), and gets those since. Where sets in between are no
 longer kept it gets one `event: missed` first: read anew what you show.
 """
@@ -17,6 +19,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 
 from beam_grid.lakehouse.table_set import TableSet
+from beam_grid.progress import LAND
 from beam_grid.server.access import Caller, Who
 from beam_grid.server.answers import json_bytes
 from beam_grid.server.problems import Problem
@@ -31,7 +34,7 @@ _SILENT_S = 10.0
 _LOOKS_S = 1.0
 """So often it is seen whether the key still opens the lake, and whether the server ends."""
 
-_EXAMPLE = 'id: 13\nevent: published\ndata: {"set":13,"created_at":"2026-11-26T09:00:00Z","commits":{"meters":[41,42]},"tables":["silver.meters"]}\n\n'
+_EXAMPLE = 'id: 13\nevent: published\ndata: {"set":13,"created_at":"2026-11-26T09:00:00Z","commits":{"meters":[41,42]},"tables":["silver.meters"],"seconds":{"land meters":0.21,"silver.meters":0.03}}\n\n'
 
 
 @router.get(
@@ -97,7 +100,13 @@ def _change(before: TableSet | None, now: TableSet, who: Caller) -> dict[str, ob
         "created_at": now.created_at.isoformat().replace("+00:00", "Z"),
         "commits": {f: [commits.get(f, 0), n] for f, n in now.commits.items() if n != commits.get(f, 0) and may(f"silver.{f}")},
         "tables": [name for name, table in now.tables.items() if (name not in tables or tables[name].at != table.at) and may(name)],
+        "seconds": {name: took for name, took in now.seconds.items() if may(_table(name))},
     }  # fmt: skip
+
+
+def _table(step: str) -> str:
+    """Whose table it is: landing is known to whom the feed is."""
+    return f"silver.{step.removeprefix(LAND)}" if step.startswith(LAND) else step
 
 
 def _event(number: int, kind: str, data: dict[str, object]) -> bytes:

@@ -68,7 +68,7 @@ async def status(request: Request, who: Who) -> Response:
     body["lake"] = state.settings.lake.path.name
     if who.tables is not None:
         seen = {f.feed for f in found.feeds if may_see(f"silver.{f.feed}", who.tables)}
-        body["alerts"] = None  # /alerts tells those that the caller may see
+        body["alerts"] = body["newest_commits"] = None  # /alerts and /events tell those that the caller may see
         body["feeds"] = [feed for feed in body["feeds"] if feed["feed"] in seen]
         body["wrong"] = [line for line in body["wrong"] if line.partition(" ")[0].rstrip(":") in seen]
     return json_response(body)

@@ -64,6 +64,7 @@ _OF_PROCESS = (
     _Declared("leader", "gauge", (), "1 where it lands, 0 where it stands by."),
     _Declared("refined_time_seconds", "gauge", (), "When refine last ended well, since the epoch."),
     _Declared("refine_failing", "gauge", (), "1 where the last refine failed."),
+    _Declared("beside_seconds", "counter", ("part",), "Time spent beside landing by part: detections, refine."),
     _Declared("resident_bytes", "gauge", (), "Resident memory of the follower's process, where it is on this host."),
     _Declared("state_files", "gauge", ("part",), "Files of the lake by part: data, commits, tables, versions, ..."),
     _Declared(
@@ -160,6 +161,8 @@ def _of_process(telling: Telling, sizes: Sizes) -> Iterator[_Sample]:
     if vitals.refined_at is not None:
         yield "refined_time_seconds", (), vitals.refined_at / 1e6
     yield "refine_failing", (), float(vitals.refine_error is not None)
+    for part, seconds in vitals.beside_s.items():
+        yield "beside_seconds", (part,), seconds
     if vitals.host == socket.gethostname():
         with suppress(psutil.Error):
             yield "resident_bytes", (), psutil.Process(vitals.pid).memory_info().rss

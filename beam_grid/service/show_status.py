@@ -17,6 +17,7 @@ from data_sources.typed_json import encode
 
 if TYPE_CHECKING:
     from beam_grid.alerts.figures import AlertFigures
+    from beam_grid.progress import SetProgress
 
 _EVERY_S = 1.0
 
@@ -58,10 +59,20 @@ def drawn(found: Status) -> RenderableType:
         grid.add_row(*map(_text, _cells(feed)))
     people = [_text(_line(follower)) for follower in found.followers] or [Text("no follower")]
     notes = [_text(f"{feed.feed}: {_error(feed)}") for feed in found.feeds if feed.last_error]
+    notes += [_text(_took(found.newest_commits, found.at))] if found.newest_commits is not None else []
     notes += [_text(_kept(one)) for one in found.reflections]
     notes += [_text(line) for line in (_alerts(found.alerts) if found.alerts is not None else ())]
     wrong = [_text(f"wrong: {line}", "bold red") for line in found.wrong] or [Text("all is well", style="green")]
     return Group(_text(f"lake {found.lake}"), *people, grid, *notes, *wrong)
+
+
+def _took(one: SetProgress, at: int) -> str:
+    """The newest commits, a step after the other."""
+    known = {"land": one.land_s, "publish": one.publish_s, "analyses": one.analyses_s, "alerts": one.alerts_s}
+    steps = ", ".join(f"{name} {took:.2f} s" for name, took in known.items() if took is not None)
+    commits = ", ".join(f"{feed} {last}" for feed, (_, last) in one.commits.items())
+    when = f"set {one.set}, published {age(at / 1e6 - one.created_at.timestamp())} ago"
+    return f"{commits}: {when}{': ' if steps else ''}{steps}"
 
 
 def _kept(one: ReflectionStatus) -> str:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from beam_grid import progress
 from beam_grid.commit import Commit
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
+from beam_grid.progress import SetProgress
 from beam_grid.service.told import MOST_UNPUBLISHED, Follower, tellings
 from beam_grid.service.vitals import Breaker, FeedVitals, Role, State
 
@@ -109,6 +111,9 @@ class Status(Struct, kw_only=True):
     reflections: list[ReflectionStatus] = []
     alerts: AlertFigures | None = None
     """Open alerts, and what waits for sinks; None where nobody looks for alerts."""
+    newest_commits: SetProgress | None = None
+    """What was done for the newest commits that are published, and how long it took; what was made beside landing since
+    then counts too."""
 
 
 def status(lake: Lake) -> Status:
@@ -131,6 +136,7 @@ def status(lake: Lake) -> Status:
     return Status(
         lake=str(lake.path), at=now, followers=followers, feeds=feeds,
         wrong=[*_wrong(followers), *_wrong_feeds(feeds), *wrong_alerts], reflections=_reflections(known, now), alerts=alerts,
+        newest_commits=progress.newest(lake),
     )  # fmt: skip
 
 

@@ -64,6 +64,8 @@ class Followed:
     tables: Breaker = field(default_factory=Breaker)
     is_read: bool = False
     """Whether its source has been read once."""
+    land_s: float = 0.0
+    """What the commits that are not published yet took to land."""
     told_at: float = -_TELL_EVERY_S
     said: dict[str, str] = field(default_factory=dict)
 
@@ -114,6 +116,7 @@ class Supervisor:
             if self._tables.refined_at != self._vitals.refined_at:
                 self._look_at_refined()
             self._vitals.refined_at, self._vitals.refine_error = self._tables.refined_at, self._tables.refine_error
+            self._vitals.beside_s = self._tables.beside_s
         self._beat(self._vitals)
 
     def _look_at_refined(self) -> None:
@@ -147,7 +150,7 @@ class Supervisor:
                 began = time.monotonic()
                 one.lander.go_on()
                 commit = one.slices.step()
-                _spent(one, "land", began)
+                took = _spent(one, "land", began)
         except Exception as cause:
             _raise_interrupt(cause)
             with about(commit=one.vitals.commit + 1):
@@ -159,7 +162,8 @@ class Supervisor:
         self.has_failed |= one.slices.quarantined > 0
         vitals.lag, vitals.quarantined = dict(one.lander.plan.lag), one.slices.quarantined
         if commit is not None:
-            _add(vitals, commit)
+            one.land_s += took
+            vitals.add(commit, now())
             self.beat(one)
         if commit is not None and self._tables is not None and one.tables.wait_s == 0:
             self._publish(one)
@@ -212,7 +216,7 @@ class Supervisor:
         self.beat(one, "publishing")
         try:
             with about(commit=vitals.commit), one.tables.trying():
-                self._tables.publish(one.name, one.lander.contract if vitals.commits else feed.contract())
+                self._tables.publish(one.name, one.lander.contract if vitals.commits else feed.contract(), one.land_s)
         except Exception as cause:
             _raise_interrupt(cause)
             why = one_line(cause)
@@ -227,8 +231,8 @@ class Supervisor:
             self.has_failed = True
             self.beat(one, "backing off")
             return
-        _spent(one, "publish", began)
-        note("published", commit=vitals.commit, seconds=round(time.monotonic() - began, 3))
+        one.land_s = 0.0
+        note("published", commit=vitals.commit, seconds=round(_spent(one, "publish", began), 3))
         one.is_well("tables", "published again")
         if not vitals.is_refined:
             vitals.published, vitals.published_at = vitals.commit, now()
@@ -258,19 +262,6 @@ def _line(lander: Lander) -> str:
     )
 
 
-def _add(vitals: FeedVitals, commit: Commit) -> None:
-    """What a commit says."""
-    vitals.commit, vitals.commits = commit.number, vitals.commits + 1
-    vitals.committed_at = now()
-    for total, more in ((vitals.fates, commit.fates.by_name()), (vitals.rejected_by, commit.rejected_by)):
-        for name, count in more.items():
-            total[name] = total.get(name, 0) + count
-    vitals.watermark = commit.watermark
-    for partition in commit.partitions:
-        vitals.newest_event = _later(vitals.newest_event, partition.max_event_time)
-        vitals.newest_arrival = _later(vitals.newest_arrival, partition.newest_arrival)
-
-
 def _at_work(one: Followed) -> State:
     """What a feed is at, now that it takes its turn: one that failed is not well before it has done something."""
     if one.slices.is_at_work:
@@ -278,12 +269,10 @@ def _at_work(one: Followed) -> State:
     return one.vitals.state if one.source.failures else "landing"
 
 
-def _later(one: int | None, other: int | None) -> int | None:
-    return max((time for time in (one, other) if time is not None), default=None)
-
-
-def _spent(one: Followed, step: str, began: float) -> None:
-    one.vitals.seconds[step] = one.vitals.seconds.get(step, 0.0) + time.monotonic() - began
+def _spent(one: Followed, step: str, began: float) -> float:
+    took = time.monotonic() - began
+    one.vitals.seconds[step] = one.vitals.seconds.get(step, 0.0) + took
+    return took
 
 
 def _steady(why: str) -> str:

@@ -9,9 +9,12 @@ microseconds since the epoch, in UTC.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from beam_grid.commit import Commit
 
 State = Literal["starting", "idle", "landing", "publishing", "backing off", "quarantining", "failed", "ended"]
 Breaker = Literal["closed", "open", "half-open"]
@@ -58,6 +61,17 @@ class FeedVitals(Struct, kw_only=True):
     last_error: str | None = None
     last_error_at: int | None = None
 
+    def add(self, commit: Commit, now: int) -> None:
+        """What a commit says that was made just now."""
+        self.commit, self.commits, self.committed_at = commit.number, self.commits + 1, now
+        for total, more in ((self.fates, commit.fates.by_name()), (self.rejected_by, commit.rejected_by)):
+            for name, count in more.items():
+                total[name] = total.get(name, 0) + count
+        self.watermark = commit.watermark
+        for partition in commit.partitions:
+            self.newest_event = _later(self.newest_event, partition.max_event_time)
+            self.newest_arrival = _later(self.newest_arrival, partition.newest_arrival)
+
 
 class Vitals(Struct, kw_only=True):
     """Of one process."""
@@ -71,4 +85,10 @@ class Vitals(Struct, kw_only=True):
     """When the loop last went round: it hangs where this is long ago."""
     refined_at: int | None = None
     refine_error: str | None = None
+    beside_s: dict[str, float] = {}
+    """Time spent beside landing by part: detections, refine."""
     feeds: dict[str, FeedVitals] = field(default_factory=dict)
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    return max((time for time in (one, other) if time is not None), default=None)

@@ -71,6 +71,7 @@ WANTED = TableSet(
             reason="no column bay",
         )
     },
+    seconds={"land readings": 0.213, "silver.readings": 0.031},
 )
 
 
@@ -80,9 +81,10 @@ def test_the_golden_set_is_read_as_what_it_says_and_written_byte_for_byte() -> N
 
 
 def test_a_set_that_was_written_from_dicts_says_the_same() -> None:
-    assert from_json(OF_DICTS.read_bytes()) == WANTED
+    without = replace(WANTED, seconds={})  # which nobody told then
+    assert from_json(OF_DICTS.read_bytes()) == without
     said = json.loads(OF_DICTS.read_bytes())
-    assert from_json(json.dumps({**said, "format": 1}).encode()) == replace(WANTED, format=1)
+    assert from_json(json.dumps({**said, "format": 1}).encode()) == replace(without, format=1)
 
 
 def test_what_identifies_rows_is_as_before_so_that_nothing_is_made_anew() -> None:
