@@ -24,6 +24,7 @@ from benchmarks import (
     cluster,
     commit,
     detect,
+    features,
     fixed,
     flat,
     follow_long,
@@ -73,6 +74,7 @@ def main() -> None:
         "serve": lambda: serve.measure(FOLDER, serve.size_of(given)),
         "page": lambda: page.measure(FOLDER),
         "detect": lambda: detect.measure(1_000_000, given.runs),
+        "features": lambda: features.measure(FOLDER, 100_000),
     }
     parser.add_argument("--only", nargs="*", default=[], choices=[*VARIANTS, *parts], metavar="PART", help=" ".join([*VARIANTS, *parts]))  # fmt: skip
     given = parser.parse_args()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from beam_grid.analyses import Analysis
     from beam_grid.analyses.detections import Batches
     from data_sources.contract import Contract, FeatureSpec
-    from transforms.features import Definition
+    from transforms.features import Definition, Since
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,13 @@ class Told:
     @property
     def function(self) -> Batches:
         """From batches sorted by series, time and key to the table's rows."""
+        return self.since(None)
+
+    def since(self, since: Since | None) -> Batches:
+        """The same of the rows from a time on."""
         from transforms.features import feature_rows
 
-        return partial(feature_rows, definition=self.definition)
+        return partial(feature_rows, definition=self.definition, since=since)
 
     def schema(self, rows: pa.Schema) -> pa.Schema:
         """The table's, where the SELECT's is `rows`; raises UserError for a column that does not fit."""

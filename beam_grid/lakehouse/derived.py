@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
@@ -281,8 +280,7 @@ def _define(
     except UserError as cause:
         raise GridError(f"{analysis.name}, {cause}") from cause
     order = dict.fromkeys([made.series, made.time, *(name for name in analysis.key if name in rows.names)])
-    function = made.function if rest is None or rest.since is None else partial(made.function, since=rest.since)
-    engine.apply(view, series, list(order), function, schema)
+    engine.apply(view, series, list(order), (rest and rest.function) or made.function, schema)
 
 
 def _select(

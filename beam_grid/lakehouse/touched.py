@@ -28,7 +28,7 @@ from beam_grid.landing import Lake
 from data_sources.identifiers import backticked, double_quoted
 
 if TYPE_CHECKING:
-    from transforms.features import Since
+    from beam_grid.analyses.detections import Batches
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,8 +44,8 @@ class Touched:
     groups: str
     is_read: str
     is_replaced: str
-    since: Since | None = None
-    """Of features: from when on rows are wanted, by series."""
+    function: Batches | None = None
+    """What makes the rows of what is read, where not all of its series are to be made."""
     replaced_from: Least | None = None
     """Rows that are replaced are not before."""
     narrowed: str | None = None
@@ -124,7 +124,7 @@ def _since(
         f"max({time}) AS __upto FROM {changed} WHERE {series} IS NOT NULL AND {time} IS NOT NULL GROUP BY 1) c {beside}"
     )
     since, read_from = since_of(found, made.definition, carried if newest else [])
-    view = f"{candidate(analysis)}_touched"
+    view, function = f"{candidate(analysis)}_touched", made.since(since)
     engine.give(view, found.select(["__g0", "__since"]))
     parts_read = []
     is_near = since.time - read_from <= made.definition.recent
@@ -139,13 +139,13 @@ def _since(
     read = " UNION ALL ".join(parts_read) or f"SELECT * FROM {rows(None)} WHERE false"
     row, when = backticked(made.series), backticked(made.time)
     if not found.num_rows:
-        return Touched(view, "true", "false", since, narrowed=f"({read})")
+        return Touched(view, "true", "false", function, narrowed=f"({read})")
     replaced = Least(made.time, _moment(since.time))
     is_replaced = (
         f"({when} >= {timestamp_sql(int(since.time.min()))} AND "
         f"EXISTS (SELECT 1 FROM {view} g WHERE g.__g0 = {row} AND {when} >= g.__since))"
     )
-    return Touched(view, "true", is_replaced, since, replaced, f"({read})")
+    return Touched(view, "true", is_replaced, function, replaced, f"({read})")
 
 
 def _moment(micros: np.ndarray) -> datetime:

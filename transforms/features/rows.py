@@ -59,7 +59,7 @@ class Since:
     series: pa.Array
     time: Ints
     is_carried: Bools
-    carried: dict[str, Floats | Ints] = field(default_factory=dict)
+    carried: dict[str, Floats] = field(default_factory=dict)
 
 
 def feature_rows(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse import scan
 from beam_grid.lakehouse.engines import DoesNotFit, Least
+from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.tables import arranged
 from data_sources.identifiers import backticked
 
@@ -33,7 +34,8 @@ class OnSpark:
         return f"delta.{backticked(f'{table.path}@v{version}')}"
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
-        if not scan.is_told(table.path, after, upto):
+        is_recorded = live(table.path, upto).properties.get("delta.enableChangeDataFeed") == "true"
+        if not is_recorded or not scan.is_told(table.path, after, upto):  # of derived tables Spark records none
             return None
         changed = (
             self._spark.read.format("delta")
