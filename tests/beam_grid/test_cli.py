@@ -68,6 +68,10 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         (["generate", "smart_meters", "--out", "OUT"], "did you mean 'smart_meter_readings'"),
         (["generate", "smart_meter_readings", "--out", "OUT", "--days", "0"], "at least 1"),
         (["generate", "smart_meter_readings", "--out", "OUT", "--scale", "-1"], "scale"),
+        (
+            ["generate", "customers", "--out", "OUT", "--faults", "3"],
+            "name the source it is for: smart_meter_readings, transformer_energy",
+        ),
         (["contracts", "check", "none.toml"], "no such file"),
         (["report", "--lake", "LAKE", "--out", "/proc/report.html"], "cannot be written"),
     ],

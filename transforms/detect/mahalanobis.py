@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from transforms.detect.moments import squared
+from transforms.detect.moments import Count, squared
 from transforms.detect.readings import Readings
 from transforms.detect.scores import Scores, codes, none
 from transforms.detect.tails import above_chi_squared
@@ -51,8 +51,8 @@ def mahalanobis(readings: Readings, *, robust: bool = False) -> Scores:
         codes(len(readings), scored),
         ("unlike its history",),
         readings.raw[0],
-        np.full(len(readings), np.nan),
-        np.full(len(readings), np.nan),
+        readings.nothing,
+        readings.nothing,
         count,
         fallback,
         ("pseudo-inverse", "no history", "a value is missing"),
@@ -65,28 +65,27 @@ def distances(readings: Readings, values: list[Floats], counted: Bools, asked: B
     fields, series, past = len(values), readings.series, readings.past
     moved = [readings.moved, *(x - series.firsts(np.nan_to_num(x[series.starts])) for x in values[1:])]
     if asked.all() and counted.all():
-        held, number = moved, past.count.number
+        held, count = moved, past.count
     else:
         moved = [np.where(counted | asked, x, 0.0) for x in moved]
-        held, number = [np.where(counted, x, 0.0) for x in moved], past.total(series.running(counted))
+        held, count = [np.where(counted, x, 0.0) for x in moved], Count(past.total(series.running(counted)))
     pairs = [(a, b) for a in range(fields) for b in range(a, fields)]
     first = past.total(readings.squared if held[0] is readings.moved else squared(held[0], series))
     totals = [first.real, *_totals(readings, [*held[1:], *(held[a] * held[b] for a, b in pairs[1:])])]
     totals.insert(fields, first.imag)
-    share = 1.0 / np.maximum(number, 1)
-    mean = [total * share for total in totals[:fields]]
-    freedom = 1.0 / np.maximum(number - 1, 1)
+    mean = [total * count.share for total in totals[:fields]]
+    freedom = 1.0 / np.maximum(count.number - 1, 1)
     covariance = {
         (a, b): (total - totals[a] * mean[b]) * freedom for (a, b), total in zip(pairs, totals[fields:], strict=True)
     }
     away = [x - usual for x, usual in zip(moved, mean, strict=True)]
     square, singular = _distances(away, covariance)
-    usable = asked & (number >= fields + 2)
+    usable = asked & (count.number >= fields + 2)
     singular &= usable
     rows = np.flatnonzero(singular)
     if len(rows):
         square[rows] = _pseudo([x[rows] for x in away], {place: x[rows] for place, x in covariance.items()})
-    return none(square, ~usable), number, singular
+    return none(square, ~usable), count.number, singular
 
 
 def _totals(readings: Readings, arrays: list[Floats]) -> list[Floats]:

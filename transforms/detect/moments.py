@@ -40,7 +40,13 @@ class Series:
 
     def running(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """For each row the sum of the rows of its series before it; how many they are, of what is true or false."""
-        total = np.empty(self.rows, np.int64 if x.dtype == bool else x.dtype)
+        kind = np.int64 if x.dtype == bool else x.dtype
+        if self._side_by_side is not None:
+            wide = np.zeros((len(self.starts), int(self.lengths.max()) + 1), kind)
+            wide.reshape(-1)[self._side_by_side + 1] = x
+            np.cumsum(wide, axis=1, out=wide)
+            return wide.reshape(-1).take(self._side_by_side, mode="clip")
+        total = np.empty(self.rows, kind)
         for start, end in self._stretches:
             total[start] = 0
             np.cumsum(x[start : end - 1], out=total[start + 1 : end])
@@ -51,6 +57,14 @@ class Series:
         both = np.empty(self.rows, np.complex128)
         both.real, both.imag = x, y
         return self.running(both)
+
+    @cached_property
+    def _side_by_side(self) -> Ints | None:
+        """Where each row stands, if short series are laid out as a table with one column more; None where they are long."""
+        several, width = len(self.starts), int(self.lengths.max(initial=0)) + 1
+        if not 256 * several > self.rows or width * several > 4 * self.rows:
+            return None
+        return np.arange(self.rows) + np.repeat(np.arange(several) * width - self.starts, self.lengths)
 
     @cached_property
     def _stretches(self) -> list[tuple[int, int]]:
@@ -65,7 +79,10 @@ class Count:
 
     @cached_property
     def share(self) -> Floats:
-        return 1.0 / np.maximum(self.number, 1)
+        """1 / number, and 1 of none."""
+        found = self.number.astype(np.float64)
+        np.maximum(found, 1.0, out=found)
+        return np.reciprocal(found, out=found)
 
     @cached_property
     def rounding(self) -> Floats:

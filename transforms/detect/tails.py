@@ -29,8 +29,17 @@ class Student(NamedTuple):
 
 
 def student(count: npt.NDArray[np.int64]) -> Student:
-    narrow = np.reciprocal(count + 1.0, dtype=np.float64)
-    return Student(narrow, _wallace(int(count.max(initial=2))).take(count, mode="clip"))
+    narrow, weight = _students(1 << max(12, int(count.max(initial=0)).bit_length()))
+    return Student(narrow.take(count, mode="clip"), weight.take(count, mode="clip"))
+
+
+@lru_cache(maxsize=8)
+def _students(size: int) -> Student:
+    """By count, up to `size`: dividing takes longer than looking up."""
+    freedom = np.arange(size, dtype=np.float64) - 1.0
+    narrow = np.reciprocal(freedom + 2.0)
+    freedom[:2] = np.nan
+    return Student(narrow, freedom * ((8 * freedom + 1) / (8 * freedom + 3)) ** 2)
 
 
 def squared_normal(score: Floats, of: Student) -> Floats:
@@ -106,17 +115,7 @@ def above_chi_squared(x: Floats, freedom: float) -> Floats:
 
 
 def _higher(two_sided: Floats, deviate: Floats) -> Floats:
-    two_sided *= 0.5
-    return np.subtract(1.0, two_sided, out=two_sided, where=deviate < 0)
-
-
-@lru_cache(maxsize=8)
-def _wallace_table(size: int) -> Floats:
-    freedom = np.arange(size) - 1.0
-    freedom[:2] = np.nan
-    return freedom * ((8 * freedom + 1) / (8 * freedom + 3)) ** 2
-
-
-def _wallace(largest: int) -> Floats:
-    """By count: the degrees of freedom, times the square of Wallace's correction; NaN below 2."""
-    return _wallace_table(1 << max(12, largest.bit_length()))
+    """Half of it, and the rest of 1 of those below 0."""
+    two_sided *= -0.5
+    two_sided += deviate < 0
+    return np.abs(two_sided, out=two_sided)
