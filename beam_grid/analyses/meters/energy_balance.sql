@@ -1,7 +1,7 @@
 -- What each transformer supplied in an hour against what the customers on it at that time took, technical loss included,
 -- and why they differ: theft, mis-mapped meter, clock skew, stuck meter. A reading is the energy up to its time.
--- Where up to 5 % of the meters said nothing, or less often than in another hour of the day before, the others stand for
--- them; where more did, there is no score.
+-- Where up to 5 % of the meters said nothing, or not as often as was usual in the day before, the others stand for them;
+-- where more did, there is no score.
 -- A meter is stuck that has said the same, and not 0, for six hours.
 -- parameter: loss_percent INT = 4
 -- cluster_by: transformer_id, hour
@@ -9,7 +9,8 @@
 -- detect: energy_balance value=supplied_kwh,taken_kwh,stuck_meters,mirror_kwh time=hour by=transformer_id
 -- show: WHERE is_anomaly ORDER BY probability, transformer_id, hour
 WITH supply AS (
-    SELECT transformer_id, substation_id, hour, CASE WHEN readings = max(readings) OVER day THEN kwh END AS supplied_kwh
+    SELECT transformer_id, substation_id, hour,
+           CASE WHEN readings = round(avg(readings) OVER day + 0.25) THEN kwh END AS supplied_kwh
     FROM (SELECT transformer_id, substation_id, hour, sum(supplied_kwh) AS kwh, count(supplied_kwh) AS readings
           FROM (SELECT transformer_id, substation_id, supplied_kwh,
                        date_trunc('HOUR', timestamp - INTERVAL 1 MICROSECOND) AS hour
@@ -26,7 +27,7 @@ hours AS (
 ),
 meters AS (
     SELECT meter_id, hour,
-           CASE WHEN readings = max(readings) OVER day AND count(*) OVER day > 1 THEN kwh END AS kwh,
+           CASE WHEN readings = round(avg(readings) OVER day + 0.25) AND count(*) OVER day > 1 THEN kwh END AS kwh,
            CASE WHEN least_kwh > 0 AND count(kwh) OVER six = 6 AND max(most_kwh) OVER six = min(least_kwh) OVER six THEN 1
                ELSE 0 END AS is_stuck
     FROM hours
