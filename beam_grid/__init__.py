@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beam_grid.errors import GridError, LakeBusy, RunFailed
+    from beam_grid.python_api.features import Features
     from beam_grid.python_api.opened import OpenLake
     from beam_grid.python_api.plot import Plot
     from beam_grid.python_api.rows import Answer, LakeTable, Rows
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Done",
+    "Features",
     "GridError",
     "LakeBusy",
     "LakeTable",
@@ -41,6 +43,7 @@ __all__ = [
 _HOMES = {
     "Answer": "python_api.rows",
     "Done": "python_api.runs",
+    "Features": "python_api.features",
     "GridError": "errors",
     "LakeBusy": "errors",
     "LakeTable": "python_api.rows",

@@ -75,7 +75,7 @@ class Tables:
         self.failed, self.ended, self.news = False, threading.Event(), threading.Event()
         """news: something was published that the thread beside landing has not looked at."""
         self.beside_s: dict[str, float] = {}
-        """What the thread beside landing took, by part: detections, refine."""
+        """What the thread beside landing took, by part: derive, refine."""
         self.refined_at: int | None = None
         self.refine_error: str | None = None
 
@@ -102,7 +102,7 @@ class Tables:
         self._beside.contracts = contracts
         with self._lock.held():
             if self._beside.derive():
-                self._spent("detections", time.monotonic() - began)
+                self._spent("derive", time.monotonic() - began)
 
     def refine(self) -> None:
         """All that publishing leaves: changes and master data, small files, clustering, analyses, expectations."""

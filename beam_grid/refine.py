@@ -321,8 +321,7 @@ class Refinement:
         from beam_grid.lakehouse import derived
         from beam_grid.lakehouse.engines import engine_for
 
-        if not at_commit_only:
-            derived.forget_lost(self.lake, content, self.contracts)
+        derived.forget_lost(self.lake, content, self.contracts)
         if not derived.is_due(self.lake, content, self.contracts, self.parameters, at_commit_only):
             return []
         weight = derived.bytes_read(self.lake, content, self.contracts, self.parameters, at_commit_only)

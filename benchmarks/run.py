@@ -18,7 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from beam_grid.console import set_up_logs
-from benchmarks import backlog, cluster, commit, detect, fixed, flat, follow_long, freshness, lake, page, serve
+from benchmarks import (
+    alert_latency,
+    backlog,
+    cluster,
+    commit,
+    detect,
+    features,
+    fixed,
+    flat,
+    follow_long,
+    freshness,
+    lake,
+    page,
+    serve,
+)
 from benchmarks.measure import Run, median, run
 from benchmarks.variants import Variant, variants
 
@@ -48,6 +62,7 @@ def main() -> None:
     serve.add_options(parser)
     parts: dict[str, Callable[[], Results]] = {
         "freshness": lambda: freshness.measure(FOLDER, "freshness", given.rate, 60),
+        "alerts": lambda: alert_latency.measure(FOLDER, given.rate, 60),
         "follow": lambda: freshness.measure(FOLDER, "follow", given.rate, given.follow_seconds),
         "backlog": lambda: backlog.measure(FOLDER, given.messages, given.runs),
         "long": lambda: follow_long.measure(FOLDER, given.long_minutes, given.rate, 180),
@@ -59,6 +74,7 @@ def main() -> None:
         "serve": lambda: serve.measure(FOLDER, serve.size_of(given)),
         "page": lambda: page.measure(FOLDER),
         "detect": lambda: detect.measure(1_000_000, given.runs),
+        "features": lambda: features.measure(FOLDER, 100_000),
     }
     parser.add_argument("--only", nargs="*", default=[], choices=[*VARIANTS, *parts], metavar="PART", help=" ".join([*VARIANTS, *parts]))  # fmt: skip
     given = parser.parse_args()

@@ -46,36 +46,44 @@ def sandbox() -> duckdb.DuckDBPyConnection:
 
 def check_condition(text: str, fields: dict[str, pa.DataType]) -> None:
     """Raise ExpressionError unless `text` is a plain condition over `fields`."""
+    name, kind = _tried(text, fields, "condition")
+    if kind != pa.bool_():
+        raise ExpressionError(f"{text!r} yields {name}, not true or false")
+
+
+def check_expression(text: str, fields: dict[str, pa.DataType]) -> pa.DataType:
+    """The type that DuckDB gives it; raises ExpressionError unless `text` is a plain expression over `fields`."""
+    return _tried(text, fields, "formula")[1]
+
+
+def _tried(text: str, fields: dict[str, pa.DataType], what: str) -> tuple[str, pa.DataType]:
+    """Its type as DuckDB calls it and as Arrow does."""
     import duckdb
 
     if not text.strip():
-        raise ExpressionError("the condition is empty; write one such as kwh >= 0")
+        raise ExpressionError(f"the {what} is empty; write one such as kwh >= 0")
     if re.search(r";|--|/\*", re.sub(r"'(?:[^']|'')*'", "", text)):
-        raise ExpressionError(f"{text!r} must be one condition without ; or comments")
+        raise ExpressionError(f"{text!r} must be one {what} without ; or comments")
     cursor = sandbox().cursor()
     for whole in (f"SELECT {text}\n", f"SELECT ({text}\n)"):  # as it is: or a) OR (b would be one
         tree = json.loads(cursor.execute("SELECT json_serialize_sql(?)", [whole]).fetchall()[0][0])
         if tree.get("error"):
-            raise ExpressionError(
-                f"{text!r} is not a condition: {tree.get('error_message')}{_quoting(text, list(fields))}"
-            )
+            hint = _quoting(text, list(fields))
+            raise ExpressionError(f"{text!r} is not a {what}: {tree.get('error_message')}{hint}")
     statement = tree["statements"][0]["node"]
     if len(tree["statements"]) != 1 or statement.get("type") != "SELECT_NODE" or len(statement["select_list"]) != 1:
-        raise ExpressionError(f"{text!r} must be one condition")
+        raise ExpressionError(f"{text!r} must be one {what}")
     if (statement.get("from_table") or {}).get("type") not in (None, "EMPTY"):
         raise ExpressionError(f"{text!r} must not read tables")
     _walk(statement["select_list"][0], text, {name.lower() for name in fields})
     cursor.register("row", pa.table({name: pa.nulls(1, kind) for name, kind in fields.items()}))
-    try:
-        found = cursor.execute(f"SELECT ({text}\n) FROM row")
-        kind = found.description[0][1]
-        found.fetchall()  # a row of nulls: shows what fails whatever the row
+    try:  # a row of nulls: shows what fails whatever the row
+        found = cursor.sql(f"SELECT ({text}\n) FROM row")
+        return str(found.types[0]), found.to_arrow_table().schema.field(0).type
     except duckdb.Error as cause:
         raise ExpressionError(f"{text!r}: {str(cause).splitlines()[0]}") from cause
     finally:
         cursor.unregister("row")
-    if str(kind) not in ("BOOLEAN", "bool"):
-        raise ExpressionError(f"{text!r} yields {kind}, not true or false")
 
 
 def check_format(form: str) -> None:
@@ -123,6 +131,8 @@ def _walk(node: Any, text: str, fields: set[str]) -> None:
 def _is_pure(function: str, arguments: int) -> bool:
     if function in _CLOCKS or (function == "age" and arguments == 1):
         return False
+    if function == "nullif":  # of DuckDB's macros the one whose text is of its arguments alone
+        return True
     rows = (
         sandbox()
         .cursor()

@@ -37,9 +37,11 @@ def silver_names(contract: Contract) -> list[str]:
 
 
 def gold_names(contract: Contract) -> list[str]:
-    """What the feed's own tables and views in gold are called: its windows, those of [now], [[detections]] and [[vee]]."""
+    """What the feed's own tables and views in gold are called: windows, and what [now], [[detections]], [[vee]] and
+    [[features]] make."""
     now = contract.now.tables if contract.now is not None else ()
     declared = [*(one.name for one in contract.detections), *(one.name for one in contract.vee)]
+    declared += [table for one in contract.features for table in one.tables]
     return [*(window.name for window in contract.windows), *now, *declared]
 
 

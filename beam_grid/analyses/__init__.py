@@ -39,6 +39,7 @@ from data_sources.identifiers import backticked
 
 if TYPE_CHECKING:
     from beam_grid.analyses.detections import Detect
+    from beam_grid.analyses.features import Told
     from beam_grid.analyses.validations import Validation
 
 HERE = Path(__file__).parent
@@ -81,8 +82,10 @@ class Analysis:
     parameters: tuple[Parameter, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     clock: Clock | None = None
-    by_series: Detect | Validation | None = None
+    by_series: Detect | Validation | Told | None = None
     """What makes the table's rows of whole series of the SELECT's; None where these are the table's."""
+    newest_by: str = ""
+    """Of one whose rows are, per group, the newest of its first table: the column that tells."""
     settled: str = ""
     """Of one with `touched`: which rows of its first table it reads at all; others may change as they like."""
     watched: tuple[str, ...] = ()

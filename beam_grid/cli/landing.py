@@ -124,7 +124,8 @@ def refine(
     default="60s",
     show_default=True,
     metavar="60s",
-    help="--follow: how often changes, master data, clustering and analyses are brought up, beside landing.",
+    help="--follow: how often changes, master data, clustering and analyses are brought up, beside landing; detections come "
+    "after each publish.",
 )
 def run(
     follow: bool,

@@ -14,21 +14,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict, replace
 
-from beam_grid.analyses import Analysis, Clock, analyses, by_name, detections, now, validations
-from beam_grid.analyses.sql import parts, put, tree
+from beam_grid.analyses import Analysis, Clock, analyses, by_name, detections, features, now, validations
+from beam_grid.analyses.sql import put, tree
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
-from beam_grid.lakehouse import expected, guard
+from beam_grid.lakehouse import expected, guard, touched
 from beam_grid.lakehouse.engines import DoesNotFit, Engine
 from beam_grid.lakehouse.live import live
-from beam_grid.lakehouse.spans import timestamp_sql
-from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, Recipe, TableVersion, View
-from beam_grid.lakehouse.tables import Table, literal
+from beam_grid.lakehouse.table_set import LeftOut, PublishedTable, Recipe, View
+from beam_grid.lakehouse.tables import Table
+from beam_grid.lakehouse.touched import Touched, candidate, parameter, read_at, values
 from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
 from data_sources.errors import UserError
@@ -54,7 +54,7 @@ def forget_lost(lake: Lake, content: Content, contracts: dict[str, Contract]) ->
 def _defined(contracts: dict[str, Contract]) -> list[Analysis]:
     """All analyses there are, each after those it reads: the SQL files, and what contracts ask for."""
     of = list(contracts.values())
-    return [*analyses(), *now.tables(of), *detections.tables(of), *validations.tables(of)]
+    return [*analyses(), *now.tables(of), *detections.tables(of), *validations.tables(of), *features.tables(of)]
 
 
 def has_at_commit(contracts: dict[str, Contract]) -> bool:
@@ -145,7 +145,7 @@ def check_parameters(parameters: dict[str, str]) -> None:
             raise GridError(f"parameter {name!r}: is not known; known: {', '.join(known)}")
         kind = known[name].kind
         try:
-            _literal(kind, value)
+            parameter(kind, value)
         except ValueError as cause:
             example = known[name].default
             raise GridError(f"parameter {name}: {value!r} is not a {kind}; write it as {example}") from cause
@@ -226,20 +226,21 @@ def _make(
     """The table's entry in the set; text that says why, where the lake's tables lack what the SQL asks for."""
     recipe = _recipe(lake, content, analysis, parameters)
     said = content.tables.get(analysis.name)
-    if said and said.is_by(recipe) and said.read_at == _read_at(content, analysis):
+    if said and said.is_by(recipe) and said.read_at == read_at(content, analysis):
         return replace(said, **asdict(recipe))  # commits came, but none that changed what it reads
     table = Table(lake, analysis.name)
     order = analysis.cluster_by or analysis.order_by
     try:
-        groups = _touched_groups(engine, lake, content, analysis, recipe)
-        if said and groups and analysis.settled and not engine.ask(f"SELECT 1 AS n FROM {groups} LIMIT 1").num_rows:
-            return replace(said, **asdict(recipe), read_at=_read_at(content, analysis))  # nothing it reads changed
-        _define(engine, lake, content, analysis, recipe.parameters, groups)
+        rest = touched.find(engine, lake, content, analysis, recipe)
+        if said and rest and analysis.settled and not engine.ask(f"SELECT 1 AS n FROM {rest.groups} LIMIT 1").num_rows:
+            return replace(said, **asdict(recipe), read_at=read_at(content, analysis))  # nothing it reads changed
+        _define(engine, lake, content, analysis, recipe.parameters, rest)
         rows = _without_dropped(engine, lake, content, analysis)
-        if groups is None:
+        if rest is None:
             engine.write(table, rows, order, _weight(lake, content, analysis) if analysis.cluster_by else 0)
         else:
-            engine.replace(table, rows, put(tree(_is_touched(analysis, groups)), engine.dialect), analysis.key, order)
+            is_in = put(tree(rest.is_replaced), engine.dialect)
+            engine.replace(table, rows, is_in, analysis.key, order, rest.replaced_from)
     except DoesNotFit as cause:
         return str(cause)
     except GridError:
@@ -249,53 +250,12 @@ def _make(
             f"refine: {analysis.name} could not be made ({type(cause).__name__}: {engine.reason(cause)}); "
             "what was done before stays, run it again"
         ) from cause
-    return published(table, table.state(), **asdict(recipe), read_at=_read_at(content, analysis))
+    return published(table, table.state(), **asdict(recipe), read_at=read_at(content, analysis))
 
 
 def _weight(lake: Lake, content: Content, analysis: Analysis) -> int:
     """Bytes of what it reads."""
     return sum(live(Table(lake, name).path, content.tables[name].version).bytes for name in analysis.reads)
-
-
-def _read_at(content: Content, analysis: Analysis) -> dict[str, TableVersion]:
-    """Tables as the analysis has seen them."""
-    return {name: content.tables[name].at for name in analysis.inputs}
-
-
-def _touched_groups(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recipe: Recipe) -> str | None:
-    """A view of the groups whose rows changed since the table was made; None where all of it has to be."""
-    said = content.tables.get(analysis.name)
-    source, *others = analysis.inputs
-    if said is None or not analysis.touched or not said.is_by(recipe):
-        return None
-    seen, at = said.read_at, _read_at(content, analysis)
-    if source not in seen or any(seen.get(other) != at[other] for other in others):
-        return None
-    if seen[source].id != at[source].id or seen[source].version >= at[source].version:
-        return None
-    between = (Table(lake, source), seen[source].version, at[source].version)
-    if analysis.settled:
-        settled = put(tree(analysis.settled), engine.dialect, values=_values(analysis, recipe.parameters))
-        changed = engine.difference(*between, analysis.watched, settled)
-    else:
-        changed = engine.changes(*between)
-    if changed is None:
-        return None
-    view = f"{_candidate(analysis)}_touched"
-    named = parts(analysis.touched)
-    groups = ", ".join(f"{part} AS __g{n}" for n, part in enumerate(named))
-    whole = " AND ".join(f"({part}) IS NOT NULL" for part in named)
-    sql = put(tree(f"SELECT DISTINCT {groups} FROM silver.changed WHERE {whole}"), engine.dialect, lambda _: changed)
-    engine.define(view, sql, once=True)
-    return view
-
-
-def _is_touched(analysis: Analysis, groups: str) -> str:
-    """Whether a row's group is one of the view's. A row with a null there always counts as touched: that it is computed
-    and replaced once too often changes nothing, and a join by plain equality is several times faster."""
-    named = parts(analysis.touched)
-    null = " OR ".join(f"({part}) IS NULL" for part in named)
-    return f"(({', '.join(named)}) IN (SELECT * FROM {groups}) OR {null})"
 
 
 def _define(
@@ -304,10 +264,10 @@ def _define(
     content: Content,
     analysis: Analysis,
     parameters: dict[str, str],
-    groups: str | None = None,
+    rest: Touched | None = None,
 ) -> None:
     """Give the analysis' rows the name of its candidate: those of its SELECT, or what it makes of their series."""
-    view, sql = _candidate(analysis), _select(engine, lake, content, analysis, parameters, groups)
+    view, sql = candidate(analysis), _select(engine, lake, content, analysis, parameters, rest)
     made = analysis.by_series
     if made is None:
         engine.define(view, sql)
@@ -320,7 +280,7 @@ def _define(
     except UserError as cause:
         raise GridError(f"{analysis.name}, {cause}") from cause
     order = dict.fromkeys([made.series, made.time, *(name for name in analysis.key if name in rows.names)])
-    engine.apply(view, series, list(order), made.function, schema)
+    engine.apply(view, series, list(order), (rest and rest.function) or made.function, schema)
 
 
 def _select(
@@ -329,22 +289,16 @@ def _select(
     content: Content,
     analysis: Analysis,
     parameters: dict[str, str],
-    groups: str | None = None,
+    rest: Touched | None = None,
 ) -> str:
     """The analysis' SELECT over this lake's tables. Parameters are put in as literals: Delta's parser knows no others."""
-    chosen = _values(analysis, parameters)
-    chosen["touched"] = _is_touched(analysis, groups) if groups else "true"
-    return analysis.select(engine.dialect, lambda name: _rows(engine, lake, content, name), chosen)
+    chosen = values(analysis, parameters) | {"touched": rest.is_read if rest else "true"}
 
+    def place(name: str) -> str:
+        narrowed = rest.narrowed if rest and name == analysis.reads[0] else None
+        return narrowed or _rows(engine, lake, content, name)
 
-def _values(analysis: Analysis, parameters: dict[str, str]) -> dict[str, str]:
-    """The parameters in SQL."""
-    chosen = {p.name: _literal(p.kind, parameters[p.name]) for p in analysis.parameters}
-    if analysis.clock is not None:
-        chosen["upto"] = timestamp_sql(
-            (datetime.fromisoformat(parameters["upto"]) - _EPOCH) // timedelta(microseconds=1)
-        )
-    return chosen
+    return analysis.select(engine.dialect, place, chosen)
 
 
 def _rows(engine: Engine, lake: Lake, content: Content, name: str) -> str:
@@ -352,25 +306,13 @@ def _rows(engine: Engine, lake: Lake, content: Content, name: str) -> str:
     return engine.rows(Table(lake, name), content.tables[name].version)
 
 
-def _literal(kind: str, text: str) -> str:
-    """A parameter's value in SQL; raises ValueError where it is not of its kind."""
-    if kind == "DATE":
-        return f"DATE '{date.fromisoformat(text).isoformat()}'"
-    return str(int(text)) if kind == "INT" else literal(text)
-
-
-def _candidate(analysis: Analysis) -> str:
-    """The view of the rows before any are dropped."""
-    return "candidate_" + analysis.name.removeprefix("gold.")
-
-
 def _without_dropped(engine: Engine, lake: Lake, content: Content, analysis: Analysis) -> str:
     """A view of the candidate's rows that no expectation drops."""
-    rows = _candidate(analysis)
+    rows = candidate(analysis)
     for number, expectation in enumerate(e for e in analysis.expectations if e.on_fail == "drop"):
         parent = _rows(engine, lake, content, f"silver.{expectation.feed}") if expectation.feed else ""
         sql = expected.kept_sql(expectation, rows, "silver.parent")
-        rows = f"{_candidate(analysis)}_{number}"
+        rows = f"{candidate(analysis)}_{number}"
         engine.define(rows, put(tree(sql), engine.dialect, {"silver.parent": parent}.__getitem__))
     return rows
 
@@ -458,7 +400,7 @@ def _question(
     """What drops is asked of the rows before any were dropped, the rest of the table as it is."""
     if expectation.on_fail == "drop":
         analysis = by_name()[name]
-        rows = _candidate(analysis)
+        rows = candidate(analysis)
         if name not in made:
             _define(engine, lake, content, analysis, content.tables[name].parameters)
     else:

@@ -35,7 +35,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     started_at: datetime
     kind: str
-    """sql, table, ledger or lineage."""
+    """sql, table, features, ledger or lineage."""
     statement: str
     """The SQL, cut at 4,000 characters; of a table its name and what was asked of it."""
     tables: tuple[str, ...] = ()

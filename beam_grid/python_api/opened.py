@@ -24,6 +24,7 @@ from beam_grid.python_api.rows import Answer, LakeTable
 
 if TYPE_CHECKING:
     from beam_grid.lakehouse.table_set import TableSet
+    from beam_grid.python_api.features import Features
     from beam_grid.python_api.runs import Done
     from beam_grid.refine import Engine
 
@@ -97,6 +98,13 @@ class OpenLake:
         beam_grid.errors.GridError: query: 'DROP' is not allowed; query reads only: SELECT, WITH, VALUES, EXPLAIN of a query, SHOW TABLES or DESCRIBE
         """
         return Answer(query(self._lake, statement, self._published()))
+
+    def features(self, name: str) -> Features:
+        """A table of features, which a contract's [[features]] declare: training sets of it, and the newest of each series.
+        Raises GridError for a name that is none."""
+        from beam_grid.python_api.features import Features
+
+        return Features(self._lake, self._published(), name)
 
     def as_of(self, *, set: int | None = None, time: datetime | str | None = None) -> OpenLake:
         """The lake as an earlier version set had it: by its number, or the newest one made at a time or before (without

@@ -12,13 +12,14 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from beam_grid.server import alerts, events, health, index, lake, overview, problems, sql, tables
+from beam_grid.server import alerts, events, features, health, index, lake, overview, problems, sql, tables
 from beam_grid.server.access import Access
 from beam_grid.server.catalog import Catalog
 from beam_grid.server.jobs import Job
 from beam_grid.server.logging_queries import QueryLog
 from beam_grid.server.made import Making
 from beam_grid.server.metrics import Figures
+from beam_grid.server.online import Online
 from beam_grid.server.pages import Kept
 from beam_grid.server.pool import Pool
 from beam_grid.server.security import Security
@@ -42,9 +43,13 @@ def make(settings: Settings) -> FastAPI:
         figures = Figures(settings.lake.path)
         queries = QueryLog(settings.lake, settings.log_days, settings.log_rows)
         async with Pool(settings.lake, settings.workers, settings.limits) as pool:
-            making = Making(pool)
-            catalog.prepare = making.make
-            state = State(settings, Access(settings), catalog, pool, making, Kept(), queries, figures)
+            making, online = Making(pool), Online(settings.lake, pool.scratch / "online")
+
+            async def prepare(number: int) -> None:
+                await asyncio.gather(making.make(number), online.prepare(number))
+
+            catalog.prepare = prepare
+            state = State(settings, Access(settings), catalog, pool, making, online, Kept(), queries, figures)
             app.state.state, app.state.access = state, state.access
             figures.watch("busy_workers", "Workers that are at a statement.", lambda: pool.busy)
             figures.watch("waiting", "Statements that wait for a worker.", lambda: pool.waiting)
@@ -73,7 +78,7 @@ def make(settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.add_middleware(Security, settings=settings)
     problems.install(app)
-    for routes in (tables, sql, lake, overview, alerts, events):
+    for routes in (tables, sql, features, lake, overview, alerts, events):
         app.include_router(routes.router, prefix="/api/v1")
     app.include_router(health.router)
     app.include_router(index.router)

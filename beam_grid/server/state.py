@@ -16,6 +16,7 @@ from beam_grid.server.jobs import Job
 from beam_grid.server.logging_queries import QueryLog
 from beam_grid.server.made import Making
 from beam_grid.server.metrics import Figures
+from beam_grid.server.online import Online
 from beam_grid.server.pages import Kept
 from beam_grid.server.pool import Answer, Busy, Pool
 from beam_grid.server.problems import STATUS, Problem
@@ -32,6 +33,7 @@ class State:
     catalog: Catalog
     pool: Pool
     making: Making
+    online: Online
     kept: Kept
     queries: QueryLog
     figures: Figures

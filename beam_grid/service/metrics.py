@@ -64,7 +64,12 @@ _OF_PROCESS = (
     _Declared("leader", "gauge", (), "1 where it lands, 0 where it stands by."),
     _Declared("refined_time_seconds", "gauge", (), "When refine last ended well, since the epoch."),
     _Declared("refine_failing", "gauge", (), "1 where the last refine failed."),
-    _Declared("beside_seconds", "counter", ("part",), "Time spent beside landing by part: detections, refine."),
+    _Declared(
+        "beside_seconds",
+        "counter",
+        ("part",),
+        "Time spent beside landing by part: derive (after each publish), refine.",
+    ),
     _Declared("resident_bytes", "gauge", (), "Resident memory of the follower's process, where it is on this host."),
     _Declared("state_files", "gauge", ("part",), "Files of the lake by part: data, commits, tables, versions, ..."),
     _Declared(

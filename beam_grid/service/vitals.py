@@ -86,7 +86,7 @@ class Vitals(Struct, kw_only=True):
     refined_at: int | None = None
     refine_error: str | None = None
     beside_s: dict[str, float] = {}
-    """Time spent beside landing by part: detections, refine."""
+    """Time spent beside landing by part: derive (after each publish), refine."""
     feeds: dict[str, FeedVitals] = field(default_factory=dict)
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,8 @@ from data_sources.cdc import checks as cdc_checks
 from data_sources.cdc import order_warning
 from data_sources.contract.detections import DetectionSpec as DetectionSpec
 from data_sources.contract.detections import check_detection
+from data_sources.contract.features import FeatureSpec as FeatureSpec
+from data_sources.contract.features import check_features
 from data_sources.contract.fields import FieldSpec as FieldSpec
 from data_sources.contract.layout import CsvSpec as CsvSpec
 from data_sources.contract.layout import JsonSpec as JsonSpec
@@ -269,6 +271,7 @@ class Contract(Part):
     now: NowSpec | None = None
     detections: list[DetectionSpec] = []
     vee: list[VeeSpec] = []
+    features: list[FeatureSpec] = []
     rules: list[RuleSpec] = []
     expectations: list[ExpectationSpec] = []
     fields: list[FieldSpec] = Field(min_length=1)
@@ -341,7 +344,7 @@ class Contract(Part):
             raise ValueError('dedup.order_by: is for keep = "latest"; leave it out or set keep')
         if self.now is not None:
             self._check_now(self.now, names)
-        self._check_series()
+        self._check_series(are_new)
         for window in self.windows:
             where = f"window {window.name!r}"
             _known(f"{where}, by", window.by, names)
@@ -374,19 +377,29 @@ class Contract(Part):
         (window,) = (window for window in self.windows if window.name == now.hourly)
         check_now(now, {f.name: f.is_numeric for f in self.fields}, self.event_time, window)
 
-    def _check_series(self) -> None:
-        """[[detections]] and [[vee]]: what each may read, and that no two tables of gold have one name."""
+    def _check_series(self, are_new: bool) -> None:
+        """[[detections]], [[vee]] and [[features]]: what each may read, and that no two tables of gold have one name."""
         kinds = {f.name: f.type for f in self.fields}
+        arrow = {f.name: f.arrow for f in self.fields} if are_new else None
         taken = {*(w.name for w in self.windows), *(self.now.tables if self.now is not None else ())}
-        declared: list[tuple[str, Sequence[Any], Callable[..., None]]]
-        declared = [("detection", self.detections, check_detection), ("vee", self.vee, check_vee)]
-        for what, specs, check in declared:
-            _unique(what, [spec.name for spec in specs])
-            for spec in specs:
-                if spec.name in taken:
-                    raise ValueError(f"{what} {spec.name!r}: gold.{spec.name} is made already; rename one of them")
-                check(spec, kinds, self.event_time, self.dedup.key, self.lake.load)
-            taken |= {spec.name for spec in specs}
+        given = kinds, self.event_time, self.dedup.key, self.lake.load
+        for detection in self._named_once("detection", self.detections, taken):
+            check_detection(detection, *given)
+        for vee in self._named_once("vee", self.vee, taken):
+            check_vee(vee, *given)
+        for features in self._named_once("feature", self.features, taken):
+            check_features(features, *given, arrow)
+
+    @staticmethod
+    def _named_once(what: str, specs: Sequence[Any], taken: set[str]) -> Iterator[Any]:
+        """Each of the specs, whose tables `taken` then has."""
+        _unique(what, [spec.name for spec in specs])
+        for spec in specs:
+            tables = getattr(spec, "tables", (spec.name,))
+            if both := taken.intersection(tables):
+                raise ValueError(f"{what} {spec.name!r}: gold.{min(both)} is made already; rename one of them")
+            taken |= {*tables}
+            yield spec
 
     def _check_lake(self, names: list[str]) -> None:
         lake = self.lake
@@ -609,7 +622,7 @@ def _explain(where: str, raw: dict[str, Any], error: Any) -> str:
     place, spot = "", error["loc"]
     if (
         len(spot) >= 2
-        and spot[0] in ("fields", "windows", "detections", "vee", "rules", "expectations")
+        and spot[0] in ("fields", "windows", "detections", "vee", "features", "rules", "expectations")
         and isinstance(spot[1], int)
     ):
         item = raw[spot[0]][spot[1]]
@@ -639,6 +652,7 @@ def _model_at(path: tuple[Any, ...]) -> type[BaseModel]:
         "windows": WindowSpec,
         "detections": DetectionSpec,
         "vee": VeeSpec,
+        "features": FeatureSpec,
         "rules": RuleSpec,
         "expectations": ExpectationSpec,
         "dedup": DedupSpec,

@@ -18,16 +18,22 @@ from transforms.detect.z import z
 
 Floats = npt.NDArray[np.float64]
 
+_WEIGHTS = ((0.3, 5.0), (0.25, 3.0), (0.25, 10.0), (0.2, 10.0))
+"""Of each score, and what it is divided by before."""
+
 
 def formula(z_score: Floats, seasonal_z_score: Floats, rate: Floats, distance: Floats) -> Floats:
     """Between 0.0759 of nothing unusual and 1."""
-    weighted = (
-        0.3 * (np.abs(z_score) / 5.0)
-        + 0.25 * (np.abs(seasonal_z_score) / 3.0)
-        + 0.25 * (np.abs(rate) / 10.0)
-        + 0.2 * (np.asarray(distance) / 10.0)
-    )
-    return 1.0 / (1.0 + np.exp(-5.0 * (weighted - 0.5)))
+    return _sigmoid(_parts(z_score, seasonal_z_score, rate, distance))
+
+
+def _parts(*scores: Floats) -> list[Floats]:
+    return [weight * (np.abs(x) / scale) for x, (weight, scale) in zip(scores, _WEIGHTS, strict=True)]
+
+
+def _sigmoid(parts: list[Floats]) -> Floats:
+    first, second, third, fourth = parts
+    return 1.0 / (1.0 + np.exp(-5.0 * (first + second + third + fourth - 0.5)))
 
 
 def composite(readings: Readings) -> Scores:
@@ -37,11 +43,13 @@ def composite(readings: Readings) -> Scores:
 
 def composed(readings: Readings, plain: Scores, seasonal: Scores, rate: Scores, distance: Scores) -> Scores:
     """Of the scores of the four, where they are at hand."""
-    score = formula(plain.score, seasonal.score, rate.score, distance.score)
-    weights = np.array(
-        [np.abs(plain.score) * 0.06, np.abs(seasonal.score) / 12, np.abs(rate.score) / 40, distance.score / 50]
-    )
-    reason = np.where(np.isfinite(score), np.argmax(weights, axis=0), -1).astype(np.int8)
+    parts = _parts(plain.score, seasonal.score, rate.score, distance.score)
+    score = _sigmoid(parts)
+    most, reason = parts[0], np.zeros(len(readings), np.int8)
+    for n, part in enumerate(parts[1:], 1):
+        reason[part > most] = n
+        most = np.maximum(most, part)
+    reason[np.isnan(score)] = -1
     return Scores(
         "composite",
         score,

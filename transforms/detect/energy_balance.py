@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transforms.detect.moments import running
 from transforms.detect.readings import Readings
 from transforms.detect.scores import Scores
 from transforms.detect.tails import as_normal, beyond
@@ -101,7 +100,7 @@ def _reason(readings: Readings, missing: Floats, stuck: Floats, mirror: Floats) 
     def of_day(x: Floats) -> Floats:
         """Up to each reading, its own included, of what is known."""
         x = np.where(np.isfinite(x), x, 0.0)
-        before = running(x, readings.starts)
+        before = readings.series.running(x)
         return before + x - before[low]
 
     both_ways = (np.abs(of_day(missing)) < MADE_UP * of_day(np.abs(missing))) & (rows - low >= DAY // 2)

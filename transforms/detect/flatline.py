@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from transforms.detect.moments import running
 from transforms.detect.readings import Readings, run_starts
 from transforms.detect.scores import Scores, codes
 
@@ -19,18 +18,22 @@ LEAST = 16
 def flatline(readings: Readings) -> Scores:
     """p is (equal pairs + 1) / (pairs + 2), over the 30 days before the run; without a probability below `LEAST` pairs, as in
     a series that never said anything else."""
-    rows = np.arange(len(readings))
+    rows = readings.rows
     x = readings.raw[0]
     begins = run_starts(x.view(np.int64) if x.flags.c_contiguous else x.copy().view(np.int64), readings.first)
     length = (rows - begins + 1).astype(np.float64)
-    equal = running((begins < rows).astype(np.float64), readings.starts)
-    low = readings.oldest[begins]
+    equal = readings.series.running(begins < rows)
+    low = readings.oldest.take(begins, mode="clip")
     pairs = begins - low
-    share = (equal[begins] - equal[low] + 1.0) / (pairs + 2.0)
+    share = (equal.take(begins, mode="clip") - equal.take(low, mode="clip") + 1.0) / (pairs + 2.0)
+    probability = np.ones(len(readings))
+    longer = np.flatnonzero(begins < rows)
+    probability[longer] = np.power(share[longer], length[longer] - 1.0)
+    probability[pairs < LEAST] = np.nan
     return Scores(
         "flatline",
         length,
-        np.where(pairs >= LEAST, np.power(share, length - 1.0), np.nan),
+        probability,
         codes(len(readings), length > 1),
         ("says the same again and again",),
         x,

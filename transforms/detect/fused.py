@@ -20,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transforms.detect.moments import moments, running
+from transforms.detect.moments import Count, Moments, moments, shifted, squared
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Scores, codes
-from transforms.detect.seasons import DAY, seasons
-from transforms.detect.tails import above_chi_squared, as_normal
+from transforms.detect.scores import Scores, codes, none
+from transforms.detect.seasons import daily_mean
+from transforms.detect.tails import above_chi_squared
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 SPANS = (1, 4, 16, 64)
@@ -40,60 +41,120 @@ MEMORY = 200
 
 
 class Look(NamedTuple):
+    """away: from the mean of the history; surprise: its square, in deviations, over one more than the readings, plus 1:
+    the deviate's square is its logarithm times Student's weight."""
+
     name: str
-    deviate: Floats
+    away: Floats
+    surprise: Floats
+
+
+class Family(NamedTuple):
+    """Looks at one history. unsure: rows where it is too short."""
+
+    looks: list[Look]
+    history: Count
+    unsure: Ints
 
 
 def fused(readings: Readings) -> Scores:
     """Not scored: fewer than `LEAST` readings in the 30 days before."""
-    found = looks(readings)
-    squares = np.zeros(len(readings))
-    largest = np.zeros(len(readings))
+    moment = readings.until.moments(readings.squared)
+    families = _families(readings, moment)
+    squares, largest = np.zeros(len(readings)), np.zeros(len(readings))
     which = np.full(len(readings), -1, np.int8)
-    for n, look in enumerate(found):
-        squares += look.deviate * look.deviate
-        size = np.abs(look.deviate)
-        more = size > largest
-        which[more] = 2 * n + (look.deviate[more] < 0)
-        np.maximum(largest, size, out=largest)
-    moment = moments(readings.value, readings.starts, readings.oldest, None)
-    known = moment.number >= LEAST
-    score = np.where(known, np.sqrt(squares), np.nan)
+    names: list[str] = []
+    for family in families:
+        total, most, mine = _evidence(family)
+        squares += total
+        np.copyto(which, mine + np.int8(2 * len(names)), where=most > largest)
+        np.maximum(largest, most, out=largest)
+        names += [look.name for look in family.looks]
+    none(squares, moment.number < LEAST)
     return Scores(
         "fused",
-        score,
-        above_chi_squared(np.where(known, squares, np.nan) / SCALE, FREEDOM),
+        np.sqrt(squares),
+        above_chi_squared(squares / SCALE, FREEDOM),
         which,
-        tuple(f"{look.name} {way}" for look in found for way in ("high", "low")),
+        tuple(f"{name} {way}" for name in names for way in ("high", "low")),
         readings.raw[0],
-        np.where(moment.number > 0, readings.unscaled(moment.mean), np.nan),
-        np.where(moment.variance > 0, moment.deviation, np.nan),
+        none(readings.unscaled(moment.mean + readings.centre), moment.number == 0),
+        none(moment.deviation, moment.variance == 0),
         moment.number,
-        codes(len(readings), ~known),
+        codes(len(readings), moment.number < LEAST),
         (f"fewer than {LEAST} readings in 30 days",),
     )
 
 
-def looks(readings: Readings) -> list[Look]:
-    """The deviates of each look; 0 where it has too little history."""
-    x, starts = readings.value, readings.starts
-    centre = np.repeat(x[starts], np.diff(np.append(starts, len(x))))
-    season = seasons(readings, DAY)
-    count, mean = season.mean(x)
-    residual = np.where(count > 0, x - mean, 0.0)
-    found = []
-    for name, of, known in (("value", x - centre, None), ("value for its hour of the day", residual, count > 0)):
-        before = running(of, starts)
-        for span in SPANS:
-            low = np.maximum(readings.back(span - 1), readings.oldest)
-            means = of if span == 1 else (before + of - before[low]) / (np.arange(len(x)) + 1 - low)
-            level = means + centre if known is None else means
-            found.append(
-                Look(name if span == 1 else f"{name}, over {span} readings,", _deviate(readings, level, known))
-            )
-    step = x - x[readings.back(1)]
-    neighbour = (readings.fewest >= 1) & (readings.back(1) >= readings.oldest)
-    found.insert(len(SPANS), Look("step", _deviate(readings, step, neighbour)))
+def _families(readings: Readings, moment: Moments) -> list[Family]:
+    """moment: of the value itself."""
+    until, series, centre = readings.until, readings.series, readings.centre
+    lows = [np.maximum(readings.back(span - 1), readings.oldest) for span in SPANS[1:]]
+    shares = [1.0 / (readings.rows + 1 - low) for low in lows]
+
+    def means(x: Floats, running: Floats) -> list[Floats]:
+        through = running + x
+        return [(through - running.take(low, mode="clip")) * share for low, share in zip(lows, shares, strict=True)]
+
+    x = readings.moved
+    value = [_look("value", x, moment, centre)]
+    for span, level in zip(SPANS[1:], means(x, readings.squared.real.copy()), strict=True):
+        value.append(_look(f"value, over {span} readings,", level, until.moments(squared(level, series)), centre))
+
+    before = until.count.number >= 1
+    step = readings.value - shifted(readings.value, 1)
+    steps = moments(step, series, until, before)
+
+    counted, usual = daily_mean(readings)
+    known = counted > 0
+    held = Count(until.total(series.running(known)))
+    residual = np.where(known, x - usual, 0.0)
+    hour = []
+    for span, level in zip(SPANS, [residual, *means(residual, series.running(residual))], strict=True):
+        name = "value for its hour of the day" + (f", over {span} readings," if span > 1 else "")
+        hour.append(_look(name, level, until.moments(squared(level * known, series), held)))
+
+    return [
+        Family(value, until.count, np.flatnonzero(until.count.number < LEAST)),
+        Family([_look("step", step, steps)], steps.count, np.flatnonzero((steps.number < LEAST) | ~before)),
+        Family(hour, held, np.flatnonzero((held.number < LEAST) | ~known)),
+    ]
+
+
+def _look(name: str, level: Floats, history: Moments, centre: Floats | None = None) -> Look:
+    """level, and the history's mean: from `centre` as zero."""
+    away = level - history.mean
+    finest = np.abs(history.mean if centre is None else history.mean + centre)
+    finest *= FINEST
+    finest += 1e-12
+    np.square(finest, out=finest)
+    surprise = np.square(away)
+    surprise /= np.maximum(history.variance, finest, out=finest)
+    surprise *= history.count.student.narrow
+    surprise += 1.0
+    return Look(name, away, surprise)
+
+
+def _evidence(family: Family) -> tuple[Floats, Floats, npt.NDArray[np.int8]]:
+    """The sum of the looks' squared deviates, the largest of them, and which that is: 2 per look, the second if low."""
+    first, *others = family.looks
+    product, most, which = first.surprise, first.surprise, (first.away < 0).view(np.int8)
+    with np.errstate(over="ignore"):
+        for n, look in enumerate(others, 1):
+            product = product * look.surprise
+            np.copyto(which, (look.away < 0).view(np.int8) + np.int8(2 * n), where=look.surprise > most)
+            most = np.maximum(most, look.surprise)
+    total = np.log(product)  # one logarithm for all
+    over = np.flatnonzero(np.isinf(product))
+    total[over] = np.sum([np.log(look.surprise[over]) for look in family.looks], axis=0)
+    largest = np.log(most) if others else total
+    weight = family.history.student.weight
+    return _weighed(total, weight, family.unsure), _weighed(largest, weight, family.unsure), which
+
+
+def _weighed(logarithm: Floats, weight: Floats, unsure: Ints) -> Floats:
+    found = logarithm * weight
+    found[unsure] = 0.0
     return found
 
 
@@ -105,14 +166,6 @@ def repeats(readings: Readings, score: Floats) -> Bools:
         best = pl.Series(filled[start : end - 1]).rolling_max(MEMORY, min_samples=1).to_numpy()
         found[start + 1 : end] = filled[start + 1 : end] <= best
     return found
-
-
-def _deviate(readings: Readings, x: Floats, counted: Bools | None) -> Floats:
-    history = moments(x, readings.starts, readings.oldest, None, counted)
-    deviation = np.maximum(history.deviation, FINEST * np.abs(history.mean) + 1e-12)
-    found = as_normal((x - history.mean) / deviation, history.number)
-    found[~(history.number >= LEAST)] = 0.0
-    return found if counted is None else np.where(counted, found, 0.0)
 
 
 def _shared() -> float:

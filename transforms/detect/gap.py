@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from transforms.detect.moments import moments
+from transforms.detect.moments import Stretch, moments
 from transforms.detect.readings import SECOND, Readings
 from transforms.detect.scores import Scores, codes
-from transforms.detect.tails import above, as_normal
+from transforms.detect.tails import one_sided
 
 FINEST = 0.1
 """The spread of the logarithm is at least this: a clock that is exact to the second is not judged by a few."""
@@ -22,24 +22,28 @@ TIMES = 100
 
 def gap(readings: Readings) -> Scores:
     """Not scored: fewer than two earlier times between readings."""
-    rows = np.arange(len(readings))
-    before = np.maximum(rows - 1, readings.first)
-    seconds = (readings.time - readings.time[before]) / SECOND
+    seconds = np.diff(readings.time, prepend=readings.time[:1]) / SECOND
+    seconds[readings.starts] = 0.0
     logarithm = np.log(np.maximum(seconds, 1e-3))
-    history = moments(logarithm, readings.starts, readings.back(TIMES), None, (rows > readings.first) & (seconds > 0))
+    history = moments(logarithm, readings.series, Stretch(readings.back(TIMES)), seconds > 0)
     spread = np.maximum(history.deviation, FINEST)
-    deviate = np.where(history.number >= 2, (logarithm - history.mean) / spread, np.nan)
-    usual = np.exp(history.mean)
     known = history.number >= 2
+    unknown = np.flatnonzero(~known)
+    deviate = (logarithm - history.mean) / spread
+    usual = np.exp(history.mean)
+    score = seconds / usual
+    spread *= usual
+    for each in (deviate, usual, score, spread):
+        each[unknown] = np.nan
     return Scores(
         "gap",
-        np.where(known, seconds / usual, np.nan),
-        above(as_normal(deviate, history.number)),
+        score,
+        one_sided(deviate, history.count.student),
         codes(len(readings), deviate > 0),
         ("came late after the one before",),
         seconds,
-        np.where(known, usual, np.nan),
-        np.where(known, usual * spread, np.nan),
+        usual,
+        spread,
         history.number,
         codes(len(readings), ~known),
         ("no history",),

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from transforms.detect.moments import moments, running
+from transforms.detect.moments import Stretch, moments, shifted
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Scores, codes, signed
-from transforms.detect.tails import as_normal, beyond
+from transforms.detect.scores import Scores, codes, none, ratio, signed
+from transforms.detect.tails import two_sided
 
 LATEST, EARLIER = 16, 64
 LEAST = 64
@@ -22,29 +22,25 @@ LEAST = 64
 
 def level_shift(readings: Readings) -> Scores:
     """Not scored: fewer than `LEAST` earlier shifts, or only equal ones."""
-    x, rows = readings.value, np.arange(len(readings))
-    centre = np.repeat(x[readings.starts], np.diff(np.append(readings.starts, len(x))))
-    before = running(x - centre, readings.starts)
-    turn, oldest = readings.back(LATEST - 1), readings.back(LATEST + EARLIER - 1)
-    whole = (readings.fewest >= LATEST + EARLIER - 1) & (oldest >= readings.oldest)
-    earlier = (before[turn] - before[oldest]) / EARLIER
-    shift = (before + (x - centre) - before[turn]) / LATEST - earlier
-    history = moments(
-        shift, readings.starts, readings.oldest, np.maximum(readings.back(LATEST), readings.oldest), whole
-    )
+    before = readings.squared.real
+    turn = shifted(before, LATEST - 1)
+    whole = readings.until.count.number >= LATEST + EARLIER - 1
+    earlier = (turn - shifted(before, LATEST + EARLIER - 1)) / EARLIER
+    shift = (before + readings.moved - turn) / LATEST - earlier
+    stretch = Stretch(readings.oldest, np.maximum(readings.back(LATEST), readings.oldest))
+    history = moments(shift, readings.series, stretch, whole)
     usable = whole & (history.number >= LEAST) & (history.variance > 0)
-    score = np.full(len(rows), np.nan)
-    np.divide(shift, np.sqrt(history.variance + history.mean**2), out=score, where=usable)
+    score = ratio(shift, np.sqrt(history.variance + history.mean * history.mean), usable)
     return Scores(
         "level_shift",
         score,
-        beyond(as_normal(score, history.number)),
+        two_sided(score, history.count.student),
         signed(score),
         ("has gone up and stays", "has gone down and stays"),
         readings.raw[0],
-        np.where(whole, readings.unscaled(earlier + centre), np.nan),
-        np.where(usable, history.deviation, np.nan),
+        none(readings.unscaled(earlier + readings.centre), ~whole),
+        none(history.deviation, ~usable),
         history.number,
-        codes(len(rows), ~usable),
+        codes(len(readings), ~usable),
         ("short history",),
     )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
+from transforms.detect.medians import medians_of_15, medians_of_96
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Scores, codes, signed
-from transforms.detect.seasons import DAY, seasons
-from transforms.detect.tails import as_normal, beyond
+from transforms.detect.scores import Scores, codes, ratio, signed
+from transforms.detect.seasons import daily
+from transforms.detect.tails import student, two_sided
 
 WINDOW = 15
 """Readings of the same local hour of the day, none older than 30 days."""
@@ -34,25 +34,22 @@ Floats = npt.NDArray[np.float64]
 def median_mad(readings: Readings) -> Scores:
     """Not scored: fewer than `WINDOW` readings in that hour, or `LEAST` distances."""
     x = readings.value
-    season = seasons(readings, DAY)
-    last = season.high - 1
-    known = last - WINDOW + 1 >= season.low
-    medians = _rolling(x[season.order], WINDOW, WINDOW)
-    median = season.back(np.where(known, medians[np.where(known, last, 0)], np.nan))
+    season = daily(readings)
+    medians = medians_of_15(x.take(season.order, mode="clip")).take(season.high - 1, mode="clip")
+    medians[season.number < WINDOW] = np.nan
+    median = season.back(medians)
 
     away = x - median
-    last = readings.before - 1
-    known = last - DISTANCES + 1 >= readings.first
-    mads = _rolling(np.abs(away), DISTANCES, LEAST)
-    spread = 1.4826 * np.where(known, mads[np.where(known, last, 0)], np.nan)
+    spread = medians_of_96(np.abs(away), LEAST).take(readings.before - 1, mode="clip")
+    spread *= 1.4826
+    spread[readings.before - readings.first < DISTANCES] = np.nan
     spread = np.maximum(spread, FINEST * np.abs(median))
-    score = np.full(len(readings), np.nan)
-    np.divide(away, spread, out=score, where=spread > 0)
-    count = np.where(np.isfinite(score), WINDOW, 0)
+    score = ratio(away, spread, spread > 0)
+    count = np.isfinite(score) * WINDOW
     return Scores(
         "median_mad",
         score,
-        beyond(as_normal(score, np.full(len(score), WORTH))),
+        two_sided(score, student(np.array([WORTH]))),
         signed(score),
         ("above its hour of the day", "below its hour of the day"),
         readings.raw[0],
@@ -62,8 +59,3 @@ def median_mad(readings: Readings) -> Scores:
         codes(len(readings), np.isnan(score)),
         (f"fewer than {WINDOW} readings in that hour",),
     )
-
-
-def _rolling(x: Floats, window: int, least: int) -> Floats:
-    """Median of each row and those before it, `window` in all; NaN of fewer than `least` values."""
-    return pl.Series(x, nan_to_null=True).rolling_median(window, min_samples=least).to_numpy()

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from transforms.detect.moments import moments
 from transforms.detect.readings import SECOND, Readings
-from transforms.detect.scores import Scores, codes, signed
-from transforms.detect.tails import as_normal, beyond
+from transforms.detect.scores import Scores, codes, none, ratio, signed
+from transforms.detect.tails import two_sided
 
 WINDOW = 1800 * SECOND
 
@@ -22,22 +22,21 @@ WINDOW = 1800 * SECOND
 def rate_of_change(readings: Readings) -> Scores:
     """The score is the rate, in the values' unit per reading; its probability is against the series' earlier rates."""
     rate, oldest = rates(readings)
-    history = moments(rate, readings.starts, readings.oldest, readings.before)
+    history = moments(rate, readings.series, readings.past)
     deviation = history.deviation
     usable = (history.number >= 2) & (deviation > 0)
-    deviate = np.full(len(readings), np.nan)
-    np.divide(rate - history.mean, deviation, out=deviate, where=usable)
+    deviate = ratio(rate - history.mean, deviation, usable)
     return Scores(
         "rate_of_change",
         rate,
-        beyond(as_normal(deviate, history.number)),
+        two_sided(deviate, history.count.student),
         signed(rate),
         ("rises fast", "falls fast"),
         readings.raw[0],
-        readings.raw[0][oldest],
-        np.where(usable, deviation, np.nan),
+        readings.raw[0].take(oldest, mode="clip"),
+        none(deviation, ~usable),
         history.number,
-        codes(len(readings), oldest == np.arange(len(readings))),
+        codes(len(readings), oldest == readings.rows),
         ("single reading",),
     )
 
@@ -45,5 +44,6 @@ def rate_of_change(readings: Readings) -> Scores:
 def rates(readings: Readings) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """The rate at each reading, and the first row of its 30 minutes."""
     oldest = readings.since(WINDOW)
-    rows = np.arange(len(readings)) - oldest + 1
-    return (readings.value - readings.value[oldest]) / rows, oldest
+    rate = readings.value - readings.value.take(oldest, mode="clip")
+    rate /= readings.rows - oldest + 1
+    return rate, oldest

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_sources.errors import UserError
-from transforms.detect.moments import Moments, moments
+from transforms.detect.moments import Moments, Pairs, Series, Stretch, squared
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -66,14 +66,22 @@ class Readings:
         return x if self.resolution is None else np.sinh(np.clip(x, -700, 700)) * self.resolution
 
     @cached_property
-    def starts(self) -> Ints:
-        """The first row of each series."""
-        return np.flatnonzero(self.first == np.arange(len(self)))
+    def rows(self) -> Ints:
+        return np.arange(len(self))
 
     @cached_property
-    def local(self) -> Ints:
-        """The time on the zone's clock, in microseconds as if it were UTC."""
-        return self.time + offsets(self.time, self.zone)
+    def starts(self) -> Ints:
+        """The first row of each series."""
+        return np.flatnonzero(self.first == self.rows)
+
+    @cached_property
+    def series(self) -> Series:
+        return Series(self.starts, len(self))
+
+    @cached_property
+    def hour(self) -> Ints:
+        """Of the zone's clock, since the epoch."""
+        return (self.time + offsets(self.time, self.zone)) // HOUR
 
     @cached_property
     def oldest(self) -> Ints:
@@ -83,29 +91,57 @@ class Readings:
     @cached_property
     def before(self) -> Ints:
         """The row after the last of each reading's history: the first of its own local hour."""
-        return run_starts(self.local // HOUR, self.first)
+        return run_starts(self.hour, self.first)
 
     def since(self, span: int) -> Ints:
         """The first row of the same series that is at most `span` microseconds older, for each row."""
         key = monotone(self.time, self.first, span)
-        return np.maximum(np.searchsorted(key, key - span), self.first)
+        return lowest(key, key - span)
+
+    @cached_property
+    def past(self) -> Stretch:
+        """Each reading's history."""
+        return Stretch(self.oldest, np.maximum(self.before, self.oldest))
+
+    @cached_property
+    def until(self) -> Stretch:
+        """The 30 days up to each reading."""
+        return Stretch(self.oldest)
+
+    @cached_property
+    def moved(self) -> Floats:
+        """The first field, from the first value of its series as zero."""
+        return self.value - self.centre
+
+    @cached_property
+    def centre(self) -> Floats:
+        return self.series.firsts(self.value[self.starts])
+
+    @cached_property
+    def squared(self) -> Pairs:
+        """Running sums of `moved` and of its squares."""
+        return squared(self.moved, self.series)
 
     @cached_property
     def history(self) -> Moments:
         """Of the first field."""
-        return moments(self.value, self.starts, self.oldest, self.before)
+        found = self.past.moments(self.squared)
+        mean = found.mean + self.centre
+        mean[found.count.none] = 0.0
+        return replace(found, mean=mean)
 
     def back(self, rows: int) -> Ints:
         """The row `rows` before each, at least the first of its series."""
-        return np.maximum(np.arange(len(self)) - rows, self.first)
+        return np.maximum(self.rows - rows, self.first)
 
     @cached_property
     def fewest(self) -> Ints:
         """How many rows of its series come before each."""
-        return np.arange(len(self)) - self.first
+        return self.rows - self.first
 
-    def chunks(self, least: int = _CHUNK) -> Iterator[Readings]:
-        """Whole series, `least` rows or more at a time: what fits into a core's cache."""
+    def chunks(self, least: int | None = None) -> Iterator[Readings]:
+        """Whole series, `least` rows or more at a time: by itself what fits into a core's cache."""
+        least = _CHUNK if least is None else least
         starts, last = self.starts, 0
         while last < len(self):
             at = np.searchsorted(starts, last + least)
@@ -175,7 +211,7 @@ def run_starts(x: npt.NDArray[np.integer], first: Ints) -> Ints:
     """Where the run of equal `x` that each row is part of began; a series begins a run."""
     starts = np.arange(len(x))
     if len(x):
-        starts[1:][(x[1:] == x[:-1]) & (first[1:] != starts[1:])] = 0
+        starts[1:] *= (x[1:] != x[:-1]) | (first[1:] == starts[1:])
     return np.maximum.accumulate(starts)
 
 
@@ -187,6 +223,20 @@ def monotone(time: Ints, first: Ints, span: int) -> Ints:
     steps = np.minimum(np.diff(time, prepend=time[:1]), span + 1)
     steps[first == np.arange(len(time))] = span + 1
     return np.cumsum(steps)
+
+
+def lowest(key: Ints, sought: Ints, pace: int = 64) -> Ints:
+    """`searchsorted(key, sought)` where both rise, faster where what is sought keeps pace with the rows.
+
+    Each `pace`th row is searched; rows between two of them are guessed to follow one by one, and searched if not so.
+    """
+    some = np.searchsorted(key, sought[::pace])
+    most = np.append(some, len(key))[1:]
+    found = np.minimum(some[:, None] + np.arange(pace), most[:, None]).ravel()[: len(key)]
+    left = np.append(np.iinfo(np.int64).min, key)
+    wrong = np.flatnonzero((left.take(found, mode="clip") >= sought) | (left[1:].take(found, mode="clip") < sought))
+    found[wrong] = np.searchsorted(key, sought[wrong])
+    return found
 
 
 def _codes(named: pa.ChunkedArray) -> pa.Array:

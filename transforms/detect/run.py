@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
 
 from transforms.detect.composite import composed, composite
@@ -17,7 +18,7 @@ from transforms.detect.mahalanobis import mahalanobis
 from transforms.detect.median_mad import median_mad
 from transforms.detect.rate_of_change import rate_of_change
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Scores, joined
+from transforms.detect.scores import Joined, Scores
 from transforms.detect.seasonal_z import seasonal_z
 from transforms.detect.spike import spike
 from transforms.detect.z import z
@@ -45,6 +46,10 @@ DETECTORS: dict[str, Detector] = {
     "fused": fused,
 }
 
+_LARGE = 24 << 20
+"""Bytes. glibc gives the end of its memory back to the system whenever twice the largest array freed so far lies there
+unused, and page by page it comes back: half of the time here, unless once a large array was made, of which nothing is used."""
+
 OF_SEVERAL: dict[str, Detector] = {"energy_balance": energy_balance}
 """Those whose values have meanings of their own: not for any feed."""
 
@@ -54,13 +59,23 @@ DEFAULT = ("z", "seasonal_z", "rate_of_change", "mahalanobis", "composite", "med
 def detect(readings: Readings, names: Sequence[str] = DEFAULT, *, threads: int = 1) -> dict[str, Scores]:
     """The scores of each named detector, in the readings' order. Raises KeyError for a name that is none."""
     wanted = {name: (DETECTORS | OF_SEVERAL)[name] for name in names}
-    chunks = list(readings.chunks()) or [readings]
-    if threads > 1 and len(chunks) > 1:
+    np.empty(_LARGE, np.int8)
+    chunks = list(readings.chunks())
+    if len(chunks) < 2:
+        return _all(readings, wanted)
+    found = Joined(names, readings)
+    begins = np.cumsum([0, *map(len, chunks)]).tolist()
+
+    def score(chunk: Readings, begin: int) -> None:
+        found.put(chunk, begin, _all(chunk, wanted))
+
+    if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(lambda chunk: _all(chunk, wanted), chunks))
+            list(pool.map(score, chunks, begins))
     else:
-        parts = [_all(chunk, wanted) for chunk in chunks]
-    return {name: joined([part[name] for part in parts]) for name in names}
+        for chunk, begin in zip(chunks, begins, strict=False):
+            score(chunk, begin)
+    return found.scores()
 
 
 def table(readings: Readings, found: dict[str, Scores]) -> pa.Table:

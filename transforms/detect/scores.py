@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from transforms.detect.readings import Readings
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
+
+_FLOATS, _CODES = ("score", "probability", "expected", "spread"), ("reason", "fallback")
 
 VERSION = "1"
 """Of the formulas: another one may give other scores."""
@@ -83,19 +86,65 @@ class Scores:
         )
 
 
-def joined(parts: Sequence[Scores]) -> Scores:
-    """Of chunks of one detector, one after another."""
-    one = parts[0]
-    if len(parts) == 1:
-        return one
-    arrays = ("score", "probability", "reason", "value", "expected", "spread", "history", "fallback")
-    together = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
-    return Scores(detector=one.detector, reasons=one.reasons, fallbacks=one.fallbacks, version=one.version, **together)
+class Joined:
+    """Scores of many readings, put together from those of chunks as they come, from several threads.
+
+    Arrays are made once and in large pieces, which cost the operating system less. Most detectors' value is the first
+    field of the readings, and then it is not copied.
+    """
+
+    def __init__(self, names: Sequence[str], readings: Readings) -> None:
+        several, rows = len(names), len(readings)
+        floats = np.empty((several, len(_FLOATS), rows))
+        codes = np.empty((several, len(_CODES), rows), np.int8)
+        history = np.empty((several, rows), np.int64)
+        self._value = readings.raw[0]
+        self._parts: dict[str, Scores] = {}
+        self._arrays: dict[str, dict[str, npt.NDArray[Any]]] = {
+            name: {
+                **dict(zip(_FLOATS, floats[n], strict=True)),
+                **dict(zip(_CODES, codes[n], strict=True)),
+                "history": history[n],
+            }
+            for n, name in enumerate(names)
+        }
+
+    def put(self, chunk: Readings, begin: int, part: dict[str, Scores]) -> None:
+        """begin: the row that the chunk's first reading is of all."""
+        at = slice(begin, begin + len(chunk))
+        for name, scores in part.items():
+            arrays = self._arrays[name]
+            for field in (*_FLOATS, *_CODES, "history"):
+                arrays[field][at] = getattr(scores, field)
+            if scores.value is not chunk.raw[0]:
+                arrays.setdefault("value", self._value.copy())[at] = scores.value
+            self._parts[name] = scores
+
+    def scores(self) -> dict[str, Scores]:
+        return {
+            name: replace(self._parts[name], **({"value": self._value} | arrays))
+            for name, arrays in self._arrays.items()
+        }
 
 
 def signed(deviation: Floats) -> Codes:
     """0 where above what is expected, 1 where below: the first two reasons of most detectors; -1 of NaN and 0."""
-    return np.select([deviation > 0, deviation < 0], [np.int8(0), np.int8(1)], np.int8(-1)).astype(np.int8)
+    below = deviation < 0
+    same = ~(below | (deviation > 0))
+    return below.view(np.int8) - same.view(np.int8)
+
+
+def ratio(x: Floats, y: Floats, where: npt.NDArray[np.bool_]) -> Floats:
+    """x / y, and NaN elsewhere."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = x / y
+    return none(found, ~where)
+
+
+def none(x: Floats, where: npt.NDArray[np.bool_]) -> Floats:
+    """x itself, with NaN put in."""
+    x[where] = np.nan
+    return x
 
 
 def codes(rows: int, where: npt.NDArray[np.bool_] | None = None) -> Codes:

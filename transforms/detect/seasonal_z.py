@@ -9,33 +9,36 @@ from __future__ import annotations
 import numpy as np
 
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Scores, signed
-from transforms.detect.seasons import WEEK, seasons
-from transforms.detect.tails import as_normal, beyond
+from transforms.detect.scores import Scores, codes, none, ratio, signed
+from transforms.detect.seasons import weekly_mean
+from transforms.detect.tails import two_sided
 from transforms.detect.z import LEAST
 
 
 def seasonal_z(readings: Readings) -> Scores:
     """Not scored: a history of fewer than `LEAST` readings, or of equal ones."""
     history = readings.history
-    count, mean = seasons(readings, WEEK).mean(readings.value)
-    expected = np.where(count > 0, mean, history.mean)
+    count, mean = weekly_mean(readings)
+    expected = mean + readings.centre
+    np.copyto(expected, history.mean, where=count == 0)
     deviation = history.deviation
     usable = (history.number >= LEAST) & (deviation > 0)
-    score = np.full(len(readings), np.nan)
-    np.divide(readings.value - expected, deviation, out=score, where=usable)
+    score = ratio(readings.value - expected, deviation, usable)
+    number = count.copy()
+    np.copyto(number, history.number, where=count == 0)
+    fallback = codes(len(readings), count == 0)
+    fallback[deviation == 0] = 2
+    fallback[history.number < LEAST] = 1
     return Scores(
         "seasonal_z",
         score,
-        beyond(as_normal(score, history.number)),
+        two_sided(score, history.count.student),
         signed(score),
         ("above its hour of the week", "below its hour of the week"),
         readings.raw[0],
-        np.where(history.number > 0, readings.unscaled(expected), np.nan),
-        np.where(usable, deviation, np.nan),
-        np.where(count > 0, count, history.number),
-        np.select(
-            [history.number < LEAST, deviation == 0, count == 0], [np.int8(1), np.int8(2), np.int8(0)], np.int8(-1)
-        ).astype(np.int8),
+        none(readings.unscaled(expected), history.number == 0),
+        none(deviation.copy(), ~usable),
+        number,
+        fallback,
         ("all hours", "no history", "constant history"),
     )

@@ -8,34 +8,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from transforms.detect.moments import moments
+from transforms.detect.moments import moments, shifted
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Scores, codes, signed
-from transforms.detect.tails import as_normal, beyond
+from transforms.detect.scores import Scores, codes, none, ratio, signed
+from transforms.detect.tails import two_sided
 
 
 def spike(readings: Readings) -> Scores:
     """Not scored: fewer than three readings in the 30 days before, fewer than two earlier distances, or none of them above 0."""
     x = readings.value
-    a, b, c = x[readings.back(1)], x[readings.back(2)], x[readings.back(3)]
+    a, b, c = (shifted(x, rows) for rows in (1, 2, 3))
     middle = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
     away = x - middle
-    whole = (readings.fewest >= 3) & (readings.back(3) >= readings.oldest)
-    history = moments(away, readings.starts, readings.oldest, readings.before, whole)
+    whole = readings.until.count.number >= 3
+    history = moments(away, readings.series, readings.past, whole)
     # about 0, not about their mean: neighbours are what a reading is expected to be
     deviation = np.sqrt(history.variance + history.mean * history.mean)
     usable = whole & (history.number >= 2) & (deviation > 0)
-    score = np.full(len(readings), np.nan)
-    np.divide(away, deviation, out=score, where=usable)
+    score = ratio(away, deviation, usable)
     return Scores(
         "spike",
         score,
-        beyond(as_normal(score, history.number)),
+        two_sided(score, history.count.student),
         signed(score),
         ("jumps up", "drops"),
         readings.raw[0],
-        np.where(whole, readings.unscaled(middle), np.nan),
-        np.where(usable, deviation, np.nan),
+        none(readings.unscaled(middle), ~whole),
+        none(deviation, ~usable),
         history.number,
         codes(len(readings), ~usable),
         ("no history",),

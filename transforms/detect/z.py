@@ -5,11 +5,9 @@ Source of the formula: (x - mean) / deviation, the deviation the population's (n
 
 from __future__ import annotations
 
-import numpy as np
-
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Scores, codes, signed
-from transforms.detect.tails import as_normal, beyond
+from transforms.detect.scores import Scores, codes, none, ratio, signed
+from transforms.detect.tails import two_sided
 
 LEAST = 2
 """Readings that a history needs."""
@@ -20,19 +18,18 @@ def z(readings: Readings) -> Scores:
     history = readings.history
     deviation = history.deviation
     usable = (history.number >= LEAST) & (deviation > 0)
-    score = np.full(len(readings), np.nan)
-    np.divide(readings.value - history.mean, deviation, out=score, where=usable)
+    score = ratio(readings.value - history.mean, deviation, usable)
     fallback = codes(len(readings), history.number < LEAST)
     fallback[(history.number >= LEAST) & (deviation == 0)] = 1
     return Scores(
         "z",
         score,
-        beyond(as_normal(score, history.number)),
+        two_sided(score, history.count.student),
         signed(score),
         ("above its history", "below its history"),
         readings.raw[0],
-        np.where(history.number > 0, readings.unscaled(history.mean), np.nan),
-        np.where(usable, deviation, np.nan),
+        none(readings.unscaled(history.mean.copy()), history.number == 0),
+        none(deviation.copy(), ~usable),
         history.number,
         fallback,
         ("no history", "constant history"),

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from beam_grid.lakehouse import duck
 
@@ -37,18 +38,31 @@ class DoesNotFit(Exception):
     """The SQL asks for what the lake's tables do not have; the message says what."""
 
 
+class Least(NamedTuple):
+    """Rows whose time in the column is before it are not needed, and files of such rows need not be read."""
+
+    column: str
+    time: datetime
+
+
 class Engine(Protocol):
     """Names of views are the caller's, plain words; `sql` is in the engine's dialect."""
 
     dialect: Dialect
     at_once: int
     """How many tables are worth making side by side."""
+    goes_on: bool
+    """Whether tables of features are made from a time on, and not whole series of them."""
 
-    def rows(self, table: Table, version: int) -> str:
+    def rows(self, table: Table, version: int, least: Least | None = None) -> str:
         """The table at a version, as it stands in a FROM."""
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
         """The rows that came, went or changed between two versions, as they stand in a FROM; None if unknown."""
+
+    def came(self, table: Table, after: int, upto: int) -> str | None:
+        """Rows as they stand in a FROM, among which are all that came or changed between two versions; rows that only moved
+        may be, too. None where the engine cannot tell."""
 
     def difference(self, table: Table, after: int, upto: int, columns: Sequence[str], where: str) -> str | None:
         """The same of the rows that meet `where`, a condition in the engine's dialect, and differ in `columns`; with fewer
@@ -56,6 +70,9 @@ class Engine(Protocol):
 
     def define(self, view: str, sql: str, *, once: bool = False) -> None:
         """Give a SELECT a name; `once` says that it is read more than once and small. Raises DoesNotFit."""
+
+    def give(self, view: str, rows: pa.Table) -> None:
+        """Give a name to a few rows; only of an engine that `goes_on`."""
 
     def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
         """Give a name to what `function` makes, of `schema`, of the rows of a view in their order. It may be given the rows
@@ -71,9 +88,11 @@ class Engine(Protocol):
         """Put the view's rows in place of all there were, sorted. weight: bytes that were read for them; 0 for a table
         that is small by nature."""
 
-    def replace(self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str]) -> None:
+    def replace(
+        self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str], least: Least | None = None
+    ) -> None:
         """Put the view's rows in place of those that meet `is_in`, a condition in the engine's dialect. `key` names a
-        row."""
+        row. least: of rows that meet it."""
 
     def reason(self, cause: Exception) -> str:
         """What went wrong, in a line."""

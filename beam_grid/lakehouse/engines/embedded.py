@@ -11,12 +11,15 @@ Small files are rewritten with those that are touched, so they do not gather.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse import data_files, delta_log, duck, scan
-from beam_grid.lakehouse.engines import DoesNotFit
+from beam_grid.lakehouse.bounds import Within, may_hold
+from beam_grid.lakehouse.engines import DoesNotFit, Least
+from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.tables import STATISTICS_COLUMNS
 from data_sources.identifiers import double_quoted
 
@@ -32,23 +35,35 @@ FILE_ROWS = 1 << 19
 """One file is in memory, and is rewritten where a row of it changes."""
 
 
+IN_MEMORY = 64 << 20
+"""Bytes of rows that a function made which are kept without a file."""
+
+
 class Embedded:
     """The engine of a run on a connection of DuckDB; not to be shared by threads."""
 
     dialect: Any = "duckdb"
     at_once = 1
+    goes_on = True
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._engine, self._scratch = connection, scratch
 
-    def rows(self, table: Table, version: int) -> str:
-        view = double_quoted(f"{table.name}@{version}")
-        rows = scan.relation(self._engine, table.path, version)
+    def rows(self, table: Table, version: int, least: Least | None = None) -> str:
+        view = double_quoted(f"{table.name}@{version}" + (f"-{least.time.isoformat()}" if least else ""))
+        at = live(table.path, version)
+        rows = scan.selected(self._engine, table.path, at, [file for file in at.files if _may_hold(file, least)])
         self._engine.execute(f"CREATE TEMP VIEW IF NOT EXISTS {view} AS FROM {rows}")
         return view
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
         return scan.changes(self._engine, table.path, after, upto)
+
+    def came(self, table: Table, after: int, upto: int) -> str | None:
+        before, at = live(table.path, after), live(table.path, upto)
+        known = {(file.path, repr(file.vector)) for file in before.files}
+        files = [file for file in at.files if (file.path, repr(file.vector)) not in known]
+        return scan.selected(self._engine, table.path, at, files)
 
     def difference(self, table: Table, after: int, upto: int, columns: Sequence[str], where: str) -> str | None:
         return scan.difference(self._engine, table.path, after, upto, columns, where)
@@ -62,15 +77,30 @@ class Embedded:
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as cause:
             raise DoesNotFit(self.reason(cause)) from cause
 
+    def give(self, view: str, rows: pa.Table) -> None:
+        self._engine.register("__given", rows)
+        self.define(view, "FROM __given", once=True)
+        self._engine.unregister("__given")
+
     def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
-        """By way of a file in the scratch: a connection has one statement at a time, and the rows may be many."""
+        """By way of a file in the scratch where the rows are many; a connection has one statement at a time."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         file = self._scratch / f"{view}.parquet"
         by = ", ".join(map(double_quoted, order))
         rows = self._engine.sql(f"FROM {double_quoted(source)} ORDER BY {by}").to_arrow_reader(data_files.ROW_GROUP)
+        made, first, size = iter(function(rows)), [], 0
+        for batch in made:
+            first.append(batch)
+            if (size := size + batch.nbytes) > IN_MEMORY:
+                break
+        else:
+            self._engine.register(f"{view}_made", pa.Table.from_batches(first, schema))
+            self.define(view, f"FROM {double_quoted(f'{view}_made')}")
+            return
         with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1) as out:
-            for batch in function(rows):
+            for batch in itertools.chain(first, made):
                 out.write_batch(batch)
         self.define(view, f"FROM {duck.parquet([str(file)])}")
 
@@ -86,11 +116,15 @@ class Embedded:
         assert at is not None
         self._rewrite(table, at, at.files, f"FROM {double_quoted(view)}", order, "WRITE")
 
-    def replace(self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str]) -> None:
+    def replace(
+        self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str], least: Least | None = None
+    ) -> None:
         at = delta_log.read(table.path)
         assert at is not None
         touched = [
-            file for file in at.files if (file.rows or 0) < FILE_ROWS // 8 or self._holds(table, at, file, is_in)
+            file
+            for file in at.files
+            if (file.rows or 0) < FILE_ROWS // 8 or (_may_hold(file, least) and self._holds(table, at, file, is_in))
         ]
         kept = scan.selected(self._engine, table.path, at, touched)
         rows = f"FROM (FROM {kept} WHERE NOT ({is_in}) UNION ALL BY NAME FROM {double_quoted(view)})"
@@ -116,3 +150,7 @@ class Embedded:
         count = sum(map(delta_log.rows_of, added))
         delta_log.put(table.path, at, [*columns, *map(delta_log.removed, files), *added], operation, rows=count)
         delta_log.checkpoint(table.path, at)
+
+
+def _may_hold(file: LiveFile, least: Least | None) -> bool:
+    return least is None or may_hold(file, Within(least.column, ((least.time, None),)), "timestamp")

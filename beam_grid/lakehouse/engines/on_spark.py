@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse import scan
-from beam_grid.lakehouse.engines import DoesNotFit
+from beam_grid.lakehouse.engines import DoesNotFit, Least
+from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.tables import arranged
 from data_sources.identifiers import backticked
 
@@ -22,17 +23,19 @@ class OnSpark:
     """The engine of a run on a session of Spark's."""
 
     dialect: Any = "spark"
+    goes_on = False
     at_once = 4
     """Small tables cost Spark's driver more than its cores."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
 
-    def rows(self, table: Table, version: int) -> str:
+    def rows(self, table: Table, version: int, least: Least | None = None) -> str:
         return f"delta.{backticked(f'{table.path}@v{version}')}"
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
-        if not scan.is_told(table.path, after, upto):
+        is_recorded = live(table.path, upto).properties.get("delta.enableChangeDataFeed") == "true"
+        if not is_recorded or not scan.is_told(table.path, after, upto):  # of derived tables Spark records none
             return None
         changed = (
             self._spark.read.format("delta")
@@ -44,6 +47,9 @@ class OnSpark:
         view = f"changes_of_{table.name.replace('.', '_')}"
         changed.createOrReplaceTempView(view)
         return view
+
+    def came(self, table: Table, after: int, upto: int) -> str | None:
+        return None
 
     def difference(self, table: Table, after: int, upto: int, columns: Sequence[str], where: str) -> str | None:
         changed = self.changes(table, after, upto)
@@ -57,6 +63,9 @@ class OnSpark:
             self._spark.sql(sql).createOrReplaceTempView(view)
         except AnalysisException as cause:
             raise DoesNotFit(" ".join(str(cause).split())[:200]) from cause
+
+    def give(self, view: str, rows: pa.Table) -> None:
+        raise NotImplementedError("whole series are taken")
 
     def apply(self, view: str, source: str, order: Sequence[str], function: Batches, schema: pa.Schema) -> None:
         """As DataFrame.mapInArrow does, which asks for pandas first and then makes no use of it."""
@@ -85,7 +94,9 @@ class OnSpark:
         rows = arranged(self._spark.table(view), order, weight)
         rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
 
-    def replace(self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str]) -> None:
+    def replace(
+        self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str], least: Least | None = None
+    ) -> None:
         """Rows that differ are changed where they lie; those of the groups that are no longer computed are deleted."""
         names = self._spark.table(view).columns
         same = " AND ".join(f"t.{backticked(name)} <=> s.{backticked(name)}" for name in key)

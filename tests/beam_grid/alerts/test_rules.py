@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from beam_grid.alerts import matching
+from beam_grid.alerts import evaluate, matching
+from beam_grid.alerts.couriers import Courier
+from beam_grid.alerts.declared import declared
 from beam_grid.alerts.store import opened
+from beam_grid.lakehouse.versions import newest_number
 from tests.beam_grid.alerts.published import RULE, TO_FILE, Published, keys, minute
 
 HOSTILE = ["<script>alert(1)</script>", "x'; DROP TABLE alerts; --", 'quo"te', "line\nbreak", "snow ☃", "", "=1+1"]
@@ -58,6 +61,32 @@ def test_a_flapping_rule_keeps_to_its_budget_and_loses_nothing(tmp_path: Path) -
         told = {key for one in here.told() for key in keys(one)}
         waiting = store.untold("high")
         assert len(waiting) == 11 - 3 and told == {"m0", "m1"}, "six raised and five cleared in all"
+
+
+def test_a_rule_that_flaps_for_every_meter_keeps_to_its_budget_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All meters over the threshold, ten minutes later none, and so on for two hours; two messages an hour are allowed."""
+    here, start, minutes_us = Published(tmp_path, RULE + "budget = 2\n" + TO_FILE), evaluate.now_us(), 60_000_000
+    meters = [f"M-{n}" for n in range(40)]
+    known = declared(here.lake)
+    assert known is not None
+    with opened(here.lake) as store:
+        evaluation = evaluate.Evaluation(here.lake, known, store, tmp_path / "scratch")
+        for n in (*range(0, 120, 10), *range(120, 480, 61)):
+            monkeypatch.setattr(evaluate, "now_us", lambda n=n: start + n * minutes_us)
+            if n < 120:
+                here.readings(*((meter, n, 1.0 if n % 20 else 30.0) for meter in meters), mode="overwrite")
+            evaluation.look(newest_number(here.lake))
+        assert store.untold("high") == []
+        courier = Courier(here.lake, known.sinks[0])
+        while courier.send_one(store):
+            pass
+    messages = here.told()
+    told = sorted((one["kind"], key) for one in messages for key in keys(one))
+    assert told == sorted((kind, meter) for kind in ("raised", "cleared") for meter in meters for _ in range(6))
+    times = [datetime.fromisoformat(one["at"]) for one in messages]
+    assert all(sum(timedelta(0) <= other - one < timedelta(hours=1) for other in times) <= 2 for one in times)
 
 
 def test_more_keys_than_are_looked_at_clear_nothing_that_is_not_seen(

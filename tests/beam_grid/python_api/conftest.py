@@ -41,6 +41,13 @@ name = "kwh"
 type = "float64"
 """
 
+FEATURES = """
+[[features]]
+name = "pump_features"
+series = "pump"
+columns = { kwh_mean = "avg(kwh) over 11 rows", kwh_change = "change(kwh, 1)" }
+"""
+
 MAY = """pump,read_at,kwh
 P-1,2025-05-01T00:10:00Z,1.25
 P-1,2025-05-01T00:40:00Z,1.75
@@ -50,11 +57,11 @@ P-2,2025-05-01T00:50:00Z,-1
 """
 
 
-def pumps(folder: Path) -> bg.OpenLake:
+def pumps(folder: Path, more: str = "") -> bg.OpenLake:
     """The lake `folder/lake`, of `folder/data` and `folder/pumps.toml`."""
     (folder / "data").mkdir()
     (folder / "data" / "may.csv").write_text(MAY)
-    (folder / "pumps.toml").write_text(CONTRACT)
+    (folder / "pumps.toml").write_text(CONTRACT + more)
     lake = bg.open(folder / "lake", create=True)
     assert lake.tables == [] and lake.set is None
     done = lake.run(folder / "data", contract=folder / "pumps.toml")
@@ -68,6 +75,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pumps")
     pumps(folder)
     return folder
+
+
+@pytest.fixture(scope="package")
+def featured_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one with features; nobody changes what is in it."""
+    folder = tmp_path_factory.mktemp("featured")
+    pumps(folder, FEATURES)
+    return folder
+
+
+@pytest.fixture
+def featured(featured_home: Path) -> bg.OpenLake:
+    """Its lake."""
+    return bg.open(featured_home / "lake")
 
 
 @pytest.fixture

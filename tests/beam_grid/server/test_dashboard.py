@@ -205,7 +205,8 @@ def test_quality_has_the_ledger_the_rejects_and_the_expectations(page: Browser, 
 
 
 def test_queries_and_freshness_are_told(page: Browser, server: httpx.Client) -> None:
-    assert "no follower" in to(page, "freshness")
+    told = to(page, "freshness")
+    assert "no follower" in told and ", in set " in told and "publishing " in told
     page.until("document.querySelector('#live').dataset.state === 'live'")
     to(page, "queries")
     page.until("[...document.querySelectorAll('dt')].some((d) => d.textContent === 'p99')", 40)

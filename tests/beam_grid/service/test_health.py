@@ -52,7 +52,7 @@ def test_metrics_say_what_was_told(tmp_path: Path) -> None:
     assert found["beam_grid_failures", ""] == 3 and found["beam_grid_quarantined_records_total", ""] == 2
     assert found["beam_grid_disk_free_bytes", ""] > 0 and found["process_resident_memory_bytes", ""] > 10e6
     assert {m.full_name for m in METRICS} - {name for name, _ in found} == {
-        "beam_grid_refined_time_seconds", "beam_grid_state_files", "beam_grid_state_bytes",
+        "beam_grid_refined_time_seconds", "beam_grid_beside_seconds_total", "beam_grid_state_files", "beam_grid_state_bytes",
         "beam_grid_alerts_open", "beam_grid_alert_messages", "beam_grid_alert_oldest_waiting_seconds",
     }, "of a lake that holds nothing, was not refined, and looks for no alerts"  # fmt: skip
 

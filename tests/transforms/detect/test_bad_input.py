@@ -200,6 +200,18 @@ def test_a_series_does_not_touch_its_neighbours_also_on_threads() -> None:
     assert [len(chunk) for chunk in split] == [500, 500]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_chunks_give_what_the_whole_gives(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [np.array([ordinary(rows, rows), ordinary(rows, rows + 1)]) for rows in (400, 1, 130, 260, 2)]
+    values[2][1][50:60] = np.nan  # where a field is missing, another number of readings stands behind the distance
+    of = readings(pa.concat_tables([table(v, series=f"s{n}", every=HOUR) for n, v in enumerate(values)]))
+    whole = detect(of, ALL)
+    monkeypatch.setattr("transforms.detect.readings._CHUNK", 100)
+    assert len(list(of.chunks())) == 4
+    for name, scores in detect(of, ALL, threads=threads).items():
+        assert as_table(of, {name: scores}).equals(as_table(of, {name: whole[name]})), name
+
+
 def test_hours_are_those_of_the_local_clock() -> None:
     """A load that follows Berlin's clock, over the last Sunday of October: in UTC its hours move, in Berlin they stay."""
     from zoneinfo import ZoneInfo

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from tests.transforms.detect.making import MONDAY, made, published
+from tests.transforms.detect.making import MONDAY, made, published, readings
 from transforms.detect import detect
 from transforms.detect.composite import formula
 from transforms.detect.tails import above_chi_squared, as_normal, beyond
@@ -61,6 +63,30 @@ def test_every_published_score_equals_the_row_by_row_one() -> None:
         assert np.isfinite(scores).sum() > 600
     composed = formula(*(np.array(expected[name]) for name in ("z", "seasonal_z", "rate_of_change", "mahalanobis")))
     np.testing.assert_allclose(found["composite"].score, composed, rtol=1e-9)
+
+
+def test_an_hour_of_the_week_is_the_local_clocks_also_when_it_changes() -> None:
+    """Berlin, three weeks either side of 26 October 2025, when 2 o'clock comes twice; a week of readings is missing."""
+    start, zone = datetime(2025, 10, 5, tzinfo=UTC), ZoneInfo("Europe/Berlin")
+    minutes = [m for m in range(0, 42 * 1440, 40) if not 9 * 1440 <= m < 16 * 1440]
+    times = [start + timedelta(minutes=m) for m in minutes]
+    local = [at.astimezone(zone) for at in times]
+    values = np.random.default_rng(6).lognormal(0, 0.4, len(times))
+    rows = pa.table({"series": ["a"] * len(times), "time": pa.array(times, pa.timestamp("us", "UTC")), "v0": values})
+    found = detect(readings(rows, zone="Europe/Berlin"), ["seasonal_z"])["seasonal_z"]
+    alone = 0
+    for n, here in enumerate(local):
+        past = [
+            m for m in range(n)
+            if times[n] - timedelta(days=30) <= times[m] and (local[m].date(), local[m].hour) != (here.date(), here.hour)
+        ]  # fmt: skip
+        same = [m for m in past if (local[m].weekday(), local[m].hour) == (here.weekday(), here.hour)]
+        if len(past) < 2:
+            continue
+        alone += not same
+        assert found.history[n] == len(same or past), here
+        assert found.expected[n] == pytest.approx(np.mean(values[same or past]), rel=1e-9), here
+    assert 0 < alone < len(times) // 2
 
 
 def test_a_singular_covariance_takes_the_pseudo_inverse() -> None:

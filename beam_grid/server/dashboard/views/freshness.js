@@ -18,7 +18,7 @@ export function view({ overview }) {
   ];
 }
 
-function feeds({ feeds, wrong, set }) {
+function feeds({ feeds, wrong, set, newest_commits }) {
   return [
     wrong.length ? h("ul", { class: "problems" }, wrong.map((line) => h("li", {}, "▲ ", prose(line))))
       : h("p", { class: "verdict good" }, "✓ Nothing is wrong."),
@@ -33,8 +33,16 @@ function feeds({ feeds, wrong, set }) {
       { head: "Waiting", cell: (row) => (row.waiting ? `${count(row.waiting)} for ${row.waits_for}` : "0"), number: true },
       { head: "Last error", cell: (row) => (row.last_error ? `${row.last_error} (${span(row.last_error_age_s)} ago)` : null) },
     ], feeds, "Feeds") : note("Nothing has landed yet: `beam-grid run FEED --source SOURCE --lake LAKE` lands."),
+    newest_commits ? h("p", {}, took(newest_commits)) : null,
     h("p", { class: "small" }, set ? `Tables are those of version set ${set}.` : "There is no version set yet; a refine makes the first."),
   ];
+}
+
+function took(one) {
+  const commits = Object.entries(one.commits).map(([feed, [, last]]) => `${feed} ${count(last)}`).join(", ");
+  const steps = [["landing", one.land_s], ["publishing", one.publish_s], ["analyses", one.analyses_s], ["alert rules", one.alerts_s]]
+    .filter(([, seconds]) => seconds !== null).map(([name, seconds]) => `${name} ${seconds.toFixed(2)} s`).join(", ");
+  return `Newest commits: ${commits}, in set ${one.set}${steps ? `: ${steps}` : ""}.`;
 }
 
 function followers({ followers }) {

@@ -1,16 +1,18 @@
-"""The whole loop as an operator starts it, two commands: a reading that is unusual, followed from its file to the table of its
+"""docs/loop.md as a reader goes through it, two commands: a reading that is unusual, followed from its file to the table of its
 feed, its score, an alert at a webhook, an event of the server, and the log of who asked for it."""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,54 +26,12 @@ from beam_grid.landing import Lake
 from tests.beam_grid.alerts.receiver import SECRET, receiving, webhook
 from tests.beam_grid.service.small import grid, ran
 
-CONTRACT = """
-name = "meters"
-format = "csv"
-event_time = "at"
-dedup = { key = ["meter", "at"] }
-out_of_orderness = "1m"
-file_order = "name"
-
-[[fields]]
-name = "meter"
-type = "string"
-
-[[fields]]
-name = "at"
-type = "timestamp"
-
-[[fields]]
-name = "kwh"
-type = "float64"
-
-[[windows]]
-name = "meters_hourly"
-size = "1h"
-by = ["meter"]
-measures = { n = "count()", kwh = "sum(kwh)" }
-
-[[detections]]
-name = "meter_scores"
-series = "meter"
-values = ["kwh"]
-detectors = ["z"]
-"""
-
-RULE = """
-[[alerts]]
-name = "unusual"
-table = "gold.meter_scores"
-key = ["meter"]
-time = "at"
-within = "1h"
-where = "is_anomaly"
-"""
+PAGE = (Path(__file__).parents[2] / "docs" / "loop.md").read_text(encoding="utf-8")
 
 
-def _write(folder: Path, name: str, rows: list[tuple[str, datetime, float]]) -> None:
-    draft = folder.parent / f".{name}"
-    draft.write_text("meter,at,kwh\n" + "".join(f"{m},{at.isoformat()},{kwh}\n" for m, at, kwh in rows))
-    draft.rename(folder / name)
+def _of_the_page(name: str) -> str:
+    (text,) = re.findall(rf"```\w+ {re.escape(name)}\n(.*?)```", PAGE, re.S)
+    return str(text)
 
 
 @contextmanager
@@ -99,18 +59,15 @@ def test_an_unusual_reading_goes_through_the_whole_loop_in_one_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, lake, log = tmp_path / "in", Lake.open(tmp_path / "lake"), tmp_path / "log"
-    source.mkdir()
-    (tmp_path / "meters.toml").write_text(CONTRACT)
-    now = datetime.now(UTC).replace(microsecond=0)
-    history = [
-        (m, now - timedelta(hours=h), 1.0 + (h * 7 + len(m)) % 5 / 10) for h in range(40, 0, -1) for m in ("a", "bb")
-    ]
-    _write(source, "0.csv", history)
+    for name in ("meters.toml", "lake/alerts.toml", "history.py"):
+        (tmp_path / name).write_text(_of_the_page(name))
+    subprocess.run([sys.executable, "history.py"], cwd=tmp_path, check=True)
     monkeypatch.setenv("BEAM_GRID_TEST_HOOK", SECRET)
     follow = ("run", "--follow", "--contract", str(tmp_path / "meters.toml"), "--source", str(source), "--lake", str(lake.path),
               "--every", "1s", "--refine-every", "1h")  # fmt: skip
     with receiving() as receiver:
-        (lake.path / "alerts.toml").write_text(RULE + webhook(receiver, timeout="10s"))
+        with (lake.path / "alerts.toml").open("a") as rules:
+            rules.write(webhook(receiver, timeout="10s"))
         with _started(log, *follow):
             _until(lambda: (found := newest(lake)) and "gold.meter_scores" in found.tables, log)
             said = tmp_path / "serve.log"
@@ -121,7 +78,9 @@ def test_an_unusual_reading_goes_through_the_whole_loop_in_one_commit(
                     listener = threading.Thread(target=_listen, args=(url, listens, events))
                     listener.start()
                     assert listens.wait(60)
-                    _write(source, "1.csv", [("a", now, 50.0), ("bb", now, 1.2)])
+                    now = datetime.now(UTC).isoformat(timespec="seconds")
+                    (tmp_path / "now.csv").write_text(f"meter,read_at,kwh\nM-1,{now},50.0\nM-2,{now},1.2\n")
+                    (tmp_path / "now.csv").rename(source / "1.csv")
                     receiver.until(1)
                     listener.join(60)
                     answer = client.post(
@@ -136,10 +95,10 @@ def test_an_unusual_reading_goes_through_the_whole_loop_in_one_commit(
 def _assert_scored(source: Path, rows: list[dict[str, Any]]) -> None:
     """DuckDB over the raw lines: the reading's distance from the others of its meter."""
     ((value, expected, spread),) = duckdb.execute(
-        f"SELECT max(kwh), avg(kwh) FILTER (kwh < 50), stddev_pop(kwh) FILTER (kwh < 50) FROM '{source}/*.csv' WHERE meter = 'a'"
+        f"SELECT max(kwh), avg(kwh) FILTER (kwh < 50), stddev_pop(kwh) FILTER (kwh < 50) FROM '{source}/*.csv' WHERE meter = 'M-1'"
     ).fetchall()
     (row,) = rows
-    assert (row["meter"], row["value"]) == ("a", value)
+    assert (row["meter"], row["value"]) == ("M-1", value)
     assert (row["expected"], row["spread"]) == (pytest.approx(expected), pytest.approx(spread))
     assert row["probability"] < 0.003
 
@@ -149,10 +108,13 @@ def _check(
     landed: list[dict[str, Any]], done: list[dict[str, Any]],
 ) -> None:  # fmt: skip
     (row,) = landed
-    assert (row["meter"], row["kwh"], row["_commit"], row["_source"]) == ("a", 50.0, 2, "1.csv")
+    assert (row["meter"], row["kwh"], row["_commit"], row["_source"]) == ("M-1", 50.0, 2, "1.csv")
     (message,) = messages
     (alert,) = message["alerts"]
-    assert (alert["key"], alert["row"]["value"], alert["set"]) == ({"meter": "a"}, 50.0, message["set"])
+    assert alert["link"].startswith("http://127.0.0.1:8080/#/fleet/meters/M-1?at=")
+    told = [json.loads(line) for line in (lake.path / "alerts" / "told.jsonl").read_text().splitlines()]
+    assert [one["id"] for one in told] == [message["id"]]
+    assert (alert["key"], alert["row"]["value"], alert["set"]) == ({"meter": "M-1"}, 50.0, message["set"])
     first, last = events[0], events[-1]
     assert (first["commits"], "silver.meters" in first["tables"]) == ({"meters": [1, 2]}, True)
     assert {"land meters", "silver.meters", "gold.meters_hourly"} <= first["seconds"].keys()

@@ -1,0 +1,192 @@
+"""Which rows of a derived table are made anew: the groups of rows that changed below, and of features only what comes after.
+
+changed rows ─► their groups ─► all rows of these are read, and replaced
+                of features:   since     is read from                     is replaced
+                  in order      10:15    10:15 - recent (the history is   10:15 on
+                                         carried from the newest row)
+                  late          08:00    08:00 - history                  08:00 on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from beam_grid.analyses import Analysis
+from beam_grid.analyses.features import Told
+from beam_grid.analyses.sql import parts, put, tree
+from beam_grid.lakehouse.engines import Engine, Least
+from beam_grid.lakehouse.spans import timestamp_sql
+from beam_grid.lakehouse.table_set import Recipe, TableVersion
+from beam_grid.lakehouse.tables import Table, literal
+from beam_grid.lakehouse.versions import Content
+from beam_grid.landing import Lake
+from data_sources.identifiers import backticked, double_quoted
+
+if TYPE_CHECKING:
+    from beam_grid.analyses.detections import Batches
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Of Python's times, in microseconds."""
+
+
+@dataclass(frozen=True)
+class Touched:
+    """groups: a view of the groups; is_read, is_replaced: whether a row of the first table, and of the table itself, is to
+    be read and replaced, in Spark's SQL."""
+
+    groups: str
+    is_read: str
+    is_replaced: str
+    function: Batches | None = None
+    """What makes the rows of what is read, where not all of its series are to be made."""
+    replaced_from: Least | None = None
+    """Rows that are replaced are not before."""
+    narrowed: str | None = None
+    """What stands in a FROM in place of the first table: few rows, with all that the new ones are made of."""
+
+
+def find(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recipe: Recipe) -> Touched | None:
+    """What changed since the table was made; None where all of it has to be."""
+    said = content.tables.get(analysis.name)
+    source, *others = analysis.inputs
+    if said is None or not analysis.touched or not said.is_by(recipe):
+        return None
+    seen, at = said.read_at, read_at(content, analysis)
+    if source not in seen or any(seen.get(other) != at[other] for other in others):
+        return None
+    if seen[source].id != at[source].id or seen[source].version >= at[source].version:
+        return None
+    between = (Table(lake, source), seen[source].version, at[source].version)
+    if analysis.settled:
+        settled = put(tree(analysis.settled), engine.dialect, values=values(analysis, recipe.parameters))
+        changed = engine.difference(*between, analysis.watched, settled)
+    else:
+        changed = engine.changes(*between)
+    if changed is None:
+        return None
+    if isinstance(analysis.by_series, Told) and engine.goes_on:
+        latest = content.tables.get(analysis.by_series.latest)
+        is_newest = latest is not None and latest.read_at.get(analysis.name) == said.at
+        newest = engine.rows(Table(lake, analysis.by_series.latest), latest.version) if latest and is_newest else None
+        return _since(
+            engine, analysis, analysis.by_series, changed, newest,
+            lambda least: engine.rows(Table(lake, source), at[source].version, least),
+        )  # fmt: skip
+    view = f"{candidate(analysis)}_touched"
+    named = parts(analysis.touched)
+    groups = ", ".join(f"{part} AS __g{n}" for n, part in enumerate(named))
+    whole = " AND ".join(f"({part}) IS NOT NULL" for part in named)
+    sql = put(tree(f"SELECT DISTINCT {groups} FROM silver.changed WHERE {whole}"), engine.dialect, lambda _: changed)
+    engine.define(view, sql, once=True)
+    narrowed = None
+    if analysis.newest_by:
+        own = engine.rows(Table(lake, analysis.name), said.version)
+        narrowed = _narrowed(engine, analysis, engine.came(*between), own, view)
+    is_touched = _is_in(named, view)
+    return Touched(view, is_touched, is_touched, narrowed=narrowed)
+
+
+def _is_in(named: list[str], groups: str) -> str:
+    """Whether a row's group is one of the view's. A row with a null there always counts as touched: that it is computed
+    and replaced once too often changes nothing, and a join by plain equality is several times faster."""
+    null = " OR ".join(f"({part}) IS NULL" for part in named)
+    return f"(({', '.join(named)}) IN (SELECT * FROM {groups}) OR {null})"
+
+
+def _since(
+    engine: Engine,
+    analysis: Analysis,
+    made: Told,
+    changed: str,
+    newest: str | None,
+    rows: Callable[[Least | None], str],
+) -> Touched:
+    """By series from when on its rows are made anew. newest: the table's newest rows as they were, if they are known; rows:
+    the readings from a time on."""
+    import pyarrow as pa
+
+    from transforms.features.since import since_of
+
+    series, time = double_quoted(made.series), double_quoted(made.time)
+    beside = f"LEFT JOIN {newest} n ON c.__g0 = n.{series}" if newest else ""
+    carried = [feature.name for feature in made.definition.features if feature.is_carried]
+    columns = [f"n.{double_quoted(name)}" for name in carried] if newest else []
+    at = f"n.{time}" if newest else "CAST(NULL AS TIMESTAMPTZ)"
+    found = engine.ask(
+        f"SELECT c.*, {', '.join([f'{at} AS __newest', *columns])} FROM (SELECT {series} AS __g0, min({time}) AS __since, "
+        f"max({time}) AS __upto FROM {changed} WHERE {series} IS NOT NULL AND {time} IS NOT NULL GROUP BY 1) c {beside}"
+    )
+    since, read_from = since_of(found, made.definition, carried if newest else [])
+    view, function = f"{candidate(analysis)}_touched", made.since(since)
+    engine.give(view, found.select(["__g0", "__since"]))
+    parts_read = []
+    is_near = since.time - read_from <= made.definition.recent
+    for number, mask in enumerate((is_near, ~is_near)):  # a late one does not have all others' history read
+        if mask.any():
+            these, least = f"{view}_{number}", Least(made.time, _moment(read_from[mask]))
+            engine.give(these, found.select(["__g0"]).filter(pa.array(mask)))
+            parts_read.append(
+                f"SELECT r.* FROM {rows(least)} r SEMI JOIN {these} g ON r.{series} = g.__g0 "
+                f"WHERE r.{time} >= TIMESTAMPTZ {literal(least.time.isoformat())}"
+            )
+    read = " UNION ALL ".join(parts_read) or f"SELECT * FROM {rows(None)} WHERE false"
+    row, when = backticked(made.series), backticked(made.time)
+    if not found.num_rows:
+        return Touched(view, "true", "false", function, narrowed=f"({read})")
+    replaced = Least(made.time, _moment(since.time))
+    is_replaced = (
+        f"({when} >= {timestamp_sql(int(since.time.min()))} AND "
+        f"EXISTS (SELECT 1 FROM {view} g WHERE g.__g0 = {row} AND {when} >= g.__since))"
+    )
+    return Touched(view, "true", is_replaced, function, replaced, f"({read})")
+
+
+def _moment(micros: np.ndarray) -> datetime:
+    """The least of the times, as far as Python has it."""
+    return _EPOCH + timedelta(microseconds=min(max(int(micros.min()), _FIRST), _LAST))
+
+
+def _narrowed(engine: Engine, analysis: Analysis, came: str | None, own: str, groups: str) -> str | None:
+    """Rows that came, where each touched group's newest is among them: not older than the newest it had."""
+    if came is None:
+        return None
+    group, time = (double_quoted(name) for name in (analysis.key[0], analysis.newest_by))
+    asked = engine.ask(
+        f"SELECT count(*) AS n FROM (FROM {groups}) g LEFT JOIN (SELECT {group} AS g, max({time}) AS t FROM {came} GROUP BY 1) c "
+        f"ON g.__g0 = c.g LEFT JOIN {own} o ON g.__g0 = o.{group} WHERE c.t IS NULL OR c.t < o.{time}"
+    )
+    return None if asked["n"][0].as_py() else came
+
+
+def candidate(analysis: Analysis) -> str:
+    """The view of the rows before any are dropped."""
+    return "candidate_" + analysis.name.removeprefix("gold.")
+
+
+def read_at(content: Content, analysis: Analysis) -> dict[str, TableVersion]:
+    """Tables as the analysis sees them now."""
+    return {name: content.tables[name].at for name in analysis.inputs}
+
+
+def values(analysis: Analysis, parameters: dict[str, str]) -> dict[str, str]:
+    """The parameters in SQL."""
+    chosen = {p.name: parameter(p.kind, parameters[p.name]) for p in analysis.parameters}
+    if analysis.clock is not None:
+        chosen["upto"] = timestamp_sql(
+            (datetime.fromisoformat(parameters["upto"]) - _EPOCH) // timedelta(microseconds=1)
+        )
+    return chosen
+
+
+def parameter(kind: str, text: str) -> str:
+    """A parameter's value in SQL; raises ValueError where it is not of its kind."""
+    if kind == "DATE":
+        return f"DATE '{date.fromisoformat(text).isoformat()}'"
+    return str(int(text)) if kind == "INT" else literal(text)
