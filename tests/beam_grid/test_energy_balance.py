@@ -4,9 +4,10 @@ reasons it names on a lake of generated files."""
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal
 
 import duckdb
@@ -153,7 +154,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Lake]:
 
 @pytest.mark.spark
 def test_an_hour_counts_the_meters_that_were_read_in_all_of_it(generated: tuple[Path, Lake]) -> None:
-    """By hand from the landed readings and the raw master: two readings are an hour, but the first, which nobody can know."""
+    """By hand from the landed readings and the raw master: two readings are an hour, but the first, which nobody can know.
+    Of a loss of 4 % at the week's mean 30 % are the same at any load."""
     out, lake = generated
     master = duckdb.sql(
         f"SELECT DISTINCT meter_id, transformer_id FROM '{out}/transformer_parquet/customer_master.parquet' "
@@ -169,15 +171,20 @@ def test_an_hour_counts_the_meters_that_were_read_in_all_of_it(generated: tuple[
     begun: dict[str, datetime] = {}
     for meter, hour in sorted(read):
         begun.setdefault(meter, hour)
-    found = query(lake, "SELECT * FROM gold.energy_balance").to_pylist()
-    incomplete = 0
+    found = query(lake, "SELECT * FROM gold.energy_balance ORDER BY transformer_id, hour").to_pylist()
+    incomplete, week = 0, dict[str, deque[float | None]]()
     for row in found:
         meters = on[row["transformer_id"]]
         hours = [read.get((meter, row["hour"]), []) for meter in meters if begun[meter] < row["hour"]]
         whole = [sum(kwh) for kwh in hours if len(kwh) == 2]
         incomplete += sum(len(kwh) == 1 for kwh in hours)
         assert (row["customers"], row["reporting"]) == (len(meters), len(whole)), row
-        taken = sum(whole) / 0.96 if len(whole) == len(meters) else None
+        used = sum(whole) if len(whole) == len(meters) else None
+        taken, earlier = None, week.setdefault(row["transformer_id"], deque(maxlen=168))
+        earlier.append(used)
+        if used is not None:
+            usual = mean(kwh for kwh in earlier if kwh is not None)
+            taken = used + 4 / 96 * (0.3 * usual + 0.7 * used**2 / usual)
         assert row["taken_kwh"] == (None if taken is None else pytest.approx(taken, rel=1e-9)), row
         assert (row["score"] is None) == (taken is None)
     assert incomplete > 50 and len(found) > 6_000

@@ -2,8 +2,10 @@
 -- and why they differ: theft, mis-mapped meter, clock skew, stuck meter. A reading is the energy up to its time.
 -- Where up to 5 % of the meters said nothing, or not as often as was usual in the day before, the others stand for them;
 -- where more did, there is no score.
+-- Of the loss at the usual load, the mean of a week, a part is the same at any load, the rest goes with its square.
 -- A meter is stuck that has said the same, and not 0, for six hours.
 -- parameter: loss_percent INT = 4
+-- parameter: no_load_percent INT = 30
 -- cluster_by: transformer_id, hour
 -- key: transformer_id, hour
 -- detect: energy_balance value=supplied_kwh,taken_kwh,stuck_meters,mirror_kwh time=hour by=transformer_id
@@ -44,12 +46,19 @@ taken AS (
     LEFT JOIN meters m ON c.meter_id = m.meter_id AND s.hour = m.hour
     GROUP BY s.transformer_id, s.hour
 ),
-balance AS (
+used AS (
     SELECT s.transformer_id, s.substation_id, s.hour, s.supplied_kwh, coalesce(t.customers, 0) AS customers,
            coalesce(t.reporting, 0) AS reporting, coalesce(t.stuck_meters, 0) AS stuck_meters,
-           CASE WHEN t.reporting >= 0.95 * t.customers
-               THEN t.kwh * t.customers / t.reporting / (1 - CAST(:loss_percent AS DOUBLE) / 100) END AS taken_kwh
+           CASE WHEN t.reporting >= 0.95 * t.customers THEN t.kwh * t.customers / t.reporting END AS kwh
     FROM supply s LEFT JOIN taken t ON s.transformer_id = t.transformer_id AND s.hour = t.hour
+),
+balance AS (
+    SELECT transformer_id, substation_id, hour, supplied_kwh, customers, reporting, stuck_meters,
+           kwh + CAST(:loss_percent AS DOUBLE) / (100 - :loss_percent)
+               * (:no_load_percent * usual_kwh + (100 - :no_load_percent) * coalesce(kwh * kwh / nullif(usual_kwh, 0), 0)) / 100
+               AS taken_kwh
+    FROM (SELECT *, avg(kwh) OVER week AS usual_kwh FROM used
+          WINDOW week AS (PARTITION BY transformer_id ORDER BY hour ROWS BETWEEN 167 PRECEDING AND CURRENT ROW))
 ),
 beside AS (
     SELECT b.transformer_id, b.hour, max(o.taken_kwh - o.supplied_kwh) AS kwh
