@@ -53,7 +53,7 @@ def composed(readings: Readings, plain: Scores, seasonal: Scores, rate: Scores, 
     return Scores(
         "composite",
         score,
-        np.full(len(readings), np.nan),
+        readings.nothing,
         reason,
         ("far from its history", "far from its hour of the week", "changes fast", "unlike its history"),
         readings.raw[0],

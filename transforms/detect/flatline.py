@@ -38,7 +38,7 @@ def flatline(readings: Readings) -> Scores:
         ("says the same again and again",),
         x,
         1.0 / (1.0 - share),
-        np.full(len(readings), np.nan),
+        readings.nothing,
         pairs,
         codes(len(readings), pairs < LEAST),
         ("short history",),

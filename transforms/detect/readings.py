@@ -70,6 +70,11 @@ class Readings:
         return np.arange(len(self))
 
     @cached_property
+    def nothing(self) -> Floats:
+        """NaN for each."""
+        return np.full(len(self), np.nan)
+
+    @cached_property
     def starts(self) -> Ints:
         """The first row of each series."""
         return np.flatnonzero(self.first == self.rows)
@@ -139,23 +144,27 @@ class Readings:
         """How many rows of its series come before each."""
         return self.rows - self.first
 
-    def chunks(self, least: int | None = None) -> Iterator[Readings]:
-        """Whole series, `least` rows or more at a time: by itself what fits into a core's cache."""
+    def chunks(self, least: int | None = None) -> Iterator[tuple[int, int]]:
+        """Begin and end of whole series, `least` rows or more; by itself what fits into a core's cache."""
         least = _CHUNK if least is None else least
         starts, last = self.starts, 0
         while last < len(self):
             at = np.searchsorted(starts, last + least)
             end = int(starts[at]) if at < len(starts) else len(self)
-            part = slice(last, end)
-            yield replace(
-                self,
-                time=self.time[part],
-                raw=tuple(x[part] for x in self.raw),
-                first=self.first[part] - last,
-                places=self.places[part],
-                shared={},
-            )
+            yield last, end
             last = end
+
+    def part(self, begin: int, end: int) -> Readings:
+        """Of whole series, without what was computed."""
+        rows = slice(begin, end)
+        return replace(
+            self,
+            time=self.time[rows],
+            raw=tuple(x[rows] for x in self.raw),
+            first=self.first[rows] - begin,
+            places=self.places[rows],
+            shared={},
+        )
 
 
 def readings_of(

@@ -13,12 +13,13 @@ from transforms.detect.energy_balance import energy_balance
 from transforms.detect.flatline import flatline
 from transforms.detect.fused import fused
 from transforms.detect.gap import gap
+from transforms.detect.joined import Joined
 from transforms.detect.level_shift import level_shift
 from transforms.detect.mahalanobis import mahalanobis
 from transforms.detect.median_mad import median_mad
 from transforms.detect.rate_of_change import rate_of_change
 from transforms.detect.readings import Readings
-from transforms.detect.scores import Joined, Scores
+from transforms.detect.scores import Scores
 from transforms.detect.seasonal_z import seasonal_z
 from transforms.detect.spike import spike
 from transforms.detect.z import z
@@ -64,17 +65,17 @@ def detect(readings: Readings, names: Sequence[str] = DEFAULT, *, threads: int =
     if len(chunks) < 2:
         return _all(readings, wanted)
     found = Joined(names, readings)
-    begins = np.cumsum([0, *map(len, chunks)]).tolist()
 
-    def score(chunk: Readings, begin: int) -> None:
+    def score(begin: int, end: int) -> None:
+        chunk = readings.part(begin, end)
         found.put(chunk, begin, _all(chunk, wanted))
 
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(score, chunks, begins))
+            list(pool.map(score, *zip(*chunks, strict=True)))
     else:
-        for chunk, begin in zip(chunks, begins, strict=False):
-            score(chunk, begin)
+        for begin, end in chunks:
+            score(begin, end)
     return found.scores()
 
 
@@ -91,4 +92,4 @@ def _all(chunk: Readings, wanted: dict[str, Detector]) -> dict[str, Scores]:
         found["composite"] = composed(
             chunk, *(found[name] if name in found else DETECTORS[name](chunk) for name in parts)
         )
-    return found
+    return {name: found[name] for name in wanted}

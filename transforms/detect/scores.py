@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +13,6 @@ from transforms.detect.readings import Readings
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
-
-_FLOATS, _CODES = ("score", "probability", "expected", "spread"), ("reason", "fallback")
 
 VERSION = "1"
 """Of the formulas: another one may give other scores."""
@@ -84,47 +80,6 @@ class Scores:
             ],
             schema=SCHEMA,
         )
-
-
-class Joined:
-    """Scores of many readings, put together from those of chunks as they come, from several threads.
-
-    Arrays are made once and in large pieces, which cost the operating system less. Most detectors' value is the first
-    field of the readings, and then it is not copied.
-    """
-
-    def __init__(self, names: Sequence[str], readings: Readings) -> None:
-        several, rows = len(names), len(readings)
-        floats = np.empty((several, len(_FLOATS), rows))
-        codes = np.empty((several, len(_CODES), rows), np.int8)
-        history = np.empty((several, rows), np.int64)
-        self._value = readings.raw[0]
-        self._parts: dict[str, Scores] = {}
-        self._arrays: dict[str, dict[str, npt.NDArray[Any]]] = {
-            name: {
-                **dict(zip(_FLOATS, floats[n], strict=True)),
-                **dict(zip(_CODES, codes[n], strict=True)),
-                "history": history[n],
-            }
-            for n, name in enumerate(names)
-        }
-
-    def put(self, chunk: Readings, begin: int, part: dict[str, Scores]) -> None:
-        """begin: the row that the chunk's first reading is of all."""
-        at = slice(begin, begin + len(chunk))
-        for name, scores in part.items():
-            arrays = self._arrays[name]
-            for field in (*_FLOATS, *_CODES, "history"):
-                arrays[field][at] = getattr(scores, field)
-            if scores.value is not chunk.raw[0]:
-                arrays.setdefault("value", self._value.copy())[at] = scores.value
-            self._parts[name] = scores
-
-    def scores(self) -> dict[str, Scores]:
-        return {
-            name: replace(self._parts[name], **({"value": self._value} | arrays))
-            for name, arrays in self._arrays.items()
-        }
 
 
 def signed(deviation: Floats) -> Codes:
