@@ -1,6 +1,7 @@
 """What transformers supplied: what the homes on them used, and what was lost on the way.
 
-    used by the homes on it  ──► / (1 - technical loss of that transformer) ──► x (1 + error of its meter)
+    used by the homes on it  ──► + iron, the same at all times  ──► x (1 + error of its meter)
+                             ──► + copper, with the square of the load
 
 Homes are those of `smart_meter_readings` with the same arguments, whose meters may say something else; which of them are on a
 transformer the customers' master data says, but for meters that are planted on another one. A closed account uses nothing.
@@ -16,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data_sources.smart_meter_readings.faults import Circuits, Faults
-from data_sources.smart_meter_readings.order import DAY_MS, FIRST_DAY, Order
+from data_sources.smart_meter_readings.order import DAY_MS, FIRST_DAY, Order, meter_sizes
 
-MEAN_LOSS, LOSS_SPREAD = 0.04, 0.003
-"""Each transformer has its own; the analysis takes 4 % for all."""
+MEAN_LOSS, LOSS_SPREAD, IRON_SHARE = 0.04, 0.003, 0.3
+"""Of the supply at the usual load; each transformer has its own. The analysis takes the mean for all."""
 
 METER_ERROR = 0.003
 
@@ -72,7 +73,9 @@ class Supply:
             held = on >= 0
             kwh += np.bincount((period * count + on)[held], used.round(3)[held], count * periods)
         rng = np.random.default_rng([self.order.seed, 13, day])
-        supplied = kwh.reshape(periods, count) / (1 - self._loss) * rng.normal(1, METER_ERROR, (periods, count))
+        load = kwh.reshape(periods, count) / self._usual
+        lost = self._loss * (IRON_SHARE + (1 - IRON_SHARE) * load**2)
+        supplied = self._usual * (load + lost) * rng.normal(1, METER_ERROR, (periods, count))
         supplied = supplied[:, self.transformers].round(3)
         end_ms = day_ms + np.arange(1, periods + 1) * DAY_MS // periods
         return Supplied(
@@ -80,6 +83,18 @@ class Supply:
         )
 
     @cached_property
+    def _usual(self) -> Floats:
+        """kWh that the homes that ever hang on each transformer use in a period: what it was built for; 1 of none."""
+        sizes = meter_sizes(self.order.seed) * self.order.per_day / self.periods
+        held = self.order.meters[self.circuits.transformer[self.order.meters] >= 0]
+        usual = np.bincount(self.circuits.transformer[held], sizes[held], len(self.circuits.substation))
+        for one in self.faults.each if self.faults else ():
+            usual[one.supplied_by] += sizes[one.meter] * (self.circuits.transformer[one.meter] != one.supplied_by)
+        return np.where(usual > 0, usual, 1.0)
+
+    @cached_property
     def _loss(self) -> Floats:
+        """Of the usual load."""
         rng = np.random.default_rng([self.order.seed, 12])
-        return np.clip(rng.normal(MEAN_LOSS, LOSS_SPREAD, len(self.circuits.substation)), 0.03, 0.05)
+        share = np.clip(rng.normal(MEAN_LOSS, LOSS_SPREAD, len(self.circuits.substation)), 0.03, 0.05)
+        return share / (1 - share)

@@ -20,6 +20,9 @@ FEED = "transformer_energy"
 HOUR = timedelta(hours=1)
 SMALL: dict[str, Any] = {"seed": 6, "days": 12, "meters": 60, "interval": HOUR, "faults": 11}
 
+WITHIN = 0.05
+"""By how much of the supply the loss, which goes with the load, may differ from 4 %."""
+
 HOURLY = """
     CREATE TABLE supplied AS SELECT transformer_id, substation_id, timestamp::TIMESTAMPTZ - INTERVAL 1 HOUR AS hour, supplied_kwh
         FROM read_json('{out}/transformer_energy/*.json', format = 'newline_delimited');
@@ -78,8 +81,8 @@ def test_without_faults_it_is_what_the_meters_read_and_a_loss_of_about_four_perc
     n, least, most, mean, spread = engine.sql(
         f"SELECT count(*), min(share), max(share), avg(share), stddev(share) FROM {shares} WHERE supplied_kwh > 0"
     ).fetchall()[0]
-    assert n > 5_000 and -0.025 < least < most < 0.025
-    assert abs(mean) < 0.001 and 0.002 < spread < 0.006
+    assert n > 5_000 and -0.025 < least < most < 0.05
+    assert abs(mean) < 0.005 and 0.002 < spread < 0.012
     hours, transformers = engine.sql("SELECT count(DISTINCT hour), count(DISTINCT transformer_id) FROM supplied").fetchall()[0]  # fmt: skip
     assert hours == 24 and 490 < transformers <= 500
 
@@ -101,7 +104,7 @@ def test_where_nothing_is_planted_supply_is_what_was_taken(out: Path) -> None:
     good = raw(out).sql("SELECT transformer_id, kwh / supplied_kwh, supplied_kwh FROM missing").fetchall()
     good = [row for row in good if row[0] not in planted]
     assert len(good) > 10 * 24 * 12
-    assert all(abs(share) < 0.02 for _, share, _ in good)
+    assert all(abs(share) < WITHIN for _, share, _ in good)
 
 
 def test_each_fault_is_in_the_files_from_its_hour_on(out: Path) -> None:
@@ -116,10 +119,10 @@ def test_each_fault_is_in_the_files_from_its_hour_on(out: Path) -> None:
         for name in ("transformer_id", "supplied_by"):
             rows = engine.execute("SELECT hour, kwh, supplied_kwh FROM missing WHERE transformer_id = ?", [one[name]])
             missing[name] = {hour: (kwh, supplied) for hour, kwh, supplied in rows.fetchall()}
-            assert all(abs(kwh) < 0.02 * supplied for hour, (kwh, supplied) in missing[name].items() if hour < since)
+            assert all(abs(kwh) < WITHIN * supplied for hour, (kwh, supplied) in missing[name].items() if hour < since)
         read = dict(engine.execute("SELECT hour, kwh FROM read WHERE meter_id = ?", [one["meter_id"]]).fetchall())
         after = {hour: kwh for hour, (kwh, _) in missing["supplied_by"].items() if hour >= since}
-        error = {hour: 0.02 * supplied for hour, (_, supplied) in missing["supplied_by"].items()}
+        error = {hour: WITHIN * supplied for hour, (_, supplied) in missing["supplied_by"].items()}
         if one["kind"] == "theft":
             stolen = one["stolen_share"]
             assert 0.5 <= stolen <= 0.95
@@ -131,7 +134,7 @@ def test_each_fault_is_in_the_files_from_its_hour_on(out: Path) -> None:
             )
             assert all(kwh == pytest.approx(read[h], abs=error[h]) for h, kwh in after.items())
             on_list = missing["transformer_id"]
-            assert all(-on_list[h][0] == pytest.approx(read[h], abs=0.02 * on_list[h][1] + 0.01) for h in after)
+            assert all(-on_list[h][0] == pytest.approx(read[h], abs=WITHIN * (on_list[h][1] + read[h])) for h in after)
         elif one["kind"] == "clock skew":
             ahead = one["clock_ahead_hours"] * HOUR
             assert 1 <= abs(one["clock_ahead_hours"]) <= 6

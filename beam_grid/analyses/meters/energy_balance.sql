@@ -1,15 +1,18 @@
 -- What each transformer supplied in an hour against what the customers on it at that time took, technical loss included,
 -- and why they differ: theft, mis-mapped meter, clock skew, stuck meter. A reading is the energy up to its time.
--- Where up to 5 % of the meters said nothing, or less often than in another hour of the day before, the others stand for
--- them; where more did, there is no score.
+-- Where up to 5 % of the meters said nothing, or not as often as was usual in the day before, the others stand for them;
+-- where more did, there is no score.
+-- Of the loss at the usual load, the mean of a week, a part is the same at any load, the rest goes with its square.
 -- A meter is stuck that has said the same, and not 0, for six hours.
 -- parameter: loss_percent INT = 4
+-- parameter: no_load_percent INT = 30
 -- cluster_by: transformer_id, hour
 -- key: transformer_id, hour
 -- detect: energy_balance value=supplied_kwh,taken_kwh,stuck_meters,mirror_kwh time=hour by=transformer_id
 -- show: WHERE is_anomaly ORDER BY probability, transformer_id, hour
 WITH supply AS (
-    SELECT transformer_id, substation_id, hour, CASE WHEN readings = max(readings) OVER day THEN kwh END AS supplied_kwh
+    SELECT transformer_id, substation_id, hour,
+           CASE WHEN readings = round(avg(readings) OVER day + 0.25) THEN kwh END AS supplied_kwh
     FROM (SELECT transformer_id, substation_id, hour, sum(supplied_kwh) AS kwh, count(supplied_kwh) AS readings
           FROM (SELECT transformer_id, substation_id, supplied_kwh,
                        date_trunc('HOUR', timestamp - INTERVAL 1 MICROSECOND) AS hour
@@ -26,7 +29,7 @@ hours AS (
 ),
 meters AS (
     SELECT meter_id, hour,
-           CASE WHEN readings = max(readings) OVER day AND count(*) OVER day > 1 THEN kwh END AS kwh,
+           CASE WHEN readings = round(avg(readings) OVER day + 0.25) AND count(*) OVER day > 1 THEN kwh END AS kwh,
            CASE WHEN least_kwh > 0 AND count(kwh) OVER six = 6 AND max(most_kwh) OVER six = min(least_kwh) OVER six THEN 1
                ELSE 0 END AS is_stuck
     FROM hours
@@ -43,12 +46,19 @@ taken AS (
     LEFT JOIN meters m ON c.meter_id = m.meter_id AND s.hour = m.hour
     GROUP BY s.transformer_id, s.hour
 ),
-balance AS (
+used AS (
     SELECT s.transformer_id, s.substation_id, s.hour, s.supplied_kwh, coalesce(t.customers, 0) AS customers,
            coalesce(t.reporting, 0) AS reporting, coalesce(t.stuck_meters, 0) AS stuck_meters,
-           CASE WHEN t.reporting >= 0.95 * t.customers
-               THEN t.kwh * t.customers / t.reporting / (1 - CAST(:loss_percent AS DOUBLE) / 100) END AS taken_kwh
+           CASE WHEN t.reporting >= 0.95 * t.customers THEN t.kwh * t.customers / t.reporting END AS kwh
     FROM supply s LEFT JOIN taken t ON s.transformer_id = t.transformer_id AND s.hour = t.hour
+),
+balance AS (
+    SELECT transformer_id, substation_id, hour, supplied_kwh, customers, reporting, stuck_meters,
+           kwh + CAST(:loss_percent AS DOUBLE) / (100 - :loss_percent)
+               * (:no_load_percent * usual_kwh + (100 - :no_load_percent) * coalesce(kwh * kwh / nullif(usual_kwh, 0), 0)) / 100
+               AS taken_kwh
+    FROM (SELECT *, avg(kwh) OVER week AS usual_kwh FROM used
+          WINDOW week AS (PARTITION BY transformer_id ORDER BY hour ROWS BETWEEN 167 PRECEDING AND CURRENT ROW))
 ),
 beside AS (
     SELECT b.transformer_id, b.hour, max(o.taken_kwh - o.supplied_kwh) AS kwh
