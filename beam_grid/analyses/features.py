@@ -94,6 +94,7 @@ def _analysis(contract: Contract, spec: FeatureSpec) -> Analysis:
         key=tuple(dict.fromkeys([*contract.dedup.key, contract.event_time])),
         touched=series,
         by_series=Told(definition, f"gold.{spec.latest}"),
+        at_commit=True,
     )
 
 
@@ -114,4 +115,5 @@ def _latest(contract: Contract, spec: FeatureSpec) -> Analysis:
         key=(spec.series,),
         touched=series,
         newest_by=contract.event_time,
+        at_commit=True,
     )

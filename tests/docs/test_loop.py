@@ -1,5 +1,5 @@
 """docs/loop.md as a reader goes through it, two commands: a reading that is unusual, followed from its file to the table of its
-feed, its score, an alert at a webhook, an event of the server, and the log of who asked for it."""
+feed, its score and features, an alert at a webhook, an event of the server, and the log of who asked for it."""
 
 from __future__ import annotations
 
@@ -87,8 +87,10 @@ def test_an_unusual_reading_goes_through_the_whole_loop_in_one_commit(
                         "/api/v1/sql", json={"sql": "SELECT * FROM gold.meter_scores WHERE is_anomaly"}
                     ).json()
                     landed = client.get("/api/v1/tables/silver.meters", params={"where": "kwh > 2"}).json()["rows"]
+                    features = client.get("/api/v1/features/meter_features", params={"key": "M-1"}).json()["rows"]
             done = _until(lambda: [one for one in inspect(lake, "sets").to_pylist() if one["delivered_s"]], log)
         _assert_scored(source, answer["rows"])
+        _assert_told(source, features)
         _check(lake, receiver.taken, events, answer, landed, done)
 
 
@@ -101,6 +103,14 @@ def _assert_scored(source: Path, rows: list[dict[str, Any]]) -> None:
     assert (row["meter"], row["value"]) == ("M-1", value)
     assert (row["expected"], row["spread"]) == (pytest.approx(expected), pytest.approx(spread))
     assert row["probability"] < 0.003
+
+
+def _assert_told(source: Path, rows: list[dict[str, Any]]) -> None:
+    """The newest features of the meter are of that reading."""
+    ((mean,),) = duckdb.execute(
+        f"SELECT avg(kwh) FROM (FROM '{source}/*.csv' WHERE meter = 'M-1' ORDER BY read_at DESC LIMIT 3)"
+    ).fetchall()
+    assert [row["kwh_ma"] for row in rows] == [pytest.approx(mean)]
 
 
 def _check(
