@@ -12,7 +12,7 @@ are read (only files whose span of cells overlaps), merged in DuckDB, and put in
     rewritten                    |── file 4 ──|── file 5 ──|
 
 The table is unclustered and its files are disjoint in time: a batch rewrites the newest one, a late row the one it falls
-into. Those of final windows are put in order of their groups, many hours at once, by a run that follows and by `maintain`
+into. Windows that became final get files of their own, so a batch rewrites little beside those that are being filled. Those of final windows are put in order of their groups, many hours at once, by a run that follows and by `maintain`
 (compact.py). Once a row of the feed was superseded, its tiles cannot tell which part of an extreme or a sum is still current. So
 the touched windows (the old row's group and the new one's) are computed from the rows that landed and were not
 superseded; a window left empty goes. The same commit brings `final` up to date in windows no commit touched.
@@ -55,6 +55,9 @@ FILE_ROWS = 200_000
 """Windows a file holds: so many are rewritten where one of them changes, in about a tenth of a second."""
 
 _SMALL = FILE_ROWS // 4
+
+_COLD = FILE_ROWS // 8
+"""So many final windows are worth a file of their own: those still being filled are written again with each batch."""
 
 
 def application(table: Table, contract: Contract, window: WindowSpec) -> str:
@@ -120,9 +123,10 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         kept = [file for file in at.files if file.path not in replaced]
         rows = _rows(engine, table, at, [] if touched is None else rewritten, batch, window)
         measured = delta_log.statistics_columns(at)
+        cold = None if touched is None else _cold(engine, table, at, rewritten, batch, window)
         added = [
             action
-            for part in _between(engine.sql(rows).to_arrow_reader(FILE_ROWS), kept)
+            for part in _between(engine.sql(rows).to_arrow_reader(FILE_ROWS), kept, cold)
             for action in data_files.write(
                 table.path, part, schema, FILE_ROWS, measured, row_group=data_files.SORTED_GROUP
             )
@@ -242,13 +246,28 @@ def _rewritten(
     return chosen + flipped + [file for file in small if file in rest and file not in flipped]
 
 
-def _between(rows: Iterable[pa.RecordBatch], kept: list[LiveFile]) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The rows, in order of time, in parts: a part has no file that is kept in its midst.
+def _cold(
+    engine: duckdb.DuckDBPyConnection, table: Table, at: Live, rewritten: list[LiveFile], batch: Batch, window: WindowSpec
+) -> int | None:  # fmt: skip
+    """The last start of windows that are final, where many of these are to be rewritten: the last time, with their own files."""
+    last = final_before(batch.contract, window, batch.watermark)
+    if last is None or sum(file.rows or 0 for file in rewritten) < _COLD:
+        return None
+    rows = selected(engine, table.path, at, rewritten)
+    ((count,),) = engine.sql(f"SELECT count(*) FROM {rows} WHERE epoch_us(window_start) <= {last}").fetchall()
+    return last if count >= _COLD else None
+
+
+def _between(
+    rows: Iterable[pa.RecordBatch], kept: list[LiveFile], cold: int | None = None
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows, in order of time, in parts: a part has no file that is kept in its midst, nor the time `cold`.
 
     kept             |─ 2 ─|      |──── 4 ────|
     rows       ··· ··       · ···              · ·        three parts
     """
-    lows = np.sort(np.array([window_span(file)[0] for file in kept], np.int64))
+    lows = np.array([*(window_span(file)[0] for file in kept), *([] if cold is None else [cold])], np.int64)
+    lows.sort()
 
     def pieces() -> Iterator[tuple[int, pa.RecordBatch]]:
         for batch in rows:
@@ -315,7 +334,7 @@ def final_sql(contract: Contract, watermark: int | None, end: str) -> str:
 
 
 def final_before(contract: Contract, window: WindowSpec, watermark: int | None) -> int | None:
-    """A start before which all windows are final, in microseconds; None where all are."""
+    """A start up to which all windows are final, in microseconds; None where all are."""
     return (
         None
         if watermark is None

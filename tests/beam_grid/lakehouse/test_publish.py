@@ -29,9 +29,10 @@ from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import bronze, compact, delta_log, gold, open_windows, silver, vectors
 from beam_grid.lakehouse.delta_log import Action
 from beam_grid.lakehouse.duck import connect
-from beam_grid.lakehouse.live import Live, live
+from beam_grid.lakehouse.live import Live, commit, live
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.scan import relation
+from beam_grid.lakehouse.spans import window_span
 from beam_grid.lakehouse.tables import Batch, Table
 from beam_grid.landing import Lake
 from beam_grid.refine import refine, versions
@@ -630,6 +631,24 @@ def test_files_of_windows_stay_disjoint_and_small_whatever_comes_late(
         check(new)
         assert all((file.rows or 0) <= 20 for file in live(table).files)
     assert len(live(table).files) > 5
+
+
+def test_a_commit_rewrites_the_windows_being_filled_and_few_others(
+    new: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour of rows a commit, for two days: what a commit writes does not grow with what is there."""
+    monkeypatch.setattr(gold, "_COLD", 30)
+    table, written = path_of(new, "gold.fixed"), []
+    for n in range(48):
+        rows = [{**row, "at": START + timedelta(hours=n, minutes=k)} for k, row in enumerate(readings(60, n))]
+        new.land(rows, watermark=START + timedelta(hours=n))
+        refine(new.lake)
+        at = live(table)
+        written.append(sum(delta_log.rows_of(a) for a in commit(table, at.version) if "add" in a))
+    check(new)
+    assert max(written[10:]) < 2 * (30 + 12 * 4), "those being filled, and fewer than make a file of their own"
+    assert sum(file.rows or 0 for file in live(table).files) > 5 * max(written)
+    assert min(file.rows or 0 for file in sorted(live(table).files, key=window_span)[:-1]) >= 30
 
 
 def test_many_batches_equal_one_and_sliding_windows_with_them(tmp_path: Path) -> None:
