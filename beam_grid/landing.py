@@ -119,6 +119,11 @@ class Lake:
         return cls(path)
 
     @property
+    def scratch(self) -> Path:
+        """Where who holds the tables' lock puts what it needs for a while; what a killed one left goes with the next refine."""
+        return self.path.resolve() / "tables" / ".scratch"
+
+    @property
     def id(self) -> str:
         """Names the lake for ever; part of every Delta transaction id."""
         return str(read_json(self.path / "lake.json")["id"])

@@ -372,8 +372,8 @@ class Refinement:
         for step in planned:
             if step.window is None or step.table.name not in content.tables or not step.batch.commits:
                 continue
-            publish.by_group(step.table, step.batch.contract, step.window, step.batch.watermark, scratch)
-            self._go_on(content, step.table.name)
+            if publish.by_group(step.table, step.batch.contract, step.window, step.batch.watermark, scratch):
+                self._go_on(content, step.table.name)
 
     def _go_on(self, content: Content, name: str) -> None:
         """Let the content go on to the table's newest version where nothing but files changed since."""
@@ -385,7 +385,7 @@ class Refinement:
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
         """A folder for what a run writes beside the tables; gone when it ends."""
-        own = _scratch_of(self.lake) / secrets.token_hex(4)
+        own = self.lake.scratch / secrets.token_hex(4)
         try:
             own.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
@@ -488,11 +488,7 @@ def _make_set(lake: Lake, content: Content, base: Content) -> TableSet:
 
 def forget_scratch(lake: Lake) -> None:
     """Remove what runs that were killed left beside the tables; the caller holds the tables' lock."""
-    shutil.rmtree(_scratch_of(lake), ignore_errors=True)
-
-
-def _scratch_of(lake: Lake) -> Path:
-    return lake.path.resolve() / "tables" / ".scratch"
+    shutil.rmtree(lake.scratch, ignore_errors=True)
 
 
 def _copy(content: Content) -> Content:

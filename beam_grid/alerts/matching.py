@@ -132,13 +132,8 @@ class Matching:
             )
             newest = answer["newest"][0].as_py()
             return f"WHERE {time} >= {_literal(newest - span)}" if getattr(newest, "tzinfo", None) else None
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-            OSError,
-        ):  # no time, or none near its bound: some rows are deleted
-            return None
+        except (TypeError, ValueError, OverflowError, OSError):
+            return None  # no time, or none near its bound: some rows are deleted
 
     def _suppressed(self, rule: Rule, maintenance: tuple[Maintenance, ...], columns: list[str], set_number: int) -> str:
         """A condition: whether a row is in maintenance."""

@@ -48,7 +48,7 @@ _EVER = "beam_grid.moves"
 @contextmanager
 def known(spark: SparkSession, table: Table, batch: Batch) -> Iterator[Batch]:
     """The batch with what moved up to it, `moves`, where any row of the feed ever did; the files are gone at the end."""
-    scratch = batch.log.lake.path.resolve() / "tables" / ".scratch" / f"moves-{secrets.token_hex(4)}"
+    scratch = batch.log.lake.scratch / f"moves-{secrets.token_hex(4)}"
     ever = table.state().properties.get(_EVER) == "true"
     try:
         with connect(scratch) as engine:

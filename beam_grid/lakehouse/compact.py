@@ -73,16 +73,18 @@ def by_group(table: Table, groups: Sequence[str], final_before: int | None, scra
 def _run(at: Live, final_before: int | None) -> list[LiveFile]:
     """Files that stand next to each other in time, as many as are worth it; or what lies between those in order already."""
     run: list[LiveFile] = []
+    rows = 0
     for file in sorted(at.files, key=window_span):
         if file.tags.get(ORDERED):
             if len(run) > 1:
                 return run
-            run = []
+            run, rows = [], 0
             continue
         if final_before is not None and window_span(file)[1] >= final_before:
             return []
         run.append(file)
-        if sum(one.rows or 0 for one in run) >= RUN_ROWS:
+        rows += file.rows or 0
+        if rows >= RUN_ROWS:
             return run
     return []
 

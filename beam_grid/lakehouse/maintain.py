@@ -249,10 +249,10 @@ def _windows(lake: Lake) -> dict[str, tuple[Contract, WindowSpec, int | None]]:
 def _ordered(table: Table, contract: Contract, window: WindowSpec, watermark: int | None) -> Maintained:
     """Put all final windows in order of their groups; the lock is given back after each run of files."""
     started, before, went = time.monotonic(), live(table.path), 0
-    scratch = table.lake.path.resolve() / "tables" / ".scratch" / "maintain"
+    scratch = table.lake.scratch / "maintain"
     while True:
         with table.lake.lock("tables", wait_s=TABLES_WAIT_S):
-            some = publish.by_group(table, contract, window, watermark, scratch / table.name)
+            some = publish.by_group(table, contract, window, watermark, scratch)
             shutil.rmtree(scratch, ignore_errors=True)
         if not some:
             break

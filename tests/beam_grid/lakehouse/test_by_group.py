@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from beam_grid.lakehouse import bounds, compact, gold
-from beam_grid.lakehouse.live import LiveFile, live
+from beam_grid.lakehouse.live import Live, LiveFile, live
 from beam_grid.lakehouse.maintain import maintain
 from beam_grid.lakehouse.tables import Table
 from beam_grid.landing import Lake
@@ -123,3 +123,15 @@ def test_a_run_that_a_late_window_broke_up_is_put_in_order_again(landing: Landin
     maintain(landing.lake)
     assert len(ordered(landing)) >= whole - 1
     check(landing)
+
+
+def test_what_lies_between_files_in_order_is_put_in_order_however_little_it_is() -> None:
+    def file(name: str, day: int, *, is_ordered: bool = False) -> LiveFile:
+        at = (START + timedelta(days=day)).isoformat()
+        tags = {"tags": {compact.ORDERED: "1"}} if is_ordered else {}
+        return LiveFile(name, 1, rows=10, least={"window_start": at}, greatest={"window_start": at}, action=tags)
+
+    files = [file("a", 1, is_ordered=True), file("b", 2), file("c", 3), file("d", 4, is_ordered=True), file("e", 5)]
+    assert [one.path for one in compact._run(Live(0, files, [], 1), None)] == ["b", "c"]
+    alone = [one for one in files if one.path != "c"]
+    assert compact._run(Live(0, alone, [], 1), None) == [], "one file is in nobody's way"
