@@ -9,6 +9,7 @@ it is a view. The lines of comment before it say what it is:
     -- order_by: energy_type                   the rows' order in a small table
     -- key: event_id, timestamp                } of a table too large to be made anew as a whole: what names a row, and
     -- touched: meter_id, hour(timestamp)      } which rows it reads decide each other; in the SQL as :touched
+    -- since: timestamp                        where no row decides one of its group with an earlier time; never null
     -- parameter: as_of DATE = 2021-01-01      in the SQL as :as_of
     -- detect: median_mad value=reading_kwh time=timestamp by=meter_id      the SELECT gives series, the table their scores
     -- show: WHERE a > 1 ORDER BY b          which rows a report shows first, in DataFusion's SQL
@@ -18,7 +19,8 @@ What it reads is found in the SQL by a parser: every silver., gold. or bronze. n
 exists in a lake when all it reads does. A table is made by Spark or in process by DuckDB, and is the same (sql.py says
 how). One with `touched` reads its first table `WHERE :touched`: true when all is made anew, else whether the row's
 group (the values of these expressions) is one that new, changed or removed rows belong to. Rows of one group must not
-depend on those of another, and the expressions mean the same on the table itself, where the group's rows are replaced.
+depend on those of another, and the expressions mean the same on the table itself, where the group's rows are replaced;
+with `since` only those from the earliest changed time on, so sort such a table by time: then few files are rewritten.
 With `detect`, :touched is whether the row's series is one of these, and `key` names a row of the SELECT (detections.py).
 """
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from beam_grid.analyses.validations import Validation
 
 HERE = Path(__file__).parent
-_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|key|touched|detect|parameter|show|expect):\s*(.*)")
+_WORD = re.compile(r"--\s*(kind|cluster_by|order_by|key|touched|since|detect|parameter|show|expect):\s*(.*)")
 _PARAMETER = re.compile(r"(\w+)\s+(DATE|STRING|INT)\s*=\s*(\S+)")
 
 
@@ -78,6 +80,7 @@ class Analysis:
     order_by: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     touched: str = ""
+    since: str = ""
     show: str = ""
     parameters: tuple[Parameter, ...] = ()
     expectations: tuple[Expectation, ...] = ()
@@ -110,6 +113,8 @@ class Analysis:
     def hash(self) -> str:
         """Identifies the definition, so that a changed one is made anew."""
         said = repr((self.sql, self.cluster_by, self.order_by, self.key, self.touched, self.expectations))
+        if self.since:
+            said += repr(self.since)
         if self.clock is not None:
             said += repr((self.clock, self.settled, self.watched))
         if self.by_series is not None:
@@ -184,6 +189,7 @@ def parse(stem: str, text: str) -> Analysis:
         _names(said.get("order_by")),
         key,
         touched,
+        said.get("since", [""])[0],
         said.get("show", [""])[0],
         tuple(parameters),
         tuple(

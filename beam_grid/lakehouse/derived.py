@@ -240,6 +240,11 @@ def _make(
             engine.write(table, rows, order, _weight(lake, content, analysis) if analysis.cluster_by else 0)
         else:
             is_in = put(tree(rest.is_replaced), engine.dialect)
+            if rest.is_read != rest.is_replaced and rest.function is None:
+                engine.define(
+                    f"{rows}_since", put(tree(f"SELECT * FROM {rows} WHERE {rest.is_replaced}"), engine.dialect)
+                )
+                rows += "_since"
             engine.replace(table, rows, is_in, analysis.key, order, rest.replaced_from)
     except DoesNotFit as cause:
         return str(cause)

@@ -5,6 +5,7 @@ changed rows ─► their groups ─► all rows of these are read, and replaced
                   in order      10:15    10:15 - recent (the history is   10:15 on
                                          carried from the newest row)
                   late          08:00    08:00 - history                  08:00 on
+                with `since`:   10:15    all of the group                 10:15 on
 """
 
 from __future__ import annotations
@@ -90,6 +91,12 @@ def find(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recip
         own = engine.rows(Table(lake, analysis.name), said.version)
         narrowed = _narrowed(engine, analysis, engine.came(*between), own, view)
     is_touched = _is_in(named, view)
+    if analysis.since and engine.goes_on:
+        (first,) = engine.ask(f"SELECT min({double_quoted(analysis.since)}) AS t FROM {changed}")["t"].to_pylist()
+        if first is not None:
+            moment = timestamp_sql((first - _EPOCH) // timedelta(microseconds=1))
+            is_replaced = f"({backticked(analysis.since)} >= {moment} AND {is_touched})"
+            return Touched(view, is_touched, is_replaced, replaced_from=Least(analysis.since, first))
     return Touched(view, is_touched, is_touched, narrowed=narrowed)
 
 

@@ -3,9 +3,10 @@
 -- `status` is NORMAL, WARNING beyond 2 or CRITICAL beyond 3. Both are null where fewer than two readings, or only
 -- equal ones, went before: no history is not the same as normal. `hour_of_week` counts from Monday 00:00 UTC.
 -- A float's error makes no difference: a spread, or a deviation, below a trillionth of the mean is 0.
--- cluster_by: meter_id, timestamp
+-- cluster_by: timestamp, meter_id
 -- key: event_id, timestamp
 -- touched: meter_id, (unix_micros(timestamp) + 120960000000000000) DIV 3600000000 % 168
+-- since: timestamp
 -- show: WHERE status <> 'NORMAL' ORDER BY abs(z_score) DESC
 WITH placed AS (
     -- hours since 200,000 weeks before the epoch, so that none is below 0; the epoch was a Thursday
