@@ -23,6 +23,7 @@ Value = str | int | date | datetime
 WHOLE = ("long", "integer", "short", "byte")
 """Delta's whole numbers."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CUT = timedelta(milliseconds=1)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?)?")
 
@@ -35,7 +36,26 @@ class Within:
     ranges: tuple[tuple[Value | None, Value | None], ...]
 
 
-def may_hold(file: LiveFile, condition: Within, kind: str) -> bool:
+def not_before(column: str, time: datetime) -> Within:
+    return Within(column, ((time, None),))
+
+
+@dataclass(frozen=True)
+class Recurring:
+    """The column's instant is not null and lies in one of these `phases` of a period: (micros + `origin`) div `length` mod
+    `count`, as in every Monday's hour from 9 to 10. `origin` makes the sum positive."""
+
+    column: str
+    origin: int
+    length: int
+    count: int
+    phases: frozenset[int]
+
+
+Condition = Within | Recurring
+
+
+def may_hold(file: LiveFile, condition: Condition, kind: str) -> bool:
     """Whether a row of the file may meet it; `kind` is Delta's type of the column."""
     column = condition.column
     if file.rows is not None and file.nulls.get(column) == file.rows:
@@ -43,7 +63,14 @@ def may_hold(file: LiveFile, condition: Within, kind: str) -> bool:
     least, greatest = _bound(file.least.get(column), kind), _bound(file.greatest.get(column), kind)
     if greatest is not None and isinstance(greatest, datetime):
         greatest = greatest + _CUT if greatest <= datetime.max.replace(tzinfo=UTC) - _CUT else None
-    return any(_meet(least, high) and _meet(low, greatest) for low, high in condition.ranges)
+    if isinstance(condition, Within):
+        return any(_meet(least, high) and _meet(low, greatest) for low, high in condition.ranges)
+    if not isinstance(least, datetime) or not isinstance(greatest, datetime):
+        return True
+    first, last = (
+        ((at - _EPOCH) // timedelta(microseconds=1) + condition.origin) // condition.length for at in (least, greatest)
+    )
+    return any((phase - first) % condition.count <= last - first for phase in condition.phases)
 
 
 def moment(text: str) -> tuple[datetime, bool] | None:

@@ -245,7 +245,7 @@ def _make(
                     f"{rows}_since", put(tree(f"SELECT * FROM {rows} WHERE {rest.is_replaced}"), engine.dialect)
                 )
                 rows += "_since"
-            engine.replace(table, rows, is_in, analysis.key, order, rest.replaced_from)
+            engine.replace(table, rows, is_in, analysis.key, order, rest.replaced_where)
     except DoesNotFit as cause:
         return str(cause)
     except GridError:

@@ -5,11 +5,12 @@ changed rows ─► their groups ─► all rows of these are read, and replaced
                   in order      10:15    10:15 - recent (the history is   10:15 on
                                          carried from the newest row)
                   late          08:00    08:00 - history                  08:00 on
-                with `since`:   10:15    all of the group                 10:15 on
+                with `since`:   10:15    all of the group (its hours)     10:15 on
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +21,8 @@ import numpy as np
 from beam_grid.analyses import Analysis
 from beam_grid.analyses.features import Told
 from beam_grid.analyses.sql import parts, put, tree
-from beam_grid.lakehouse.engines import Engine, Least
+from beam_grid.lakehouse.bounds import Condition, Recurring, not_before
+from beam_grid.lakehouse.engines import Engine
 from beam_grid.lakehouse.spans import timestamp_sql
 from beam_grid.lakehouse.table_set import Recipe, TableVersion
 from beam_grid.lakehouse.tables import Table, literal
@@ -31,6 +33,10 @@ from data_sources.identifiers import backticked, double_quoted
 if TYPE_CHECKING:
     from beam_grid.analyses.detections import Batches
 
+
+_RECURRING = re.compile(
+    r"\(UNIX_MICROS\(`?(?P<column>\w+)`?\) \+ (?P<origin>\d+)\) DIV (?P<length>[1-9]\d*) % (?P<count>[1-9]\d*)"
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -47,8 +53,8 @@ class Touched:
     is_replaced: str
     function: Batches | None = None
     """What makes the rows of what is read, where not all of its series are to be made."""
-    replaced_from: Least | None = None
-    """Rows that are replaced are not before."""
+    replaced_where: Condition | None = None
+    """Rows that are replaced meet it."""
     narrowed: str | None = None
     """What stands in a FROM in place of the first table: few rows, with all that the new ones are made of."""
 
@@ -78,7 +84,7 @@ def find(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recip
         newest = engine.rows(Table(lake, analysis.by_series.latest), latest.version) if latest and is_newest else None
         return _since(
             engine, analysis, analysis.by_series, changed, newest,
-            lambda least: engine.rows(Table(lake, source), at[source].version, least),
+            lambda where: engine.rows(Table(lake, source), at[source].version, where),
         )  # fmt: skip
     view = f"{candidate(analysis)}_touched"
     named = parts(analysis.touched)
@@ -91,13 +97,31 @@ def find(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recip
         own = engine.rows(Table(lake, analysis.name), said.version)
         narrowed = _narrowed(engine, analysis, engine.came(*between), own, view)
     is_touched = _is_in(named, view)
-    if analysis.since and engine.goes_on:
-        (first,) = engine.ask(f"SELECT min({double_quoted(analysis.since)}) AS t FROM {changed}")["t"].to_pylist()
-        if first is not None:
-            moment = timestamp_sql((first - _EPOCH) // timedelta(microseconds=1))
-            is_replaced = f"({backticked(analysis.since)} >= {moment} AND {is_touched})"
-            return Touched(view, is_touched, is_replaced, replaced_from=Least(analysis.since, first))
-    return Touched(view, is_touched, is_touched, narrowed=narrowed)
+    if not analysis.since or not engine.goes_on:
+        return Touched(view, is_touched, is_touched, narrowed=narrowed)
+    (first,) = engine.ask(f"SELECT min({double_quoted(analysis.since)}) AS t FROM {changed}")["t"].to_pylist()
+    if first is None:
+        return Touched(view, is_touched, is_touched)
+    recurring = next((found for part in named if (found := _recurring(engine, part, changed))), None)
+    if recurring is not None:
+        part, condition = recurring
+        narrowed = engine.rows(Table(lake, source), at[source].version, condition)
+        is_touched = f"({part} IN ({', '.join(map(str, sorted(condition.phases)))}) AND {is_touched})"
+    moment = timestamp_sql((first - _EPOCH) // timedelta(microseconds=1))
+    is_replaced = f"({backticked(analysis.since)} >= {moment} AND {is_touched})"
+    return Touched(view, is_touched, is_replaced, replaced_where=not_before(analysis.since, first), narrowed=narrowed)
+
+
+def _recurring(engine: Engine, part: str, changed: str) -> tuple[str, Recurring] | None:
+    """Where the expression is one of a time that recurs, such as the hour of the week: itself, and those that changed. Rows
+    of other times are in other groups, so files that have none of these need not be read."""
+    said = _RECURRING.fullmatch(part)
+    if said is None:
+        return None
+    sql = put(tree(f"SELECT DISTINCT {part} AS phase FROM silver.changed"), engine.dialect, lambda _: changed)
+    phases = frozenset(engine.ask(sql)["phase"].to_pylist()) - {None}
+    origin, length, count = (int(said[name]) for name in ("origin", "length", "count"))
+    return f"({part})", Recurring(said["column"], origin, length, count, phases)
 
 
 def _is_in(named: list[str], groups: str) -> str:
@@ -113,7 +137,7 @@ def _since(
     made: Told,
     changed: str,
     newest: str | None,
-    rows: Callable[[Least | None], str],
+    rows: Callable[[Condition | None], str],
 ) -> Touched:
     """By series from when on its rows are made anew. newest: the table's newest rows as they were, if they are known; rows:
     the readings from a time on."""
@@ -137,17 +161,17 @@ def _since(
     is_near = since.time - read_from <= made.definition.recent
     for number, mask in enumerate((is_near, ~is_near)):  # a late one does not have all others' history read
         if mask.any():
-            these, least = f"{view}_{number}", Least(made.time, _moment(read_from[mask]))
+            these, first = f"{view}_{number}", _moment(read_from[mask])
             engine.give(these, found.select(["__g0"]).filter(pa.array(mask)))
             parts_read.append(
-                f"SELECT r.* FROM {rows(least)} r SEMI JOIN {these} g ON r.{series} = g.__g0 "
-                f"WHERE r.{time} >= TIMESTAMPTZ {literal(least.time.isoformat())}"
+                f"SELECT r.* FROM {rows(not_before(made.time, first))} r SEMI JOIN {these} g ON r.{series} = g.__g0 "
+                f"WHERE r.{time} >= TIMESTAMPTZ {literal(first.isoformat())}"
             )
     read = " UNION ALL ".join(parts_read) or f"SELECT * FROM {rows(None)} WHERE false"
     row, when = backticked(made.series), backticked(made.time)
     if not found.num_rows:
         return Touched(view, "true", "false", function, narrowed=f"({read})")
-    replaced = Least(made.time, _moment(since.time))
+    replaced = not_before(made.time, _moment(since.time))
     is_replaced = (
         f"({when} >= {timestamp_sql(int(since.time.min()))} AND "
         f"EXISTS (SELECT 1 FROM {view} g WHERE g.__g0 = {row} AND {when} >= g.__since))"

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from beam_grid.lakehouse import duck
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from beam_grid.analyses.detections import Batches
     from beam_grid.analyses.sql import Dialect
+    from beam_grid.lakehouse.bounds import Condition
     from beam_grid.lakehouse.tables import Table
 
 Choice = Literal["auto", "embedded", "spark"]
@@ -38,13 +38,6 @@ class DoesNotFit(Exception):
     """The SQL asks for what the lake's tables do not have; the message says what."""
 
 
-class Least(NamedTuple):
-    """Rows whose time in the column is before it are not needed, and files of such rows need not be read."""
-
-    column: str
-    time: datetime
-
-
 class Engine(Protocol):
     """Names of views are the caller's, plain words; `sql` is in the engine's dialect."""
 
@@ -54,8 +47,8 @@ class Engine(Protocol):
     goes_on: bool
     """Whether tables of features are made from a time on, and not whole series of them."""
 
-    def rows(self, table: Table, version: int, least: Least | None = None) -> str:
-        """The table at a version, as it stands in a FROM."""
+    def rows(self, table: Table, version: int, where: Condition | None = None) -> str:
+        """The table at a version, as it stands in a FROM. where: of an instant; rows that do not meet it may be left out."""
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
         """The rows that came, went or changed between two versions, as they stand in a FROM; None if unknown."""
@@ -89,10 +82,16 @@ class Engine(Protocol):
         that is small by nature."""
 
     def replace(
-        self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str], least: Least | None = None
+        self,
+        table: Table,
+        view: str,
+        is_in: str,
+        key: Sequence[str],
+        order: Sequence[str],
+        where: Condition | None = None,
     ) -> None:
         """Put the view's rows in place of those that meet `is_in`, a condition in the engine's dialect. `key` names a
-        row. least: of rows that meet it."""
+        row. where: of an instant; rows that meet `is_in` meet it."""
 
     def reason(self, cause: Exception) -> str:
         """What went wrong, in a line."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse import data_files, delta_log, duck, scan
-from beam_grid.lakehouse.bounds import Within, may_hold
-from beam_grid.lakehouse.engines import DoesNotFit, Least
+from beam_grid.lakehouse.bounds import Condition, may_hold
+from beam_grid.lakehouse.engines import DoesNotFit
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.tables import STATISTICS_COLUMNS
 from data_sources.identifiers import double_quoted
@@ -49,10 +49,10 @@ class Embedded:
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._engine, self._scratch = connection, scratch
 
-    def rows(self, table: Table, version: int, least: Least | None = None) -> str:
-        view = double_quoted(f"{table.name}@{version}" + (f"-{least.time.isoformat()}" if least else ""))
+    def rows(self, table: Table, version: int, where: Condition | None = None) -> str:
+        view = double_quoted(f"{table.name}@{version}" + (f" {where}" if where else ""))
         at = live(table.path, version)
-        rows = scan.selected(self._engine, table.path, at, [file for file in at.files if _may_hold(file, least)])
+        rows = scan.selected(self._engine, table.path, at, [file for file in at.files if _may_hold(file, where)])
         self._engine.execute(f"CREATE TEMP VIEW IF NOT EXISTS {view} AS FROM {rows}")
         return view
 
@@ -117,14 +117,20 @@ class Embedded:
         self._rewrite(table, at, at.files, f"FROM {double_quoted(view)}", order, "WRITE")
 
     def replace(
-        self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str], least: Least | None = None
+        self,
+        table: Table,
+        view: str,
+        is_in: str,
+        key: Sequence[str],
+        order: Sequence[str],
+        where: Condition | None = None,
     ) -> None:
         at = delta_log.read(table.path)
         assert at is not None
         touched = [
             file
             for file in at.files
-            if (file.rows or 0) < FILE_ROWS // 8 or (_may_hold(file, least) and self._holds(table, at, file, is_in))
+            if (file.rows or 0) < FILE_ROWS // 8 or (_may_hold(file, where) and self._holds(table, at, file, is_in))
         ]
         kept = scan.selected(self._engine, table.path, at, touched)
         rows = f"FROM (FROM {kept} WHERE NOT ({is_in}) UNION ALL BY NAME FROM {double_quoted(view)})"
@@ -152,5 +158,5 @@ class Embedded:
         delta_log.checkpoint(table.path, at)
 
 
-def _may_hold(file: LiveFile, least: Least | None) -> bool:
-    return least is None or may_hold(file, Within(least.column, ((least.time, None),)), "timestamp")
+def _may_hold(file: LiveFile, where: Condition | None) -> bool:
+    return where is None or may_hold(file, where, "timestamp")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_grid.lakehouse import scan
-from beam_grid.lakehouse.engines import DoesNotFit, Least
+from beam_grid.lakehouse.engines import DoesNotFit
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.tables import arranged
 from data_sources.identifiers import backticked
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from beam_grid.analyses.detections import Batches
+    from beam_grid.lakehouse.bounds import Condition
     from beam_grid.lakehouse.tables import Table
 
 
@@ -30,7 +31,7 @@ class OnSpark:
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
 
-    def rows(self, table: Table, version: int, least: Least | None = None) -> str:
+    def rows(self, table: Table, version: int, where: Condition | None = None) -> str:
         return f"delta.{backticked(f'{table.path}@v{version}')}"
 
     def changes(self, table: Table, after: int, upto: int) -> str | None:
@@ -95,7 +96,13 @@ class OnSpark:
         rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(table.path))
 
     def replace(
-        self, table: Table, view: str, is_in: str, key: Sequence[str], order: Sequence[str], least: Least | None = None
+        self,
+        table: Table,
+        view: str,
+        is_in: str,
+        key: Sequence[str],
+        order: Sequence[str],
+        where: Condition | None = None,
     ) -> None:
         """Rows that differ are changed where they lie; those of the groups that are no longer computed are deleted."""
         names = self._spark.table(view).columns

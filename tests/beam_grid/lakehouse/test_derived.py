@@ -147,7 +147,8 @@ def test_readings_that_come_in_order_leave_the_files_of_earlier_ones_as_they_are
     draw = random.Random(8)
     in_order = sorted(drawn(draw, 0, 1000), key=lambda row: row["timestamp"])
     silver = Readings(tmp_path / "one")
-    silver.add(in_order[:800])
+    for first in range(0, 800, 20):
+        silver.add(in_order[first : first + 20])
     silver.make("embedded")
     path = Table(silver.lake, "gold.anomalies").path
     for first in range(800, 1000, 50):
@@ -161,6 +162,32 @@ def test_readings_that_come_in_order_leave_the_files_of_earlier_ones_as_they_are
     anew.add(in_order)
     anew.make("embedded")
     assert_equal(silver.anomalies(), anew.anomalies())
+
+
+def test_files_of_other_hours_of_the_week_are_not_read(tmp_path: Path) -> None:
+    silver = Readings(tmp_path)
+    for week in range(8):
+        for hour in range(3):
+            at = START + timedelta(weeks=week, hours=hour, minutes=7)
+            row = {"event_id": f"{week}/{hour}", "meter_id": "m1", "timestamp": at, "reading_kwh": float(week % 3)}
+            silver.add([row, {**row, "event_id": f"none {week}/{hour}", "meter_id": None}])
+    silver.make("embedded")
+    for file in silver.at().files:
+        if START.isoformat()[11:13] not in file.least["timestamp"][11:13]:
+            (silver.table.path / file.path).unlink()
+    late = {
+        "event_id": "late",
+        "meter_id": "m1",
+        "timestamp": START + timedelta(weeks=2, minutes=50),
+        "reading_kwh": 9.0,
+    }
+    silver.add([late])
+    assert silver.make("embedded") == ["gold.anomalies"]
+    found = {row["event_id"]: row["history_readings"] for row in silver.anomalies()}
+    assert len(found) == 49
+    assert [found[f"{week}/0"] for week in range(8)] == [0, 1, 2, 4, 5, 6, 7, 8]
+    assert [found[f"{week}/1"] for week in range(8)] == list(range(8))
+    assert [found[f"none {week}/2"] for week in range(8)] == list(range(8))
 
 
 def test_files_that_no_change_touches_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
