@@ -30,6 +30,7 @@ from beam_grid.landing import Lake
 from beam_grid.refine import Engine, Refinement, contracts_of, forget_scratch
 from beam_grid.service.supervisor import Supervisor, now
 from beam_grid.service.vitals import Vitals
+from beam_grid.visits import Lead
 from data_sources.contract import Contract
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ _ASK_FOR_S = 4.0
 
 _RESTS = 3.0
 """After detections the thread beside landing rests so many times as long as they took: they get a quarter of its time."""
+
+_LISTEN_S = 0.25
+"""How often a run that sleeps looks whether somebody waits to land."""
 
 _PATIENCE_S = 3.0
 """How long the end of a run waits for the thread that refines, which is told to stop: some libraries do not listen."""
@@ -138,10 +142,10 @@ class Tables:
 def follow(
     lake: Lake, feeds: list[tuple[Contract, Options]], pace: Pace, tables: Tables | None, say: Say,
     at: Callable[[Lander], None] = lambda lander: None, beat: Callable[[Vitals], None] = lambda vitals: None,
-    ending: threading.Event | None = None,
+    ending: threading.Event | None = None, lead: Lead | None = None,
 ) -> int:  # fmt: skip
-    """Follow the feeds until `ending` is set; the caller holds the landing lock. `tables` is None for landing alone;
-    `beat` (Told.beat) is told how it is.
+    """Follow the feeds until `ending` is set; the caller holds the landing lock, and lets others in where it gives its
+    `lead`. `tables` is None for landing alone; `beat` (Told.beat) is told how it is.
 
     Returns the exit code: 0 where it was told to end; 1, where a test's `at` raises StopIteration, if anything was left
     out or failed. Raises GridError for what no waiting mends (see service/supervisor.py).
@@ -164,7 +168,9 @@ def follow(
                     if ending.is_set():
                         break
                 if not is_behind or pace.is_steady:
-                    ending.wait(min(max(0.0, began + pace.every - time.monotonic()), max(service.wait_s, 0.05)))
+                    _pause(min(began + pace.every, time.monotonic() + max(service.wait_s, 0.05)), ending, lead)
+                if lead is not None and lead.is_asked and not service.let_in(lead, ending):
+                    break
         except StopIteration:
             pass
         except BaseException as error:
@@ -173,6 +179,13 @@ def follow(
         service.end()
     failed = tables is not None and tables.failed
     return 1 if not ending.is_set() and (service.has_failed or failed or (beside and beside.failed)) else 0
+
+
+def _pause(until: float, ending: threading.Event, lead: Lead | None) -> None:
+    """Or until the run is to end, or somebody waits to land."""
+    while (left := until - time.monotonic()) > 0 and not (lead is not None and lead.is_asked):
+        if ending.wait(left if lead is None else min(left, _LISTEN_S)):
+            return
 
 
 @dataclass

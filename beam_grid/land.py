@@ -159,6 +159,7 @@ class Lander:
         self._started = time.monotonic()
         self._now: int | None = None
         self._open = ExitStack()
+        self._rests = False
 
     def __enter__(self) -> Lander:
         self._upkeep = self._open.enter_context(closing(Upkeep(self.feed, self._state)))
@@ -169,7 +170,23 @@ class Lander:
         self._told = self._open.enter_context(job)
         return self
 
+    def rest(self) -> None:
+        """Bring to an end what is under way, so that somebody else may land."""
+        self._open.close()
+        remove(self.feed.plan_file)
+        self._rests = True
+
+    def resume(self) -> None:
+        """Go on from what stands. Raises GridError where the contract does not fit it any more."""
+        self._state = FeedState.of(self.feed)
+        check_contract(self.feed, self.contract)
+        self._now, self._open = None, ExitStack()
+        self.__enter__()
+        self._rests = False
+
     def __exit__(self, *error: Any) -> None:
+        if self._rests:
+            return
         if error[0] is not None:
             self._upkeep.stop()
         self._open.__exit__(*error)  # waits for the segments that are being made

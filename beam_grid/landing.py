@@ -147,8 +147,8 @@ class Lake:
 
     @contextmanager
     def lock(self, what: str, wait_s: float = 0) -> Iterator[None]:
-        """Hold `land` or `tables`, after waiting for it so long. The operating system frees it when the process ends,
-        however it ends. Raises LakeBusy."""
+        """Hold `land`, `follow` or `tables`, after waiting for it so long. The operating system frees it when the process
+        ends, however it ends. Raises LakeBusy. Who lands takes `visits.visiting`, who follows `visits.Lead`."""
         import filelock
 
         folder = self.path / "locks"
@@ -157,7 +157,7 @@ class Lake:
         try:
             lock.acquire()
         except filelock.Timeout:
-            stage = {"land": "another land or run", "tables": "another refine, run or maintain"}.get(what, what)
+            stage = "another refine, run or maintain" if what == "tables" else "another land or run"
             raise LakeBusy(f"lake {self.path}: {stage} is at work on it; wait for it to end and try again") from None
         try:
             yield

@@ -33,10 +33,12 @@ def edit(
     is not changed."""
     from beam_grid import edits
     from beam_grid.landing import Lake
+    from beam_grid.visits import visiting
 
     if (value is None) != withdraw:
         raise GridError("edit: give --value V, or --withdraw to take earlier edits back")
     opened = Lake.open(lake, create=False)
-    with opened.lock("land"):
+    with visiting(opened, say) as is_followed:
         number = edits.edit(opened, table, series, interval, value, author, reason, command_line())
-    say(f"{edits.EDITS}: commit {number}; beam-grid refine --lake {lake} brings it into {table}")
+    who = "the run that follows the lake" if is_followed else f"beam-grid refine --lake {lake}"
+    say(f"{edits.EDITS}: commit {number}; {who} brings it into {table}")

@@ -26,6 +26,7 @@ def reinject(what: str, feed: str, rule: str | None, contract: str | None, lake:
     kept bytes of rejects, judged again under the contract of now."""
     from beam_grid.landing import Lake
     from beam_grid.reinject import reinject as again
+    from beam_grid.visits import visiting
 
     opened = Lake.open(lake, create=False)
     if what == "rejected":
@@ -33,7 +34,7 @@ def reinject(what: str, feed: str, rule: str | None, contract: str | None, lake:
         return
     if rule or contract:
         raise GridError(f"{'--rule' if rule else '--contract'}: late rows are taken in as they are; leave it out")
-    with opened.lock("land"):
+    with visiting(opened, say) as is_followed:
         done = again(opened, feed, command=command_line())
     f = done.fates.by_name()
     if not done.commits:
@@ -42,16 +43,17 @@ def reinject(what: str, feed: str, rule: str | None, contract: str | None, lake:
     say(
         f"{feed}: {-f['late']:,} late rows = landed {f['landed']:,} + duplicates {f['duplicates']:,}; superseded "
         f"{f['superseded']:,}, conflicts {f['conflicts']:,} ({done.commits} commit{'s' if done.commits > 1 else ''}, "
-        f"{done.seconds:.1f} s); beam-grid refine --lake {lake} brings them into the tables"
+        f"{done.seconds:.1f} s); {_who(lake, is_followed)} brings them into the tables"
     )
 
 
 def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | None) -> None:
     from beam_grid.reinject_rejected import reinject_rejected
+    from beam_grid.visits import visiting
     from data_sources.contract import load_contract
 
     mended = load_contract(contract) if contract else None
-    with lake.lock("land"):
+    with visiting(lake, say) as is_followed:
         done = reinject_rejected(lake, feed, mended=mended, rule=rule, command=command_line())
     f = done.fates.by_name()
     if done.commits:
@@ -60,7 +62,7 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
             f"{feed}: {_rejects(done.judged)} judged again: landed {f['landed']:,}, duplicates {f['duplicates']:,}{more}, "
             f"still rejected {done.still_rejected:,}; superseded {f['superseded']:,}, conflicts {f['conflicts']:,} "
             f"({done.commits} commit{'s' if done.commits > 1 else ''}, {done.seconds:.1f} s); "
-            f"beam-grid refine --lake {lake.path} brings them into the tables"
+            f"{_who(lake.path, is_followed)} brings them into the tables"
         )
     elif not done.there:
         say(f"{feed}: no rejects")
@@ -70,6 +72,10 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
         say(f"{feed}: nothing that can be judged again")
     if done.snapshots:
         say(f"  left out: {_rejects(done.snapshots)} of full snapshots; land the snapshot again, under another name")
+
+
+def _who(lake: object, is_followed: bool) -> str:
+    return "the run that follows the lake" if is_followed else f"beam-grid refine --lake {lake}"
 
 
 def _rejects(count: int) -> str:

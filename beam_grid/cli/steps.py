@@ -62,20 +62,21 @@ def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given:
         for name in unread:
             say(f"  not read: {name}")
         pace = Pace(how.every, how.refine_every, is_steady=how.max_rows_per_s is not None)
-        with leading(lake, how.standby, ending, told.beat, say) as leads:
-            if not leads:
+        with leading(lake, how.standby, ending, told.beat, say) as lead:
+            if lead is None:
                 return 0
             with watched(lake, say) if tables is not None else nullcontext():
-                return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending)
+                return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending, lead=lead)
 
 
 def land_feeds(lake_path: str, **given: Any) -> int:
     """Land what is new, once; the exit code, 1 where something was left out."""
     from beam_grid.land import land
     from beam_grid.summaries import landed_lines
+    from beam_grid.visits import visiting
 
     lake, feeds, unread = _feeds(lake_path, **given)
-    with lake.lock("land"):
+    with visiting(lake, say):
         for name in unread:
             say(f"  not read: {name}")
         code = 1 if unread else 0

@@ -14,6 +14,7 @@ from beam_grid.land import land as land_feed
 from beam_grid.refine import check_engine
 from beam_grid.refine import refine as refine_lake
 from beam_grid.summaries import landed_lines, refined_lines
+from beam_grid.visits import visiting
 
 if TYPE_CHECKING:
     from beam_grid.land import Landed
@@ -68,7 +69,7 @@ def land(
 ) -> Done:
     """Land what is new of each feed asked for; raises as `asked` and `land` do."""
     each, unread = asked(feeds, contracts, source, command="lake.land(...)", **more)
-    with lake.lock("land"):
+    with visiting(lake):
         done: list[Landed] = []
         for contract, options in each:
             with about(feed=contract.name):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from beam_grid.landing import Lake
 from beam_grid.service.breaker import Breaker
 from beam_grid.service.causes import cause_of
 from beam_grid.service.supervisor import Beat, Say, now, vitals_of
+from beam_grid.visits import Lead
 
 T = TypeVar("T")
 
@@ -42,18 +43,16 @@ def when_there(find: Callable[[], T], ending: threading.Event, say: Say) -> T | 
 
 
 @contextmanager
-def leading(lake: Lake, waits: bool, ending: threading.Event, beat: Beat, say: Say) -> Iterator[bool]:
-    """Hold the landing lock; False where the run is to end before it is free. waits: for another follower to end, instead
-    of raising LakeBusy."""
+def leading(lake: Lake, waits: bool, ending: threading.Event, beat: Beat, say: Say) -> Iterator[Lead | None]:
+    """Lead; None where the run is to end before it can. waits: for another follower to end, instead of raising LakeBusy."""
     with ExitStack() as held:
         if not waits:
-            held.enter_context(lake.lock("land"))
-            yield True
+            yield held.enter_context(closing(Lead(lake)))
             return
         vitals, is_ready = vitals_of(lake, "standby"), False
         while not ending.is_set():
             try:
-                held.enter_context(lake.lock("land", wait_s=_LOOK_EVERY_S))
+                lead = held.enter_context(closing(Lead(lake, wait_s=_LOOK_EVERY_S)))
             except LakeBusy:
                 if not is_ready:
                     say(f"lake {lake.path}: another land or run is at work on it; standing by")
@@ -64,9 +63,9 @@ def leading(lake: Lake, waits: bool, ending: threading.Event, beat: Beat, say: S
                 continue
             if is_ready:
                 say(f"lake {lake.path}: the other has ended; taking over")
-            yield True
+            yield lead
             return
-        yield False
+        yield None
 
 
 def _load() -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from beam_grid.follow import Tables
     from beam_grid.land import Lander
     from beam_grid.landing import Lake
+    from beam_grid.visits import Lead
 
 Say = Callable[[str], None]
 Beat = Callable[[Vitals], None]
@@ -174,6 +175,23 @@ class Supervisor:
         with about(commit=vitals.commit):
             self._tell(one, commit)
         return is_behind
+
+    def let_in(self, lead: Lead, ending: threading.Event) -> bool:
+        """Bring all to rest while somebody else lands, and go on from what stands then; False where the run is to end."""
+        for one in self.feeds:
+            one.lander.rest()
+            one.vitals.state = "waiting"
+        self.beat()
+        if not lead.let_in(ending, self.beat):
+            return False
+        for one in self.feeds:
+            before = one.vitals.commit
+            one.lander.resume()
+            one.vitals.state, one.vitals.commit = "idle", one.lander.feed.last
+            if self._tables is not None and one.vitals.commit > before:
+                with about(feed=one.name):
+                    self._publish(one)
+        return True
 
     @property
     def wait_s(self) -> float:

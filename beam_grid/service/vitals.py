@@ -16,7 +16,10 @@ from msgspec import Struct, field
 if TYPE_CHECKING:
     from beam_grid.commit import Commit
 
-State = Literal["starting", "idle", "landing", "publishing", "backing off", "quarantining", "failed", "ended"]
+State = Literal[
+    "starting", "idle", "landing", "publishing", "backing off", "quarantining", "waiting", "failed", "ended"
+]
+"""waiting: while another command lands."""
 Breaker = Literal["closed", "open", "half-open"]
 Role = Literal["leader", "standby"]
 
