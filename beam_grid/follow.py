@@ -28,6 +28,7 @@ from beam_grid.lakehouse import steps
 from beam_grid.land import Lander, Options
 from beam_grid.landing import Lake
 from beam_grid.refine import Engine, Refinement, contracts_of, forget_scratch
+from beam_grid.service.memory import give_back
 from beam_grid.service.supervisor import Supervisor, now
 from beam_grid.service.vitals import Vitals
 from beam_grid.visits import Lead
@@ -151,6 +152,7 @@ def follow(
     out or failed. Raises GridError for what no waiting mends (see service/supervisor.py).
     """
     ending = ending or threading.Event()
+    give_back()
     with ExitStack() as opened:
         hurried = [(contract, replace(options, patience_s=_ASK_FOR_S)) for contract, options in feeds]
         landers = [opened.enter_context(Lander(lake, contract, options)) for contract, options in hurried]
