@@ -2,8 +2,9 @@
 
     SELECT of a series' rows ─► sorted by series and time ─► transforms/detect/by_series.py ─► the table's rows
 
-A score depends on the rows of its series only, so the groups that are made anew are series: those with new, changed or
-removed rows, from their first reading on. So a late row scores anew whatever it moves, however far that is.
+A score depends on the rows of its series up to it only, so the groups that are made anew are series: those with new,
+changed or removed rows. They are made anew from their first reading on; of [[detections]] from the earliest of these rows on,
+where the detectors tell how far they look back (transforms/detect/reach.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from beam_grid.analyses import Analysis
     from data_sources.contract import Contract, DetectionSpec
+    from transforms.detect.reach import Reach
+    from transforms.detect.readings import Ints
 
 Batches = Callable[[Iterable["pa.RecordBatch"]], Iterator["pa.RecordBatch"]]
 
@@ -44,6 +47,19 @@ class Detect:
         from transforms.detect import scored
 
         return partial(scored, **asdict(self))
+
+    def since(self, names: pa.Array, since: Ints) -> Batches:
+        """The same of the rows of the named series from a time on, microseconds since the epoch, and of all without a series."""
+        from transforms.detect.by_series import scored_since
+
+        return partial(scored_since, names=names, since=since, **asdict(self))
+
+    @property
+    def reach(self) -> Reach | None:
+        """How far back a score looks; None where that is to the first reading."""
+        from transforms.detect.reach import reach_of
+
+        return reach_of(self.detectors)
 
     def schema(self, rows: pa.Schema) -> pa.Schema:
         """The table's, where the SELECT's is `rows`; raises UserError for a column that is not there or does not fit."""
@@ -115,6 +131,7 @@ def _analysis(contract: Contract, spec: DetectionSpec) -> Analysis:
         cluster_by=(spec.series, time),
         key=tuple(dict.fromkeys([*contract.dedup.key, time, "detector"])),
         touched=backticked(spec.series),
+        since=time if contract.field(time).type == "timestamp" else "",
         by_series=_detect(spec, time),
         at_commit=True,
     )

@@ -73,6 +73,11 @@ def may_hold(file: LiveFile, condition: Condition, kind: str) -> bool:
     return any((phase - first) % condition.count <= last - first for phase in condition.phases)
 
 
+def least(file: LiveFile, column: str, kind: str) -> Value | None:
+    """No value of the column is less; None where that is not known."""
+    return _bound(file.least.get(column), kind)
+
+
 def moment(text: str) -> tuple[datetime, bool] | None:
     """The instant that a text names, the same in all engines, and whether it says its offset; None for any other text."""
     written = _MOMENT.fullmatch(text)

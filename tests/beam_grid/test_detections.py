@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from beam_grid.analyses import parse
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import delta_log, derived
+from beam_grid.lakehouse.engines import embedded
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Table
 from beam_grid.refine import refine, versions
@@ -193,6 +196,82 @@ def test_another_threshold_or_name_makes_the_table_anew(tmp_path: Path) -> None:
     feed.add(rows[-1:])
     known = versions(feed.lake)
     assert known is not None and "silver.readings" in known.tables and "gold.scores" not in known.tables
+
+
+def months(draw: random.Random, days: int = 150) -> list[dict[str, Any]]:
+    """A meter that reads hourly; one that says the same for months, and one that stops doing so; one that reads daily, one with
+    pauses of weeks, one that is new, rows of none, and one that has been stuck for a month, with a pause two months ago."""
+    rows: list[dict[str, Any]] = []
+
+    def add(meter: str | None, at: datetime, kwh: float | None) -> None:
+        rows.append({"id": f"m{len(rows):05d}", "at": at.isoformat(), "meter": meter, "kwh": kwh, "place": "N"})
+
+    for n in range(days * 24):
+        at = START + timedelta(hours=n, minutes=draw.randrange(3))
+        usual = round(1 + (at.hour > 16) + draw.gammavariate(3, 0.1), 2)
+        add("usual", at, 40.0 if draw.random() < 0.002 else usual)
+        if n % 6 == 0:
+            add("vacant", at, 0.0 if n > 900 else usual)
+            add("let again", at, 0.0 if 900 < n < (days - 2) * 24 else usual)
+        if n % 24 == 0:
+            add("daily", at, usual)
+            if 40 * 24 <= n < 55 * 24 or n > 93 * 24:
+                add("stuck", at, 1.0 if n < 95 * 24 else draw.choice([1.0] * 50 + [2.0]) if n < 122 * 24 else 7.0)
+        if n % 3 == 0 and n // 24 % 50 < 9:
+            add("pauses", at, float(draw.randrange(2)))
+        if n > (days - 9) * 24:
+            add("new", at, None if draw.random() < 0.02 else usual)
+        if n % 100 == 0:
+            add(None, at, usual)
+    return rows
+
+
+@pytest.mark.parametrize("detectors", [["median_mad"], ["flatline"], ["median_mad", "flatline"]], ids="+".join)
+def test_scores_brought_up_from_what_detectors_look_back_on_are_those_of_the_whole(
+    detectors: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "FILE_ROWS", 2_000)
+    draw = random.Random(repr(detectors))
+    rows = months(draw)
+    day_before = (datetime.fromisoformat(max(row["at"] for row in rows)) - timedelta(days=1)).isoformat()
+    old, new = ([row for row in rows if (row["at"] > day_before) == is_new] for is_new in (False, True))
+    late = draw.sample([row for row in old if row["meter"] != "usual"], 3) + draw.sample(old, 2)
+    first = [row for row in old if row not in late]
+    feed = Scored(tmp_path, contract(detectors=detectors))
+    third = len(first) // 3  # so that there are old files to be left out
+    for part in (first[:third], first[third : 2 * third], first[2 * third :]):
+        feed.add(part)
+    assert_same(feed.scores(), by_hand(first, feed.feed))
+
+    with hidden_from(feed, before=START + timedelta(days=55)):  # of a series with enough readings since
+        before = files(feed)
+        feed.add(row for row in new if row["meter"] == "usual")
+        assert len(before - files(feed)) <= 1, "files were written again in which nothing is new"
+    feed.add(row for row in new if row["meter"] != "usual")
+    assert_same(feed.scores(), by_hand(first + new, feed.feed))
+    feed.add(late)
+    assert_same(feed.scores(), by_hand(rows, feed.feed))
+
+
+def files(feed: Scored, table: str = "gold.scores") -> set[str]:
+    at = delta_log.read(Table(feed.lake, table).path)
+    assert at is not None
+    return {file.path for file in at.files}
+
+
+@contextmanager
+def hidden_from(feed: Scored, before: datetime) -> Iterator[None]:
+    """Without the readings' files that hold only earlier ones: who reads them fails."""
+    path = Table(feed.lake, "silver.readings").path
+    at = delta_log.read(path)
+    assert at is not None
+    old = [path / file.path for file in at.files if datetime.fromisoformat(file.greatest["at"]) < before]
+    assert old
+    for file in old:
+        file.rename(file.with_suffix(".hidden"))
+    yield
+    for file in old:
+        file.with_suffix(".hidden").rename(file)
 
 
 @pytest.mark.spark

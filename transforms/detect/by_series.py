@@ -9,6 +9,7 @@ Memory is a group, or the longest series. No row is left out: one that cannot be
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 
 from data_sources.contract.detections import COLUMNS
 from data_sources.errors import UserError
-from transforms.detect.readings import readings_of
+from transforms.detect.readings import Ints, readings_of
 from transforms.detect.run import detect
 from transforms.detect.scores import SCHEMA, Scores
 from transforms.whole_series import whole_series
@@ -61,6 +62,18 @@ def scored(
 
     for rows in whole_series(batches, series):
         yield from judged(rows)
+
+
+def scored_since(
+    batches: Iterable[pa.RecordBatch], *, names: pa.Array, since: Ints, series: str, time: str, **settings: Any
+) -> Iterator[pa.RecordBatch]:
+    """As `scored`, without the rows of the named series that are earlier than `since` says of each, in microseconds since
+    the epoch. Rows of other series, and of none, are all there."""
+    first = pa.array(since)
+    for batch in scored(batches, series=series, time=time, **settings):
+        place = pc.index_in(batch[series], names.cast(batch.schema.field(series).type))
+        at = batch[time].cast(pa.timestamp("us", tz=batch.schema.field(time).type.tz)).cast(pa.int64())
+        yield batch.filter(pc.fill_null(pc.greater_equal(at, first.take(place)), True))
 
 
 def scored_schema(rows: pa.Schema, *, series: str, time: str, values: Sequence[str]) -> pa.Schema:

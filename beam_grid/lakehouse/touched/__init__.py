@@ -1,62 +1,38 @@
-"""Which rows of a derived table are made anew: the groups of rows that changed below, and of features only what comes after.
+"""Which rows of a derived table are made anew: the groups of rows that changed below, and where it can be told only what
+comes after.
 
 changed rows ─► their groups ─► all rows of these are read, and replaced
-                of features:   since     is read from                     is replaced
-                  in order      10:15    10:15 - recent (the history is   10:15 on
-                                         carried from the newest row)
-                  late          08:00    08:00 - history                  08:00 on
                 with `since`:   10:15    all of the group (its hours)     10:15 on
+                of features and scores: by series and time (series.py)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from beam_grid.analyses import Analysis
+from beam_grid.analyses.detections import Detect
 from beam_grid.analyses.features import Told
 from beam_grid.analyses.sql import parts, put, tree
-from beam_grid.lakehouse.bounds import Condition, Recurring, not_before
+from beam_grid.lakehouse.bounds import Recurring, not_before
 from beam_grid.lakehouse.engines import Engine
 from beam_grid.lakehouse.spans import timestamp_sql
 from beam_grid.lakehouse.table_set import Recipe, TableVersion
 from beam_grid.lakehouse.tables import Table, literal
+from beam_grid.lakehouse.touched import series
+from beam_grid.lakehouse.touched.rows import Below, Touched, candidate
 from beam_grid.lakehouse.versions import Content
 from beam_grid.landing import Lake
 from data_sources.identifiers import backticked, double_quoted
 
-if TYPE_CHECKING:
-    from beam_grid.analyses.detections import Batches
-
+__all__ = ["Touched", "candidate", "find", "parameter", "read_at", "values"]
 
 _RECURRING = re.compile(
     r"\(UNIX_MICROS\(`?(?P<column>\w+)`?\) \+ (?P<origin>\d+)\) DIV (?P<length>[1-9]\d*) % (?P<count>[1-9]\d*)"
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Of Python's times, in microseconds."""
-
-
-@dataclass(frozen=True)
-class Touched:
-    """groups: a view of the groups; is_read, is_replaced: whether a row of the first table, and of the table itself, is to
-    be read and replaced, in Spark's SQL."""
-
-    groups: str
-    is_read: str
-    is_replaced: str
-    function: Batches | None = None
-    """What makes the rows of what is read, where not all of its series are to be made."""
-    replaced_where: Condition | None = None
-    """Rows that are replaced meet it."""
-    narrowed: str | None = None
-    """What stands in a FROM in place of the first table: few rows, with all that the new ones are made of."""
 
 
 def find(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recipe: Recipe) -> Touched | None:
@@ -78,14 +54,14 @@ def find(engine: Engine, lake: Lake, content: Content, analysis: Analysis, recip
         changed = engine.changes(*between)
     if changed is None:
         return None
-    if isinstance(analysis.by_series, Told) and engine.goes_on:
-        latest = content.tables.get(analysis.by_series.latest)
+    made = analysis.by_series
+    if engine.goes_on and isinstance(made, Told):
+        latest = content.tables.get(made.latest)
         is_newest = latest is not None and (latest.inputs or {}).get(analysis.name) == said.signature
-        newest = engine.rows(Table(lake, analysis.by_series.latest), latest.version) if latest and is_newest else None
-        return _since(
-            engine, analysis, analysis.by_series, changed, newest,
-            lambda where: engine.rows(Table(lake, source), at[source].version, where),
-        )  # fmt: skip
+        newest = engine.rows(Table(lake, made.latest), latest.version) if latest and is_newest else None
+        return series.of_features(engine, Below(lake, source, at[source]), analysis, made, changed, newest)
+    if engine.goes_on and isinstance(made, Detect) and analysis.since and (reach := made.reach) is not None:
+        return series.of_scores(engine, Below(lake, source, at[source]), analysis, made, reach, changed)
     view = f"{candidate(analysis)}_touched"
     named = parts(analysis.touched)
     groups = ", ".join(f"{part} AS __g{n}" for n, part in enumerate(named))
@@ -131,59 +107,6 @@ def _is_in(named: list[str], groups: str) -> str:
     return f"(({', '.join(named)}) IN (SELECT * FROM {groups}) OR {null})"
 
 
-def _since(
-    engine: Engine,
-    analysis: Analysis,
-    made: Told,
-    changed: str,
-    newest: str | None,
-    rows: Callable[[Condition | None], str],
-) -> Touched:
-    """By series from when on its rows are made anew. newest: the table's newest rows as they were, if they are known; rows:
-    the readings from a time on."""
-    import pyarrow as pa
-
-    from transforms.features.since import since_of
-
-    series, time = double_quoted(made.series), double_quoted(made.time)
-    beside = f"LEFT JOIN {newest} n ON c.__g0 = n.{series}" if newest else ""
-    carried = [feature.name for feature in made.definition.features if feature.is_carried]
-    columns = [f"n.{double_quoted(name)}" for name in carried] if newest else []
-    at = f"n.{time}" if newest else "CAST(NULL AS TIMESTAMPTZ)"
-    found = engine.ask(
-        f"SELECT c.*, {', '.join([f'{at} AS __newest', *columns])} FROM (SELECT {series} AS __g0, min({time}) AS __since, "
-        f"max({time}) AS __upto FROM {changed} WHERE {series} IS NOT NULL AND {time} IS NOT NULL GROUP BY 1) c {beside} ORDER BY 1"
-    )
-    since, read_from = since_of(found, made.definition, carried if newest else [])
-    view, function = f"{candidate(analysis)}_touched", made.since(since)
-    engine.give(view, found.select(["__g0", "__since"]))
-    parts_read = []
-    is_near = since.time - read_from <= made.definition.recent
-    for number, mask in enumerate((is_near, ~is_near)):  # a late one does not have all others' history read
-        if mask.any():
-            these, first = f"{view}_{number}", _moment(read_from[mask])
-            engine.give(these, found.select(["__g0"]).filter(pa.array(mask)))
-            parts_read.append(
-                f"SELECT r.* FROM {rows(not_before(made.time, first))} r SEMI JOIN {these} g ON r.{series} = g.__g0 "
-                f"WHERE r.{time} >= TIMESTAMPTZ {literal(first.isoformat())}"
-            )
-    read = " UNION ALL ".join(parts_read) or f"SELECT * FROM {rows(None)} WHERE false"
-    row, when = backticked(made.series), backticked(made.time)
-    if not found.num_rows:
-        return Touched(view, "true", "false", function, narrowed=f"({read})")
-    replaced = not_before(made.time, _moment(since.time))
-    is_replaced = (
-        f"({when} >= {timestamp_sql(int(since.time.min()))} AND "
-        f"EXISTS (SELECT 1 FROM {view} g WHERE g.__g0 = {row} AND {when} >= g.__since))"
-    )
-    return Touched(view, "true", is_replaced, function, replaced, f"({read})")
-
-
-def _moment(micros: np.ndarray) -> datetime:
-    """The least of the times, as far as Python has it."""
-    return _EPOCH + timedelta(microseconds=min(max(int(micros.min()), _FIRST), _LAST))
-
-
 def _narrowed(engine: Engine, analysis: Analysis, came: str | None, own: str, groups: str) -> str | None:
     """Rows that came, where each touched group's newest is among them: not older than the newest it had."""
     if came is None:
@@ -194,11 +117,6 @@ def _narrowed(engine: Engine, analysis: Analysis, came: str | None, own: str, gr
         f"ON g.__g0 = c.g LEFT JOIN {own} o ON g.__g0 = o.{group} WHERE c.t IS NULL OR c.t < o.{time}"
     )
     return None if asked["n"][0].as_py() else came
-
-
-def candidate(analysis: Analysis) -> str:
-    """The view of the rows before any are dropped."""
-    return "candidate_" + analysis.name.removeprefix("gold.")
 
 
 def read_at(content: Content, analysis: Analysis) -> dict[str, TableVersion]:
