@@ -3,8 +3,8 @@
     SELECT of a series' rows ─► sorted by series and time ─► transforms/detect/by_series.py ─► the table's rows
 
 A score depends on the rows of its series up to it only, so the groups that are made anew are series: those with new,
-changed or removed rows. They are made anew from their first reading on; of [[detections]] from the earliest of these rows on,
-where the detectors tell how far they look back (transforms/detect/reach.py).
+changed or removed rows. Of [[detections]] rows are replaced from the earliest of these on, and where the detectors tell how far
+they look back (transforms/detect/reach.py) series are not read from their first reading.
 """
 
 from __future__ import annotations
