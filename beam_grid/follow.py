@@ -25,6 +25,7 @@ from beam_grid.console import note
 from beam_grid.errors import GridError, LakeBusy
 from beam_grid.interrupt import end_statements
 from beam_grid.lakehouse import steps
+from beam_grid.lakehouse.versions import newest
 from beam_grid.land import Lander, Options
 from beam_grid.landing import Lake
 from beam_grid.refine import Engine, Refinement, contracts_of, forget_scratch
@@ -95,6 +96,19 @@ class Tables:
         with self._lock.held():
             self._first.publish([feed], {f"land {feed}": land_s} if land_s else None)
         self.news.set()
+
+    def publish_others(self, followed: set[str]) -> None:
+        """Publish what other commands landed of append feeds that this run does not follow, and know of their contracts."""
+        feeds = self.lake.feeds
+        known, contracts = newest(self.lake), contracts_of(self.lake, feeds)
+        self._first.contracts = {
+            **contracts, **{name: one for name, one in self._first.contracts.items() if name in followed}
+        }  # fmt: skip
+        held = known.commits if known else {}
+        for feed in feeds:
+            is_new = contracts[feed].lake.load == "append" and self.lake.feed(feed).last > held.get(feed, 0)
+            if feed not in followed and is_new:
+                self.publish(feed, self._first.contracts[feed])
 
     def derive(self) -> None:
         """What is wanted after each publish, as detections."""
@@ -167,12 +181,11 @@ def follow(
                 for one in service.feeds:
                     is_behind |= service.turn(one)
                     at(one.lander)
+                    service.let_in(lead, ending)
                     if ending.is_set():
                         break
                 if not is_behind or pace.is_steady:
-                    _pause(min(began + pace.every, time.monotonic() + max(service.wait_s, 0.05)), ending, lead)
-                if lead is not None and lead.is_asked and not service.let_in(lead, ending):
-                    break
+                    _until_due(began + pace.every, service, pace, ending, lead)
         except StopIteration:
             pass
         except BaseException as error:
@@ -181,6 +194,16 @@ def follow(
         service.end()
     failed = tables is not None and tables.failed
     return 1 if not ending.is_set() and (service.has_failed or failed or (beside and beside.failed)) else 0
+
+
+def _until_due(
+    due: float, service: Supervisor, pace: Pace, ending: threading.Event, lead: Lead | None
+) -> None:  # fmt: skip
+    """Wait for the next round; after a visit it begins at once, unless the pace is steady."""
+    while not ending.is_set():
+        _pause(min(due, time.monotonic() + max(service.wait_s, 0.05)), ending, lead)
+        if not service.let_in(lead, ending) or not pace.is_steady:
+            return
 
 
 def _pause(until: float, ending: threading.Event, lead: Lead | None) -> None:

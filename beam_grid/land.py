@@ -158,33 +158,51 @@ class Lander:
         self._shards = settle_shards(self.feed, options.shards)
         self._started = time.monotonic()
         self._now: int | None = None
-        self._open = ExitStack()
+        self._open, self._whole = ExitStack(), ExitStack()
         self._rests = False
+        self._collect_at: float | None = None
 
     def __enter__(self) -> Lander:
-        self._upkeep = self._open.enter_context(closing(Upkeep(self.feed, self._state)))
+        job = openlineage.run(self.lake, f"land.{self.contract.name}", "apache-beam")
+        self._told = self._whole.enter_context(job)
+        self._begin()
+        return self
+
+    def _begin(self) -> None:
+        self._upkeep = self._open.enter_context(closing(Upkeep(self.feed, self._state, self._collect_at)))
         self._ahead = LookAhead(self._state, self._source, self.options.slice_rows)
         self._open.enter_context(closing(self._ahead))
         self._run = self._open.enter_context(graph_runner(self.options, self._ahead))
-        job = openlineage.run(self.lake, f"land.{self.contract.name}", "apache-beam")
-        self._told = self._open.enter_context(job)
-        return self
 
     def rest(self) -> None:
         """Bring to an end what is under way, so that somebody else may land."""
+        self._rests, self._collect_at = True, self._upkeep.collect_at
+        self._landed_under = self.feed.contract().hash if self.feed.last else None
+        self._upkeep.stop()
         self._open.close()
         remove(self.feed.plan_file)
-        self._rests = True
 
-    def resume(self) -> None:
-        """Go on from what stands. Raises GridError where the contract does not fit it any more."""
-        self._state = FeedState.of(self.feed)
-        check_contract(self.feed, self.contract)
-        self._now, self._open = None, ExitStack()
-        self.__enter__()
-        self._rests = False
+    def resume(self) -> bool:
+        """Go on from what stands; whether somebody landed. Raises GridError where that was under another contract."""
+        before, self._state = self._state.last, FeedState.of(self.feed)
+        if has_moved := self._state.last > before:
+            if self.feed.contract().hash not in (self.contract.hash, self._landed_under):
+                raise GridError(
+                    f"feed {self.contract.name}: another command landed it under another contract; start the run that follows "
+                    "again, with that one"
+                )
+            self._shards = settle_shards(self.feed, self.options.shards)
+        self._now, self._open, self._rests = None, ExitStack(), False
+        self._begin()
+        return has_moved
 
     def __exit__(self, *error: Any) -> None:
+        try:
+            self._end(*error)
+        finally:
+            self._whole.__exit__(*error)
+
+    def _end(self, *error: Any) -> None:
         if self._rests:
             return
         if error[0] is not None:

@@ -26,14 +26,15 @@ _COLLECT_EVERY_S = 3600.0
 class Upkeep:
     """Of one feed, for who lands it and holds the landing lock; `close` waits for what is under way."""
 
-    def __init__(self, feed: FeedLog, state: FeedState) -> None:
+    def __init__(self, feed: FeedLog, state: FeedState, collect_at: float | None = None) -> None:
+        """collect_at: when it is due to look for files that nobody reads, by time.monotonic; in an hour unless given."""
         self._feed, self._state = feed, state
         self._recent: list[Commit] = []
         self._thread = ThreadPoolExecutor(1, "segments")
         self._making: Future[bool] | None = None
         self._checked = max(checkpoints.numbers(feed), default=0)
         self._is_stopped = False
-        self._collect_at = time.monotonic() + _COLLECT_EVERY_S
+        self.collect_at = time.monotonic() + _COLLECT_EVERY_S if collect_at is None else collect_at
         self._begin()
 
     def _begin(self) -> None:
@@ -64,8 +65,8 @@ class Upkeep:
             checkpoints.write(self._feed, self._state, commit)
             self._checked = commit.number
             self._recent.clear()
-            if time.monotonic() > self._collect_at:
-                self._collect_at = time.monotonic() + _COLLECT_EVERY_S
+            if time.monotonic() > self.collect_at:
+                self.collect_at = time.monotonic() + _COLLECT_EVERY_S
                 self._thread.submit(self._collect)
         except (OSError, GridError) as cause:
             log.warning("feed %s: no checkpoint at commit %d (%s)", self._feed.name, commit.number, cause)

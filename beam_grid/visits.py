@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from beam_grid.errors import LakeBusy
 from beam_grid.landing import Lake
@@ -33,7 +34,7 @@ _RACE_S = 0.3
 def visiting(lake: Lake, say: Callable[[str], None] = lambda line: None) -> Iterator[bool]:
     """Hold the landing lock; a run that follows the lake lets go of it between two slices. Yields whether there is one.
 
-    Raises LakeBusy where somebody else lands, or a follower's slice takes longer than two minutes.
+    Raises LakeBusy where somebody else lands and nobody follows, and after two minutes.
     """
     with ExitStack() as held:
         try:
@@ -48,11 +49,16 @@ def visiting(lake: Lake, say: Callable[[str], None] = lambda line: None) -> Iter
 
 
 def _is_followed(lake: Lake) -> bool:
+    """A standby holds the lock too, now and then, but does not lead."""
     try:
         with lake.lock("follow"):
             return False
     except LakeBusy:
-        return True
+        return _leads(lake).exists()
+
+
+def _leads(lake: Lake) -> Path:
+    return lake.path / "locks" / "leads"
 
 
 def _ask(lake: Lake, held: ExitStack, say: Callable[[str], None]) -> None:
@@ -67,8 +73,8 @@ def _ask(lake: Lake, held: ExitStack, say: Callable[[str], None]) -> None:
                 waited = time.monotonic() - began
                 if waited > _PATIENCE_S:
                     raise LakeBusy(
-                        f"lake {lake.path}: the run that follows it did not come to the end of a slice within "
-                        f"{_PATIENCE_S:.0f} s; try again, or give it a smaller --slice-rows"
+                        f"lake {lake.path}: neither another command nor the slice under way of the run that follows it ended "
+                        f"within {_PATIENCE_S:.0f} s; try again, or give that a smaller --slice-rows"
                     ) from None
                 if waited > 1 and not has_said:
                     say(f"lake {lake.path}: waiting for the slice under way of the run that follows it")
@@ -86,8 +92,11 @@ class Lead:
         self._asked = lake.path / "locks" / "land.asked"
         self._follow.enter_context(lake.lock("follow", wait_s=max(wait_s, _RACE_S)))
         try:
+            _leads(lake).unlink(missing_ok=True)  # one that was killed left it
             self._land.enter_context(lake.lock("land", wait_s=wait_s))
+            _leads(lake).touch()
         except BaseException:
+            self._land.close()
             self._follow.close()
             raise
 
@@ -110,5 +119,6 @@ class Lead:
         return False
 
     def close(self) -> None:
+        _leads(self._lake).unlink(missing_ok=True)
         self._land.close()
         self._follow.close()

@@ -40,5 +40,9 @@ def edit(
     opened = Lake.open(lake, create=False)
     with visiting(opened, say) as is_followed:
         number = edits.edit(opened, table, series, interval, value, author, reason, command_line())
-    who = "the run that follows the lake" if is_followed else f"beam-grid refine --lake {lake}"
+    who = (
+        "the run that follows the lake (or, if that only lands, beam-grid refine)"
+        if is_followed
+        else f"beam-grid refine --lake {lake}"
+    )
     say(f"{edits.EDITS}: commit {number}; {who} brings it into {table}")

@@ -161,13 +161,14 @@ def maintain(lake: str, spark_master: str | None) -> None:
     from beam_grid.landing import Lake
     from beam_grid.segments import collect
     from beam_grid.upkeep import published
+    from beam_grid.visits import visiting
 
     opened = Lake.open(lake, create=False)
     done = keep(opened, spark_master=spark_master, progress=say)
     for line in done:
         click.echo(str(line))
     try:
-        with opened.lock("land"):
+        with visiting(opened, say):
             logs = [opened.feed(name) for name in opened.feeds]
             gone = sum(collect(log, published(opened, log.name)) for log in logs)
         click.echo(f"landing: {gone} file{'s' if gone != 1 else ''} that nobody reads any more removed")

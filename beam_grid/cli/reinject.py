@@ -75,7 +75,11 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
 
 
 def _who(lake: object, is_followed: bool) -> str:
-    return "the run that follows the lake" if is_followed else f"beam-grid refine --lake {lake}"
+    return (
+        "the run that follows the lake (or, if that only lands, beam-grid refine)"
+        if is_followed
+        else f"beam-grid refine --lake {lake}"
+    )
 
 
 def _rejects(count: int) -> str:

@@ -71,7 +71,15 @@ class Followed:
     said: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.slices = Narrowing(self.lander, lambda line: self.say(f"{self.name}: {line}"), waits=True)
+        self.slices = self._slices()
+
+    def _slices(self) -> Narrowing:
+        return Narrowing(self.lander, lambda line: self.say(f"{self.name}: {line}"), waits=True)
+
+    def forget_failures(self) -> None:
+        """Somebody else landed: the next slice is another one."""
+        aside, self.slices = self.slices.quarantined, self._slices()
+        self.slices.quarantined = aside
 
     @property
     def name(self) -> str:
@@ -135,6 +143,7 @@ class Supervisor:
             if self._tables is not None and one.lander.feed.last:
                 with about(feed=one.name):
                     self._publish(one)
+        self._publish_others()
 
     def turn(self, one: Followed) -> bool:
         """One slice of one feed, published; whether there is more to do at once."""
@@ -176,22 +185,41 @@ class Supervisor:
             self._tell(one, commit)
         return is_behind
 
-    def let_in(self, lead: Lead, ending: threading.Event) -> bool:
-        """Bring all to rest while somebody else lands, and go on from what stands then; False where the run is to end."""
+    def let_in(self, lead: Lead | None, ending: threading.Event) -> bool:
+        """Where somebody waits to land, bring all to rest for that, and go on from what stands then. Whether that was so; the
+        run may be to end afterwards, and then is at rest."""
+        if lead is None or ending.is_set() or not lead.is_asked:
+            return False
+        states = [one.vitals.state for one in self.feeds]
         for one in self.feeds:
             one.lander.rest()
             one.vitals.state = "waiting"
-        self.beat()
+            self.beat()
         if not lead.let_in(ending, self.beat):
-            return False
-        for one in self.feeds:
-            before = one.vitals.commit
-            one.lander.resume()
-            one.vitals.state, one.vitals.commit = "idle", one.lander.feed.last
-            if self._tables is not None and one.vitals.commit > before:
-                with about(feed=one.name):
-                    self._publish(one)
+            return True
+        for one, state in zip(self.feeds, states, strict=True):
+            has_moved = one.lander.resume()
+            if has_moved:
+                one.vitals.commit = one.lander.feed.last
+                one.forget_failures()
+                if self._tables is not None and one.tables.wait_s == 0:
+                    with about(feed=one.name):
+                        self._publish(one)
+            one.vitals.state = state
+        self._publish_others()
+        self.beat()
         return True
+
+    def _publish_others(self) -> None:
+        """What landed of feeds that are not followed; where it cannot be published that is said, and tried after the next visit."""
+        if self._tables is None:
+            return
+        try:
+            self._tables.publish_others({one.name for one in self.feeds})
+        except Exception as cause:
+            _raise_interrupt(cause)
+            self.has_failed = True
+            self._say(f"error: what other commands landed is not published: {one_line(cause)}; landing goes on")
 
     @property
     def wait_s(self) -> float:

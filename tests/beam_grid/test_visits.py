@@ -15,16 +15,18 @@ from typing import Any
 
 import pytest
 
-from beam_grid import visits
+from beam_grid import edits, visits
 from beam_grid.errors import GridError, LakeBusy
 from beam_grid.follow import Pace, Tables, follow
+from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.versions import newest
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
 from beam_grid.reinject import reinject
 from beam_grid.service.vitals import Vitals
 from beam_grid.visits import Lead, visiting
-from data_sources.contract import parse_contract
+from data_sources.contract import Contract, parse_contract
 from tests.beam_grid.test_follow import METERS, READINGS, reading
 from tests.beam_grid.test_follow import ids as all_ids
 from tests.properties.oracle import as_lines
@@ -52,9 +54,13 @@ key = ["id", "at"]
 class Following:
     """A run that follows, in a thread of its own."""
 
-    def __init__(self, lake: Lake, source: Path, every: float = 0.05, slice_rows: int = 500_000) -> None:
+    def __init__(
+        self, lake: Lake, source: Path, every: float = 0.05, slice_rows: int = 500_000, feed: Contract = READINGS,
+        refine_every: float = 3600,
+    ) -> None:  # fmt: skip
         self.lake, self.ending, self.states = lake, threading.Event(), list[str]()
-        self._feeds, self._pace = [(READINGS, Options(f"{source}/*.json", slice_rows=slice_rows))], Pace(every, 3600)
+        self._feeds = [(feed, Options(f"{source}/*.json", slice_rows=slice_rows))]
+        self._pace = Pace(every, refine_every)
         self._thread = threading.Thread(target=self._work)
         self.code: int | BaseException | None = None
 
@@ -96,7 +102,12 @@ def source(tmp_path: Path) -> Path:
 
 def ids(lake: Lake) -> list[str]:
     """None before there are tables."""
-    return all_ids(lake) if (lake.path / "versions").exists() else []
+    return all_ids(lake) if "silver.readings" in tables(lake) else []
+
+
+def tables(lake: Lake) -> set[str]:
+    found = newest(lake)
+    return set(found.tables) if found else set()
 
 
 def more(source: Path, name: str, *readings: dict[str, Any]) -> None:
@@ -125,9 +136,54 @@ def test_late_rows_and_another_feed_land_while_a_run_follows(tmp_path: Path, sou
         with visiting(lake):  # ends the sleep
             pass
         run.until(lambda: "d" in ids(lake))
-    assert run.code == 0 and "waiting" in run.states
+        assert query(lake, "SELECT meter FROM silver.meters")["meter"].to_pylist() == [7], "nobody follows that feed"
+    assert run.code == 0 and "waiting" in run.states and run.states[-1] == "ended"
     assert ids(lake) == ["a", "ahead", "d", "late"] and lake.feed("meters").last == 1
     assert all(row["balanced"] for row in ledger(lake).to_pylist()), ledger(lake)
+
+
+def test_an_edit_stands_whatever_is_published_after_it(tmp_path: Path, source: Path) -> None:
+    """The contract has an expectation that fails, so each publish makes the derived tables, with the contracts it knows."""
+    lake = Lake.open(tmp_path / "lake")
+    validated = {
+        "name": "validated", "series": "meter", "value": "kwh", "interval": "15m", "checks": [{"kind": "negative"}],
+    }  # fmt: skip
+    feed = parse_contract(
+        {
+            **plain_contract(), "windows": [], "vee": [validated],
+            "expectations": [{"id": "E-1", "expect": "not_null(id)", "on_fail": "fail"}],
+        },
+        "tests",
+    )  # fmt: skip
+
+    def edited() -> list[float]:
+        found = query(lake, "SELECT value FROM gold.validated WHERE status = 'edited'") if ids(lake) else None
+        return found["value"].to_pylist() if found is not None else []
+
+    more(source, "a", *[reading(f"a{n}", n * 15) for n in range(8)])
+    with Following(lake, source, feed=feed, refine_every=0.5) as run:
+        run.until(lambda: ids(lake) and "gold.validated" in tables(lake))
+        with visiting(lake):
+            edits.edit(lake, "gold.validated", "m", int(minute(30).timestamp() * 1e6), 7.5, "jan", "read on site")
+        run.until(lambda: edited() == [7.5])
+        for n in range(3):
+            more(source, f"b{n}", reading(f"b{n}", 120 + n * 15))
+            run.until(lambda n=n: f"b{n}" in ids(lake))
+            assert edited() == [7.5]
+
+
+def test_the_shards_that_a_visitor_settled_hold(tmp_path: Path, source: Path) -> None:
+    lake, other = Lake.open(tmp_path / "lake"), tmp_path / "other"
+    other.mkdir()
+    lines = [reading(f"r{n}", n / 10) for n in range(200)]
+    more(other, "a", *lines)
+    with Following(lake, source) as run:
+        run.until(lambda: "idle" in run.states)
+        with visiting(lake):
+            land(lake, READINGS, Options(f"{other}/*.json", shards=8))
+        more(source, "again", *lines)
+        run.until(lambda: lake.feed("readings").last == 2)
+    assert [(c.fates.landed, c.fates.duplicates) for c in lake.feed("readings").commits()] == [(200, 0), (0, 200)]
 
 
 def test_nobody_lands_beside_another_and_all_get_their_turn(tmp_path: Path, source: Path) -> None:
@@ -206,24 +262,49 @@ def test_a_run_told_to_end_during_a_visit_ends_and_leaves_the_visitor_be(tmp_pat
                 lake.lock("land").__enter__()
 
 
-def test_a_contract_that_a_visitor_brought_and_the_run_does_not_fit_ends_the_run(tmp_path: Path, source: Path) -> None:
+@pytest.mark.parametrize("change", ["a field", "a window", "a rule"])
+def test_another_contract_that_a_visitor_landed_ends_the_run(change: str, tmp_path: Path, source: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     more(source, "a", reading("a", 0))
-    changed = parse_contract({**plain_contract(), "dedup": {"key": ["id"]}}, "tests")
-    wider = plain_contract()
-    wider["fields"] = [*wider["fields"], {"name": "phase", "type": "int64", "since": "2"}]
+    wrong = parse_contract({**plain_contract(), "dedup": {"key": ["id"]}}, "tests")
+    raw = {**plain_contract(), "version": "2"}
+    raw |= {
+        "a field": {"fields": [*raw["fields"], {"name": "phase", "type": "int64", "since": "2"}]},
+        "a window": {"windows": [*raw["windows"], {"name": "hours", "size": "1h", "measures": {"n": "count()"}}]},
+        "a rule": {"rules": []},
+    }[change]
     with Following(lake, source) as run:
         run.until(lambda: lake.feed("readings").last)
         with visiting(lake), pytest.raises(GridError):
-            land(lake, changed, Options(f"{source}/*.json"))
+            land(lake, wrong, Options(f"{source}/*.json"))
         more(source, "b", reading("b", 1))
         run.until(lambda: ids(lake) == ["a", "b"])
-        more(source, "c", reading("c", 2, phase=3))
+        more(source, "c", reading("c", 2))
         with visiting(lake):
-            land(lake, parse_contract({**wider, "version": "2"}, "tests"), Options(f"{source}/*.json"))
+            land(lake, parse_contract(raw, "tests"), Options(f"{source}/*.json"))
         run._thread.join(20)
-    assert isinstance(run.code, GridError) and "phase" in str(run.code), run.code
+    assert isinstance(run.code, GridError) and "under another contract; start the run" in str(run.code), run.code
+    assert lake.feed("readings").contract().version == "2"
     assert [row["balanced"] for row in ledger(lake).to_pylist()] == [True]
+
+
+def test_late_rows_of_an_older_contract_are_taken_in_beside_a_run_with_a_newer_one(
+    tmp_path: Path, source: Path
+) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    more(source, "a", reading("ahead", 300))
+    more(source, "b", reading("late", 0))
+    with lake.lock("land"):
+        for name in ("a", "b"):
+            land(lake, READINGS, Options(f"{source}/{name}.json"))
+    raw = {**plain_contract(), "version": "2", "rules": [], "dedup": {"key": ["id", "at"]}}
+    with Following(lake, source, feed=parse_contract(raw, "tests")) as run:
+        run.until(lambda: "idle" in run.states)
+        with visiting(lake):
+            assert reinject(lake, "readings").fates.landed == 1
+        more(source, "c", reading("c", 301))
+        run.until(lambda: ids(lake) == ["ahead", "c", "late"])
+    assert run.code == 0
 
 
 def test_a_slice_that_takes_too_long_is_not_waited_for(
@@ -233,7 +314,7 @@ def test_a_slice_that_takes_too_long_is_not_waited_for(
     lake, said = Lake.open(tmp_path / "lake"), list[str]()
     with (
         closing(Lead(lake)),
-        pytest.raises(LakeBusy, match="did not come to the end of a slice"),
+        pytest.raises(LakeBusy, match="ended within"),
         visiting(lake, said.append),
     ):
         pass
@@ -274,7 +355,10 @@ def test_commands_land_beside_a_run_that_follows(tmp_path: Path, source: Path) -
         landed = run("land", *words)
         assert landed.returncode == 0 and "late 1" in landed.stderr, landed.stderr
         again = run("reinject", "late", "--feed", "readings", "--lake", str(lake))
-        assert again.returncode == 0 and "the run that follows the lake brings them" in again.stderr, again.stderr
+        assert (
+            again.returncode == 0
+            and "the run that follows the lake (or, if that only lands, beam-grid refine) brings them" in again.stderr
+        ), again.stderr
         while "late" not in ids(Lake(lake)):
             assert time.monotonic() < deadline and running.poll() is None
             time.sleep(0.1)
