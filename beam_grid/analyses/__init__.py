@@ -172,6 +172,8 @@ def parse(stem: str, text: str) -> Analysis:
         raise ValueError(f"{name}: its SQL cannot be read: {cause}") from cause
     detect = _detect(name, said)
     known = {p.name for p in parameters} | ({"touched"} if "touched" in said or detect else set())
+    if "since" in said and "touched" not in said:
+        raise ValueError(f"{name}: since goes with touched, which says what the rows' groups are; add it")
     if unknown := spark_sql.parameters(tree) - known:
         raise ValueError(f"{name}: its SQL has :{', :'.join(sorted(unknown))}, which its head does not declare")
     key, touched, cluster_by = _names(said.get("key")), said.get("touched", [""])[0], _names(said.get("cluster_by"))

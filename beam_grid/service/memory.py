@@ -21,7 +21,7 @@ _KEPT = 4 << 20
 
 @functools.cache
 def give_back() -> None:
-    """For this process, for good. Nothing where the C library is another one."""
+    """For this process, for good, whatever MALLOC_ variables say. Nothing where the C library is another one."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGE)

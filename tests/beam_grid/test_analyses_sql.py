@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beam_grid.analyses import parse
 from beam_grid.analyses.sql import parameters, parts, put, reads, tree
 from beam_grid.lakehouse import duck
 
@@ -131,3 +132,8 @@ class TestReading:
     def test_what_cannot_be_read_says_where(self) -> None:
         with pytest.raises(ValueError, match=r"Line 1, Col: "):
             tree("SELECT a FROM (silver.x")
+
+
+def test_since_without_groups_is_refused() -> None:
+    with pytest.raises(ValueError, match="gold.x: since goes with touched, which says what the rows' groups are"):
+        parse("x", "-- X.\n-- key: id\n-- since: at\nSELECT id, at FROM silver.readings\n")
