@@ -135,5 +135,5 @@ class TestReading:
 
 
 def test_since_without_groups_is_refused() -> None:
-    with pytest.raises(ValueError, match="gold.x: since goes with touched, which says what the rows' groups are"):
+    with pytest.raises(ValueError, match=r"gold\.x: since goes with touched, which says what the rows' groups are"):
         parse("x", "-- X.\n-- key: id\n-- since: at\nSELECT id, at FROM silver.readings\n")
