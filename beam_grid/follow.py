@@ -97,8 +97,12 @@ class Tables:
             self._first.publish([feed], {f"land {feed}": land_s} if land_s else None)
         self.news.set()
 
-    def publish_others(self, followed: set[str]) -> None:
-        """Publish what other commands landed of append feeds that this run does not follow, and know of their contracts."""
+    def publish_others(self, followed: set[str], goes_on: Callable[[], bool]) -> None:
+        """Publish what other commands landed of append feeds that this run does not follow, and know of their contracts.
+
+        goes_on: asked before each. One that fails does not hold up the others; the last failure is raised.
+        """
+        failed: Exception | None = None
         feeds = self.lake.feeds
         known, contracts = newest(self.lake), contracts_of(self.lake, feeds)
         self._first.contracts = {
@@ -107,8 +111,16 @@ class Tables:
         held = known.commits if known else {}
         for feed in feeds:
             is_new = contracts[feed].lake.load == "append" and self.lake.feed(feed).last > held.get(feed, 0)
-            if feed not in followed and is_new:
+            if feed in followed or not is_new:
+                continue
+            if not goes_on():
+                return
+            try:
                 self.publish(feed, self._first.contracts[feed])
+            except Exception as cause:
+                failed = cause
+        if failed is not None:
+            raise failed
 
     def derive(self) -> None:
         """What is wanted after each publish, as detections."""
@@ -178,6 +190,7 @@ def follow(
             service.catch_up(ending)
             while not ending.is_set():
                 began, is_behind = time.monotonic(), False
+                service.publish_others_again(ending)
                 for one in service.feeds:
                     is_behind |= service.turn(one)
                     at(one.lander)

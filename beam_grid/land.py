@@ -165,7 +165,12 @@ class Lander:
     def __enter__(self) -> Lander:
         job = openlineage.run(self.lake, f"land.{self.contract.name}", "apache-beam")
         self._told = self._whole.enter_context(job)
-        self._begin()
+        try:
+            self._begin()
+        except BaseException as cause:
+            self._open.close()
+            self._whole.__exit__(type(cause), cause, cause.__traceback__)
+            raise
         return self
 
     def _begin(self) -> None:
@@ -176,9 +181,9 @@ class Lander:
 
     def rest(self) -> None:
         """Bring to an end what is under way, so that somebody else may land."""
-        self._rests, self._collect_at = True, self._upkeep.collect_at
-        self._landed_under = self.feed.contract().hash if self.feed.last else None
+        self._landed_under, self._collect_at = landed_under(self.feed), self._upkeep.collect_at
         self._upkeep.stop()
+        self._rests = True
         self._open.close()
         remove(self.feed.plan_file)
 
@@ -186,11 +191,7 @@ class Lander:
         """Go on from what stands; whether somebody landed. Raises GridError where that was under another contract."""
         before, self._state = self._state.last, FeedState.of(self.feed)
         if has_moved := self._state.last > before:
-            if self.feed.contract().hash not in (self.contract.hash, self._landed_under):
-                raise GridError(
-                    f"feed {self.contract.name}: another command landed it under another contract; start the run that follows "
-                    "again, with that one"
-                )
+            check_landed_under(self.feed, self.contract, self._landed_under, before)
             self._shards = settle_shards(self.feed, self.options.shards)
         self._now, self._open, self._rests = None, ExitStack(), False
         self._begin()
@@ -470,6 +471,21 @@ def settle_shards(feed: FeedLog, wanted: int | None) -> int:
     count = wanted or DEFAULT_SHARDS
     feed.settle(Sharding(count, HASH))
     return count
+
+
+def landed_under(feed: FeedLog) -> str | None:
+    """The hash of the contract that the feed landed with last; None before its first commit."""
+    return feed.contract().hash if feed.last else None
+
+
+def check_landed_under(feed: FeedLog, contract: Contract, before: str | None, after: int) -> None:
+    """Raise GridError where a commit after that number was made under another contract than this one and the one before."""
+    for number in range(after + 1, feed.last + 1):
+        if feed.read(number).contract not in (contract.hash, before):
+            raise GridError(
+                f"feed {contract.name}: another command landed it under another contract; start the run that follows again, with "
+                "that one"
+            )
 
 
 def check_contract(feed: FeedLog, contract: Contract) -> None:

@@ -49,6 +49,7 @@ def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given:
     """Land what comes until told to end, and publish where `tables` are given; the exit code."""
     from beam_grid.alerts.beside import watched
     from beam_grid.follow import Pace, follow
+    from beam_grid.land import check_landed_under, landed_under
     from beam_grid.service.starting import leading, when_there
     from beam_grid.service.told import Told
 
@@ -61,10 +62,13 @@ def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given:
         lake, feeds, unread = found
         for name in unread:
             say(f"  not read: {name}")
+        known = [(lake.feed(c.name), c, landed_under(lake.feed(c.name)), lake.feed(c.name).last) for c, _ in feeds]
         pace = Pace(how.every, how.refine_every, is_steady=how.max_rows_per_s is not None)
         with leading(lake, how.standby, ending, told.beat, say) as lead:
             if lead is None:
                 return 0
+            for feed, contract, under, last in known:  # others landed while a standby waited
+                check_landed_under(feed, contract, under, last)
             with watched(lake, say) if tables is not None else nullcontext():
                 return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending, lead=lead)
 

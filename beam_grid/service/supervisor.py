@@ -105,6 +105,7 @@ class Supervisor:
         self._lake, self._tables, self._say, self._beat = lake, tables, say, beat
         self._vitals = vitals_of(lake)
         self._problems: set[str] = set()
+        self._others = Breaker()
         self.has_failed = False
         """Whether anything was left out, put aside or not published since the start, mended or not."""
         self.feeds = []
@@ -143,7 +144,7 @@ class Supervisor:
             if self._tables is not None and one.lander.feed.last:
                 with about(feed=one.name):
                     self._publish(one)
-        self._publish_others()
+        self._publish_others(ending)
 
     def turn(self, one: Followed) -> bool:
         """One slice of one feed, published; whether there is more to do at once."""
@@ -205,26 +206,45 @@ class Supervisor:
                 if self._tables is not None and one.tables.wait_s == 0:
                     with about(feed=one.name):
                         self._publish(one)
-            one.vitals.state = state
-        self._publish_others()
+            if not has_moved or not one.tables.failures:
+                one.vitals.state = state
+        self._publish_others(ending)
         self.beat()
         return True
 
-    def _publish_others(self) -> None:
-        """What landed of feeds that are not followed; where it cannot be published that is said, and tried after the next visit."""
+    def publish_others_again(self, ending: threading.Event) -> None:
+        """Where what others landed could not be published, and it is time to try again."""
+        if self._others.failures and self._others.wait_s == 0:
+            self._publish_others(ending)
+
+    def _publish_others(self, ending: threading.Event) -> None:
+        """What landed of feeds that are not followed; where it cannot be published that is said, and tried again later."""
         if self._tables is None:
             return
+
+        def goes_on() -> bool:
+            self.beat()
+            return not ending.is_set()
+
         try:
-            self._tables.publish_others({one.name for one in self.feeds})
+            with self._others.trying():
+                self._tables.publish_others({one.name for one in self.feeds}, goes_on)
         except Exception as cause:
             _raise_interrupt(cause)
+            if is_no_room(cause):
+                raise RunFailed(
+                    f"lake {self._lake.path}: its tables cannot be written ({one_line(cause)}); what landed stays: make room and run "
+                    "again"
+                ) from cause
+            if self._others.failures == 1:
+                self._say(f"what other commands landed is not published: {one_line(cause)}; it is tried again")
             self.has_failed = True
-            self._say(f"error: what other commands landed is not published: {one_line(cause)}; landing goes on")
 
     @property
     def wait_s(self) -> float:
         """Seconds until a feed that failed is due again; much where none has."""
-        waits = [b.wait_s for one in self.feeds for b in (one.source, one.tables) if b.failures]
+        tries = [self._others, *(b for one in self.feeds for b in (one.source, one.tables))]
+        waits = [b.wait_s for b in tries if b.failures]
         return min(waits, default=3600.0)
 
     def end(self, error: BaseException | None = None) -> None:

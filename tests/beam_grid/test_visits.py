@@ -142,6 +142,23 @@ def test_late_rows_and_another_feed_land_while_a_run_follows(tmp_path: Path, sou
     assert all(row["balanced"] for row in ledger(lake).to_pylist()), ledger(lake)
 
 
+def test_what_others_landed_is_published_once_the_tables_are_free(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beam_grid.follow._WAIT_S", 0.1)
+    lake = Lake.open(tmp_path / "lake")
+    (source / "m.csv").write_text(f"meter,seen\n7,{minute(0).isoformat()}\n")
+    more(source, "a", reading("a", 0))
+    with Following(lake, source) as run:
+        run.until(lambda: ids(lake) == ["a"])
+        with lake.lock("tables", wait_s=10):
+            with visiting(lake):
+                land(lake, METERS, Options(f"{source}/m.csv"))
+            time.sleep(1)
+            assert "silver.meters" not in tables(lake)
+        run.until(lambda: "silver.meters" in tables(lake))
+
+
 def test_an_edit_stands_whatever_is_published_after_it(tmp_path: Path, source: Path) -> None:
     """The contract has an expectation that fails, so each publish makes the derived tables, with the contracts it knows."""
     lake = Lake.open(tmp_path / "lake")
@@ -262,7 +279,7 @@ def test_a_run_told_to_end_during_a_visit_ends_and_leaves_the_visitor_be(tmp_pat
                 lake.lock("land").__enter__()
 
 
-@pytest.mark.parametrize("change", ["a field", "a window", "a rule"])
+@pytest.mark.parametrize("change", ["a field", "a window", "a rule", "a rule, and back"])
 def test_another_contract_that_a_visitor_landed_ends_the_run(change: str, tmp_path: Path, source: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     more(source, "a", reading("a", 0))
@@ -272,7 +289,7 @@ def test_another_contract_that_a_visitor_landed_ends_the_run(change: str, tmp_pa
         "a field": {"fields": [*raw["fields"], {"name": "phase", "type": "int64", "since": "2"}]},
         "a window": {"windows": [*raw["windows"], {"name": "hours", "size": "1h", "measures": {"n": "count()"}}]},
         "a rule": {"rules": []},
-    }[change]
+    }[change.removesuffix(", and back")]
     with Following(lake, source) as run:
         run.until(lambda: lake.feed("readings").last)
         with visiting(lake), pytest.raises(GridError):
@@ -282,9 +299,12 @@ def test_another_contract_that_a_visitor_landed_ends_the_run(change: str, tmp_pa
         more(source, "c", reading("c", 2))
         with visiting(lake):
             land(lake, parse_contract(raw, "tests"), Options(f"{source}/*.json"))
+            if "back" in change:
+                more(source, "d", reading("d", 3))
+                land(lake, READINGS, Options(f"{source}/*.json"))
         run._thread.join(20)
     assert isinstance(run.code, GridError) and "under another contract; start the run" in str(run.code), run.code
-    assert lake.feed("readings").contract().version == "2"
+    assert lake.feed("readings").contract(lake.feed("readings").read(3).contract).version == "2"
     assert [row["balanced"] for row in ledger(lake).to_pylist()] == [True]
 
 

@@ -45,10 +45,8 @@ _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 _DAY = 86_400_000_000
 
 COUNTED = 30
-"""Days before the change in which detectors that count readings find as many as they need, or a series is read as a whole."""
-
-_OWN_HOUR = 2 * 3_600_000_000
-"""A reading's own hour is no history, and may last two where a clock goes back."""
+"""Days before the change in which detectors that count readings find as many as they need, or a series is read as a whole. The
+last does not count: a reading's own hour is no history, and may last longer where a clock goes back."""
 
 
 def of_features(
@@ -128,16 +126,17 @@ def _is_enough(engine: Engine, below: Below, made: Detect, reach: Reach, asked: 
     days = reach.days if reach.and_before else COUNTED
     first = _moment(int(_micros(found["__since"]).min()) - days * _DAY)
     engine.give(asked, found)
-    lately = f"r.{time} >= g.__since - to_days({COUNTED}) AND r.{time} < g.__since - to_microseconds({_OWN_HOUR})"
+    number = f"CAST(r.{value} AS DOUBLE)"  # as detectors see it
+    lately = f"r.{time} >= g.__since - to_days({COUNTED}) AND r.{time} < g.__since - to_days(1)"
     enough = [
         f"count(*) FILTER ({lately}) >= {reach.rows}",
-        f"min(r.{value}) FILTER ({lately}) < max(r.{value}) FILTER ({lately})",
+        f"min({number}) FILTER ({lately}) < max({number}) FILTER ({lately})",
     ]
     if reach.and_before:
         enough.append(f"min(r.{time}) < min(g.__since) - to_days({reach.days - COUNTED})")
     said = engine.ask(
         f"SELECT g.__g0 FROM {below.rows(engine, not_before(made.time, first))} r JOIN {asked} g ON r.{series} = g.__g0 "
-        f"WHERE r.{time} >= g.__since - to_days({days}) AND isfinite(CAST(r.{value} AS DOUBLE)) "
+        f"WHERE r.{time} >= g.__since - to_days({days}) AND isfinite({number}) "
         f"GROUP BY 1 HAVING {' AND '.join(enough)}"
     )
     is_in: Bools = pc.is_in(_array(found["__g0"]), _array(said["__g0"])).to_numpy(zero_copy_only=False)
