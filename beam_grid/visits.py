@@ -61,8 +61,12 @@ def _leads(lake: Lake) -> Path:
     return lake.path / "locks" / "leads"
 
 
+def _asked(lake: Lake) -> Path:
+    return lake.path / "locks" / "land.asked"
+
+
 def _ask(lake: Lake, held: ExitStack, say: Callable[[str], None]) -> None:
-    asked, began, has_said = lake.path / "locks" / "land.asked", time.monotonic(), False
+    asked, began, has_said = _asked(lake), time.monotonic(), False
     try:
         while True:
             asked.touch()
@@ -89,7 +93,7 @@ class Lead:
     def __init__(self, lake: Lake, wait_s: float = 0) -> None:
         """Raises LakeBusy where another follows or lands, after waiting for it so long."""
         self._lake, self._follow, self._land = lake, ExitStack(), ExitStack()
-        self._asked = lake.path / "locks" / "land.asked"
+        self._asked = _asked(lake)
         self._follow.enter_context(lake.lock("follow", wait_s=max(wait_s, _RACE_S)))
         try:
             _leads(lake).unlink(missing_ok=True)  # one that was killed left it

@@ -6,6 +6,7 @@ import click
 
 from beam_grid.cli.options import LAKE, Time
 from beam_grid.cli.process import command_line
+from beam_grid.cli.steps import who_publishes
 from beam_grid.console import say
 from beam_grid.errors import GridError
 
@@ -40,9 +41,4 @@ def edit(
     opened = Lake.open(lake, create=False)
     with visiting(opened, say) as is_followed:
         number = edits.edit(opened, table, series, interval, value, author, reason, command_line())
-    who = (
-        "the run that follows the lake (or, if that only lands, beam-grid refine)"
-        if is_followed
-        else f"beam-grid refine --lake {lake}"
-    )
-    say(f"{edits.EDITS}: commit {number}; {who} brings it into {table}")
+    say(f"{edits.EDITS}: commit {number}; {who_publishes(lake, is_followed)} brings it into {table}")

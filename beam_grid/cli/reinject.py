@@ -8,6 +8,7 @@ import click
 
 from beam_grid.cli.options import LAKE
 from beam_grid.cli.process import command_line
+from beam_grid.cli.steps import who_publishes
 from beam_grid.console import say
 from beam_grid.errors import GridError
 
@@ -43,7 +44,7 @@ def reinject(what: str, feed: str, rule: str | None, contract: str | None, lake:
     say(
         f"{feed}: {-f['late']:,} late rows = landed {f['landed']:,} + duplicates {f['duplicates']:,}; superseded "
         f"{f['superseded']:,}, conflicts {f['conflicts']:,} ({done.commits} commit{'s' if done.commits > 1 else ''}, "
-        f"{done.seconds:.1f} s); {_who(lake, is_followed)} brings them into the tables"
+        f"{done.seconds:.1f} s); {who_publishes(lake, is_followed)} brings them into the tables"
     )
 
 
@@ -62,7 +63,7 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
             f"{feed}: {_rejects(done.judged)} judged again: landed {f['landed']:,}, duplicates {f['duplicates']:,}{more}, "
             f"still rejected {done.still_rejected:,}; superseded {f['superseded']:,}, conflicts {f['conflicts']:,} "
             f"({done.commits} commit{'s' if done.commits > 1 else ''}, {done.seconds:.1f} s); "
-            f"{_who(lake.path, is_followed)} brings them into the tables"
+            f"{who_publishes(lake.path, is_followed)} brings them into the tables"
         )
     elif not done.there:
         say(f"{feed}: no rejects")
@@ -72,14 +73,6 @@ def _reinject_rejected(lake: Lake, feed: str, rule: str | None, contract: str | 
         say(f"{feed}: nothing that can be judged again")
     if done.snapshots:
         say(f"  left out: {_rejects(done.snapshots)} of full snapshots; land the snapshot again, under another name")
-
-
-def _who(lake: object, is_followed: bool) -> str:
-    return (
-        "the run that follows the lake (or, if that only lands, beam-grid refine)"
-        if is_followed
-        else f"beam-grid refine --lake {lake}"
-    )
 
 
 def _rejects(count: int) -> str:

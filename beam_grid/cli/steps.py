@@ -126,3 +126,10 @@ def refine_tables(
     for line in refined_lines(result):
         say(line)
     return 1 if result.left_out else 0
+
+
+def who_publishes(lake: object, is_followed: bool) -> str:
+    """For a line about what landed: who brings it into the tables."""
+    if is_followed:
+        return "the run that follows the lake (or, if that only lands, beam-grid refine)"
+    return f"beam-grid refine --lake {lake}"

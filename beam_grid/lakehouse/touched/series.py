@@ -71,11 +71,9 @@ def of_features(
     read = _read(engine, below, made, view, found, read_from, (is_near, ~is_near))
     if not found.num_rows:
         return Touched(view, "true", "false", function, narrowed=_any_of(engine, below, read))
-    least = int(since.time.min())
-    is_replaced = _is_since(made, view, least)
-    return Touched(
-        view, "true", is_replaced, function, not_before(made.time, _moment(least)), _any_of(engine, below, read)
-    )
+    earliest = int(since.time.min())
+    where = not_before(made.time, _moment(earliest))
+    return Touched(view, "true", _is_since(made, view, earliest), function, where, _any_of(engine, below, read))
 
 
 def of_scores(engine: Engine, below: Below, analysis: Analysis, made: Detect, reach: Reach, changed: str) -> Touched:
