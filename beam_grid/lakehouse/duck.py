@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import queue
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,8 @@ _IDLE: queue.Queue[duckdb.DuckDBPyConnection] = queue.Queue(2)
 def _close_idle() -> None:
     """DuckDB complains of engines that are open when Python has ended."""
     while not _IDLE.empty():
-        _IDLE.get_nowait().close()
+        with suppress(Exception):  # one whose statement Ctrl-C is just ending is busy: it goes with the process
+            _IDLE.get_nowait().close()
 
 
 @contextmanager
