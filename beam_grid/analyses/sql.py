@@ -43,6 +43,11 @@ def parameters(select: exp.Expr) -> set[str]:
     return {str(one.this) for one in select.find_all(exp.Placeholder)}
 
 
+def has_windows(sql: str) -> bool:
+    """Whether a function OVER a window is in it."""
+    return tree(sql).find(exp.Window) is not None
+
+
 def parts(expressions: str) -> list[str]:
     """Each of the expressions that stand in a list."""
     return [one.sql("spark") for one in tree(f"SELECT {expressions}").expressions]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict, replace
 
 from beam_grid.analyses import Analysis, Clock, analyses, by_name, detections, features, now, validations
-from beam_grid.analyses.sql import put, tree
+from beam_grid.analyses.sql import has_windows, put, tree
 from beam_grid.crash import point
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.lakehouse import expected, guard, touched
@@ -272,8 +272,12 @@ def _define(
     rest: Touched | None = None,
 ) -> None:
     """Give the analysis' rows the name of its candidate: those of its SELECT, or what it makes of their series."""
-    view, sql = candidate(analysis), _select(engine, lake, content, analysis, parameters, rest)
-    made = analysis.by_series
+    view, made = candidate(analysis), analysis.by_series
+    if made is None and (parts := _parts(engine, lake, content, analysis, rest)) > 1:
+        is_in = [f"hash({analysis.touched}) % {parts} = {n}" for n in range(parts)]
+        engine.gather(view, [_select(engine, lake, content, analysis, parameters, rest, part) for part in is_in])
+        return
+    sql = _select(engine, lake, content, analysis, parameters, rest)
     if made is None:
         engine.define(view, sql)
         return
@@ -288,6 +292,22 @@ def _define(
     engine.apply(view, series, list(order), (rest and rest.function) or made.function, schema)
 
 
+def _parts(engine: Engine, lake: Lake, content: Content, analysis: Analysis, rest: Touched | None) -> int:
+    """In how many parts the rows are made. Those of a group depend on those of no other, so any groups are a part. Without
+    windows all are one: DuckDB spills what it groups and joins, but a partition it looks along must fit."""
+    if engine.part_rows is None or not analysis.touched or not has_windows(analysis.sql):
+        return 1
+    first = analysis.reads[0]
+    rows = sum(file.rows or 0 for file in live(Table(lake, first).path, content.tables[first].version).files)
+    if rest is not None and rows > engine.part_rows:
+        place = rest.narrowed or _rows(engine, lake, content, first)
+        count = put(
+            tree(f"SELECT count(*) AS n FROM silver.first WHERE {rest.is_read}"), engine.dialect, lambda _: place
+        )
+        rows = engine.ask(count)["n"][0].as_py()
+    return -(-rows // engine.part_rows)
+
+
 def _select(
     engine: Engine,
     lake: Lake,
@@ -295,9 +315,12 @@ def _select(
     analysis: Analysis,
     parameters: dict[str, str],
     rest: Touched | None = None,
+    part: str = "true",
 ) -> str:
-    """The analysis' SELECT over this lake's tables. Parameters are put in as literals: Delta's parser knows no others."""
-    chosen = values(analysis, parameters) | {"touched": rest.is_read if rest else "true"}
+    """The analysis' SELECT over this lake's tables. Parameters are put in as literals: Delta's parser knows no others.
+
+    part: of the rows that it would read, which it does."""
+    chosen = values(analysis, parameters) | {"touched": f"({rest.is_read if rest else 'true'}) AND {part}"}
 
     def place(name: str) -> str:
         narrowed = rest.narrowed if rest and name == analysis.reads[0] else None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from beam_grid.errors import GridError
 from beam_grid.feeds import built_in
+from beam_grid.lakehouse.engines import embedded
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.tables import Table
 from beam_grid.land import Options, land
 from beam_grid.landing import Lake
 from beam_grid.refine import refine
@@ -55,6 +59,30 @@ def assert_equal(lake: Lake, name: str, wanted: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("name", s1_oracle.TABLES)
 def test_the_five_tables_are_those_of_the_raw_files(lake: Lake, source: Path, name: str) -> None:
     assert_equal(lake, name, s1_oracle.five_tables(source, date(2021, 1, 1), NOW)[name])
+
+
+def test_half_hours_that_come_file_by_file_make_the_same_tables(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded.Embedded, "part_rows", 3_000)
+    shutil.copytree(source, tmp_path / "source")
+    files = sorted((tmp_path / "source").glob("**/readings/*.json"))
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for file in files:
+        file.rename(aside / file.name)
+    lake, known = Lake.open(tmp_path / "lake"), built_in()
+    options = Options(source=str(tmp_path / "source"), own_globs=True, now=int(NOW.timestamp() * 1e6))
+    for turn in range(3):
+        for file in files[turn::3]:
+            (aside / file.name).rename(file)
+        for name in s1_oracle.FEEDS:
+            assert not land(lake, known[name], options).problems
+        refine(lake)
+    newest_first = [done["operation"] for done in DeltaTable(Table(lake, "gold.supplied_half_hours").path).history()]
+    assert newest_first[:2] == ["MERGE", "MERGE"], "it was made anew instead of brought up"
+    for name in s1_oracle.TABLES:
+        assert_equal(lake, name, s1_oracle.five_tables(source, date(2021, 1, 1), NOW)[name])
 
 
 def test_of_conflicting_half_hours_one_counts_and_both_are_listed(lake: Lake) -> None:

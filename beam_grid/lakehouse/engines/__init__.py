@@ -46,6 +46,8 @@ class Engine(Protocol):
     """How many tables are worth making side by side."""
     goes_on: bool
     """Whether tables of features are made from a time on, and not whole series of them."""
+    part_rows: int | None
+    """So many rows a SELECT may read at once; those of a larger table are gathered part by part. None: any number."""
 
     def rows(self, table: Table, version: int, where: Condition | None = None) -> str:
         """The table at a version, as it stands in a FROM. where: of an instant; rows that do not meet it may be left out."""
@@ -63,6 +65,9 @@ class Engine(Protocol):
 
     def define(self, view: str, sql: str, *, once: bool = False) -> None:
         """Give a SELECT a name; `once` says that it is read more than once and small. Raises DoesNotFit."""
+
+    def gather(self, view: str, selects: Sequence[str]) -> None:
+        """Give a name to the rows of all of these, made one after the other; only of an engine with `part_rows`."""
 
     def give(self, view: str, rows: pa.Table) -> None:
         """Give a name to a few rows; only of an engine that `goes_on`."""

@@ -38,6 +38,9 @@ FILE_ROWS = 1 << 19
 IN_MEMORY = 64 << 20
 """Bytes of rows that a function made which are kept without a file."""
 
+PART_ROWS = 4_000_000
+"""Windows over so many rows, and the sort that takes what they give, are in memory together."""
+
 
 class Embedded:
     """The engine of a run on a connection of DuckDB; not to be shared by threads."""
@@ -45,6 +48,7 @@ class Embedded:
     dialect: Any = "duckdb"
     at_once = 1
     goes_on = True
+    part_rows: int | None = PART_ROWS
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._engine, self._scratch = connection, scratch
@@ -76,6 +80,13 @@ class Embedded:
             self._engine.execute(f"CREATE OR REPLACE TEMP {kind} {double_quoted(view)} AS {sql}")
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as cause:
             raise DoesNotFit(self.reason(cause)) from cause
+
+    def gather(self, view: str, selects: Sequence[str]) -> None:
+        files = []
+        for number, sql in enumerate(selects):
+            files.append(str(self._scratch / f"{view}-{number}.parquet"))
+            self._engine.execute(f"COPY ({sql}) TO {duck.literal(files[-1])} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")  # fmt: skip
+        self.define(view, f"FROM {duck.parquet(files)}")
 
     def give(self, view: str, rows: pa.Table) -> None:
         self._engine.register("__given", rows)

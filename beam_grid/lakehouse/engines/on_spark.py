@@ -25,6 +25,7 @@ class OnSpark:
 
     dialect: Any = "spark"
     goes_on = False
+    part_rows: int | None = None
     at_once = 4
     """Small tables cost Spark's driver more than its cores."""
 
@@ -64,6 +65,9 @@ class OnSpark:
             self._spark.sql(sql).createOrReplaceTempView(view)
         except AnalysisException as cause:
             raise DoesNotFit(" ".join(str(cause).split())[:200]) from cause
+
+    def gather(self, view: str, selects: Sequence[str]) -> None:
+        raise NotImplementedError("Spark parts the rows itself")
 
     def give(self, view: str, rows: pa.Table) -> None:
         raise NotImplementedError("whole series are taken")

@@ -140,6 +140,29 @@ def test_scores_brought_up_in_part_are_those_made_anew(
     assert made is not None and now is not None and now.id == made.id and now.version > made.version
 
 
+def test_rows_made_part_by_part_are_those_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[int] = []
+    gather = embedded.Embedded.gather
+    monkeypatch.setattr(embedded.Embedded, "part_rows", 150)
+    monkeypatch.setattr(embedded.Embedded, "gather", lambda self, view, selects: (parts.append(len(selects)), gather(self, view, selects)))  # fmt: skip
+    draw = random.Random(9)
+    silver, anew = Readings(tmp_path / "parts"), Readings(tmp_path / "at-once")
+    rows = drawn(draw, 0, 1000)
+    silver.add(rows[:-200])
+    silver.make("embedded")
+    silver.add(rows[-200:-5])  # nearly each group is touched
+    silver.make("embedded")
+    silver.add(rows[-5:])
+    silver.make("embedded")
+    assert parts[0] == 6
+    assert 6 <= parts[1] <= 7
+    assert all(1 < few < 7 for few in parts[2:]), "a few groups need fewer parts"
+    monkeypatch.setattr(embedded.Embedded, "part_rows", None)
+    anew.add(rows)
+    anew.make("embedded")
+    assert_equal(silver.anomalies(), anew.anomalies())
+
+
 def test_readings_that_come_in_order_leave_the_files_of_earlier_ones_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
