@@ -1,9 +1,10 @@
 """`python -m benchmarks.backlog`: how fast is a topic drained, in how much memory, and what does a message leave behind?
 
     topic of N readings ──┬► confluent-kafka consumes it, and does nothing else
-                          └► beam-grid run: decode, rules, dedup, windows, landing, tables published
+                          ├► beam-grid run: decode, rules, dedup, windows, landing, tables published
+                          └► the same under the built-in feed's name: its analyses and expectations, too
 
-Both read the same topic, in turns. In the end each message must be a row of the table, once. The bytes and files that a
+All read the same topic, in turns. In the end each message must be a row of the table, once. The bytes and files that a
 message and a commit leave, and CPU seconds a million messages, are the constants of docs/capacity.md.
 """
 
@@ -17,11 +18,13 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
+from beam_grid.feeds import BUILT_IN
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from beam_grid.service.sizes import sizes
 from benchmarks.equal import CONTRACT
 from benchmarks.measure import Run, median, run
+from benchmarks.variants import FEED, unread
 from data_sources.generators.streams.sinks import Kafka
 from data_sources.smart_meter_readings.generate import as_records, readings
 from data_sources.smart_meter_readings.order import meter_sizes
@@ -68,30 +71,36 @@ def measure(folder: Path, messages: int, runs: int, rate: int = 5_000) -> dict[s
     try:
         broker.create_topic(CONTRACT.topic, _PARTITIONS)
         fill(broker.bootstrap, CONTRACT.topic, messages, rate)
-        source, lake = f"kafka://{broker.bootstrap}/{CONTRACT.topic}", at / "lake"
-        ours = ["-m", "beam_grid", "run", CONTRACT.name, "--source", source, "--lake", str(lake)]
-        peer = ["-m", "benchmarks.backlog", "--consume", broker.bootstrap, CONTRACT.topic]
+        source, lake, contract = f"kafka://{broker.bootstrap}/{CONTRACT.topic}", at / "lake", at / "contract.toml"
+        contract.write_text(unread((BUILT_IN / CONTRACT.name / "contract.toml").read_text()))
+        ours = ["--source", source, "--lake", str(lake)]
+        variants = {
+            "confluent-kafka": ["-m", "benchmarks.backlog", "--consume", broker.bootstrap, CONTRACT.topic],
+            "run-analyses": ["-m", "beam_grid", "run", CONTRACT.name, *ours],
+            "run": ["-m", "beam_grid", "run", "--contract", str(contract), *ours],
+        }
         print(f"backlog: {messages:,} messages in {_PARTITIONS} partitions, {runs} runs each in turns", flush=True)
-        taken: dict[str, list[Run]] = {"run": [], "confluent-kafka": []}
+        taken: dict[str, list[Run]] = {name: [] for name in variants}
         for n in range(runs):
-            shutil.rmtree(lake, ignore_errors=True)
-            taken["confluent-kafka"].append(run(peer, at / f"peer-{n}.log"))
-            taken["run"].append(run(ours, at / f"run-{n}.log"))
+            for name, command in variants.items():
+                shutil.rmtree(lake, ignore_errors=True)
+                taken[name].append(run(command, at / f"{name}-{n}.log"))
+                if lake.exists():
+                    _check(lake, CONTRACT.name if name == "run-analyses" else FEED, messages)
     finally:
         broker.stop()
     found = {name: _figures(median(done), messages) for name, done in taken.items()}
-    ratio = found["run"]["wall_s"] / found["confluent-kafka"]["wall_s"]
     for name, figures in found.items():
         print(
             f"  {name:<18}{figures['wall_s']:>8.1f} s {figures['messages_per_s']:>10,.0f} messages/s"
             f"{figures['cpu_s_per_million']:>8.2f} s of CPU a million{figures['peak_mib']:>8.0f} MiB",
             flush=True,
         )
-    print(f"  ratio {ratio:.2f} (aims: 2.0, and 120,000 messages/s)")
-    table = query(Lake.open(lake), f"SELECT count(*) AS n, count(DISTINCT event_id) AS d FROM silver.{CONTRACT.name}")
-    assert table.to_pylist() == [{"n": messages, "d": messages}], table.to_pylist()
-    opened = Lake.open(lake).feed(CONTRACT.name)
-    found["run"] |= {"ratio": ratio, "commits": opened.last}
+    for name in ("run", "run-analyses"):
+        found[name]["ratio"] = found[name]["wall_s"] / found["confluent-kafka"]["wall_s"]
+        print(f"  {name}: {found[name]['ratio']:.2f} x the consumer (aims of run: 2.0, and 120,000 messages/s)")
+    opened = Lake.open(lake).feed(FEED)
+    found["run"]["commits"] = opened.last
     print(f"  each message is a row, once; {opened.last} commits leave")
     for part, size in sorted(sizes(lake).items()):
         found["run"][f"bytes a message, {part}"] = size.bytes / messages
@@ -99,6 +108,11 @@ def measure(folder: Path, messages: int, runs: int, rate: int = 5_000) -> dict[s
             f"    {part:<28}{size.files:>7,} files{size.bytes / 1e6:>10.1f} MB{size.bytes / messages:>8.1f} bytes a message"
         )
     return {f"backlog: {name}": figures for name, figures in found.items()}
+
+
+def _check(lake: Path, feed: str, messages: int) -> None:
+    table = query(Lake.open(lake), f"SELECT count(*) AS n, count(DISTINCT event_id) AS d FROM silver.{feed}")
+    assert table.to_pylist() == [{"n": messages, "d": messages}], table.to_pylist()
 
 
 def _figures(done: Run, messages: int) -> dict[str, Any]:

@@ -84,11 +84,17 @@ def write_contracts(folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     sections = re.split(r"(?m)^(?=\[\[)", (BUILT_IN / CONTRACT.name / "contract.toml").read_text())
     full = "".join(section for section in sections if 'on_fail = "warn"' not in section)
-    plain = "".join(s for s in re.split(r"(?m)^(?=\[\[)", full) if not s.startswith("[[expectations]]"))
     paths = folder / "plain.toml", folder / "full.toml"
-    for path, text in zip(paths, (plain.replace(f'"{CONTRACT.name}"', f'"{FEED}"', 1), full), strict=True):
+    for path, text in zip(paths, (unread(full), full), strict=True):
         path.write_text(text)
     return paths
+
+
+def unread(contract: str) -> str:
+    """The text of the built-in contract, as FEED and without expectations."""
+    sections = re.split(r"(?m)^(?=\[\[)", contract)
+    kept = "".join(section for section in sections if not section.startswith("[[expectations]]"))
+    return kept.replace(f'"{CONTRACT.name}"', f'"{FEED}"', 1)
 
 
 def first_records(folder: Path, source: str, count: int) -> Path:

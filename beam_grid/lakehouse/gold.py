@@ -4,7 +4,7 @@ The method keeps no state beside the landing zone. For the windows that new comm
 are read (only files whose span of cells overlaps), merged in DuckDB, and put in place of what was there:
 
     new commits' tiles ──► touched windows ──┐
-    all commits' tiles, overlapping files ───┴► merge ──┐
+    all commits' tiles, overlapping files ───┴► merge ──┐       in parts, where they are many (parts.py)
     files of the table that hold such windows ──────────┴► rewritten in order of time, one Delta commit
     rows now current (if a row ever was superseded) ──► tiles ──┘ in place of the commits' tiles
 
@@ -24,7 +24,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,7 @@ from beam_grid.errors import GridError
 from beam_grid.lakehouse import data_files, delta_log, open_windows, recompute
 from beam_grid.lakehouse.duck import connect_again, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
+from beam_grid.lakehouse.parts import Part, parts_of
 from beam_grid.lakehouse.scan import selected
 from beam_grid.lakehouse.spans import Span, event_span, may_meet, window_span
 from beam_grid.lakehouse.tables import Batch, State, Table
@@ -106,29 +107,35 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     with connect_again(scratch) as engine:
         measures.prepare(engine, contract, window)
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
-        kind = "TEMP TABLE" if batch.applied else "TEMP VIEW"  # a first batch is read once
         is_plain = cells_of(contract, window).are_windows and not batch.was_superseded
         before = open_windows.known(table.path, marked[0], batch, window) if is_plain else None
         if before is not None:
             engine.register("open_tiles", before.tiles)
-            windows = _gone_on(
-                engine, batch, window, [batch.path(file) for file in open_windows.tiles_of(batch, window)]
-            )
+            found = _gone_on(engine, batch, window, [batch.path(file) for file in open_windows.tiles_of(batch, window)])
         else:
-            windows = _merged(batch, window, scratch)
-        engine.execute(f"CREATE {kind} merged AS {windows}")
+            found = _merged(batch, window, scratch)
+        parts = parts_of(found.files, cells_of(contract, window), window.by)
+        for number, part in enumerate(parts if batch.applied else []):
+            begin = "CREATE TEMP TABLE merged AS" if number == 0 else "INSERT INTO merged"
+            engine.execute(f"{begin} {found.windows(batch, window, part)}")
         touched = _touched(engine) if batch.applied else None  # a first batch replaces all, and is read once
         rewritten = at.files if touched is None else _rewritten(engine, table, at, batch, touched[0])
         replaced = {file.path for file in rewritten}
         kept = [file for file in at.files if file.path not in replaced]
-        rows = _rows(engine, table, at, [] if touched is None else rewritten, batch, window)
         measured = delta_log.statistics_columns(at)
         cold = None if touched is None else _cold(engine, table, at, rewritten, batch, window)
+        rows = (
+            _rows(engine, table, at, rewritten, batch, window, part)
+            if batch.applied
+            else _ordered(f"({found.windows(batch, window, part)})", batch, window)
+            for part in parts
+        )
+        batches = itertools.chain.from_iterable(engine.sql(sql).to_arrow_reader(FILE_ROWS) for sql in rows)
         added = [
             action
-            for part in _between(engine.sql(rows).to_arrow_reader(FILE_ROWS), kept, cold)
+            for piece in _between(batches, kept, cold)
             for action in data_files.write(
-                table.path, part, schema, FILE_ROWS, measured, row_group=data_files.SORTED_GROUP
+                table.path, piece, schema, FILE_ROWS, measured, row_group=data_files.SORTED_GROUP
             )
         ]
         # others are in the rewritten files, and were there before
@@ -146,12 +153,27 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     delta_log.checkpoint(table.path, at)
 
 
-def _gone_on(engine: duckdb.DuckDBPyConnection, batch: Batch, window: WindowSpec, new: list[str]) -> str:
-    """SQL of the touched windows, as `_merged`, from what is kept of those still open and the new commits' tiles."""
-    contract = batch.contract
+class _Tiles(NamedTuple):
+    """What the touched windows are made of: tiles as they stand in a FROM, and the files they are in."""
+
+    sql: str
+    files: list[str]
+    commits: str
+    """As of `windows_sql`."""
+
+    def windows(self, batch: Batch, window: WindowSpec, part: Part) -> str:
+        """SQL of the touched windows of the part: the columns of `windows_sql`; `__rows` is 0 of one that is left empty."""
+        reach, _ = cells_of(batch.contract, window).touching
+        tiles = f"(SELECT * FROM {self.sql} WHERE {part.cells(reach, window.by)})"
+        windows = windows_sql(tiles, batch.contract, window, commits=self.commits)
+        return f"SELECT * FROM ({windows}) WHERE __newest > {batch.applied} AND {part.starts(window.by)}"
+
+
+def _gone_on(engine: duckdb.DuckDBPyConnection, batch: Batch, window: WindowSpec, new: list[str]) -> _Tiles:
+    """As `_merged`, from what is kept of windows still open and the new commits' tiles."""
     if not new:
-        return f"SELECT * FROM ({windows_sql('no_tiles', contract, window)}) WHERE false"
-    names = tile_schema(contract, window).names
+        return _Tiles("no_tiles", [], ONE_TILE)
+    names = tile_schema(batch.contract, window).names
     same = "".join(f" AND t.{double_quoted(by)} IS NOT DISTINCT FROM n.{double_quoted(by)}" for by in window.by)
     by = "".join(f"{double_quoted(name)}, " for name in window.by)
     touched = f"SELECT DISTINCT {by}_cell FROM {parquet(new)}"
@@ -159,16 +181,16 @@ def _gone_on(engine: duckdb.DuckDBPyConnection, batch: Batch, window: WindowSpec
         f"CREATE TEMP VIEW touched_tiles AS SELECT t.* FROM open_tiles t SEMI JOIN ({touched}) n ON t._cell = n._cell{same}"
     )
     tiles = open_windows.with_new(new, window, names, "touched_tiles")
-    return windows_sql(f"({tiles})", contract, window, commits=f"CAST(sum({open_windows.COMMITS}) AS BIGINT)")
+    return _Tiles(f"({tiles})", new, f"CAST(sum({open_windows.COMMITS}) AS BIGINT)")
 
 
-def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
-    """SQL of the touched windows: the columns of `windows_sql`; `__rows` is 0 of one that is left empty."""
+def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> _Tiles:
+    """The tiles of all commits, those of the touched windows among them."""
     contract, span = batch.contract, cell_span(batch, window)
     marks, new = marks_of(batch, window, scratch, span)
     names = tile_schema(contract, window).names
     parts = _tiles(marks, batch, window, names, new)
-    was_superseded = batch.was_superseded
+    was_superseded, current = batch.was_superseded, list[str]()
     if was_superseded:
         current = recompute.current(batch, window, scratch, span, new)
         kept = marks_columns(contract, window)
@@ -181,8 +203,7 @@ def _merged(batch: Batch, window: WindowSpec, scratch: Path) -> str:
         and not was_superseded
         and not any(str(scratch) in file for file in marks)
     )
-    windows = windows_sql(f"({parts})", contract, window, commits=ONE_TILE if is_plain else MANY_TILES)
-    return f"SELECT * FROM ({windows}) WHERE __newest > {batch.applied}"
+    return _Tiles(f"({parts})", marks + current, ONE_TILE if is_plain else MANY_TILES)
 
 
 def marks_columns(contract: Contract, window: WindowSpec) -> set[str]:
@@ -309,20 +330,30 @@ def _flipped(
 
 
 def _rows(
-    engine: duckdb.DuckDBPyConnection, table: Table, at: Live, files: list[LiveFile], batch: Batch, window: WindowSpec
-) -> str:
-    """SQL of the files' rows, the touched windows in place of what they were, in order of time."""
+    engine: duckdb.DuckDBPyConnection, table: Table, at: Live, files: list[LiveFile], batch: Batch, window: WindowSpec,
+    part: Part,
+) -> str:  # fmt: skip
+    """SQL of the part of the files' rows, the touched windows in place of what they were, in order of time."""
+    is_in = part.starts(window.by)
+    merged = f"(FROM merged WHERE {is_in})"
+    if not files:
+        return _ordered(merged, batch, window)
+    same = "".join(f" AND g.{double_quoted(by)} IS NOT DISTINCT FROM m.{double_quoted(by)}" for by in window.by)
+    in_time = part._replace(shares=1).starts(window.by)
+    others = (
+        f"(SELECT g.*, 1 AS __rows FROM (FROM {selected(engine, table.path, at, files)} WHERE {is_in}) g "
+        f"ANTI JOIN (FROM merged WHERE {in_time}) m ON g.window_start = m.window_start{same})"
+    )
+    return _ordered(merged, batch, window, others)
+
+
+def _ordered(merged: str, batch: Batch, window: WindowSpec, *others: str) -> str:
+    """SQL of windows, as they stand in a FROM, as rows of the table, in order of time; none that was left empty."""
     contract = batch.contract
-    names = window_schema(contract, window).names
     final = final_sql(contract, batch.watermark, "epoch_us(window_end)")
+    names = window_schema(contract, window).names
     columns = ", ".join(f"{final} AS final" if name == "final" else double_quoted(name) for name in names)
-    rows = f"SELECT {columns} FROM merged WHERE __rows > 0"
-    if files:
-        same = "".join(f" AND g.{double_quoted(by)} IS NOT DISTINCT FROM m.{double_quoted(by)}" for by in window.by)
-        rows += (
-            f" UNION ALL SELECT {columns} FROM (SELECT g.* FROM {selected(engine, table.path, at, files)} g "
-            f"ANTI JOIN merged m ON g.window_start = m.window_start{same})"
-        )
+    rows = " UNION ALL ".join(f"SELECT {columns} FROM {one} WHERE __rows > 0" for one in (merged, *others))
     return f"SELECT * FROM ({rows}) ORDER BY {', '.join(['window_start', *map(double_quoted, window.by)])}"
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from beam_grid.lakehouse.duck import parquet
+from beam_grid.lakehouse.parts import parts_of
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
 from transforms.cells import cells_of
@@ -104,7 +105,8 @@ def opened(
         if len(files) < MANY_FILES:
             return None
     names = tile_schema(contract, window).names
-    source = with_new([batch.path(f) for f in files], window, names, "open_tiles" if before is not None else None)
+    paths = [batch.path(f) for f in files]
+    source = with_new(paths, window, names, "open_tiles" if before is not None else None)
     beside = [
         *(f"{sql} AS {name}" for name, sql in cells.merge.items()),
         "max(_commit) AS _commit",
@@ -112,9 +114,12 @@ def opened(
         f"CAST(sum({COMMITS}) AS BIGINT) AS {COMMITS}",
     ]
     keys = [*map(double_quoted, window.by), "_cell"]
-    sql = merged_sql(f"({source})", keys, aggregates(contract, window), beside)
-    tiles = engine.sql(f"SELECT * FROM ({sql}) WHERE epoch_us(_cell) >= {floor}").to_arrow_table()
     schema = pa.schema([*tile_schema(contract, window), (COMMITS, pa.int64())])
-    if tiles.num_rows > _MOST_ROWS:
-        return None
-    return Open(application, batch.target, floor, tiles.select(schema.names).cast(schema))
+    tiles = schema.empty_table()
+    for part in parts_of(paths, cells, window.by):
+        is_in = f"epoch_us(_cell) >= {floor} AND {part.cells(0, window.by)}"
+        sql = merged_sql(f"(SELECT * FROM ({source}) WHERE {is_in})", keys, aggregates(contract, window), beside)
+        tiles = pa.concat_tables([tiles, engine.sql(sql).to_arrow_table().select(schema.names).cast(schema)])
+        if tiles.num_rows > _MOST_ROWS:
+            return None
+    return Open(application, batch.target, floor, tiles)

@@ -1,0 +1,122 @@
+"""Windows merged part by part: the same windows, and never many tiles at once."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_grid.lakehouse import gold, open_windows, parts
+from beam_grid.landing import Lake
+from beam_grid.refine import refine
+from data_sources.contract import parse_contract
+from tests.beam_grid.lakehouse.test_by_group import followed
+from tests.beam_grid.test_refine import CONTRACT, START, Landing, check, readings, superseding
+from transforms.cells import cells_of
+from transforms.tiles import tile_rows
+
+METERS = [f"m{n}" for n in range(40)]
+
+
+@pytest.fixture(params=[4_000, 40_000])
+def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[list[parts.Part]]:
+    """The parts of each merge; of so small ones that there are many, also in one cell."""
+    found: list[list[parts.Part]] = []
+
+    def parts_of(*asked: Any) -> list[parts.Part]:
+        found.append(parts.parts_of(*asked))
+        return found[-1]
+
+    monkeypatch.setattr(parts, "PART_BYTES", request.param)
+    monkeypatch.setattr(gold, "parts_of", parts_of)
+    monkeypatch.setattr(open_windows, "parts_of", parts_of)
+    monkeypatch.setattr(open_windows, "MANY_FILES", 2)
+    return found
+
+
+def rows_of(seed: int, count: int = 200) -> list[dict[str, Any]]:
+    """Rows of forty meters, in three days."""
+    draw = random.Random(seed)
+    return [
+        {**row, "meter": draw.choice(METERS), "at": row["at"] + timedelta(days=draw.randrange(3))}
+        for row in readings(count, seed)
+    ]
+
+
+def test_the_windows_are_those_of_all_rows(made: list[list[parts.Part]], tmp_path: Path) -> None:
+    landing = Landing(Lake.open(tmp_path / "lake"), parse_contract(CONTRACT, "test"))
+    landing.land(rows_of(1))
+    landing.land(rows_of(2))
+    refine(landing.lake)
+    check(landing)
+    assert max(map(len, made)) > 3
+    landing.land(rows_of(3))
+    refine(landing.lake)
+    check(landing)
+    landing.land(superseding(landing, 15))
+    refine(landing.lake)
+    check(landing)
+    landing.land(rows_of(4, 5))
+    refine(landing.lake)
+    check(landing)
+
+
+def test_windows_that_are_gone_on_with_are_those_of_all_rows(made: list[list[parts.Part]], tmp_path: Path) -> None:
+    contract = parse_contract({**CONTRACT, "windows": CONTRACT["windows"][::2]}, "test")
+    landing = Landing(Lake.open(tmp_path / "lake"), contract)
+    for seed in range(8):
+        landing.land(rows_of(seed, 60), watermark=START)
+        followed(landing)
+        check(landing)
+    assert max(map(len, made[-4:])) > 1
+
+
+@pytest.mark.parametrize("part_bytes", [2_000, 10_000, 1 << 30])
+@pytest.mark.parametrize("name", ["fixed", "sliding", "whole", "local"])
+def test_each_window_is_of_one_part_which_has_all_its_tiles(
+    name: str, part_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import duckdb
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(parts, "PART_BYTES", part_bytes)
+    local = {
+        "name": "local",
+        "calendar": "day",
+        "time_zone": "Europe/Berlin",
+        "by": ["zone"],
+        "measures": {"n": "count()"},
+    }
+    contract = parse_contract({**CONTRACT, "windows": [*CONTRACT["windows"], local]}, "test")
+    window = next(one for one in contract.windows if one.name == name)
+    cells = cells_of(contract, window)
+    files = []
+    schema = pa.schema([f.with_nullable(True) for f in contract.landed_schema])
+    for seed in range(4):
+        tiles = tile_rows(pa.Table.from_pylist(rows_of(seed), schema=schema), contract, window)
+        files.append(str(tmp_path / f"{seed}.parquet"))
+        pq.write_table(tiles, files[-1], row_group_size=50)
+    found = parts.parts_of(files, cells, window.by)
+    reach, _ = cells.touching
+    with duckdb.connect() as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        engine.execute(f"CREATE TABLE tiles AS FROM read_parquet({files})")
+        windows = f"(SELECT *, make_timestamptz({cells.starts_sql}) AS window_start FROM tiles)"
+        total = engine.execute(f"SELECT count(*) FROM {windows}").fetchall()[0][0]
+        counts, ends = [], []
+        for part in found:
+            of_part = f"(SELECT *, make_timestamptz({cells.starts_sql}) AS window_start FROM tiles WHERE {part.cells(reach, window.by)})"
+            asked = f"SELECT count(*), min(window_start), max(window_start) FROM {{}} WHERE {part.starts(window.by)}"
+            its, least, most = engine.execute(asked.format(of_part)).fetchall()[0]
+            assert its == engine.execute(asked.format(windows)).fetchall()[0][0], (
+                "a tile of a window of the part is not in it"
+            )
+            counts.append(its)
+            ends += [least, most] if its else []
+        assert sum(counts) == total
+        assert ends == sorted(ends), "parts one after the other are in order of time"
+        assert len(found) > 1 or part_bytes > 2_000
