@@ -49,6 +49,9 @@ QUESTIONS = {
 }
 """The seed's mix, and the dashboard's: the last hour by region, one sensor, what is odd, how fast answers were."""
 
+TIMEOUT_S = 120
+"""Of a statement: without reflections some take longer than the server lets them by itself."""
+
 LOG = "report of queries"
 """Its table grows with each question, so no two answers are equal."""
 
@@ -98,7 +101,7 @@ class Client:
     """By question."""
 
     def __post_init__(self) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2 * TIMEOUT_S)
 
     def __call__(self, name: str, sql: str) -> None:
         """Ask and read the answer, as the dashboard does: JSON. Raises RuntimeError for anything but an answer."""

@@ -35,7 +35,7 @@ from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from benchmarks.measure import end, run, start
 from benchmarks.peers.spark_questions import NAMES, by_spark
-from benchmarks.questions import LOG, QUESTIONS, REFLECTIONS, Asks, Client, by_duckdb, differs, filled, put
+from benchmarks.questions import LOG, QUESTIONS, REFLECTIONS, TIMEOUT_S, Asks, Client, by_duckdb, differs, filled, put
 from benchmarks.sensors import FEED, history, parquet_contract
 from data_sources.grid_sensors.readings import HOUR_MS
 from tests.component.broker import KafkaBroker, free_ports
@@ -113,7 +113,8 @@ def measure(folder: Path, size: Size) -> dict[str, dict[str, Any]]:
         broker.start()
         broker.create_topic(_TOPIC, 2)
         (port,) = free_ports(1)
-        server = start(["-m", "beam_grid", "serve", "--lake", str(lake), "--port", str(port)], at / "serve.log")
+        serving = ["-m", "beam_grid", "serve", "--lake", str(lake), "--port", str(port), "--timeout", f"{TIMEOUT_S}s"]
+        server = start(serving, at / "serve.log")
         stack.callback(end, server, 10)
         _until(lambda: is_ready(port), _STARTS_WITHIN_S, at / "serve.log")
         time.sleep(3)

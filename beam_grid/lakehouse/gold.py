@@ -22,7 +22,7 @@ superseded; a window left empty goes. The same commit brings `final` up to date 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,7 +38,7 @@ from beam_grid.lakehouse.parts import Part, parts_of
 from beam_grid.lakehouse.scan import selected
 from beam_grid.lakehouse.spans import Span, event_span, may_meet, window_span
 from beam_grid.lakehouse.tables import Batch, State, Table
-from beam_grid.lakehouse.windows import definition
+from beam_grid.lakehouse.windows import definition, had
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
 from transforms import measures
@@ -109,11 +109,7 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
         is_plain = cells_of(contract, window).are_windows and not batch.was_superseded
         before = open_windows.known(table.path, marked[0], batch, window) if is_plain else None
-        if before is not None:
-            engine.register("open_tiles", before.tiles)
-            found = _gone_on(engine, batch, window, [batch.path(file) for file in open_windows.tiles_of(batch, window)])
-        else:
-            found = _merged(batch, window, scratch)
+        found = _gone_on(engine, before, batch, window) if before is not None else _merged(batch, window, scratch)
         parts = parts_of(found.files, cells_of(contract, window), window.by)
         for number, part in enumerate(parts if batch.applied else []):
             begin = "CREATE TEMP TABLE merged AS" if number == 0 else "INSERT INTO merged"
@@ -141,7 +137,11 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         # others are in the rewritten files, and were there before
         put = sum(map(delta_log.rows_of, added)) if touched is None else touched[1]
         is_followed = is_plain and batch.applied > 0
-        still_open = open_windows.opened(engine, batch, window, marked[0], before) if is_followed else None
+        still_open = (
+            open_windows.opened(engine, batch, window, marked[0], before, had_window(batch, window))
+            if is_followed
+            else None
+        )
         point(f"publish:written-{table.name}")
     columns = delta_log.with_columns(at, schema, table.name)
     if not (columns or added or rewritten):
@@ -169,18 +169,13 @@ class _Tiles(NamedTuple):
         return f"SELECT * FROM ({windows}) WHERE __newest > {batch.applied} AND {part.starts(window.by)}"
 
 
-def _gone_on(engine: duckdb.DuckDBPyConnection, batch: Batch, window: WindowSpec, new: list[str]) -> _Tiles:
+def _gone_on(engine: duckdb.DuckDBPyConnection, before: open_windows.Open, batch: Batch, window: WindowSpec) -> _Tiles:
     """As `_merged`, from what is kept of windows still open and the new commits' tiles."""
+    new = [batch.path(file) for file in open_windows.tiles_of(batch, window)]
     if not new:
         return _Tiles("no_tiles", [], ONE_TILE)
-    names = tile_schema(batch.contract, window).names
-    same = "".join(f" AND t.{double_quoted(by)} IS NOT DISTINCT FROM n.{double_quoted(by)}" for by in window.by)
-    by = "".join(f"{double_quoted(name)}, " for name in window.by)
-    touched = f"SELECT DISTINCT {by}_cell FROM {parquet(new)}"
-    engine.execute(
-        f"CREATE TEMP VIEW touched_tiles AS SELECT t.* FROM open_tiles t SEMI JOIN ({touched}) n ON t._cell = n._cell{same}"
-    )
-    tiles = open_windows.with_new(new, window, names, "touched_tiles")
+    open_windows.touched(engine, before, new, window)
+    tiles = open_windows.with_new(new, window, tile_schema(batch.contract, window).names, "touched_tiles")
     return _Tiles(f"({tiles})", new, f"CAST(sum({open_windows.COMMITS}) AS BIGINT)")
 
 
@@ -216,9 +211,10 @@ def marks_of(batch: Batch, window: WindowSpec, scratch: Path, span: Span | None)
     tiles of rows that landed, and of rows that were superseded."""
     marks: list[str] = []
     new: list[str] = []
+    is_had = had_window(batch, window)
     for held in batch.index.held("rows", "tiles"):
         is_new = held.last > batch.applied  # of a segment on both sides old tiles are taken for new, and change nothing
-        tiles = tiles_of(held, batch, window, scratch, None if is_new else span)
+        tiles = tiles_of(held, batch, window, scratch, None if is_new else span, is_had(held.contract))
         marks += tiles
         new += tiles if is_new else []
     voids = [held for held in batch.index.held("superseded") if held.last > batch.applied]
@@ -373,13 +369,17 @@ def final_before(contract: Contract, window: WindowSpec, watermark: int | None) 
     )
 
 
-def tiles_of(held: Held, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None) -> list[str]:
+def had_window(batch: Batch, window: WindowSpec) -> Callable[[str], bool]:
+    """Whether the contract with a hash has the very window, and so tiles of it."""
+    defined, newest = definition(batch.contract, window), batch.commits[-1].contract
+    return lambda digest: digest == newest or had(batch.log, digest, window.name, defined)
+
+
+def tiles_of(held: Held, batch: Batch, window: WindowSpec, scratch: Path, span: Span | None, is_had: bool) -> list[str]:
     """The file, where it holds tiles of this window within the span; made from it, where it holds rows that landed under
     a contract that had no such window."""
     file = held.file
-    is_now = held.contract == batch.commits[-1].contract
-    known = batch.contract if is_now else batch.log.contract(held.contract)
-    if any(w.name == window.name and definition(known, w) == definition(batch.contract, window) for w in known.windows):
+    if is_had:
         is_wanted = file.kind == "tiles" and file.window == window.name and may_meet(file, batch.contract, span)
         return [batch.path(file)] if is_wanted else []
     return recompute.landed(held, batch, window, scratch, span) if file.kind == "rows" else []

@@ -1,7 +1,7 @@
 """Tiles of windows that are still being filled, merged, kept from one publish of a process to the next.
 
-    commits    1  2  3  4  5 │ 6        each publish of an hour's windows would read the tiles of every commit in the hour
-    kept       [merged 1 – 5]│ 6        reads those of the new one alone
+    commits    1  2  3  4  5  6 │ 7     each publish of an hour's windows would read the tiles of every commit in the hour
+    kept       [merged 1 – 4] 5  6 │ 7  reads those of the new one alone, and of what is kept the windows that it touches
 
 Only saves time: what is kept stands for the tiles of all commits up to one, from `floor` on, and is used for the next
 commit of the same table alone. Only for windows of one cell, of feeds in which no row was superseded: there a commit has
@@ -10,9 +10,11 @@ one tile per group and window, so commits are counted by counting tiles (`COMMIT
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from beam_grid.lakehouse.duck import parquet
@@ -33,19 +35,26 @@ if TYPE_CHECKING:
 COMMITS = "__commits"
 """Column of kept tiles: how many commits are in one."""
 
+_ROW = "__row"
+
 MANY_FILES = 8
 """So many files of tiles are worth keeping what they come to."""
 
 _MOST_ROWS = 1_000_000
 
+_FEW_ROWS = 20_000
+"""So many tiles, or a quarter of those merged, come before all are merged again: each tile is, only a few times."""
+
 
 class Open(NamedTuple):
-    """Merged tiles (columns of `tile_schema` and COMMITS) of every commit up to `commit`, whose cell is `floor` or later."""
+    """Tiles (columns of `tile_schema` and COMMITS) of every commit up to `commit`, whose cell is `floor` or later: the first
+    `merged` have one row a group and cell, the others are as they came."""
 
     application: str
     commit: int
     floor: int
     tiles: pa.Table
+    merged: int
 
 
 _OPEN: dict[Path, Open] = {}
@@ -84,28 +93,54 @@ def with_new(files: list[str], window: WindowSpec, names: list[str], view: str |
     return " UNION ALL ".join(parts)
 
 
+def touched(engine: duckdb.DuckDBPyConnection, before: Open, new: list[str], window: WindowSpec) -> None:
+    """Make a view `touched_tiles` of the kept tiles in whose windows these files have tiles."""
+    keys = [*window.by, "_cell"]
+    numbers = pa.array(np.arange(before.tiles.num_rows))
+    engine.register("open_keys", before.tiles.select(keys).append_column(_ROW, numbers))
+    same = " AND ".join(f"t.{double_quoted(key)} IS NOT DISTINCT FROM n.{double_quoted(key)}" for key in keys)
+    named = ", ".join(map(double_quoted, keys))
+    sql = f"SELECT {_ROW} FROM open_keys t SEMI JOIN (SELECT DISTINCT {named} FROM {parquet(new)}) n ON {same}"
+    engine.register("touched_tiles", before.tiles.take(engine.sql(sql).to_arrow_table()[_ROW]))
+
+
 def opened(
-    engine: duckdb.DuckDBPyConnection, batch: Batch, window: WindowSpec, application: str, before: Open | None
+    engine: duckdb.DuckDBPyConnection,
+    batch: Batch,
+    window: WindowSpec,
+    application: str,
+    before: Open | None,
+    is_had: Callable[[str], bool],
 ) -> Open | None:
-    """What to keep after the batch; `before`, what was kept before it, is a view `open_tiles` of the engine.
+    """What to keep after the batch; before: what was kept before it; is_had: whether a contract has the very window.
 
     None where there are few files to be read, or too many windows.
     """
     contract, own = batch.contract, tiles_of(batch, window, new_only=False)
     newest = max((cell for f in own if isinstance(cell := f.max.get("_cell"), int)), default=None)
-    if newest is None or any(held.contract != batch.commits[-1].contract for held in batch.index.held("tiles")):
+    if newest is None or not all(map(is_had, {held.contract for held in batch.index.held("rows", "tiles")})):
         return None
     cells = cells_of(contract, window)
     floor = newest - micros(contract.out_of_orderness) - micros(contract.allowed_lateness) - 2 * cells.longest
+    names = tile_schema(contract, window).names
+    schema = pa.schema([*tile_schema(contract, window), (COMMITS, pa.int64())])
     if before is not None:
-        files = tiles_of(batch, window)
+        paths = [batch.path(f) for f in tiles_of(batch, window)]
+        came = sum(f.rows for f in tiles_of(batch, window)) + before.tiles.num_rows - before.merged
+        if came <= max(_FEW_ROWS, before.merged // 4):
+            new = (
+                engine.sql(with_new(paths, window, names, None)).to_arrow_table().cast(schema)
+                if paths
+                else schema.empty_table()
+            )
+            return before._replace(commit=batch.target, tiles=pa.concat_tables([before.tiles, new]))
+        engine.register("open_tiles", before.tiles)
         floor = max(floor, before.floor)
     else:
         files = [f for f in own if not isinstance(cell := f.max.get("_cell"), int) or cell >= floor]
         if len(files) < MANY_FILES:
             return None
-    names = tile_schema(contract, window).names
-    paths = [batch.path(f) for f in files]
+        paths = [batch.path(f) for f in files]
     source = with_new(paths, window, names, "open_tiles" if before is not None else None)
     beside = [
         *(f"{sql} AS {name}" for name, sql in cells.merge.items()),
@@ -114,7 +149,6 @@ def opened(
         f"CAST(sum({COMMITS}) AS BIGINT) AS {COMMITS}",
     ]
     keys = [*map(double_quoted, window.by), "_cell"]
-    schema = pa.schema([*tile_schema(contract, window), (COMMITS, pa.int64())])
     tiles = schema.empty_table()
     for part in parts_of(paths, cells, window.by):
         is_in = f"epoch_us(_cell) >= {floor} AND {part.cells(0, window.by)}"
@@ -122,4 +156,4 @@ def opened(
         tiles = pa.concat_tables([tiles, engine.sql(sql).to_arrow_table().select(schema.names).cast(schema)])
         if tiles.num_rows > _MOST_ROWS:
             return None
-    return Open(application, batch.target, floor, tiles)
+    return Open(application, batch.target, floor, tiles, tiles.num_rows)

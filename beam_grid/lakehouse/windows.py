@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from beam_grid.lakehouse.tables import quoted
@@ -17,7 +18,15 @@ from transforms.measures import aggregates
 from transforms.windows import window_schema
 
 if TYPE_CHECKING:
+    from beam_grid.landing import FeedLog
     from data_sources.contract import Contract, WindowSpec
+
+
+@lru_cache(1024)
+def had(log: FeedLog, digest: str, name: str, defined: str) -> bool:
+    """Whether the feed's contract with this hash has a window of this name and `definition`; it is read once."""
+    contract = log.contract(digest)
+    return any(window.name == name and definition(contract, window) == defined for window in contract.windows)
 
 
 def definition(contract: Contract, window: WindowSpec) -> str:

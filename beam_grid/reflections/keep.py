@@ -25,7 +25,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from beam_grid.lakehouse import data_files, delta_log, guard, scan
-from beam_grid.lakehouse.duck import connect
+from beam_grid.lakehouse.duck import connect_again
 from beam_grid.lakehouse.live import Live, LiveFile, live
 from beam_grid.lakehouse.spans import instant_of
 from beam_grid.lakehouse.table_set import KeptReflection, PublishedTable, Reflection
@@ -148,7 +148,7 @@ class _Work:
 
     def do(self, kept: Live, scratch: Path) -> None:
         """Raises delta_log.Conflict where somebody else wrote to the reflection meanwhile."""
-        with connect(scratch) as engine:
+        with connect_again(scratch) as engine:
             self.shape.prepare(engine)
             added = None if self.seen is None else scan.added(self.source, self.seen, self.at.version)
             if added is not None:

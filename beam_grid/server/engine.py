@@ -70,6 +70,7 @@ class Engine:
         folders = [str((lake.path / name).resolve()) + "/" for name in ("tables", query_log.FOLDER)]
         for name, value in (
             ("TimeZone", "'UTC'"),
+            ("enable_progress_bar", "false"),  # a forked process has no __main__ file, which DuckDB takes for a prompt
             ("temp_directory", _text(str(scratch))),
             ("memory_limit", f"'{limits.memory_mib}MiB'"),
             ("max_temp_directory_size", f"'{limits.spill_mib}MiB'"),
