@@ -30,6 +30,7 @@ from beam_grid.server.guard import NoTable, Refused
 from beam_grid.server.jobs import Job, Told, encode, to_job
 from beam_grid.server.reach import may_see
 from beam_grid.server.rewriting import FromReflections, Rewriter
+from beam_grid.service.memory import give_back
 from data_sources.identifiers import double_quoted
 
 _BESIDE_DUCKDB = 512 << 20
@@ -39,8 +40,9 @@ _BESIDE_DUCKDB = 512 << 20
 READY = b"ready"
 """Sent once, before the first job is taken."""
 
-_RETIRES_AT = 256 << 20
-"""Resident memory at which a worker ends: what a large answer took is not always given back."""
+_KEEPS = 128 << 20
+"""Memory that a worker may keep beside what DuckDB may: footers of a large lake's files among it. With more it ends: what a
+large answer took is not always given back."""
 
 
 class Forbidden(GridError):
@@ -52,7 +54,10 @@ def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, ma
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the server decides
     worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits, made=Path(made))
     _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
+    give_back()
     threading.Thread(target=_hear, args=(control, worker), daemon=True).start()
+    me = psutil.Process()
+    retires_at = me.memory_info().rss + (limits.memory_mib << 20) + _KEEPS
     jobs.send_bytes(READY)
     while True:
         try:
@@ -60,7 +65,7 @@ def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, ma
         except (EOFError, OSError):
             return
         told, rows = worker.cancellable(job)
-        told.retires = psutil.Process().memory_info().rss > _RETIRES_AT
+        told.retires = me.memory_info().rss > retires_at
         try:
             jobs.send_bytes(encode(told))
             if told.status == "ok":

