@@ -175,6 +175,8 @@ def _land_history(at: Path, size: Size) -> tuple[int, int]:
     contract = parquet_contract(at / "history.toml")
     done = run(["-m", "beam_grid", "run", FEED, "--contract", str(contract), "--source", str(at / "history"), "--lake", str(lake)], at / "history.log")  # fmt: skip
     print(f"  {rows:,} rows landed and published in {done.wall_s:.0f} s, {done.cpu_s:.0f} s of CPU", flush=True)
+    done = run(["-m", "beam_grid", "maintain", "--lake", str(lake)], at / "maintain.log")
+    print(f"  maintained, as after any large load, in {done.wall_s:.0f} s, {done.cpu_s:.0f} s of CPU", flush=True)
     told.write_text(json.dumps({"rows": rows, "until_ms": until_ms}))
     return rows, until_ms
 
