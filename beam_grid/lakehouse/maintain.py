@@ -186,7 +186,11 @@ def maintain(
             else:
                 sound.append((table, live(table.path)))
     windows = _windows(lake)
-    due = [table for table, seen in sound if table.name not in windows and worth(seen)[0]]
+    own = {
+        *windows,
+        *(name for name, said in found.tables.items() if said.reflection is not None),
+    }  # those keep an order
+    due = [table for table, seen in sound if table.name not in own and worth(seen)[0]]
     missing = _no_spark(spark_master) if due else None
     if missing is not None:
         done += [_left_out(table, f"OPTIMIZE would pay and needs Spark ({missing})") for table in due]
@@ -199,7 +203,7 @@ def maintain(
         _republish(lake, due + of_windows)
         for table, seen in sound:
             pays, figures = worth(seen)
-            if not pays and table.name not in windows:
+            if not pays and table.name not in own:
                 done.append(_skipped(table, seen, f"OPTIMIZE would not pay: {figures}"))
             check_statistics(table)
             done += [entry for entry in (_checkpoint(table), _vacuum(table, retention_hours)) if entry is not None]

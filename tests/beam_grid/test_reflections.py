@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from beam_grid.cli import cli
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import query_log, scan
+from beam_grid.lakehouse import maintain, query_log, scan
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.versions import content_of, newest
 from beam_grid.landing import Lake
@@ -543,6 +543,20 @@ def test_the_server_answers_by_them_and_what_it_logs_suggests_others(landing: La
 
 
 @pytest.mark.spark
+def test_maintain_leaves_them_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    landing = made(tmp_path)
+    for seed in range(4):
+        landing.land(readings(20, seed))
+        refine(landing.lake)
+    monkeypatch.setattr(maintain, "MANY_SMALL", 2)
+    monkeypatch.setattr(maintain, "_no_spark", lambda master: "there is none here")
+    would = {entry.table for entry in maintain.maintain(landing.lake) if "OPTIMIZE would pay" in entry.reason}
+    assert f"silver.{landing.contract.name}" in would
+    assert not [name for name in would if name.startswith("reflection.")], (
+        "Spark would put their files together unsorted"
+    )
+
+
 def test_of_changes_and_master_data_too(tmp_path: Path) -> None:
     """Spark merges these tables; what it changed is told by their change data and deletion vectors."""
     lake = Lake.open(tmp_path / "lake")
