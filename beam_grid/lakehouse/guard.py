@@ -62,10 +62,16 @@ def check(table: Table, state: State, said: PublishedTable | None) -> bool:
     return is_ours
 
 
-def changed_since(table: Table, version: int, now: int) -> bool:
-    """Whether a commit after `version`, up to `now`, changed rows or took columns away."""
+def changed_since(table: Table, version: int, now: int, but_by: str | None = None) -> bool:
+    """Whether a commit after `version`, up to `now`, changed rows or took columns away. but_by: by another than this
+    transaction's."""
     logs = [number for number in range(version + 1, now + 1) if _log(table, number).exists()]
-    return any(_foreign(list(commit(table.path, number))) for number in logs)
+    commits = [list(commit(table.path, number)) for number in logs]
+    return any(
+        _foreign(actions)
+        for actions in commits
+        if but_by is None or not any(action.get("txn", {}).get("appId") == but_by for action in actions)
+    )
 
 
 def again_on_conflict(work: Callable[..., T], *arguments: Any) -> T:

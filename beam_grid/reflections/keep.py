@@ -12,6 +12,7 @@ the table itself otherwise; so nothing here keeps tables from being published.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -81,6 +82,8 @@ def keep(
         began = time.monotonic()
         try:
             found = _brought_up(lake, one, source, before, scratch)
+        except Ahead:
+            continue
         except Misfit as cause:
             content.tables.pop(name, None)
             say(f"{name}: left out, {lake.path / declared.FILE} does not fit the table: {cause}")
@@ -107,23 +110,27 @@ def _brought_up(
     columns = _columns(at, one)
     definition = _definition(one, source.id, columns)
     kept = before.reflection if before is not None else None
-    is_ours = kept is not None and before is not None and before.definition == definition and _stands(table, before)
+    application = f"{lake.id}/{table.name}/{definition}"
+    is_ours = (
+        kept is not None
+        and before is not None
+        and before.definition == definition
+        and _stands(table, before, application)
+    )
     if is_ours and before is not None and kept is not None:
         is_early = now - kept.refreshed_at < declared.pause(one)
         if before.read_at.get(one.table) == source.at or is_early:
             return before if kept.declared == one else replace(before, reflection=replace(kept, declared=one))
     since = _since(one, at, kept.since if is_ours and kept is not None else None)
     shape = shape_of(one, columns, since)
-    seen = before.read_at[one.table].version if is_ours and before is not None else None
+    seen = (before.version, before.read_at[one.table].version) if is_ours and before is not None else None
     properties = {"delta.dataSkippingStatsColumns": ",".join(f"`{name}`" for name in _measured(shape))}
     delta_log.create(table.path, shape.schema, name=table.name, properties=properties)
-    work = _Work(
-        lake.path / source.path, at, table.path, shape, seen, (f"{lake.id}/{table.name}/{definition}", at.version)
-    )
+    work = _Work(lake.path / source.path, at, table.path, shape, seen, (application, at.version))
     delta_log.again_on_conflict(table.path, lambda kept_at: work.do(kept_at, scratch / table.name))
     return published(
         table,
-        table.state(),
+        dataclasses.replace(table.state(), version=work.version),  # another may have brought it further by now
         definition=definition,
         inputs={one.table: source.signature},
         read_at={one.table: source.at},
@@ -137,17 +144,33 @@ def _brought_up(
     )
 
 
+class Ahead(Exception):
+    """Another run has brought the reflection further than this set's table: its own set says so, or is about to."""
+
+
 class _Work:
     """One refresh: from the source as the reflection has seen it (None: not at all) to the source as it is in the set."""
 
     def __init__(
-        self, source: Path, at: Live, table: Path, shape: Shape, seen: int | None, application: tuple[str, int]
+        self,
+        source: Path,
+        at: Live,
+        table: Path,
+        shape: Shape,
+        seen: tuple[int, int] | None,
+        application: tuple[str, int],
     ) -> None:
+        """seen: the version of the reflection that the set names, and that of the source which is in it."""
         self.source, self.at, self.table, self.shape, self.application = source, at, table, shape, application
-        self.seen = seen if seen is not None and seen <= at.version else None
+        self._seen = seen
+        self.version: int | None = None
+        """Of the reflection, when it is done."""
 
     def do(self, kept: Live, scratch: Path) -> None:
-        """Raises delta_log.Conflict where somebody else wrote to the reflection meanwhile."""
+        """Raises delta_log.Conflict where somebody else wrote to the reflection meanwhile, Ahead where that brought it
+        further than the set's source."""
+        self.seen = self._seen_in(kept)
+        self.version = kept.version
         with connect_again(scratch) as engine:
             self.shape.prepare(engine)
             added = None if self.seen is None else scan.added(self.source, self.seen, self.at.version)
@@ -164,7 +187,7 @@ class _Work:
             )  # fmt: skip
         if columns or put or gone:
             actions = [*columns, *map(delta_log.removed, gone), *put]
-            delta_log.put(
+            self.version = delta_log.put(
                 self.table,
                 kept,
                 actions,
@@ -172,7 +195,20 @@ class _Work:
                 self.application,
                 rows=sum(map(delta_log.rows_of, put)),
             )
+            self._seen_in(live(self.table, self.version))  # where another's commit came first, that one stands
             delta_log.checkpoint(self.table, kept)
+
+    def _seen_in(self, kept: Live) -> int | None:
+        """How far the source is in the reflection as it is; None: not at all, or not that anybody could tell."""
+        name, target = self.application
+        brought = kept.transactions.get(name)
+        if brought is not None and brought > target:
+            raise Ahead
+        if self._seen is None:
+            return None
+        version, read = self._seen
+        seen = read if kept.version == version else brought
+        return seen if seen is not None and seen <= target else None
 
     def _of_added(
         self, engine: duckdb.DuckDBPyConnection, kept: Live, added: list[LiveFile]
@@ -278,12 +314,13 @@ def _definition(one: Reflection, source_id: str, columns: pa.Schema) -> str:
     return hashlib.sha256(json.dumps([said, source_id, types], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _stands(table: Table, before: PublishedTable) -> bool:
-    """Whether the table is there as the set says, touched by nobody since, a run that was cut off included."""
+def _stands(table: Table, before: PublishedTable, application: str) -> bool:
+    """Whether the table is there as the set says, or as another run of ours left it: one that publishes beside, or was cut
+    off; touched by nobody else."""
     state = table.state()
     if state.version is None or state.id != before.id or state.version < before.version:
         return False
-    return not guard.changed_since(table, before.version, state.version)
+    return not guard.changed_since(table, before.version, state.version, but_by=application)
 
 
 def _since(one: Reflection, at: Live, before: int | None) -> int | None:

@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 
 from beam_grid.cli import cli
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import maintain, query_log, scan
+from beam_grid.lakehouse import delta_log, maintain, query_log, scan
+from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.tables import Table
 from beam_grid.lakehouse.versions import content_of, newest
 from beam_grid.landing import Lake
-from beam_grid.refine import refine
+from beam_grid.refine import Refinement, contracts_of, refine
 from beam_grid.reflections.check import check, differs
 from beam_grid.reflections.command import listed
 from beam_grid.reflections.declared import declared, parsed
@@ -543,6 +545,55 @@ def test_the_server_answers_by_them_and_what_it_logs_suggests_others(landing: La
 
 
 @pytest.mark.spark
+@pytest.mark.parametrize("meanwhile", [(), (4, 5)])
+@pytest.mark.parametrize("at_once", [(), (6,), (6, 7)])
+def test_a_refine_beside_a_run_that_publishes_counts_nothing_twice(
+    meanwhile: tuple[int, ...], at_once: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = made(tmp_path)
+    landing.land(readings(60, 1))
+    refine(landing.lake)
+    feed = landing.contract.name
+    beside, publishing = (Refinement(landing.lake, contracts_of(landing.lake, [feed])) for _ in range(2))
+    silver = Table(landing.lake, f"silver.{feed}")
+
+    def publish(seed: int) -> None:
+        landing.land(readings(40, seed))
+        publishing.publish([feed])
+
+    def tidied(self: Refinement, feeds: Any, content: Any, *more: Any, **words: Any) -> list[Any]:
+        delta_log.put(silver.path, live(silver.path), [], "OPTIMIZE")  # so that reflections have something to go on to
+        self._go_on(content, silver.name)
+        for seed in meanwhile:
+            publish(seed)
+        left.extend(at_once)
+        return []
+
+    def hooked(name: str) -> None:
+        done = getattr(scan, name)
+
+        def look(*asked: Any, **words: Any) -> Any:
+            if left and not busy:  # the refine has looked at the reflection, and has not written to it yet
+                busy.append(True)
+                publish(left.pop(0))
+                busy.clear()
+            return done(*asked, **words)
+
+        monkeypatch.setattr(scan, name, look)
+
+    left: list[int] = []
+    busy: list[bool] = []
+    monkeypatch.setattr(Refinement, "_tidied", tidied)
+    hooked("added")
+    hooked("selected")
+    beside.refine([feed])
+    publish(8)
+    assert not left
+    for sql in ANSWERED:
+        assert plan_of(landing.lake, sql).answered_by is not None
+        assert differs(query(landing.lake, sql), query(landing.lake, sql, with_reflections=False)) == "", sql
+
+
 def test_maintain_leaves_them_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     landing = made(tmp_path)
     for seed in range(4):
