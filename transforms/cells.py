@@ -87,6 +87,13 @@ class Cells(ABC):
         """`columns` of these cells, given by their starts."""
         return {}
 
+    overlap = 1
+    """No cell lies in more windows."""
+
+    @abstractmethod
+    def window_of(self, instant: int) -> tuple[int, int]:
+        """The last start of a window at or before an instant (that of a cell, too), and the next start."""
+
     @abstractmethod
     def starts(self, cell: int) -> Iterable[int]:
         """The starts of the windows that a cell lies in, the last one first."""
@@ -131,6 +138,7 @@ class Even(Cells):
         self.time = f"epoch_us(CAST({double_quoted(contract.event_time)} AS TIMESTAMPTZ))"
         self.size, self.step, self.offset = micros(window.length), micros(window.step), micros(window.offset)
         self.cell, self.longest = micros(window.cell), self.size
+        self.overlap = max(1, -(-self.size // self.step))
 
     @property
     def are_windows(self) -> bool:
@@ -149,6 +157,10 @@ class Even(Cells):
     def cell_of(self, instant: int) -> tuple[int, int]:
         start = instant - instant % self.cell
         return start, start + self.cell
+
+    def window_of(self, instant: int) -> tuple[int, int]:
+        start = instant - (instant - self.offset) % self.step
+        return start, start + self.step
 
     def starts(self, cell: int) -> range:
         return range(cell - (cell - self.offset) % self.step, cell - self.size, -self.step)
@@ -233,6 +245,10 @@ class Local(Cells):
 
     def cell_of(self, instant: int) -> tuple[int, int]:
         start, end = self._bounds(np.array([instant], np.int64))
+        return int(start[0]), int(end[0])
+
+    def window_of(self, instant: int) -> tuple[int, int]:
+        start, end = bounds(np.array([instant], np.int64), self.calendar, self.zone)
         return int(start[0]), int(end[0])
 
     def of_cells(self, cells: pa.ChunkedArray) -> dict[str, pa.Array]:

@@ -139,7 +139,7 @@ def put(
     blind = not any("remove" in action or "metaData" in action for action in chosen)
     body = [_info(operation, {}, blind=blind, read=at.version, rows=rows)]
     if application is not None:
-        body.append({"txn": {"appId": application[0], "version": application[1], "lastUpdated": _now()}})
+        body.append(applied(*application))
     content = _lines([*body, *chosen])
     number = at.version + 1
     while True:
@@ -152,6 +152,11 @@ def put(
                 return number
             _check_commutes(table, number, chosen, application)
             number += 1
+
+
+def applied(application: str, version: int) -> Action:
+    """A txn action: what of an application's commits the table holds."""
+    return {"txn": {"appId": application, "version": version, "lastUpdated": _now()}}
 
 
 def check_features(table: Path, at: Live) -> None:

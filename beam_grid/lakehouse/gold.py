@@ -108,7 +108,8 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         measures.prepare(engine, contract, window)
         engine.register("no_tiles", tile_schema(contract, window).empty_table())
         is_plain = cells_of(contract, window).are_windows and not batch.was_superseded
-        before = open_windows.known(table.path, marked[0], batch, window) if is_plain else None
+        is_had = had_window(batch, window)
+        before = open_windows.known(table.path, marked[0], batch, window, is_had) if is_plain else None
         found = _gone_on(engine, before, batch, window) if before is not None else _merged(batch, window, scratch)
         parts = parts_of(found.files, cells_of(contract, window), window.by)
         for number, part in enumerate(parts if batch.applied else []):
@@ -137,17 +138,15 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         # others are in the rewritten files, and were there before
         put = sum(map(delta_log.rows_of, added)) if touched is None else touched[1]
         is_followed = is_plain and batch.applied > 0
-        still_open = (
-            open_windows.opened(engine, batch, window, marked[0], before, had_window(batch, window))
-            if is_followed
-            else None
-        )
+        still_open = open_windows.opened(engine, batch, window, marked[0], before, is_had) if is_followed else None
         point(f"publish:written-{table.name}")
     columns = delta_log.with_columns(at, schema, table.name)
     if not (columns or added or rewritten):
         return
     open_windows.keep(table.path, None)
     actions = [*columns, *map(delta_log.removed, rewritten), *added]
+    if not batch.applied:  # what other definitions had taken in is gone: should one come back, it begins anew
+        actions += [delta_log.applied(name, 0) for name in at.transactions if name != marked[0]]
     delta_log.put(table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=put)
     open_windows.keep(table.path, still_open)
     delta_log.checkpoint(table.path, at)

@@ -60,16 +60,27 @@ class Open(NamedTuple):
 _OPEN: dict[Path, Open] = {}
 
 
-def known(table: Path, application: str, batch: Batch, window: WindowSpec) -> Open | None:
-    """What is kept for the batch, if its tiles touch no window before the floor, and no commit came in between."""
+def known(
+    table: Path, application: str, batch: Batch, window: WindowSpec, is_had: Callable[[str], bool]
+) -> Open | None:
+    """What is kept for the batch, if its tiles touch no window before the floor, and no commit came in between. is_had:
+    whether a contract has the very window: rows of one that has not are in no tiles of these."""
     found = _OPEN.get(table)
     if found is None or found.application != application or found.commit > batch.applied:
         return None
     between = batch.commits[found.commit : batch.applied]
-    if any(file.window == window.name for commit in between for file in commit.listed("tiles")):
+    if any(commit.listed("rows") or commit.listed("tiles") for commit in between):
+        return None
+    if not all(is_had(held.contract) for held in batch.held("rows", "tiles")):
+        return None
+    if not found.tiles.schema.equals(_schema(batch, window)):  # of a field that became of another type
         return None
     cells = [file.min.get("_cell") for file in tiles_of(batch, window)]
     return found if all(isinstance(cell, int) and cell >= found.floor for cell in cells) else None
+
+
+def _schema(batch: Batch, window: WindowSpec) -> pa.Schema:
+    return pa.schema([*tile_schema(batch.contract, window), (COMMITS, pa.int64())])
 
 
 def tiles_of(batch: Batch, window: WindowSpec, *, new_only: bool = True) -> list[LandedFile]:
@@ -123,7 +134,7 @@ def opened(
     cells = cells_of(contract, window)
     floor = newest - micros(contract.out_of_orderness) - micros(contract.allowed_lateness) - 2 * cells.longest
     names = tile_schema(contract, window).names
-    schema = pa.schema([*tile_schema(contract, window), (COMMITS, pa.int64())])
+    schema = _schema(batch, window)
     if before is not None:
         paths = [batch.path(f) for f in tiles_of(batch, window)]
         came = sum(f.rows for f in tiles_of(batch, window)) + before.tiles.num_rows - before.merged

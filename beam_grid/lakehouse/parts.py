@@ -1,12 +1,12 @@
 """Windows in parts: so many tiles are merged at once that DuckDB's memory holds them, whatever there is to be merged.
 
-    tiles by cell     ▁▁▁▂▂▂▁▁▁▁▁▇▁▁▁▁
-    parts             |─ 1 ──|─ 2 ─|3|── 4 ──     in order of time, edges where cells begin
-                                   |3|            a cell too large for one: by the groups' hash, as many parts as it takes
+    tiles by window   ▁▁▁▂▂▂▁▁▁▁▁▇▁▁▁▁
+    parts             |─ 1 ──|─ 2 ─|3|── 4 ──     in order of time, edges where windows start
+                                   |3|            a start too large for one: by the groups' hash, as many parts as it takes
 
 Merging does not spill: a window over the tiles, their groups and the sort of the result are in memory together. How many
 tiles lie where is taken from the footers of their files, as if evenly spread within a group of rows. A part that is a
-cell's share has windows of one start at most, so that parts one after the other are in order of time.
+share has windows of one start, so that parts one after the other are in order of time.
 """
 
 from __future__ import annotations
@@ -64,30 +64,31 @@ def parts_of(files: Iterable[str], cells: Cells, by: Iterable[str]) -> list[Part
     if spans[:, 2].sum() <= PART_BYTES:
         return [Part()]
     at, upto = _spread(spans)
-    edges = sorted(
-        {cells.cell_of(int(edge))[0] for edge in np.interp(np.arange(PART_BYTES, upto[-1], PART_BYTES), upto, at)}
-    )
+    wanted = np.interp(np.arange(PART_BYTES, upto[-1], PART_BYTES), upto, at)
+    edges = sorted({start for edge in wanted if (start := cells.window_of(int(edge))[0]) > at[0]})
     parts: list[Part] = []
     for low, high in zip([None, *edges], [*edges, None], strict=True):
         first, last = at[0] if low is None else low, at[-1] if high is None else high
         size = np.interp(last, at, upto) - np.interp(first, at, upto)
-        is_cell = cells.cell_of(int(first))[1] >= last
-        shares = max(1, -int(-size // PART_BYTES)) if is_cell and by else 1
+        is_one_start = cells.window_of(int(first))[1] >= last
+        shares = max(1, -int(-size // PART_BYTES)) if is_one_start and by else 1
         parts += [Part(low, high, shares, share) for share in range(shares)]
     return parts
 
 
 def _spans(file: str, cells: Cells) -> Iterator[tuple[int, int, int]]:
-    """Start of the first and end of the last cell of each group of rows, and the bytes that its tiles are in memory."""
+    """Of each group of rows: the first start of a window that it has tiles of, the next after the last, and the bytes that
+    its tiles are in memory, once for each window they are in."""
     footer = pq.read_metadata(file)
     if not footer.num_rows:
         return
+    reach, _ = cells.touching
     names = [footer.row_group(0).column(n).path_in_schema for n in range(footer.num_columns)]
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         told = group.column(names.index("_cell")).statistics
         size = max(group.total_byte_size, group.num_rows * footer.num_columns * _VALUE)
-        yield told.min_raw, cells.cell_of(told.max_raw)[1], size
+        yield cells.window_of(told.min_raw - reach)[0], cells.window_of(told.max_raw)[1], size * cells.overlap
 
 
 def _spread(spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

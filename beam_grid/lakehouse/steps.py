@@ -135,7 +135,8 @@ def check_owners(contracts: dict[str, Contract]) -> None:
 
 def entry(step: Step, before: PublishedTable | None, state: State) -> PublishedTable:
     """What a version set says of the step's table once the step is done; `before` is what it said."""
-    looked_at = before.feeds if before is not None and before.id == state.id else {}
+    is_shared = step.window is None  # a window table is of one definition at a time
+    looked_at = before.feeds if is_shared and before is not None and before.id == state.id else {}
     return published(step.table, state, feeds={**looked_at, step.application: step.batch.target})
 
 

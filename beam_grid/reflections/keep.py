@@ -126,7 +126,7 @@ def _brought_up(
     seen = (before.version, before.read_at[one.table].version) if is_ours and before is not None else None
     properties = {"delta.dataSkippingStatsColumns": ",".join(f"`{name}`" for name in _measured(shape))}
     delta_log.create(table.path, shape.schema, name=table.name, properties=properties)
-    work = _Work(lake.path / source.path, at, table.path, shape, seen, (application, at.version))
+    work = _Work(lake.path / source.path, at, table, shape, seen, (application, at.version))
     delta_log.again_on_conflict(table.path, lambda kept_at: work.do(kept_at, scratch / table.name))
     return published(
         table,
@@ -155,13 +155,14 @@ class _Work:
         self,
         source: Path,
         at: Live,
-        table: Path,
+        named: Table,
         shape: Shape,
         seen: tuple[int, int] | None,
         application: tuple[str, int],
     ) -> None:
         """seen: the version of the reflection that the set names, and that of the source which is in it."""
-        self.source, self.at, self.table, self.shape, self.application = source, at, table, shape, application
+        self.source, self.at, self.shape, self.application = source, at, shape, application
+        self.named, self.table = named, named.path
         self._seen = seen
         self.version: int | None = None
         """Of the reflection, when it is done."""
@@ -206,9 +207,15 @@ class _Work:
             raise Ahead
         if self._seen is None:
             return None
-        version, read = self._seen
-        seen = read if kept.version == version else brought
-        return seen if seen is not None and seen <= target else None
+        version, seen = self._seen
+        if kept.version != version:
+            # another of our runs, or one that was cut off, brought it on; where a raw one begins only its set says
+            if brought is None or self.shape.since is not None:
+                return None
+            if guard.changed_since(self.named, version, kept.version, but_by=name):
+                return None
+            seen = brought
+        return seen if seen <= target else None
 
     def _of_added(
         self, engine: duckdb.DuckDBPyConnection, kept: Live, added: list[LiveFile]

@@ -67,7 +67,8 @@ class Engine(Protocol):
         """Give a SELECT a name; `once` says that it is read more than once and small. Raises DoesNotFit."""
 
     def gather(self, view: str, selects: Sequence[str]) -> None:
-        """Give a name to the rows of all of these, made one after the other; only of an engine with `part_rows`."""
+        """Give a name to the rows of all of these, made one after the other; only of an engine with `part_rows`. Raises
+        DoesNotFit."""
 
     def give(self, view: str, rows: pa.Table) -> None:
         """Give a name to a few rows; only of an engine that `goes_on`."""

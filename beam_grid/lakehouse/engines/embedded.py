@@ -73,11 +73,13 @@ class Embedded:
         return scan.difference(self._engine, table.path, after, upto, columns, where)
 
     def define(self, view: str, sql: str, *, once: bool = False) -> None:
+        self._fitting(f"CREATE OR REPLACE TEMP {'TABLE' if once else 'VIEW'} {double_quoted(view)} AS {sql}")
+
+    def _fitting(self, sql: str) -> None:
         import duckdb
 
-        kind = "TABLE" if once else "VIEW"
         try:
-            self._engine.execute(f"CREATE OR REPLACE TEMP {kind} {double_quoted(view)} AS {sql}")
+            self._engine.execute(sql)
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as cause:
             raise DoesNotFit(self.reason(cause)) from cause
 
@@ -85,7 +87,7 @@ class Embedded:
         files = []
         for number, sql in enumerate(selects):
             files.append(str(self._scratch / f"{view}-{number}.parquet"))
-            self._engine.execute(f"COPY ({sql}) TO {duck.literal(files[-1])} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")  # fmt: skip
+            self._fitting(f"COPY ({sql}) TO {duck.literal(files[-1])} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")  # fmt: skip
         self.define(view, f"FROM {duck.parquet(files)}")
 
     def give(self, view: str, rows: pa.Table) -> None:

@@ -114,8 +114,38 @@ def test_open_windows_are_gone_on_with_under_a_contract_that_has_them_too(
     assert gone_on == list(range(8, 15)), "tiles of other windows are none of these"
 
 
+@pytest.mark.parametrize("other", ["without", "another size", "another type"])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_rows_that_landed_under_a_contract_with_other_windows_are_not_passed_over(
+    other: str, at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_windows, "MANY_FILES", 2)
+    declared = {**CONTRACT, "windows": [CONTRACT["windows"][0]]}
+    changed = {
+        "without": {"windows": [{**declared["windows"][0], "name": "else"}]},
+        "another size": {"windows": [{**declared["windows"][0], "size": "30m"}]},
+        "another type": {
+            "fields": [{**f, "type": "float64"} if f["name"] == "order" else f for f in CONTRACT["fields"]]
+        },
+    }[other]
+    one, two = (parse_contract(text, "test") for text in (declared, {**declared, **changed}))
+    landing = Landing(Lake.open(tmp_path / "lake"), one)
+    for seed in range(5):
+        landing.land(recent(seed), watermark=START)
+        followed(landing)
+    check(landing)
+    landing.contract = two
+    landing.land(recent(6), watermark=START)
+    if not at_once:
+        followed(landing)
+    landing.contract = one if other != "another type" else two
+    landing.land(recent(7), watermark=START)
+    followed(landing)
+    check(landing)
+
+
 @pytest.mark.parametrize("part_bytes", [2_000, 10_000, 1 << 30])
-@pytest.mark.parametrize("name", ["fixed", "sliding", "whole", "local"])
+@pytest.mark.parametrize("name", ["fixed", "sliding", "whole", "long", "local", "dates"])
 def test_each_window_is_of_one_part_which_has_all_its_tiles(
     name: str, part_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,20 +154,36 @@ def test_each_window_is_of_one_part_which_has_all_its_tiles(
     import pyarrow.parquet as pq
 
     monkeypatch.setattr(parts, "PART_BYTES", part_bytes)
-    local = {
-        "name": "local",
-        "calendar": "day",
-        "time_zone": "Europe/Berlin",
-        "by": ["zone"],
-        "measures": {"n": "count()"},
-    }
-    contract = parse_contract({**CONTRACT, "windows": [*CONTRACT["windows"], local]}, "test")
+    others = [
+        {"name": "long", "size": "6h", "every": "1h", "offset": "20m", "by": ["meter"], "measures": {"n": "count()"}},
+        {
+            "name": "local",
+            "calendar": "day",
+            "time_zone": "Europe/Berlin",
+            "by": ["zone"],
+            "measures": {"n": "count()"},
+        },
+        {
+            "name": "dates",
+            "calendar": "day",
+            "time_zone": "Asia/Kolkata",
+            "by": ["meter"],
+            "measures": {"n": "count()"},
+        },
+    ]
+    of_dates = (
+        {"fields": [*CONTRACT["fields"], {"name": "day", "type": "date"}], "event_time": "day"}
+        if name == "dates"
+        else {}
+    )
+    contract = parse_contract({**CONTRACT, **of_dates, "windows": [*CONTRACT["windows"], *others]}, "test")
     window = next(one for one in contract.windows if one.name == name)
     cells = cells_of(contract, window)
     files = []
     schema = pa.schema([f.with_nullable(True) for f in contract.landed_schema])
     for seed in range(4):
-        tiles = tile_rows(pa.Table.from_pylist(rows_of(seed), schema=schema), contract, window)
+        rows = [{**row, "day": row["at"].date()} for row in rows_of(seed)]
+        tiles = tile_rows(pa.Table.from_pylist(rows, schema=schema), contract, window)
         files.append(str(tmp_path / f"{seed}.parquet"))
         pq.write_table(tiles, files[-1], row_group_size=50)
     found = parts.parts_of(files, cells, window.by)
@@ -155,6 +201,7 @@ def test_each_window_is_of_one_part_which_has_all_its_tiles(
             assert its == engine.execute(asked.format(windows)).fetchall()[0][0], (
                 "a tile of a window of the part is not in it"
             )
+            assert its <= 8 * part_bytes / 60 or not window.by, "a part is about as large as it is to be"
             counts.append(its)
             ends += [least, most] if its else []
         assert sum(counts) == total
