@@ -186,10 +186,8 @@ def maintain(
             else:
                 sound.append((table, live(table.path)))
     windows = _windows(lake)
-    own = {
-        *windows,
-        *(name for name, said in found.tables.items() if said.reflection is not None),
-    }  # those keep an order
+    # windows and reflections have an order of their own, which OPTIMIZE would not keep
+    own = windows.keys() | {name for name, said in found.tables.items() if said.reflection is not None}
     due = [table for table, seen in sound if table.name not in own and worth(seen)[0]]
     missing = _no_spark(spark_master) if due else None
     if missing is not None:

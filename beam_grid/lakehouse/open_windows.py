@@ -136,8 +136,9 @@ def opened(
     names = tile_schema(contract, window).names
     schema = _schema(batch, window)
     if before is not None:
-        paths = [batch.path(f) for f in tiles_of(batch, window)]
-        came = sum(f.rows for f in tiles_of(batch, window)) + before.tiles.num_rows - before.merged
+        files = tiles_of(batch, window)
+        paths = [batch.path(f) for f in files]
+        came = sum(f.rows for f in files) + before.tiles.num_rows - before.merged
         if came <= max(_FEW_ROWS, before.merged // 4):
             new = (
                 engine.sql(with_new(paths, window, names, None)).to_arrow_table().cast(schema)

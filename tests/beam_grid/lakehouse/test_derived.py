@@ -16,7 +16,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from beam_grid.analyses import parse
 from beam_grid.lakehouse import data_files, delta_log, derived, duck, scan, vectors
-from beam_grid.lakehouse.engines import Engine, embedded, engine_for
+from beam_grid.lakehouse.engines import DoesNotFit, Engine, embedded, engine_for
 from beam_grid.lakehouse.tables import Table, properties
 from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
@@ -161,6 +161,14 @@ def test_rows_made_part_by_part_are_those_made_at_once(tmp_path: Path, monkeypat
     anew.add(rows)
     anew.make("embedded")
     assert_equal(silver.anomalies(), anew.anomalies())
+
+
+def test_a_part_that_does_not_fit_the_tables_is_told_as_a_whole_that_does_not(tmp_path: Path) -> None:
+    with engine_for("embedded", None, 0, tmp_path, lambda: pytest.fail("Spark is not needed")) as engine:
+        for name in ("define", "gather"):
+            sql = "SELECT kwh FROM (SELECT 1 AS meter)"
+            with pytest.raises(DoesNotFit, match="kwh"):
+                getattr(engine, name)("v", sql if name == "define" else [sql])
 
 
 def test_readings_that_come_in_order_leave_the_files_of_earlier_ones_as_they_are(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from beam_grid.lakehouse import gold, open_windows, parts
+from beam_grid.lakehouse.query import query
 from beam_grid.landing import FeedLog, Lake
 from beam_grid.refine import refine
 from data_sources.contract import parse_contract
@@ -114,34 +115,61 @@ def test_open_windows_are_gone_on_with_under_a_contract_that_has_them_too(
     assert gone_on == list(range(8, 15)), "tiles of other windows are none of these"
 
 
-@pytest.mark.parametrize("other", ["without", "another size", "another type"])
-@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("other", ["without", "another size"])
+@pytest.mark.parametrize("published", ["at once", "each", "by another process"])
 def test_rows_that_landed_under_a_contract_with_other_windows_are_not_passed_over(
-    other: str, at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    other: str, published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_windows, "MANY_FILES", 2)
     declared = {**CONTRACT, "windows": [CONTRACT["windows"][0]]}
-    changed = {
-        "without": {"windows": [{**declared["windows"][0], "name": "else"}]},
-        "another size": {"windows": [{**declared["windows"][0], "size": "30m"}]},
-        "another type": {
-            "fields": [{**f, "type": "float64"} if f["name"] == "order" else f for f in CONTRACT["fields"]]
-        },
-    }[other]
-    one, two = (parse_contract(text, "test") for text in (declared, {**declared, **changed}))
+    changed = {"name": "else"} if other == "without" else {"size": "30m"}
+    one, two = (
+        parse_contract({**declared, "windows": [{**declared["windows"][0], **more}]}, "test") for more in ({}, changed)
+    )
     landing = Landing(Lake.open(tmp_path / "lake"), one)
     for seed in range(5):
         landing.land(recent(seed), watermark=START)
         followed(landing)
     check(landing)
+    kept = dict(open_windows._OPEN)
     landing.contract = two
     landing.land(recent(6), watermark=START)
-    if not at_once:
+    if published == "each":
         followed(landing)
-    landing.contract = one if other != "another type" else two
+    landing.contract = one
     landing.land(recent(7), watermark=START)
     followed(landing)
     check(landing)
+    if published == "by another process":
+        open_windows._OPEN.clear()
+        open_windows._OPEN.update(kept)
+    landing.land(recent(8), watermark=START)
+    followed(landing)
+    check(landing)
+
+
+def test_a_field_of_another_type_under_the_same_windows_does_not_stop_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_windows, "MANY_FILES", 2)
+    window = {"name": "mean", "size": "15m", "by": ["meter"], "measures": {"mean": "avg(order)"}}
+    fields = [{**f, "type": "float64"} if f["name"] == "order" else f for f in CONTRACT["fields"]]
+    landing = Landing(Lake.open(tmp_path / "lake"), parse_contract({**CONTRACT, "windows": [window]}, "test"))
+    for seed in range(5):
+        landing.land(recent(seed), watermark=START)
+        followed(landing)
+    landing.contract = parse_contract({**CONTRACT, "windows": [window], "fields": fields}, "test")
+    for seed in range(5, 8):
+        landing.land(recent(seed), watermark=START)
+        followed(landing)
+    found = query(landing.lake, "SELECT window_start, meter, mean FROM gold.mean").to_pylist()
+    wanted: dict[tuple[Any, str], list[float]] = {}
+    for row in landing.current:
+        start = row["at"].replace(minute=row["at"].minute // 15 * 15, second=0, microsecond=0)
+        wanted.setdefault((start, row["meter"]), []).append(row["order"])
+    assert {(row["window_start"], row["meter"]): row["mean"] for row in found} == {
+        key: pytest.approx(sum(values) / len(values)) for key, values in wanted.items()
+    }
 
 
 @pytest.mark.parametrize("part_bytes", [2_000, 10_000, 1 << 30])
