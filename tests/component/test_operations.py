@@ -49,6 +49,7 @@ def test_lag_shrinks_at_the_rate_allowed_and_a_broker_that_is_away_is_said(
             here.until(lambda: sum(lags().values()) > 0, running)
             assert len(lags()) == 2, "partitions"
             before = sum(lags().values())
+            here.until(lambda: seen(here).feeds[0].lag is not None, running)  # told on disk up to a second after
             code, feed, wrong = status(here)
             assert (code, wrong) == (0, []) and 0 < feed["lag"] <= before < 2000
             here.until(lambda: sum(lags().values()) < before, running)
