@@ -146,10 +146,24 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
     open_windows.keep(table.path, None)
     actions = [*columns, *map(delta_log.removed, rewritten), *added]
     if not batch.applied:  # what other definitions had taken in is gone: should one come back, it begins anew
-        actions += [delta_log.applied(name, 0) for name in at.transactions if name != marked[0]]
+        actions += _begin_anew(at, marked[0])
     delta_log.put(table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=put)
     open_windows.keep(table.path, still_open)
     delta_log.checkpoint(table.path, at)
+
+
+def forget_others(table: Table, marked: str) -> None:
+    """In a commit of its own, ahead of one that puts this definition's windows in place of all the table holds."""
+
+    def forget(at: Live) -> None:
+        if actions := _begin_anew(at, marked):
+            delta_log.put(table.path, at, actions, "WRITE")
+
+    delta_log.again_on_conflict(table.path, forget)
+
+
+def _begin_anew(at: Live, marked: str) -> list[delta_log.Action]:
+    return [delta_log.applied(name, 0) for name, commit in at.transactions.items() if commit and name != marked]
 
 
 class _Tiles(NamedTuple):

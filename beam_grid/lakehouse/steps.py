@@ -91,9 +91,11 @@ def maker(step: Step) -> Any:
 
 
 def recorded(known: dict[str, PublishedTable], table: Table, state: State, application: str) -> int:
-    """The last commit the newest set says the table looked at, written or not; 0 if that was another table."""
+    """The last commit the newest set says the table looked at, written or not; 0 if that was another table, or if what this
+    application brought was put out of the table since."""
     said = known.get(table.name)
-    if said is None or said.id != state.id or said.version > (state.version or 0):
+    is_gone = state.transactions.get(application) == 0
+    if said is None or said.id != state.id or said.version > (state.version or 0) or is_gone:
         return 0
     return said.feeds.get(application, 0)
 

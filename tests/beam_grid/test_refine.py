@@ -317,6 +317,46 @@ def test_spark_and_this_process_take_turns_at_one_lake(landing: Landing) -> None
     check(landing, disjoint=False)
 
 
+@pytest.mark.spark
+def test_a_window_that_means_something_else_and_again_what_it_meant_is_made_anew_on_spark(landing: Landing) -> None:
+    meant = landing.contract
+    half = [{**window, "size": "30m"} if window["name"] == "fixed" else window for window in CONTRACT["windows"]]
+    other = parse_contract({**CONTRACT, "windows": half}, "test")
+    engines: tuple[Engine, ...] = ("embedded", "spark", "spark", "embedded")
+    for number, engine in enumerate(engines):
+        landing.contract = other if number == 1 else meant
+        landing.land(readings(20, number))
+        refine(landing.lake, engine=engine)
+        if number != 1:
+            check(landing, disjoint=False)
+
+
+def test_a_window_made_anew_before_its_set_was_is_not_gone_on_with_as_the_set_says(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant = landing.contract
+    half = [{**window, "size": "30m"} if window["name"] == "fixed" else window for window in CONTRACT["windows"]]
+    landing.land(readings(20, 0))
+    refine(landing.lake)
+    landing.contract = parse_contract({**CONTRACT, "windows": half}, "test")
+    landing.land(readings(20, 1))
+    with monkeypatch.context() as broken, pytest.raises(_Broken):
+        broken.setattr("beam_grid.refine.publish_set", _break)
+        refine(landing.lake)
+    landing.contract = meant
+    landing.land(readings(20, 2))
+    refine(landing.lake)
+    check(landing)
+
+
+class _Broken(Exception):
+    pass
+
+
+def _break(*_: Any) -> Any:
+    raise _Broken
+
+
 def _contents(lake: Lake) -> dict[str, list[str]]:
     """Every row of windows and silver but for the last bits of its fractions."""
     found = {}
