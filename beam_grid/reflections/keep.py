@@ -5,8 +5,8 @@
              another table id, declaration or type, a log that no longer tells: all of it made anew
 
 Late rows, reinjected ones and new commits add rows; superseded rows, CDC and rewritten windows take some away. A partial
-aggregate cannot give a row back, so nothing is ever subtracted. Lines of a group add up over files; small files are
-merged where there are many. Not guaranteed: that a reflection is there, or current. Readers ask (`match.py`), and read
+aggregate cannot give a row back, so nothing is ever subtracted. Lines of a group add up over files; small runs are
+merged where there are many (`runs.py`). Not guaranteed: that a reflection is there, or current. Readers ask (`match.py`), and read
 the table itself otherwise; so nothing here keeps tables from being published.
 """
 
@@ -33,16 +33,13 @@ from beam_grid.lakehouse.table_set import KeptReflection, PublishedTable, Reflec
 from beam_grid.lakehouse.tables import Table
 from beam_grid.lakehouse.versions import Content, published
 from beam_grid.landing import Lake
-from beam_grid.reflections import declared
+from beam_grid.reflections import declared, runs
 from beam_grid.reflections.shapes import Misfit, Shape, shape_of
 from data_sources.identifiers import double_quoted
 
 if TYPE_CHECKING:
     import duckdb
 
-FILE_ROWS = 200_000
-_SMALL_ROWS = FILE_ROWS // 4
-_MANY_SMALL = 8
 _HOUR = 3_600_000_000
 
 
@@ -181,10 +178,10 @@ class _Work:
                 changed = None if self.seen is None else scan.changes(engine, self.source, self.seen, self.at.version)
                 lines, gone = self._anew(engine, kept) if changed is None else self._of_changed(engine, kept, changed)
             columns = delta_log.with_columns(kept, self.shape.schema, self.table.name)
-            rows = engine.sql(self.shape.merged(f"({lines})")).to_arrow_reader(FILE_ROWS) if lines else iter(())
+            rows = engine.sql(self.shape.merged(f"({lines})")).to_arrow_reader(runs.FILE_ROWS) if lines else iter(())
             put = data_files.write(
-                self.table, _cast(rows, self.shape.schema), self.shape.schema, FILE_ROWS, _measured(self.shape),
-                row_group=data_files.SORTED_GROUP,
+                self.table, _cast(rows, self.shape.schema), self.shape.schema, runs.FILE_ROWS, _measured(self.shape),
+                row_group=data_files.SORTED_GROUP, tags=runs.tags(),
             )  # fmt: skip
         if columns or put or gone:
             actions = [*columns, *map(delta_log.removed, gone), *put]
@@ -220,13 +217,13 @@ class _Work:
     def _of_added(
         self, engine: duckdb.DuckDBPyConnection, kept: Live, added: list[LiveFile]
     ) -> tuple[str, list[LiveFile]]:
-        """Lines of the rows that came; with them the small files, where there are many."""
+        """Lines of the rows that came; with them small runs, where there are many."""
         old = [file for file in kept.files if self._is_old(file)]
         if not added:
             return "", old
         lines = self.shape.made(scan.selected(engine, self.source, self.at, added))
-        small = [file for file in kept.files if (file.rows or 0) < _SMALL_ROWS and file not in old]
-        if len(small) < _MANY_SMALL:
+        small = runs.to_merge(file for file in kept.files if file not in old)
+        if not small:
             return lines, old
         return self._beside(lines, f"SELECT * FROM {scan.selected(engine, self.table, kept, small)}"), small + old
 

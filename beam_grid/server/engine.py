@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log
+from beam_grid.lakehouse.duck import literal, pattern
 from beam_grid.lakehouse.live import newest_version
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import at_number, newest
@@ -68,6 +68,7 @@ class Engine:
         self._lake, self._made = lake, Made(made or scratch / "made")
         self._duck = duckdb.connect(config={"threads": limits.threads})
         folders = [str((lake.path / name).resolve()) + "/" for name in ("tables", query_log.FOLDER)]
+        folders.append(f"{self._made.folder.resolve()}/")
         for name, value in (
             ("TimeZone", "'UTC'"),
             ("enable_progress_bar", "false"),  # a forked process has no __main__ file, which DuckDB takes for a prompt
@@ -91,8 +92,8 @@ class Engine:
         self._scanned: dict[tuple[int, str], Scanned] = {}
         """By set and table; of the query log's the newest."""
         self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
-        self._from_files: dict[tuple[int, str], str] = {}
-        """Views that are read from the file made of them, and what its rows are called."""
+        self._from_files: set[tuple[int, str]] = set()
+        """By set the views that are read from the file made of them."""
         self._logs: dict[int, tuple[int | None, int]] = {}
         """By set how the query log stood when its tables were defined."""
 
@@ -143,8 +144,7 @@ class Engine:
             while len(self._sets) >= KEPT_SETS:
                 old, _ = self._sets.popitem(last=False)
                 self._logs.pop(old, None)
-                for number, name in [key for key in self._from_files if key[0] == old]:
-                    self._forget_file(number, name)
+                self._from_files -= {key for key in self._from_files if key[0] == old}
                 self._duck.execute(f"DETACH set_{old}")
                 for key in [key for key in self._scanned if key[0] == old]:
                     self._scanned.pop(key).forget()
@@ -228,11 +228,10 @@ class Engine:
             exists = query_log.exists(self._lake)
             select = self._relation(found, name, query_log.FOLDER, None) if exists else query_log.EMPTY
         elif name in found.views and (file := self._made.file(found, name)).exists():
-            self._from_files[found.number, name] = rows = f"made_{uuid4().hex}"
-            self._duck.register(rows, self._made.read(file))
-            select = f"SELECT * FROM {rows}"
+            self._from_files.add((found.number, name))
+            select = f"SELECT * FROM read_parquet({literal(pattern(str(file)))}, hive_partitioning = false)"
         elif name in found.views:
-            self._forget_file(found.number, name)
+            self._from_files.discard((found.number, name))
             view = found.views[name]
             self._define_all(found, list(view.reads))
             select = view.sql
@@ -243,10 +242,6 @@ class Engine:
             raise NoTable(f"there is no table {name}; {_known(name, found)}")
         schema, _, table_name = name.partition(".")
         self._duck.execute(f"CREATE OR REPLACE VIEW {catalog}.{schema}.{double_quoted(table_name)} AS {select}")
-
-    def _forget_file(self, number: int, name: str) -> None:
-        if (rows := self._from_files.pop((number, name), None)) is not None:
-            self._duck.unregister(rows)
 
     def _log_stands(self) -> tuple[int | None, int]:
         """Its newest version and when that was written: a log that was made anew counts from 0."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from beam_grid.errors import GridError
 from beam_grid.server.jobs import Job
@@ -45,6 +46,9 @@ _RESTS = 2
 _MOST_BYTES = 128 << 20
 """Of one view."""
 
+_GROUP = 16_384
+"""Rows that are passed over together, by their bounds."""
+
 SAFE_TYPES = (
     "VARCHAR",
     "BOOLEAN",
@@ -56,7 +60,7 @@ SAFE_TYPES = (
     "TIMESTAMP",
     "TIMESTAMP WITH TIME ZONE",
 )
-"""Those that Arrow gives back as they were; and decimals."""
+"""Those that Parquet gives back as they were; and decimals."""
 
 
 class Made:
@@ -68,7 +72,7 @@ class Made:
     def file(self, found: TableSet, view: str) -> Path:
         """Where the view of this set is, or would be. A lake made anew has the same numbers at other times."""
         at = int(found.created_at.timestamp() * 1e6)
-        return self.folder / f"{found.number:010d}-{at}" / f"{quote(view, safe='.')}.arrow"
+        return self.folder / f"{found.number:010d}-{at}" / f"{quote(view, safe='.')}.parquet"
 
     def write(self, file: Path, rows: pa.Table) -> bool:
         """Put a view's rows there; False where they are too many."""
@@ -76,14 +80,10 @@ class Made:
             return False
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_suffix(f".{os.getpid()}")
-        with pa.OSFile(str(draft), "wb") as out, pa.ipc.new_file(out, rows.schema) as written:
-            written.write_table(rows)
+        words = [field.name for field in rows.schema if pa.types.is_string(field.type)]
+        pq.write_table(rows, draft, row_group_size=_GROUP, compression="none", use_dictionary=words, store_schema=False)
         draft.rename(file)
         return True
-
-    def read(self, file: Path) -> pa.Table:
-        """The rows, mapped: all workers share them."""
-        return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
     def forget_old(self) -> None:
         """Remove the files of all but the newest sets."""

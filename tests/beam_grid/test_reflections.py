@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from beam_grid.cli import cli
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import delta_log, maintain, query_log, scan
-from beam_grid.lakehouse.live import live
+from beam_grid.lakehouse.live import LiveFile, live
 from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Table
 from beam_grid.lakehouse.versions import content_of, newest
 from beam_grid.landing import Lake
 from beam_grid.refine import Refinement, contracts_of, refine
+from beam_grid.reflections import runs
 from beam_grid.reflections.check import check, differs
 from beam_grid.reflections.command import listed
 from beam_grid.reflections.declared import declared, parsed
@@ -355,9 +356,44 @@ def test_rows_that_come_are_added_and_rows_that_go_cost_their_groups(tmp_path: P
     assert {one.outcome for one in check(landing.lake)} <= {"equal", "not answered"}
 
 
-def files(landing: Landing) -> set[str]:
-    from beam_grid.lakehouse.live import live
+def test_many_commits_leave_few_files_to_read_for_one_meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty rows a commit, in files of ten, runs put together from thirty rows on: as millions are, with less work."""
+    monkeypatch.setattr(runs, "FILE_ROWS", 10)
+    monkeypatch.setattr(runs, "SIZES", (40, 300, 2_000))
+    monkeypatch.setattr(runs, "MANY", 3)
+    text = '[[reflections]]\nname = "rows"\ntable = "silver.meters"\nraw = { days = 7, time = "at", sort = ["meter", "at"] }\n'
+    landing, written, most = made(tmp_path, text), 0, 0
+    table = landing.lake.path / "tables" / "reflection" / "rows"
+    before: set[str] = set()
+    for number in range(40):
+        landing.land(readings(30, number))
+        refine(landing.lake)
+        now = live(table).files
+        written += sum(file.rows or 0 for file in now if file.path not in before)
+        before = {file.path for file in now}
+        most = max(most, len({file.tags["BEAM_GRID_RUN"] for file in now}))
+    rows = query(landing.lake, "SELECT count(*) AS n FROM silver.meters").to_pylist()[0]["n"]
+    assert sum(file.rows or 0 for file in now) == rows > 1_000
+    assert most <= 8 and written <= 4 * rows
+    sql = "SELECT * FROM silver.meters WHERE meter = 'm3' AND \"at\" >= '2026-03-01T00:00:00Z' ORDER BY \"at\", id"
+    assert plan_of(landing.lake, sql).answered_by == "reflection.rows"
+    assert {one.outcome for one in check(landing.lake)} <= {"equal", "not answered"}
+    asked = [file for file in now if file.may_hold("meter", "m3", "m3")]
+    assert len(asked) < len(now) / 2
 
+
+def test_large_files_of_a_version_that_named_no_runs_are_left_alone() -> None:
+    def file(rows: int, run: str | None = None) -> LiveFile:
+        tags = {"tags": {"BEAM_GRID_RUN": run}} if run else {}
+        return LiveFile(f"{run}-{rows}", rows, rows=rows, action=tags)
+
+    old = [file(200_000 - n) for n in range(9)]
+    assert runs.to_merge(old) == []
+    small = [file(100 + n) for n in range(7)]
+    assert runs.to_merge([*old, *small]) == [] and runs.to_merge([*old, *small, file(1, "a")]) == [*small, file(1, "a")]
+
+
+def files(landing: Landing) -> set[str]:
     return {file.path for file in live(landing.lake.path / "tables" / "reflection" / "by_zone").files}
 
 

@@ -89,14 +89,14 @@ def test_a_view_that_was_asked_for_is_made_before_its_set_is_announced(
         stop.set()
         asker.join()
         sets = sorted(made.iterdir())
-        assert len(sets) >= 2 and all((one / "gold.meters_now.arrow").exists() for one in sets)
+        assert len(sets) >= 2 and all((one / "gold.meters_now.parquet").exists() for one in sets)
         now = sql(client, NOW, "application/vnd.apache.arrow.stream").content
         assert pa.ipc.open_stream(now).read_all().to_pylist() == query(lake, NOW).to_pylist()
         assert sql(client, NOW, set=first["set"]).json()["rows"] == first["rows"]
         assert {hour for hour, _ in asked} == {0, 1, 2} and asked == sorted(asked)
         assert all(most == 39 + hour / 10 for hour, most in asked)  # each answer is of one set
         for one in sets:  # an old one is removed; the view is asked instead
-            (one / "gold.meters_now.arrow").unlink()
+            (one / "gold.meters_now.parquet").unlink()
         assert len(sql(client, f"{NOW} LIMIT 3").json()["rows"]) == 3
     assert not made.exists()
 
