@@ -65,9 +65,12 @@ def read(table: Path, schema: pa.Schema) -> pa.Table:
 
 
 def _write_synced(path: Path, rows: pa.Table, row_group: int) -> int:
+    unbounded = _with_nan(rows, rows.column_names)  # a footer's bounds pass over NaN, and a reader over the group then
+    bounded = [name for name in rows.column_names if name not in unbounded] if unbounded else True
     with durable.synced_file(path) as out:
         pq.write_table(
             rows, out, row_group_size=row_group, compression="zstd", compression_level=1, store_schema=False,
+            write_statistics=bounded,
         )  # fmt: skip
         return out.tell()
 

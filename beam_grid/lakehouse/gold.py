@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,7 +101,8 @@ def publish(table: Table, batch: Batch, window: WindowSpec, scratch: Path) -> No
 def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: Path) -> None:
     contract = batch.contract
     marked = (application(table, contract, window), batch.target)
-    batch = batch.at(at, marked[0])
+    is_others = is_of_others(at.transactions, marked[0])
+    batch = replace(batch, applied=0) if is_others else batch.at(at, marked[0])
     if batch.applied >= batch.target:
         return
     schema = window_schema(contract, window)
@@ -141,29 +143,33 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
         still_open = open_windows.opened(engine, batch, window, marked[0], before, is_had) if is_followed else None
         point(f"publish:written-{table.name}")
     columns = delta_log.with_columns(at, schema, table.name)
-    if not (columns or added or rewritten):
+    if not (columns or added or rewritten or is_others or at.transactions.get(marked[0]) == 0):
         return
     open_windows.keep(table.path, None)
-    actions = [*columns, *map(delta_log.removed, rewritten), *added]
-    if not batch.applied:  # what other definitions had taken in is gone: should one come back, it begins anew
-        actions += _begin_anew(at, marked[0])
+    # what other definitions had taken in is gone: should one come back, it begins anew
+    actions = [*columns, *map(delta_log.removed, rewritten), *added, *_forgotten(at, but=marked[0])]
     delta_log.put(table.path, at, actions, "WRITE" if not rewritten else "MERGE", marked, rows=put)
     open_windows.keep(table.path, still_open)
     delta_log.checkpoint(table.path, at)
 
 
-def forget_others(table: Table, marked: str) -> None:
-    """In a commit of its own, ahead of one that puts this definition's windows in place of all the table holds."""
+def is_of_others(transactions: dict[str, int], marked: str) -> bool:
+    """Whether windows of another definition are in the table, or may be: of two that are not forgotten nobody knows which."""
+    return any(commit and name != marked for name, commit in transactions.items())
+
+
+def forget_all(table: Table) -> None:
+    """In a commit of its own, ahead of one that puts a definition's windows in place of all that the table holds."""
 
     def forget(at: Live) -> None:
-        if actions := _begin_anew(at, marked):
+        if actions := _forgotten(at):
             delta_log.put(table.path, at, actions, "WRITE")
 
     delta_log.again_on_conflict(table.path, forget)
 
 
-def _begin_anew(at: Live, marked: str) -> list[delta_log.Action]:
-    return [delta_log.applied(name, 0) for name, commit in at.transactions.items() if commit and name != marked]
+def _forgotten(at: Live, but: str | None = None) -> list[delta_log.Action]:
+    return [delta_log.applied(name, 0) for name, commit in at.transactions.items() if commit and name != but]
 
 
 class _Tiles(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from beam_grid.lakehouse import recompute
-from beam_grid.lakehouse.gold import application, cell_span, forget_others, marks_columns, marks_of, touched_span
+from beam_grid.lakehouse.gold import application, cell_span, forget_all, marks_columns, marks_of, touched_span
 from beam_grid.lakehouse.spans import Span, timestamp_sql
 from beam_grid.lakehouse.tables import (
     Batch,
@@ -55,7 +55,7 @@ def apply(spark: SparkSession, table: Table, batch: Batch, window: WindowSpec, s
     if not batch.applied:
         rows = rows.where("__do = 'put'").select(*map(quoted, names))
         rows = arranged(rows, ["window_start", *window.by], batch.bytes("tiles"))
-        forget_others(table, marked)
+        forget_all(table)
         replace(rows, table, marked, batch.target)
         return
     rows.createOrReplaceTempView("gold_source")

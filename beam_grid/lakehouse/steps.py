@@ -72,6 +72,8 @@ def steps_of(lake: Lake, contract: Contract, commits: Sequence[Commit], known: C
         guard.check(table, state, known.tables.get(name))
         blank = Step(table, state, Batch(log, contract, commits, 0), windows.get(name))
         applied = max(state.applied(blank.application), recorded(known.tables, table, state, blank.application))
+        if blank.window is not None and gold.is_of_others(state.transactions, blank.application):
+            applied = 0
         if blank.is_of_changes:
             applied = max(applied, state.applied(sequence.application_anew(blank.application, contract)))
             applied = 0 if sequence.is_outdated(state, contract) else applied

@@ -45,8 +45,9 @@ def make(settings: Settings) -> FastAPI:
         async with Pool(settings.lake, settings.workers, settings.limits) as pool:
             making, online = Making(pool), Online(settings.lake, pool.scratch / "online")
 
-            async def prepare(number: int) -> None:
-                await asyncio.gather(making.make(number), online.prepare(number))
+            async def prepare(number: int) -> float:
+                rest_s, _ = await asyncio.gather(making.make(number), online.prepare(number))
+                return rest_s
 
             catalog.prepare = prepare
             state = State(settings, Access(settings), catalog, pool, making, online, Kept(), queries, figures)

@@ -25,8 +25,8 @@ class Catalog:
 
     lake: Lake
     number: int = 0
-    prepare: Callable[[int], Awaitable[None]] | None = None
-    """Awaited before a number is told."""
+    prepare: Callable[[int], Awaitable[float]] | None = None
+    """Awaited before a number is told; how many seconds no other is to be looked for afterwards."""
     looked_at: float = field(default_factory=time.monotonic)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -38,12 +38,13 @@ class Catalog:
                 log.warning("lake %s: its version sets cannot be listed (%s)", self.lake.path, cause.strerror)
                 number = self.number
             self.looked_at = time.monotonic()
+            rest_s = 0.0
             if number != self.number:
                 if self.prepare is not None:
-                    await self.prepare(number)
+                    rest_s = await self.prepare(number)
                 self.number = number
                 self._tell()
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(max(rest_s, _EVERY_S))
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()

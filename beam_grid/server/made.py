@@ -40,7 +40,7 @@ _LEFT_S = 300.0
 _WAITED_FOR_S, _TRIED_S = 1.0, 5.0
 """A set is announced after so long without them; so long the worker has."""
 
-_RESTS = 2
+_RESTS = 1
 """After making, so many times as long nothing is made or announced: a core is never taken up by it."""
 
 _MOST_BYTES = 128 << 20
@@ -81,7 +81,11 @@ class Made:
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_suffix(f".{os.getpid()}")
         words = [field.name for field in rows.schema if pa.types.is_string(field.type)]
-        pq.write_table(rows, draft, row_group_size=_GROUP, compression="none", use_dictionary=words, store_schema=False)
+        bounded = [f.name for f in rows.schema if not pa.types.is_floating(f.type)]  # a footer's bounds pass over NaN
+        pq.write_table(
+            rows, draft, row_group_size=_GROUP, compression="none", use_dictionary=words, write_statistics=bounded,
+            store_schema=False,
+        )  # fmt: skip
         draft.rename(file)
         return True
 
@@ -105,17 +109,18 @@ class Making:
         """Somebody was answered from these."""
         self._asked |= dict.fromkeys(tables, time.monotonic())
 
-    async def make(self, number: int) -> None:
-        """Returns when they are made, or after a second: a view that is not ready is asked as a view."""
+    async def make(self, number: int) -> float:
+        """Returns when they are made, or after a second: a view that is not ready is asked as a view. How many seconds to
+        rest now, before a set is looked for that is to be made: the newest then, not one that waited."""
         now = time.monotonic()
         self._asked = {name: at for name, at in self._asked.items() if now - at < _LATELY_S}
         self._left = {name: at for name, at in self._left.items() if now - at < _LEFT_S}
         names = tuple(sorted(self._asked.keys() - self._left.keys()))
         if not names or (self._under_way is not None and not self._under_way.done()):
-            return
-        await asyncio.sleep(self._rests_until - now)
+            return 0.0
         self._under_way = asyncio.create_task(self._make(number, names))
         await asyncio.wait({self._under_way}, timeout=_WAITED_FOR_S)
+        return max(0.0, self._rests_until - time.monotonic())
 
     async def _make(self, number: int, names: tuple[str, ...]) -> None:
         made: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ end. Kept free of Beam, Spark and Java.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import threading
@@ -40,6 +41,9 @@ _BESIDE_DUCKDB = 512 << 20
 READY = b"ready"
 """Sent once, before the first job is taken."""
 
+_NICE = 10
+"""Landing goes first: what is asked beside a run that follows would take its cores, and answers would be old."""
+
 _KEEPS = 128 << 20
 """Memory that a worker may keep beside what DuckDB may: footers of a large lake's files among it. With more it ends: what a
 large answer took is not always given back."""
@@ -52,6 +56,7 @@ class Forbidden(GridError):
 def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, made: str, limits: Limits) -> None:
     """Answer until `jobs` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the server decides
+    os.nice(_NICE)
     worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits, made=Path(made))
     _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
     give_back()

@@ -21,10 +21,12 @@ import pytest
 
 from beam_grid.commit import Fates
 from beam_grid.errors import GridError
+from beam_grid.lakehouse import delta_log, gold
 from beam_grid.lakehouse.compact import ORDERED
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.maintain import maintain
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.tables import Table
 from beam_grid.landing import Lake
 from beam_grid.refine import Engine, refine, versions
 from data_sources.contract import LINEAGE, Contract, parse_contract
@@ -317,11 +319,15 @@ def test_spark_and_this_process_take_turns_at_one_lake(landing: Landing) -> None
     check(landing, disjoint=False)
 
 
+def _meaning(landing: Landing, size: str) -> Contract:
+    """The contract with another size of the window `fixed`."""
+    windows = [{**window, "size": size} if window["name"] == "fixed" else window for window in CONTRACT["windows"]]
+    return parse_contract({**CONTRACT, "windows": windows}, "test")
+
+
 @pytest.mark.spark
 def test_a_window_that_means_something_else_and_again_what_it_meant_is_made_anew_on_spark(landing: Landing) -> None:
-    meant = landing.contract
-    half = [{**window, "size": "30m"} if window["name"] == "fixed" else window for window in CONTRACT["windows"]]
-    other = parse_contract({**CONTRACT, "windows": half}, "test")
+    meant, other = landing.contract, _meaning(landing, "30m")
     engines: tuple[Engine, ...] = ("embedded", "spark", "spark", "embedded")
     for number, engine in enumerate(engines):
         landing.contract = other if number == 1 else meant
@@ -331,14 +337,69 @@ def test_a_window_that_means_something_else_and_again_what_it_meant_is_made_anew
             check(landing, disjoint=False)
 
 
+@pytest.mark.parametrize("engine", ["embedded", pytest.param("spark", marks=pytest.mark.spark)])
+def test_a_table_in_which_an_older_version_left_two_meanings_is_made_anew(engine: Engine, landing: Landing) -> None:
+    """It forgot none: what one had taken in still stood beside the other's, as if its windows were there too."""
+    meant, other = landing.contract, _meaning(landing, "30m")
+    table = Table(landing.lake, "gold.fixed")
+    marked = gold.application(table, meant, meant.windows[0])
+    for number in range(3):
+        landing.contract = other if number == 1 else meant
+        landing.land(readings(20, number))
+        if number == 2:
+            at = delta_log.read(table.path)
+            assert at is not None and at.transactions[marked] == 0
+            delta_log.put(table.path, at, [delta_log.applied(marked, number + 1)], "WRITE")
+        refine(landing.lake, engine=engine)
+    check(landing, disjoint=False)
+    assert [commit for commit in table.state().transactions.values() if commit] == [3]
+
+
+def test_a_window_without_rows_forgets_what_it_meant_and_is_not_made_anew_each_time(landing: Landing) -> None:
+    meant, other = landing.contract, _meaning(landing, "30m")
+    table = Table(landing.lake, "gold.fixed")
+
+    def refined(contract: Contract, rows: list[dict[str, Any]]) -> None:
+        landing.contract = contract
+        landing.land(rows)
+        refine(landing.lake)
+        marked = gold.application(table, contract, contract.windows[0])
+        counted = {name: commit for name, commit in table.state().transactions.items() if commit}
+        assert set(counted) == {marked} and counted[marked] > 0
+
+    refined(other, readings(9, 1))
+    _take_all_away(landing)
+    refined(other, [])
+    assert query(landing.lake, "SELECT * FROM gold.fixed").num_rows == 0
+    refined(meant, [])
+    refined(meant, [])
+    refined(meant, readings(9, 2))
+    check(landing)
+    refined(other, readings(9, 3))
+    refined(meant, readings(9, 4))
+    check(landing)
+
+
+def _take_all_away(landing: Landing) -> None:
+    """A commit that takes every row away, as one of deletes does."""
+    log, landing.commit = landing.lake.feed("meters"), landing.commit + 1
+    folder = log.path / "data" / f"attempt-{landing.commit}"
+    folder.mkdir(parents=True)
+    schema = pa.schema([f.with_nullable(True) for f in landing.contract.landed_schema])
+    gone = pa.Table.from_pylist(landing.current, schema=schema)
+    file, fates = _write(folder, "superseded", gone, {"at": _micros(gone["at"])}), Fates(superseded=gone.num_rows)
+    digest = landing.contract.hash
+    log.append(committed.commit(landing.commit, "meters", attempt=folder.name, contract=digest, files=(file,), fates=fates))  # fmt: skip
+    landing.current = []
+
+
 def test_a_window_made_anew_before_its_set_was_is_not_gone_on_with_as_the_set_says(
     landing: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meant = landing.contract
-    half = [{**window, "size": "30m"} if window["name"] == "fixed" else window for window in CONTRACT["windows"]]
     landing.land(readings(20, 0))
     refine(landing.lake)
-    landing.contract = parse_contract({**CONTRACT, "windows": half}, "test")
+    landing.contract = _meaning(landing, "30m")
     landing.land(readings(20, 1))
     with monkeypatch.context() as broken, pytest.raises(_Broken):
         broken.setattr("beam_grid.refine.publish_set", _break)

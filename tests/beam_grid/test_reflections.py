@@ -390,7 +390,23 @@ def test_large_files_of_a_version_that_named_no_runs_are_left_alone() -> None:
     old = [file(200_000 - n) for n in range(9)]
     assert runs.to_merge(old) == []
     small = [file(100 + n) for n in range(7)]
-    assert runs.to_merge([*old, *small]) == [] and runs.to_merge([*old, *small, file(1, "a")]) == [*small, file(1, "a")]
+    assert runs.to_merge([*old, *small]) == [] and runs.to_merge([*old, *small, file(1, "a")]) == [file(1, "a"), *small]
+
+
+@pytest.mark.parametrize("publish", [833, 38_000, 350_000, 3_000_000])
+def test_no_publish_waits_for_more_than_some_million_rows(publish: int) -> None:
+    """Files of one run each, as `keep` writes them; sixty million rows in all."""
+    kept: list[LiveFile] = []
+    most_read, runs_left, written = 0, 0, 0
+    for number in range(60_000_000 // publish if publish > 1_000 else 5_000):
+        merged = runs.to_merge(kept)
+        rows = publish + sum(file.rows or 0 for file in merged)
+        kept = [file for file in kept if file not in merged]
+        kept.append(LiveFile(str(number), 0, rows=rows, action={"tags": {"BEAM_GRID_RUN": str(number)}}))
+        most_read, runs_left, written = max(most_read, rows), max(runs_left, len(kept)), written + rows
+    assert sum(file.rows or 0 for file in kept) == publish * (number + 1)
+    assert most_read < 2 * runs.SIZES[-1] + publish and runs_left < 45
+    assert written < 12 * publish * (number + 1)
 
 
 def files(landing: Landing) -> set[str]:

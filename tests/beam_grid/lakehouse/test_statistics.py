@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,7 @@ from deltalake import DeltaTable, QueryBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_grid.lakehouse import data_files, delta_log, statistics
+from beam_grid.lakehouse import data_files, delta_log, scan, statistics
 from beam_grid.lakehouse.live import live
 from tests.conftest import examples
 
@@ -136,6 +137,20 @@ def literals(row: list[Any]) -> list[str]:
         f"n = CAST('{n}' AS BIGINT)", f"text = '{text}'", f"at = TIMESTAMP '{at.isoformat(sep=' ').replace('+00:00', 'Z')}'",
         f"price = CAST('{price}' AS DECIMAL(38, 2))", f"day = DATE '{day.isoformat()}'",
     ]  # fmt: skip
+
+
+def test_duckdb_finds_what_is_no_number_whatever_the_footer_could_say(tmp_path: Path) -> None:
+    table, schema = tmp_path / "gold" / "shares", pa.schema([("n", pa.int64()), ("share", pa.float64())])
+    rows = pa.table({"n": range(25), "share": [math.nan if n == 3 else n % 3 for n in range(25)]}, schema)
+    delta_log.create(table, schema, name="gold.shares")
+    at = delta_log.read(table)
+    assert at is not None
+    delta_log.put(table, at, data_files.write(table, rows.to_batches(), schema, 100, schema.names), "WRITE")
+    with duckdb.connect() as engine:
+        of = scan.relation(engine, table)
+        for where in ("share > 5", "isnan(share)"):
+            assert engine.execute(f"SELECT n FROM {of} WHERE {where}").fetchall() == [(3,)]
+        assert engine.execute(f"SELECT count(*) FROM {of} WHERE n > 3").fetchall() == [(21,)]
 
 
 def test_a_query_pruned_by_delta_rs_finds_the_rows_at_the_bounds(tmp_path: Path) -> None:

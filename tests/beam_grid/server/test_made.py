@@ -121,3 +121,26 @@ def test_what_a_file_would_not_give_back_as_it_was_is_left_a_view(tmp_path: Path
     Made(tmp_path / "scratch" / "made").file(changed, "gold.kept").unlink()
     engine.define(changed, ["gold.kept"])
     assert from_file.num_rows == 40 and from_file.equals(engine.batches(text).read_all())
+
+
+def test_what_is_no_number_is_found_in_a_file_as_in_the_view(tmp_path: Path) -> None:
+    """A Parquet footer's bounds pass over NaN, and a reader that goes by them would pass over its rows."""
+    lake = land(tmp_path, 0)
+    found = newest(lake)
+    assert found is not None
+    text = "SELECT meter, CASE WHEN power > 30 THEN 'NaN'::DOUBLE ELSE power - 5 END AS share FROM silver.meters"
+    changed = replace(found, views={"gold.share": View(sql=text, reads=("silver.meters",), description="")})
+    engine = Engine(lake, tmp_path / "scratch", Limits())
+    asked = [
+        "SELECT count(*) FROM gold.share WHERE share > 1e9",
+        "SELECT count(*) FROM gold.share WHERE isnan(share)",
+        "SELECT CAST(max(share) AS VARCHAR) || CAST(min(share) AS VARCHAR) FROM gold.share",
+    ]
+
+    def answers() -> list[object]:
+        engine.define(changed, ["gold.share"])
+        return [list(engine.batches(sql).read_all().to_pylist()[0].values()) for sql in asked]
+
+    as_a_view = answers()
+    assert engine.make(changed, "gold.share")
+    assert answers() == as_a_view == [[9], [9], ["nan-5.0"]]
