@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from pathlib import Path
 
@@ -43,4 +44,4 @@ def test_after_a_rest_the_newest_set_is_told_and_none_that_waited(
     told = asyncio.run(watched())
     assert told == [found for found, _ in prepared[: len(told)]]
     assert all(now - found <= 4 for found, now in prepared), prepared
-    assert all(later - earlier >= 8 for earlier, later in zip(told, told[1:], strict=False)), told
+    assert all(later - earlier >= 8 for earlier, later in itertools.pairwise(told)), told
