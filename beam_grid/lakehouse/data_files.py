@@ -34,11 +34,12 @@ def write(
         path = table / f"part-{secrets.token_hex(12)}.parquet"
         table_rows = pa.Table.from_batches(chunk).cast(schema)
         try:
-            size = _write_synced(path, table_rows, row_group)
+            unbounded = _with_nan(table_rows)
+            size = _write_synced(path, table_rows, row_group, unbounded)
         except BaseException:
             durable.remove(path)  # on a full disk the next run needs the room
             raise
-        stats = statistics(path, measured, unbounded=_with_nan(table_rows, measured))
+        stats = statistics(path, measured, unbounded=unbounded)
         actions.append(added(path.name, size, stats, changes_rows=changes_rows, tags=tags))
     if actions:
         durable.sync_folder(table)
@@ -64,8 +65,7 @@ def read(table: Path, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *files])
 
 
-def _write_synced(path: Path, rows: pa.Table, row_group: int) -> int:
-    unbounded = _with_nan(rows, rows.column_names)  # a footer's bounds pass over NaN, and a reader over the group then
+def _write_synced(path: Path, rows: pa.Table, row_group: int, unbounded: set[str]) -> int:
     bounded = [name for name in rows.column_names if name not in unbounded] if unbounded else True
     with durable.synced_file(path) as out:
         pq.write_table(
@@ -75,9 +75,9 @@ def _write_synced(path: Path, rows: pa.Table, row_group: int) -> int:
         return out.tell()
 
 
-def _with_nan(rows: pa.Table, names: Iterable[str]) -> set[str]:
-    """The columns with a NaN, which a Parquet footer passes over and every reader sorts behind all numbers."""
-    doubles = [name for name in names if name in rows.column_names and pa.types.is_floating(rows[name].type)]
+def _with_nan(rows: pa.Table) -> set[str]:
+    """The columns with a NaN, which a Parquet footer's bounds pass over and every reader sorts behind all numbers."""
+    doubles = [field.name for field in rows.schema if pa.types.is_floating(field.type)]
     return {name for name in doubles if pc.any(pc.is_nan(rows[name])).as_py()}
 
 

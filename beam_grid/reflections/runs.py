@@ -9,6 +9,7 @@ runs of each size and one for every three to six million. (An LSM's size-tiered 
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterable
 
@@ -38,7 +39,7 @@ def to_merge(files: Iterable[LiveFile]) -> list[LiveFile]:
         if run is not None or (file.rows or 0) < SIZES[0]:
             runs.setdefault(run or file.path, []).append(file)
     rows = {run: sum(file.rows or 0 for file in each) for run, each in runs.items()}
-    for least, most in reversed(list(zip((0, *SIZES), SIZES, strict=False))):
+    for least, most in reversed(list(itertools.pairwise((0, *SIZES)))):
         there = [count for count in rows.values() if least <= count < most]
         if len(there) >= MANY or (most == SIZES[-1] and sum(there) >= most):
             return _smallest(runs, rows, most)

@@ -45,11 +45,10 @@ def make(settings: Settings) -> FastAPI:
         async with Pool(settings.lake, settings.workers, settings.limits) as pool:
             making, online = Making(pool), Online(settings.lake, pool.scratch / "online")
 
-            async def prepare(number: int) -> float:
-                rest_s, _ = await asyncio.gather(making.make(number), online.prepare(number))
-                return rest_s
+            async def prepare(number: int) -> None:
+                await asyncio.gather(making.make(number), online.prepare(number))
 
-            catalog.prepare = prepare
+            catalog.prepare, catalog.rest_s = prepare, making.rest_s
             state = State(settings, Access(settings), catalog, pool, making, online, Kept(), queries, figures)
             app.state.state, app.state.access = state, state.access
             figures.watch("busy_workers", "Workers that are at a statement.", lambda: pool.busy)

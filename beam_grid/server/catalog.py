@@ -25,26 +25,28 @@ class Catalog:
 
     lake: Lake
     number: int = 0
-    prepare: Callable[[int], Awaitable[float]] | None = None
-    """Awaited before a number is told; how many seconds no other is to be looked for afterwards."""
+    prepare: Callable[[int], Awaitable[None]] | None = None
+    """Awaited before a number is told."""
+    rest_s: Callable[[], float] = lambda: 0.0
+    """How many seconds no number is to be looked for: the one that is told after a rest is the newest then."""
     looked_at: float = field(default_factory=time.monotonic)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def watch(self) -> None:
         while True:
+            await asyncio.sleep(self.rest_s())
             try:
                 number = await asyncio.to_thread(newest_number, self.lake, self.number)
             except OSError as cause:
                 log.warning("lake %s: its version sets cannot be listed (%s)", self.lake.path, cause.strerror)
                 number = self.number
             self.looked_at = time.monotonic()
-            rest_s = 0.0
             if number != self.number:
                 if self.prepare is not None:
-                    rest_s = await self.prepare(number)
+                    await self.prepare(number)
                 self.number = number
                 self._tell()
-            await asyncio.sleep(max(rest_s, _EVERY_S))
+            await asyncio.sleep(_EVERY_S)
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()

@@ -38,10 +38,7 @@ _LEFT_S = 300.0
 """So long a view that took too long or too much is left one, and a name that is none is not thought of."""
 
 _WAITED_FOR_S, _TRIED_S = 1.0, 5.0
-"""A set is announced after so long without them; so long the worker has."""
-
-_RESTS = 1
-"""After making, so many times as long nothing is made or announced: a core is never taken up by it."""
+"""A set is announced after so long without them, and after making them rests at most as long; so long the worker has."""
 
 _MOST_BYTES = 128 << 20
 """Of one view."""
@@ -109,18 +106,20 @@ class Making:
         """Somebody was answered from these."""
         self._asked |= dict.fromkeys(tables, time.monotonic())
 
-    async def make(self, number: int) -> float:
-        """Returns when they are made, or after a second: a view that is not ready is asked as a view. How many seconds to
-        rest now, before a set is looked for that is to be made: the newest then, not one that waited."""
+    def rest_s(self) -> float:
+        """Seconds in which nothing is to be made: as long as the last making took, so that it never takes up a core."""
+        return max(0.0, self._rests_until - time.monotonic())
+
+    async def make(self, number: int) -> None:
+        """Returns when they are made, or after a second: a view that is not ready is asked as a view."""
         now = time.monotonic()
         self._asked = {name: at for name, at in self._asked.items() if now - at < _LATELY_S}
         self._left = {name: at for name, at in self._left.items() if now - at < _LEFT_S}
         names = tuple(sorted(self._asked.keys() - self._left.keys()))
         if not names or (self._under_way is not None and not self._under_way.done()):
-            return 0.0
+            return
         self._under_way = asyncio.create_task(self._make(number, names))
         await asyncio.wait({self._under_way}, timeout=_WAITED_FOR_S)
-        return max(0.0, self._rests_until - time.monotonic())
 
     async def _make(self, number: int, names: tuple[str, ...]) -> None:
         made: tuple[str, ...] = ()
@@ -131,5 +130,5 @@ class Making:
             await asyncio.to_thread(self._made.forget_old)
         except (GridError, OSError) as cause:
             log.info("views of version set %d are not made: %s", number, cause)
-        self._rests_until = time.monotonic() + _RESTS * min(time.monotonic() - began, _WAITED_FOR_S)
+        self._rests_until = time.monotonic() + min(time.monotonic() - began, _WAITED_FOR_S)
         self._left |= dict.fromkeys(set(names) - {*made}, time.monotonic())

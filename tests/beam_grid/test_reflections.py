@@ -393,6 +393,12 @@ def test_large_files_of_a_version_that_named_no_runs_are_left_alone() -> None:
     assert runs.to_merge([*old, *small]) == [] and runs.to_merge([*old, *small, file(1, "a")]) == [file(1, "a"), *small]
 
 
+def test_runs_that_waited_are_put_together_some_at_a_time() -> None:
+    """Rows that went or changed write runs, and put none together."""
+    kept = [LiveFile(str(n), 0, rows=1_000_000, action={"tags": {"BEAM_GRID_RUN": str(n)}}) for n in range(40)]
+    assert len(runs.to_merge(kept)) == 4
+
+
 @pytest.mark.parametrize("publish", [833, 38_000, 350_000, 3_000_000])
 def test_no_publish_waits_for_more_than_some_million_rows(publish: int) -> None:
     """Files of one run each, as `keep` writes them; sixty million rows in all."""

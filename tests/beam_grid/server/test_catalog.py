@@ -26,14 +26,19 @@ def test_after_a_rest_the_newest_set_is_told_and_none_that_waited(
     monkeypatch.setattr(catalog, "newest_number", lambda lake, at_least: number())
     monkeypatch.setattr(catalog, "_EVERY_S", 0.01)
     prepared: list[tuple[int, int]] = []
+    rests_until = began
 
-    async def prepare(found: int) -> float:
+    async def prepare(found: int) -> None:
+        nonlocal rests_until
         prepared.append((found, number()))
-        return 0.5
+        rests_until = time.monotonic() + 0.5
+
+    def rest_s() -> float:
+        return max(0.0, rests_until - time.monotonic())
 
     async def watched() -> list[int]:
         told, known = [], 0
-        watching = Catalog(Lake.open(tmp_path / "lake"), prepare=prepare)
+        watching = Catalog(Lake.open(tmp_path / "lake"), prepare=prepare, rest_s=rest_s)
         task = asyncio.create_task(watching.watch())
         while len(told) < 4:
             known = await watching.newer_than(known, 5.0)
