@@ -4,7 +4,8 @@
     gold.WINDOW   |── 1 ──|── 2 ──|── 3 ──| ... |── 8 ──|   each two hours of all meters
                   |──────────────── a ──────────────────|   all sixteen hours of an eighth of the meters
                   |──────────────── b ──────────────────| ...
-
+                  and two or more of what is left, until they are so many: |─ a ─|─ 3 ─|
+                                                                           |─ b ─|
 Changes no row: Delta takes it as an OPTIMIZE, and so do we. Appends and OPTIMIZE of others may meet it; where another
 writer took rows out of one of the files first, nothing is done and the next round tries again. Clustering by space-
 filling curve stays Spark's (`maintain`): these files have no cube, so it finds them. Windows are put in order of their
@@ -13,7 +14,9 @@ groups once they are final; one that changes after all has the files of its hour
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import secrets
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from beam_grid.crash import point
@@ -35,8 +38,14 @@ _MOST_ROWS = 2_000_000
 RUN_ROWS = 8 * gold.FILE_ROWS
 """A question about one group then reads an eighth of the files, and a window that changes after all has so many written."""
 
+SOME_ROWS = 2 * gold.FILE_ROWS
+"""Of so many the newest are put in order too, to be so again with others."""
+
 ORDERED = "BEAM_GRID_BY_GROUP"
-"""The tag of a file of windows that is in order of its groups."""
+"""The tag of a file of windows that is in order of its groups: `_DONE`, or what it has in common with others put in order
+with it, which are to be so again."""
+
+_DONE = "1"
 
 
 def compact(table: Table, scratch: Path) -> int:
@@ -56,37 +65,51 @@ def compact(table: Table, scratch: Path) -> int:
 
 
 def by_group(table: Table, groups: Sequence[str], final_before: int | None, scratch: Path) -> int:
-    """Put the oldest run of files of final windows in order of their groups, where there is one; returns how many went.
+    """Put the oldest files of final windows that are worth it in order of their groups; returns how many went.
 
     final_before: of windows that start before it, in microseconds, all are final; None for all windows.
     """
     at = delta_log.read(table.path)
     if at is None or not groups:
         return 0
-    run = _run(at, final_before)
-    if not run:
+    files, is_done = _to_order(at, final_before)
+    if not files:
         return 0
-    order, tags = [*groups, "window_start"], {ORDERED: "1"}
-    return _together(table, at, run, order, gold.FILE_ROWS, data_files.SORTED_GROUP, scratch, tags)
+    order, tags = [*groups, "window_start"], {ORDERED: _DONE if is_done else secrets.token_hex(8)}
+    return _together(table, at, files, order, gold.FILE_ROWS, data_files.SORTED_GROUP, scratch, tags)
 
 
-def _run(at: Live, final_before: int | None) -> list[LiveFile]:
-    """Files that stand next to each other in time, as many as are worth it; or what lies between those in order already."""
-    run: list[LiveFile] = []
-    rows = 0
+def _to_order(at: Live, final_before: int | None) -> tuple[list[LiveFile], bool]:
+    """Files that stand next to each other in time, and whether these are then done with: as many as a run has, or what lies
+    between those that are; else some of the newest."""
+    runs: dict[str, list[LiveFile]] = {}
     for file in sorted(at.files, key=window_span):
-        if file.tags.get(ORDERED):
-            if len(run) > 1:
-                return run
-            run, rows = [], 0
+        tag = file.tags.get(ORDERED)
+        runs.setdefault(file.path if tag in (None, _DONE) else tag, []).append(file)
+    between: list[list[LiveFile]] = []
+    loose: list[LiveFile] = []
+    for run in runs.values():
+        tag = run[0].tags.get(ORDERED)
+        if tag == _DONE:
+            if len(between) > 1:
+                return _flat(between), True
+            between, loose = [], []
             continue
-        if final_before is not None and window_span(file)[1] >= final_before:
-            return []
-        run.append(file)
-        rows += file.rows or 0
-        if rows >= RUN_ROWS:
-            return run
-    return []
+        if final_before is not None and any(window_span(file)[1] >= final_before for file in run):
+            break
+        between.append(run)
+        loose = [*loose, *run] if tag is None else []
+        if _rows(_flat(between)) >= RUN_ROWS:
+            return _flat(between), True
+    return (loose, False) if len(loose) > 1 and _rows(loose) >= SOME_ROWS else ([], False)
+
+
+def _flat(runs: Iterable[list[LiveFile]]) -> list[LiveFile]:
+    return list(itertools.chain.from_iterable(runs))
+
+
+def _rows(files: Iterable[LiveFile]) -> int:
+    return sum(file.rows or 0 for file in files)
 
 
 def _together(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -44,6 +46,24 @@ def write(
     if actions:
         durable.sync_folder(table)
     return actions
+
+
+def parted(
+    rows: Iterable[pa.RecordBatch], part_of: Callable[[pa.RecordBatch], np.ndarray]
+) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The rows in parts: a new one begins where the number that `part_of` gives each row changes. Take each to its end
+    before the next."""
+
+    def pieces() -> Iterator[tuple[int, pa.RecordBatch]]:
+        for batch in rows:
+            parts = part_of(batch)
+            edges = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]
+            for first, end in itertools.pairwise(edges):
+                if end > first:
+                    yield int(parts[first]), batch.slice(first, end - first)
+
+    for _, part in itertools.groupby(pieces(), key=lambda piece: piece[0]):
+        yield (batch for _, batch in part)
 
 
 def overwrite(table: Path, name: str, rows: pa.Table) -> None:

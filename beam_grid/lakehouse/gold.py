@@ -305,17 +305,9 @@ def _between(
     lows = np.array([*(window_span(file)[0] for file in kept), *([] if cold is None else [cold])], np.int64)
     lows.sort()
 
-    def pieces() -> Iterator[tuple[int, pa.RecordBatch]]:
-        for batch in rows:
-            starts = batch.column("window_start").cast(pa.int64()).to_numpy()
-            parts = np.searchsorted(lows, starts, side="left")
-            edges = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]
-            for first, end in itertools.pairwise(edges):
-                if end > first:
-                    yield int(parts[first]), batch.slice(first, end - first)
-
-    for _, part in itertools.groupby(pieces(), key=lambda piece: piece[0]):
-        yield (batch for _, batch in part)
+    return data_files.parted(
+        rows, lambda batch: np.searchsorted(lows, batch.column("window_start").cast(pa.int64()).to_numpy(), side="left")
+    )
 
 
 def _flipped(

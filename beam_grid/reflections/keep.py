@@ -179,10 +179,15 @@ class _Work:
                 lines, gone = self._anew(engine, kept) if changed is None else self._of_changed(engine, kept, changed)
             columns = delta_log.with_columns(kept, self.shape.schema, self.table.name)
             rows = engine.sql(self.shape.merged(f"({lines})")).to_arrow_reader(runs.FILE_ROWS) if lines else iter(())
-            put = data_files.write(
-                self.table, _cast(rows, self.shape.schema), self.shape.schema, runs.FILE_ROWS, _measured(self.shape),
-                row_group=data_files.SORTED_GROUP, tags=runs.tags(),
-            )  # fmt: skip
+            tags = runs.tags()
+            put = [
+                action
+                for part in self.shape.parts(_cast(rows, self.shape.schema))
+                for action in data_files.write(
+                    self.table, part, self.shape.schema, runs.FILE_ROWS, _measured(self.shape),
+                    row_group=data_files.SORTED_GROUP, tags=tags,
+                )
+            ]  # fmt: skip
         if columns or put or gone:
             actions = [*columns, *map(delta_log.removed, gone), *put]
             self.version = delta_log.put(
@@ -275,16 +280,21 @@ class _Work:
         return f"SELECT {names} FROM ({lines}) UNION ALL SELECT {names} FROM ({others})"
 
     def _may_be_touched(self, engine: duckdb.DuckDBPyConnection, file: LiveFile) -> bool:
-        """By the bounds of its times; they are cut to milliseconds."""
-        name = self.shape.time
-        if name is None or name not in file.least or name not in file.greatest:
-            return True
-        group = name if name in self.shape.groups else "hour"
-        low, high = instant_of(file.least[name]), instant_of(file.greatest[name])
-        low -= low % _HOUR if group == "hour" else 0
-        column = f"epoch_us({double_quoted(group)})"
-        where = f"{column} BETWEEN {low} AND {high + 1000} OR {column} IS NULL"
-        return bool(engine.execute(f"SELECT 1 FROM touched WHERE {where} LIMIT 1").fetchall())
+        """By the bounds of its times, which are cut to milliseconds, and of what it is in order of."""
+        name, wheres, bounds = self.shape.time, list[str](), list[object]()
+        if name is not None and name in file.least and name in file.greatest:
+            group = name if name in self.shape.groups else "hour"
+            low, high = instant_of(file.least[name]), instant_of(file.greatest[name])
+            low -= low % _HOUR if group == "hour" else 0
+            column = f"epoch_us({double_quoted(group)})"
+            wheres.append(f"({column} BETWEEN {low} AND {high + 1000} OR {column} IS NULL)")
+        if self.shape.first is not None and self.shape.first[1] in file.least and self.shape.first[1] in file.greatest:
+            group, name = self.shape.first
+            wheres.append(f"({double_quoted(group)} BETWEEN ? AND ? OR {double_quoted(group)} IS NULL)")
+            bounds += [file.least[name], file.greatest[name]]
+        return bool(
+            engine.execute(f"SELECT 1 FROM touched WHERE {' AND '.join(wheres) or 'true'} LIMIT 1", bounds).fetchall()
+        )
 
     def _is_old(self, file: LiveFile) -> bool:
         """Of a raw reflection: all rows are older than it reaches."""

@@ -7,11 +7,13 @@ for a tile; a group may have several lines, which whoever reads merges.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pyarrow as pa
 
+from beam_grid.lakehouse import data_files
 from beam_grid.lakehouse.table_set import Reflection
 from beam_grid.reflections import declared
 from data_sources.contract import Contract, Measure
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
-_LONGEST = {None: 0, "minute": 60_000_000, "hour": 3_600_000_000, "day": 86_400_000_000, "month": 31 * 86_400_000_000}
+_DAY = 86_400_000_000
+
+_LONGEST = {None: 0, "minute": 60_000_000, "hour": 3_600_000_000, "day": _DAY, "month": 31 * _DAY}
 
 
 class Misfit(Exception):
@@ -47,6 +51,9 @@ class Shape(ABC):
     since: int | None = None
     """Rows before this instant are left out, microseconds since the epoch."""
 
+    first: tuple[str, str] | None = None
+    """A group, and the column of the reflection it is of, besides `time`, whose bounds files are passed over by."""
+
     def prepare(self, engine: duckdb.DuckDBPyConnection) -> None:
         """Teach the engine what the SQL calls."""
         return
@@ -58,6 +65,10 @@ class Shape(ABC):
     @abstractmethod
     def merged(self, lines: str) -> str:
         """Lines put together, in the order they are written."""
+
+    def parts(self, rows: Iterable[pa.RecordBatch]) -> Iterable[Iterable[pa.RecordBatch]]:
+        """They, in parts that share no file."""
+        return [rows]
 
 
 def shape_of(one: Reflection, source: pa.Schema, since: int | None) -> Shape:
@@ -143,9 +154,10 @@ class Partials(Shape):
 
 @dataclass(frozen=True)
 class RawRows(Shape):
-    """Rows as they are, from `since` on, in order of a quarter of the day and then of the declared columns.
+    """Rows as they are, from `since` on, in order of the declared columns, each day in files of its own.
 
-    A question for one sensor reads a group of rows of each quarter; a row that changed has its quarter written anew.
+    A question for one sensor reads a group of rows of each day; of a row that changed its hour of its sensor is made
+    anew, so that the day's files with other sensors stay.
     """
 
     order: tuple[str, ...] = ()
@@ -156,10 +168,18 @@ class RawRows(Shape):
         time, kind = one.raw.time, source.field(one.raw.time).type
         if not pa.types.is_timestamp(kind):
             raise Misfit(f"raw.time: {time!r} is {kind}, not a timestamp")
-        hour = {"hour": f"date_trunc('hour', {double_quoted(time)})"}
-        quarter = f"time_bucket(INTERVAL 6 HOURS, {double_quoted(time)})"
-        order = (quarter, *map(double_quoted, one.raw.sort or (time,)))
-        return cls(source, hour, hour, time, (time, "hour", _LONGEST["hour"]), since=since, order=order)
+        groups = {"hour": f"date_trunc('hour', {double_quoted(time)})"}
+        sort = one.raw.sort or (time,)
+        first = None
+        if pa.types.is_string(source.field(sort[0]).type) or pa.types.is_integer(source.field(sort[0]).type):
+            groups["first"] = double_quoted(sort[0])
+            first = ("first", sort[0])
+        order = (f"date_trunc('day', {double_quoted(time)})", *map(double_quoted, sort))
+        within = (time, "hour", _LONGEST["hour"])
+        return cls(source, groups, groups, time, within, since=since, first=first, order=order)
+
+    def parts(self, rows: Iterable[pa.RecordBatch]) -> Iterable[Iterable[pa.RecordBatch]]:
+        return data_files.parted(rows, lambda batch: batch.column(self.time).cast(pa.int64()).to_numpy() // _DAY)
 
     def made(self, rows: str) -> str:
         return f"SELECT * FROM {rows}{self._within}"

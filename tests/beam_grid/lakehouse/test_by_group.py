@@ -132,6 +132,55 @@ def test_what_lies_between_files_in_order_is_put_in_order_however_little_it_is()
         return LiveFile(name, 1, rows=10, least={"window_start": at}, greatest={"window_start": at}, action=tags)
 
     files = [file("a", 1, is_ordered=True), file("b", 2), file("c", 3), file("d", 4, is_ordered=True), file("e", 5)]
-    assert [one.path for one in compact._run(Live(0, files, [], 1), None)] == ["b", "c"]
+    found, is_done = compact._to_order(Live(0, files, [], 1), None)
+    assert ([one.path for one in found], is_done) == (["b", "c"], True)
     alone = [one for one in files if one.path != "c"]
-    assert compact._run(Live(0, alone, [], 1), None) == [], "one file is in nobody's way"
+    assert compact._to_order(Live(0, alone, [], 1), None) == ([], False), "one file is in nobody's way"
+
+
+def test_the_newest_are_put_in_order_some_at_a_time_and_again_when_they_are_many(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact, "SOME_ROWS", 40)
+    days(landing, 1, 0, 2, rows=300)
+    tags = set[str]()
+    for n in range(3):
+        days(landing, 50 + n, 2, 1, rows=1)
+        followed(landing)
+        check(landing)
+        tags |= {file.tags[compact.ORDERED] for file in ordered(landing)}
+    left = [file for file in files(landing) if file not in ordered(landing)]
+    assert sum(file.rows or 0 for file in left) < 40 + 20, "but what is not worth it"
+    for n in range(5):
+        days(landing, 10 + n, 3 + 2 * n, 2, rows=60)
+        followed(landing)
+        check(landing)
+        tags |= {file.tags[compact.ORDERED] for file in ordered(landing)}
+    assert "1" in tags and len(tags) > 2
+    small = [file for file in ordered(landing) if file.tags[compact.ORDERED] != "1"]
+    assert sum(file.rows or 0 for file in small) < 160, "they went into a run"
+
+
+def test_a_run_that_is_done_with_is_not_put_in_order_again_for_one_late_window() -> None:
+    def file(name: str, tag: str | None, day: int, rows: int) -> LiveFile:
+        at = (START + timedelta(days=day)).isoformat()
+        return LiveFile(
+            name,
+            1,
+            rows=rows,
+            least={"window_start": at},
+            greatest={"window_start": at},
+            action={"tags": {compact.ORDERED: tag}} if tag else {},
+        )
+
+    rows = compact.RUN_ROWS
+    broken = [file(f"a{n}", "1", 1, rows // 8) for n in range(7)] + [file("late", None, 1, rows // 8)]
+    assert compact._to_order(Live(0, broken, [], 1), None) == ([], False)
+    some = [file("b1", "x", 2, rows // 8), file("b2", "x", 2, rows // 8), file("c", None, 3, rows // 4)]
+    assert compact._to_order(Live(0, broken + some, [], 1), None) == ([], False), "not so many that b is taken again"
+    more = [*some, file("d", None, 4, rows // 4)]
+    found, is_done = compact._to_order(Live(0, broken + more, [], 1), None)
+    assert ({one.path for one in found}, is_done) == ({"c", "d"}, False)
+    most = [*more, file("e", "y", 4, rows // 2)]
+    found, is_done = compact._to_order(Live(0, broken + most, [], 1), None)
+    assert ({one.path for one in found}, is_done) == ({"late", "b1", "b2", "c", "d", "e"}, True)
