@@ -9,12 +9,13 @@ import http.client
 import itertools
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -31,18 +32,18 @@ _MEASURES = "count(*) AS readings, avg(temperature_c) AS mean_c, max(vibration_m
 
 QUESTIONS = {
     "now, a region": """SELECT value_name, state, count(*) AS sensors, avg(z_score) AS mean_z FROM gold.sensor_now
-        WHERE region = '{region}' GROUP BY value_name, state ORDER BY value_name, state""",
-    "now, a sensor": "SELECT * FROM gold.sensor_now WHERE sensor_id = '{sensor}' ORDER BY value_name",
+        WHERE region = {region} GROUP BY value_name, state ORDER BY value_name, state""",
+    "now, a sensor": "SELECT * FROM gold.sensor_now WHERE sensor_id = {sensor} ORDER BY value_name",
     "an hour by minute": f"""SELECT region, date_trunc('minute', timestamp) AS minute, {_MEASURES} FROM silver.{FEED}
-        WHERE timestamp >= '{{hour_ago}}' GROUP BY region, date_trunc('minute', timestamp) ORDER BY region, minute""",
+        WHERE timestamp >= {{hour_ago}} GROUP BY region, date_trunc('minute', timestamp) ORDER BY region, minute""",
     "all days by hour": f"""SELECT region, date_trunc('hour', timestamp) AS hour, {_MEASURES} FROM silver.{FEED}
         GROUP BY region, date_trunc('hour', timestamp) ORDER BY region, hour""",
     "values, a sensor": f"""SELECT timestamp, temperature_c, pressure_kpa, vibration_mm_s, status FROM silver.{FEED}
-        WHERE sensor_id = '{{sensor}}' AND timestamp >= '{{days_ago}}' ORDER BY timestamp""",
+        WHERE sensor_id = {{sensor}} AND timestamp >= {{days_ago}} ORDER BY timestamp""",
     "features, a sensor": """SELECT window_start, temperature_c_mean, temperature_c_stddev,
         avg(temperature_c_mean) OVER (ORDER BY window_start ROWS BETWEEN 23 PRECEDING AND CURRENT ROW) AS moving_c,
         temperature_c_mean - lag(temperature_c_mean) OVER (ORDER BY window_start) AS change_c
-        FROM gold.sensor_now_hourly WHERE sensor_id = '{sensor}' AND window_start >= '{days_ago}' ORDER BY window_start""",
+        FROM gold.sensor_now_hourly WHERE sensor_id = {sensor} AND window_start >= {days_ago} ORDER BY window_start""",
     "anomalies, last hour": """SELECT sensor_id, value_name, value, mean, z_score, state FROM gold.sensor_now
         WHERE state IN ('WARNING', 'CRITICAL_ANOMALY') ORDER BY abs(z_score) DESC, sensor_id, value_name LIMIT 100""",
     "report of queries": "SELECT * FROM gold.query_report ORDER BY hour DESC LIMIT 24",
@@ -76,15 +77,31 @@ raw = {{ days = 7, time = "timestamp", sort = ["sensor_id", "timestamp"] }}
 """What is declared for the mix."""
 
 
-def filled(name: str, sensors: int, rng: np.random.Generator, now: datetime | None = None) -> str:
+class Filled(NamedTuple):
+    """A question about something: values are bound, as the dashboard binds them."""
+
+    sql: str
+    """With $1, $2 and so on."""
+    parameters: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """With the values in it, for who cannot bind."""
+        return re.sub(r"\$(\d)", lambda place: f"'{self.parameters[int(place[1]) - 1]}'", self.sql)
+
+
+def filled(name: str, sensors: int, rng: np.random.Generator, now: datetime | None = None) -> Filled:
     """The question about some sensor or region, and the time before now."""
     minute = (now or datetime.now(UTC)).replace(second=0, microsecond=0)
-    return QUESTIONS[name].format(
-        sensor=f"GS-{rng.integers(1, sensors + 1):06d}",
-        region=REGIONS[rng.integers(len(REGIONS))],
-        hour_ago=_text(minute - timedelta(hours=1)),
-        days_ago=_text((minute - timedelta(days=6)).replace(minute=0)),
-    )
+    values = {
+        "sensor": f"GS-{rng.integers(1, sensors + 1):06d}",
+        "region": REGIONS[rng.integers(len(REGIONS))],
+        "hour_ago": _text(minute - timedelta(hours=1)),
+        "days_ago": _text((minute - timedelta(days=6)).replace(minute=0)),
+    }
+    asked = [key for key in values if f"{{{key}}}" in QUESTIONS[name]]
+    places = {key: f"${number}" for number, key in enumerate(asked, start=1)}
+    return Filled(QUESTIONS[name].format(**places), tuple(values[key] for key in asked))
 
 
 def _text(at: datetime) -> str:
@@ -103,21 +120,22 @@ class Client:
     def __post_init__(self) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2 * TIMEOUT_S)
 
-    def __call__(self, name: str, sql: str) -> None:
+    def __call__(self, name: str, question: Filled) -> None:
         """Ask and read the answer, as the dashboard does: JSON. Raises RuntimeError for anything but an answer."""
-        self._post(name, sql, "application/json", {})
+        self._post(name, question, "application/json", {})
 
-    def table(self, name: str, sql: str, number: int) -> pa.Table:
+    def table(self, name: str, question: Filled, number: int) -> pa.Table:
         """The answer at a version set."""
         return pa.ipc.open_stream(
-            self._post(name, sql, "application/vnd.apache.arrow.stream", {"set": number})
+            self._post(name, question, "application/vnd.apache.arrow.stream", {"set": number})
         ).read_all()
 
-    def _post(self, name: str, sql: str, accept: str, more: dict[str, int]) -> bytes:
+    def _post(self, name: str, question: Filled, accept: str, more: dict[str, int]) -> bytes:
         # no reflection answers what is not one SELECT over one table
-        text = sql if self.with_reflections else f"WITH asked AS ({sql}) SELECT * FROM asked"
+        text = question.sql if self.with_reflections else f"WITH asked AS ({question.sql}) SELECT * FROM asked"
         headers = {"Content-Type": "application/json", "Accept": accept}
-        self._connection.request("POST", "/api/v1/sql", json.dumps({"sql": text, **more}), headers)
+        asked = {"sql": text, "parameters": question.parameters, **more}
+        self._connection.request("POST", "/api/v1/sql", json.dumps(asked), headers)
         answer = self._connection.getresponse()
         body = answer.read()
         if answer.status != 200:
@@ -150,8 +168,8 @@ def by_duckdb(lake: Lake, found: TableSet) -> duckdb.DuckDBPyConnection:
     return engine
 
 
-Asks = Callable[[str, str], pa.Table | None]
-"""Puts a question, by its name and SQL, and takes the whole answer, which some return."""
+Asks = Callable[[str, Filled], pa.Table | None]
+"""Puts a question, by its name, and takes the whole answer, which some return."""
 
 
 def put(
@@ -169,9 +187,9 @@ def put(
             for name in itertools.islice(itertools.cycle(names), number % len(names), None):
                 if time.monotonic() >= until or wrong:
                     return
-                sql = filled(name, sensors, rng)
+                question = filled(name, sensors, rng)
                 began = time.perf_counter()
-                ask(name, sql)
+                ask(name, question)
                 taken[name].append(time.perf_counter() - began)
         except BaseException as cause:
             wrong.append(cause)

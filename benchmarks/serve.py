@@ -35,7 +35,19 @@ from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from benchmarks.measure import end, run, start
 from benchmarks.peers.spark_questions import NAMES, by_spark
-from benchmarks.questions import LOG, QUESTIONS, REFLECTIONS, TIMEOUT_S, Asks, Client, by_duckdb, differs, filled, put
+from benchmarks.questions import (
+    LOG,
+    QUESTIONS,
+    REFLECTIONS,
+    TIMEOUT_S,
+    Asks,
+    Client,
+    Filled,
+    by_duckdb,
+    differs,
+    filled,
+    put,
+)
 from benchmarks.sensors import FEED, history, parquet_contract
 from data_sources.grid_sensors.readings import HOUR_MS
 from tests.component.broker import KafkaBroker, free_ports
@@ -193,8 +205,8 @@ def _cursors(lake: Lake, count: int) -> list[Asks]:
     def asks() -> Asks:
         cursor = engine.cursor()
 
-        def ask(name: str, sql: str) -> None:
-            cursor.sql(sql).to_arrow_table()
+        def ask(name: str, question: Filled) -> None:
+            cursor.sql(question.sql, params=list(question.parameters) or None).to_arrow_table()
 
         return ask
 
@@ -209,16 +221,18 @@ def _compare(client: Client, plain: Client, lake: Lake, found: TableSet, sensors
         if name == LOG:
             continue
         for _ in range(3):
-            sql = filled(name, sensors, rng)
-            mine = client.table(name, sql, found.number)
+            question = filled(name, sensors, rng)
+            mine = client.table(name, question, found.number)
             others = {
-                "without reflections": plain.table(name, sql, found.number),
-                "by DuckDB": engine.sql(sql).to_arrow_table(),
-                "by Spark": spark(name, sql),
+                "without reflections": plain.table(name, question, found.number),
+                "by DuckDB": engine.sql(question.text).to_arrow_table(),
+                "by Spark": spark(name, question),
             }
             for who, other in others.items():
                 if why := differs(mine, other):
-                    raise SystemExit(f"serve: {name}, the server's answer and the one {who} differ: {why}\n{sql}")
+                    raise SystemExit(
+                        f"serve: {name}, the server's answer and the one {who} differ: {why}\n{question.text}"
+                    )
     print("  answers equal: with reflections, without, by DuckDB, by Spark", flush=True)
 
 

@@ -166,7 +166,7 @@ class Matching:
             told, rows = self._answering.cancellable(job)
         finally:
             timer.cancel()
-        self._repeats &= told.repeats
+        self._repeats &= told.again == "same"
         if told.status == "ok":
             return pa.ipc.open_stream(rows).read_all(), told.tables
         if told.status == "not_there":

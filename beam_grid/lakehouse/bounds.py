@@ -20,6 +20,9 @@ from beam_grid.lakehouse.live import LiveFile
 
 Value = str | int | date | datetime
 
+Parameter = str | int | float | bool | None
+"""What a statement's $1, $2 and so on may be bound to."""
+
 WHOLE = ("long", "integer", "short", "byte")
 """Delta's whole numbers."""
 

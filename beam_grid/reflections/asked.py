@@ -15,6 +15,8 @@ from typing import Literal
 import sqlglot
 from sqlglot import exp
 
+from beam_grid.lakehouse.bounds import Parameter
+
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())  # what it cannot write is no news for a terminal
 
 Dialect = Literal["datafusion", "duckdb"]
@@ -29,7 +31,7 @@ _CLAUSES = {"expressions", "from_", "where", "group", "having", "order", "limit"
 SCALARS: tuple[type[exp.Expr], ...] = (
     exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Between, exp.Is, exp.Null,
     exp.Boolean, exp.Literal, exp.Paren, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg, exp.Coalesce, exp.Case, exp.If,
-    exp.Like, exp.Upper, exp.Lower, exp.Abs, exp.Round, exp.Cast, exp.DataType,
+    exp.Like, exp.Upper, exp.Lower, exp.Abs, exp.Round, exp.Cast, exp.DataType, exp.Placeholder,
 )  # fmt: skip
 """What may stand around dimensions and aggregates: it means what it meant, whatever they are made of."""
 
@@ -52,6 +54,8 @@ class Asked:
     is_aliased: bool
     text: str
     dialect: Dialect
+    parameters: tuple[Parameter, ...] = ()
+    """Values of its $1, $2 and so on."""
 
     @property
     def conditions(self) -> list[exp.Expr]:
@@ -73,6 +77,17 @@ class Asked:
             raise Unanswered(f"{name} is no column of {self.table}")
         return found[0]
 
+    def bound(self, node: exp.Expr) -> exp.Expr:
+        """The literal that a parameter stands for, where it is bound to text; anything else as it is."""
+        if isinstance(node, exp.Cast) and isinstance(node.this, exp.Placeholder):
+            made = node.copy()
+            made.set("this", self.bound(node.this))
+            return made
+        if not is_numbered(node) or not 0 < int(node.name) <= len(self.parameters):
+            return node
+        value = self.parameters[int(node.name) - 1]
+        return exp.Literal.string(value) if isinstance(value, str) else node
+
     def sql(self, node: exp.Expr) -> str:
         """A changed tree as text."""
         return node.sql(_READ[self.dialect], comments=False)
@@ -80,6 +95,11 @@ class Asked:
     def parse(self, text: str) -> exp.Expr:
         """A text of ours as a tree."""
         return _parsed(text, _READ[self.dialect]).copy()
+
+
+def is_numbered(node: exp.Expr) -> bool:
+    """Whether it is $1, $2 or so: means the same wherever it stands."""
+    return isinstance(node, exp.Placeholder) and node.name.isascii() and node.name.isdigit()
 
 
 def asked(text: str, dialect: Dialect) -> Asked:

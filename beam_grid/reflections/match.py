@@ -20,7 +20,7 @@ from sqlglot import exp
 from beam_grid.lakehouse.bounds import moment
 from beam_grid.lakehouse.table_set import KeptReflection
 from beam_grid.reflections import declared
-from beam_grid.reflections.asked import SCALARS, Asked, Unanswered
+from beam_grid.reflections.asked import SCALARS, Asked, Unanswered, is_numbered
 from beam_grid.reflections.declared import Dimension, Measured
 from data_sources.identifiers import double_quoted
 
@@ -50,7 +50,9 @@ def is_sorted_for(asked: Asked, kept: KeptReflection) -> bool:
         return False
     named = [(c.this, c.expressions or [c.expression]) for c in asked.conditions if isinstance(c, exp.EQ | exp.In)]
     columns = [
-        c for c, values in named if isinstance(c, exp.Column) and all(isinstance(v, exp.Literal) for v in values)
+        c
+        for c, values in named
+        if isinstance(c, exp.Column) and all(isinstance(v, exp.Literal) or is_numbered(v) for v in values)
     ]
     try:
         return any(asked.field(column, kept.types) == raw.sort[0] for column in columns)
@@ -86,7 +88,7 @@ def _begins(asked: Asked, condition: exp.Expr, time: str, kept: KeptReflection) 
         column, bound = condition.expression, condition.this
     else:
         return False
-    at = instant(bound)
+    at = instant(asked.bound(bound))
     if not isinstance(column, exp.Column) or at is None:
         return False
     return asked.field(column, kept.types) == time and _micros(at) >= kept.since
@@ -225,7 +227,7 @@ class _Matcher:
         column, bound, is_flipped = one.this, one.expression, False
         if isinstance(bound, exp.Column):
             column, bound, is_flipped = bound, column, True
-        at = instant(bound)
+        at = instant(self.asked.bound(bound))
         if not isinstance(column, exp.Column) or at is None:
             return None
         if not isinstance(one, (exp.LTE | exp.GT) if is_flipped else (exp.GTE | exp.LT)):
@@ -255,7 +257,7 @@ class _Matcher:
             return _column(field)
         if isinstance(node, exp.TimestampTrunc | exp.DateTrunc):
             return self._cut(node)
-        if not isinstance(node, SCALARS):
+        if not isinstance(node, SCALARS) or (isinstance(node, exp.Placeholder) and not is_numbered(node)):
             raise Unanswered(f"{node.sql()[:60]} is not looked into")
         if isinstance(node, exp.Cast):
             self._check_cast(node)

@@ -7,7 +7,9 @@ A DuckDB that runs a plan's SQL must know the sketches: `transforms.sketches.pre
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -18,6 +20,7 @@ from beam_grid.lakehouse.versions import newest
 from beam_grid.reflections import declared
 
 if TYPE_CHECKING:
+    from beam_grid.lakehouse.bounds import Parameter
     from beam_grid.lakehouse.table_set import KeptReflection, PublishedTable, TableSet
     from beam_grid.landing import Lake
     from beam_grid.reflections.asked import Asked, Dialect
@@ -72,8 +75,17 @@ def has_reflections(found: TableSet, table: str) -> bool:
     return any(one.reflection is not None and one.reflection.declared.table == table for one in found.tables.values())
 
 
-def answer_plan(lake: Lake, sql: str, dialect: Dialect = "datafusion", found: TableSet | None = None) -> AnswerPlan:
-    """How to answer the statement at a version set, the newest unless given. Raises nothing for SQL it does not know."""
+def answer_plan(
+    lake: Lake,
+    sql: str,
+    dialect: Dialect = "datafusion",
+    found: TableSet | None = None,
+    parameters: Sequence[Parameter] = (),
+) -> AnswerPlan:
+    """How to answer the statement at a version set, the newest unless given. Raises nothing for SQL it does not know.
+
+    parameters: what its $1, $2 and so on are bound to; they stay in the statement that is run instead.
+    """
     found = newest(lake) if found is None else found
     held = (
         {} if found is None else {name: table for name, table in found.tables.items() if table.reflection is not None}
@@ -83,6 +95,7 @@ def answer_plan(lake: Lake, sql: str, dialect: Dialect = "datafusion", found: Ta
     question = (_question if len(sql) <= _LONG else _question.__wrapped__)(sql, dialect)
     if isinstance(question, str):
         return AnswerPlan(sql, why=question)
+    question = dataclasses.replace(question, parameters=tuple(parameters))
     known = {name.lower(): name for name in found.tables}
     table = known.get(question.table.lower(), question.table)
     if table not in found.tables:
@@ -128,7 +141,8 @@ def _look_at(
         return Considered(
             name, "behind", f"it was brought up at {kept.refreshed_at:%Y-%m-%d %H:%M:%S}; {table} has gone on"
         ), None
-    key = (question.text, question.dialect, name, kept.declared, tuple(kept.types.items()), kept.since)
+    asked = (question.text, question.dialect, question.parameters)
+    key = (*asked, name, kept.declared, tuple(kept.types.items()), kept.since)
     look = _Look(key, question, name, kept)
     match = _match(look) if len(question.text) <= _LONG else _match.__wrapped__(look)
     if match.text is None:

@@ -24,7 +24,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from beam_grid.server.problems import Problem
-from beam_grid.show import distinct, plain
+from beam_grid.show import distinct, plain, plain_column
 
 Form = Literal["json", "csv", "arrow"]
 
@@ -75,8 +75,7 @@ def columns(table: pa.Table) -> list[dict[str, str]]:
 def records(table: pa.Table) -> list[dict[str, Any]]:
     """A dict per row, of what JSON has."""
     names = distinct(table.column_names)
-    values = [list(map(plain, column.to_pylist())) for column in table.columns]
-    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    return [dict(zip(names, row, strict=True)) for row in zip(*map(plain_column, table.columns), strict=True)]
 
 
 def json_bytes(body: Any) -> bytes:

@@ -22,6 +22,7 @@ from beam_grid.server.metrics import Figures
 from beam_grid.server.online import Online
 from beam_grid.server.pages import Kept
 from beam_grid.server.pool import Pool
+from beam_grid.server.results import Results
 from beam_grid.server.security import Security
 from beam_grid.server.settings import Settings
 from beam_grid.server.state import State
@@ -41,7 +42,8 @@ def make(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         catalog = Catalog(settings.lake)
         figures = Figures(settings.lake.path)
-        queries = QueryLog(settings.lake, settings.log_days, settings.log_rows)
+        results = Results()
+        queries = QueryLog(settings.lake, settings.log_days, settings.log_rows, results.forget_of_the_log)
         async with Pool(settings.lake, settings.workers, settings.limits) as pool:
             making, online = Making(pool), Online(settings.lake, pool.scratch / "online")
 
@@ -49,7 +51,7 @@ def make(settings: Settings) -> FastAPI:
                 await asyncio.gather(making.make(number), online.prepare(number))
 
             catalog.prepare, catalog.rest_s = prepare, making.rest_s
-            state = State(settings, Access(settings), catalog, pool, making, online, Kept(), queries, figures)
+            state = State(settings, Access(settings), catalog, pool, making, online, Kept(), results, queries, figures)
             app.state.state, app.state.access = state, state.access
             figures.watch("busy_workers", "Workers that are at a statement.", lambda: pool.busy)
             figures.watch("waiting", "Statements that wait for a worker.", lambda: pool.waiting)

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from beam_grid.lakehouse.bounds import WHOLE, Value, Within, moment
-
-Parameter = str | int | float | bool | None
+from beam_grid.lakehouse.bounds import WHOLE, Parameter, Value, Within, moment
 
 
 class Literal(NamedTuple):

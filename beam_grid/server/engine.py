@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log
+from beam_grid.lakehouse.bounds import Parameter
 from beam_grid.lakehouse.duck import literal, pattern
 from beam_grid.lakehouse.live import newest_version
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import at_number, newest
 from beam_grid.landing import Lake
-from beam_grid.server.conditions import Parameter, Reference
+from beam_grid.server.conditions import Reference
 from beam_grid.server.guard import Guard, NoTable, Refused
 from beam_grid.server.made import SAFE_TYPES, Made
 from beam_grid.server.scanned import Layouts, Scanned

@@ -6,12 +6,17 @@ from typing import Literal
 
 from msgspec import Struct
 
+from beam_grid.lakehouse.bounds import Parameter
 from data_sources.typed_json import decoder, encode
 
 Kind = Literal["sql", "table", "tables", "ledger", "lineage", "warm", "make"]
 
 Status = Literal["ok", "refused", "not_there", "forbidden", "gone", "too_much", "failed", "timeout", "cancelled"]
 """How a job ended. refused: the caller's to mend; gone: of a version set that is no longer there."""
+
+
+Again = Literal["anew", "same", "same_till_logged"]
+"""What its answer is when it is asked again at this set: the same, or so until the query log grows."""
 
 
 class Job(Struct, kw_only=True):
@@ -22,7 +27,7 @@ class Job(Struct, kw_only=True):
     """The pool's, to cancel it by."""
     sql: str = ""
     """sql: the statement."""
-    parameters: tuple[str | int | float | bool | None, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
     """sql: values of its $1, $2 and so on."""
     explain: bool = False
     table: str = ""
@@ -56,12 +61,11 @@ class Told(Struct, kw_only=True):
     """What it read, by name."""
     rows: int = 0
     answered_by: str | None = None
-    repeats: bool = False
-    """Asked again at this set it has the same answer."""
+    again: Again = "anew"
     retires: bool = False
     """The worker ends after this, because its memory has grown; a new one takes its place."""
 
 
 to_job, to_told = decoder(Job), decoder(Told)
 
-__all__ = ["Job", "Kind", "Status", "Told", "encode", "to_job", "to_told"]
+__all__ = ["Again", "Job", "Kind", "Status", "Told", "encode", "to_job", "to_told"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.query_log import Asked
@@ -24,11 +25,13 @@ _MOST_WAITING = 50_000
 class QueryLog:
     """`run` writes until it is cancelled; `flush` writes what there is now."""
 
-    def __init__(self, lake: Lake, days: int, rows: int) -> None:
+    def __init__(self, lake: Lake, days: int, rows: int, written: Callable[[], None]) -> None:
+        """written: called when the table has grown."""
         self._lake, self._days, self._rows = lake, days, rows
         self._waiting: deque[Asked] = deque(maxlen=_MOST_WAITING)
         self._writing = asyncio.Lock()
         self._batches = 0
+        self._written = written
         self._failed = False
 
     def add(self, row: Asked) -> None:
@@ -51,6 +54,7 @@ class QueryLog:
                 self._waiting.extendleft(reversed(batch[-(_MOST_WAITING - len(self._waiting)) :]))
                 self._say("cannot be written", cause)
                 return
+            self._written()
             self._failed = False
             self._batches += 1
             if self._batches % _TRIM_EVERY == 1:

@@ -2,8 +2,9 @@
 
     job ─► kept at this set? ─► that answer
        └─► asked just now by another? ─► waits for that answer
-       └─► a worker; the answer is kept where it would be the same again (no clock, no chance, no query log in it)
+       └─► a worker; the answer is kept where it would be the same again (no clock, no chance in it)
 
+Of what reads the query log, which grows between sets, it is kept for a second, or until this server adds to the log.
 A caller gets what was asked with the same reach: the tables a key may see are part of what is looked up.
 """
 
@@ -21,7 +22,7 @@ import msgspec
 from beam_grid.server.jobs import Job, encode
 from beam_grid.server.pool import Answer
 
-_KEPT_BYTES, _KEPT_S = 64 << 20, 60.0
+_KEPT_BYTES, _KEPT_S, _OF_THE_LOG_S = 64 << 20, 60.0, 1.0
 _A_SMALL_ANSWER = 1 << 10
 
 _Key = tuple[int, bytes]
@@ -31,6 +32,7 @@ _Key = tuple[int, bytes]
 class _Kept:
     answer: Answer
     until: float
+    """By the monotonic clock."""
 
     @property
     def bytes(self) -> int:
@@ -72,7 +74,7 @@ class Results:
             self._coming[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await compute()
-            if answer.told.status == "ok" and answer.told.repeats and answer.told.set_number is not None:
+            if answer.told.status == "ok" and answer.told.again != "anew" and answer.told.set_number is not None:
                 self._keep((answer.told.set_number, key[1]), answer)
             return answer
         finally:
@@ -88,7 +90,8 @@ class Results:
 
     def _keep(self, key: _Key, answer: Answer) -> None:
         self._drop(key)
-        kept = self._kept[key] = _Kept(answer, time.monotonic() + _KEPT_S)
+        seconds = _KEPT_S if answer.told.again == "same" else _OF_THE_LOG_S
+        kept = self._kept[key] = _Kept(answer, time.monotonic() + seconds)
         self._bytes += kept.bytes
         while self._bytes > _KEPT_BYTES:
             self._drop(next(iter(self._kept)))
@@ -96,6 +99,11 @@ class Results:
     def _drop(self, key: _Key) -> None:
         if (kept := self._kept.pop(key, None)) is not None:
             self._bytes -= kept.bytes
+
+    def forget_of_the_log(self) -> None:
+        """The query log has grown."""
+        for key in [key for key, kept in self._kept.items() if kept.answer.told.again == "same_till_logged"]:
+            self._drop(key)
 
     def _forget(self, newest: int) -> None:
         """What was kept of older sets; of all where the lake was made anew and its numbers begin again."""

@@ -9,12 +9,14 @@ named; tables that a rewriter puts in their place are not asked for again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from beam_grid.reflections.plan import answer_plan, has_reflections
 
 if TYPE_CHECKING:
+    from beam_grid.lakehouse.bounds import Parameter
     from beam_grid.lakehouse.table_set import TableSet
     from beam_grid.landing import Lake
 
@@ -31,8 +33,11 @@ class Rewriter(Protocol):
     """May answer a statement from other tables of the same set; None leaves it as it is. Must not raise for SQL it does
     not know."""
 
-    def __call__(self, sql: str, tables: list[str], found: TableSet) -> Rewritten | None:
-        """tables: those that it reads, as the set spells them; whoever has none of them need not look at the text."""
+    def __call__(
+        self, sql: str, tables: list[str], found: TableSet, parameters: Sequence[Parameter]
+    ) -> Rewritten | None:
+        """tables: those that it reads, as the set spells them; whoever has none of them need not look at the text.
+        parameters: what its $1, $2 and so on are bound to, and are in the SQL to run instead."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,10 @@ class FromReflections:
 
     lake: Lake
 
-    def __call__(self, sql: str, tables: list[str], found: TableSet) -> Rewritten | None:
+    def __call__(
+        self, sql: str, tables: list[str], found: TableSet, parameters: Sequence[Parameter]
+    ) -> Rewritten | None:
         if len(tables) != 1 or not has_reflections(found, tables[0]):
             return None
-        plan = answer_plan(self.lake, sql, "duckdb", found)
+        plan = answer_plan(self.lake, sql, "duckdb", found, parameters)
         return None if plan.answered_by is None else Rewritten(plan.sql, plan.answered_by)

@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 
 from beam_grid.lakehouse import scan
-from beam_grid.lakehouse.bounds import may_hold
+from beam_grid.lakehouse.bounds import Parameter, may_hold
 from beam_grid.lakehouse.duck import FILE, literal, pattern
 from beam_grid.lakehouse.live import LiveFile, live
 from beam_grid.lakehouse.vectors import deleted
-from beam_grid.server.conditions import Asked, Parameter, within
+from beam_grid.server.conditions import Asked, within
 from data_sources.identifiers import double_quoted
 
 if TYPE_CHECKING:

@@ -35,10 +35,10 @@ class State:
     making: Making
     online: Online
     kept: Kept
+    results: Results
     queries: QueryLog
     figures: Figures
     ending: asyncio.Event = field(default_factory=asyncio.Event)
-    results: Results = field(default_factory=Results)
     unsent: Unsent = field(default_factory=Unsent)
     streams: int = 0
     """Clients that listen to events."""

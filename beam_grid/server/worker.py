@@ -10,7 +10,6 @@ end. Kept free of Beam, Spark and Java.
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import threading
@@ -27,8 +26,8 @@ from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.landing import Lake
 from beam_grid.server.engine import OF_THE_LOG, Engine, Gone, Limits, TooMuch, names_of
-from beam_grid.server.guard import NoTable, Refused
-from beam_grid.server.jobs import Job, Told, encode, to_job
+from beam_grid.server.guard import NoTable, Reading, Refused
+from beam_grid.server.jobs import Again, Job, Told, encode, to_job
 from beam_grid.server.reach import may_see
 from beam_grid.server.rewriting import FromReflections, Rewriter
 from beam_grid.service.memory import give_back
@@ -40,9 +39,6 @@ _BESIDE_DUCKDB = 512 << 20
 
 READY = b"ready"
 """Sent once, before the first job is taken."""
-
-_NICE = 10
-"""Landing goes first: what is asked beside a run that follows would take its cores, and answers would be old."""
 
 _KEEPS = 128 << 20
 """Memory that a worker may keep beside what DuckDB may: footers of a large lake's files among it. With more it ends: what a
@@ -56,7 +52,6 @@ class Forbidden(GridError):
 def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, made: str, limits: Limits) -> None:
     """Answer until `jobs` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the server decides
-    os.nice(_NICE)
     worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits, made=Path(made))
     _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
     give_back()
@@ -163,9 +158,9 @@ class Answering:
         found = self._engine.set_of(job.set_number)
         reading = self._engine.guard.reading(job.sql)
         tables = self._allowed(found, reading.tables, job)
-        repeats = reading.repeats and not OF_THE_LOG & {*tables}
+        again = _again(reading, tables)
         for rewriter in self._rewriters:
-            if (instead := rewriter(job.sql, tables, found)) is not None:
+            if (instead := rewriter(job.sql, tables, found, job.parameters)) is not None:
                 try:
                     other = self._engine.guard.reading(instead.sql, is_ours=True)
                     reads = self._engine.resolved(found, other.tables)
@@ -175,16 +170,11 @@ class Answering:
                     raise
                 except (Gone, NoTable, duckdb.Error):  # the table can answer, or say what is wrong
                     break
-                return Told(
-                    set_number=found.number,
-                    tables=tuple(tables),
-                    rows=rows,
-                    answered_by=instead.answered_by,
-                    repeats=repeats,
-                ), body
+                by = instead.answered_by
+                return Told(set_number=found.number, tables=tuple(tables), rows=rows, answered_by=by, again=again), body
         self._engine.define(found, tables, reading.references, job.parameters)
         rows, body = self._run(f"EXPLAIN {job.sql}" if job.explain else job.sql, job)
-        return Told(set_number=found.number, tables=tuple(tables), rows=rows, repeats=repeats), body
+        return Told(set_number=found.number, tables=tuple(tables), rows=rows, again=again), body
 
     def _table(self, job: Job) -> tuple[Told, bytes]:
         found = self._engine.set_of(job.set_number)
@@ -193,15 +183,14 @@ class Answering:
         if job.where:
             select += f" WHERE {self._engine.guard.condition(job.where)}"
         reading = self._engine.guard.reading(select)
-        reads, repeats = self._allowed(found, reading.tables, job), reading.repeats
+        reads = self._allowed(found, reading.tables, job)
         self._engine.define(found, reads, reading.references)
         if job.order:
             select += f" ORDER BY {', '.join(self._order(name, job.order))}"
         elif not self._engine.keeps_order(found, name):
             select += " ORDER BY ALL"
         rows, body = self._run(f"{select} LIMIT {job.limit} OFFSET {job.offset}", job)
-        repeats &= not OF_THE_LOG & {*reads}
-        return Told(set_number=found.number, tables=(name,), rows=rows, repeats=repeats), body
+        return Told(set_number=found.number, tables=(name,), rows=rows, again=_again(reading, reads)), body
 
     def _order(self, name: str, asked: tuple[str, ...]) -> list[str]:
         """Terms of an ORDER BY that leave no two different rows in doubt, so that pages fit together."""
@@ -303,6 +292,12 @@ class Answering:
                     )
                 out.write_batch(batch)
         return rows, sink.getvalue().to_pybytes()
+
+
+def _again(reading: Reading, tables: list[str]) -> Again:
+    if not reading.repeats:
+        return "anew"
+    return "same_till_logged" if OF_THE_LOG & {*tables} else "same"
 
 
 _TABLES = pa.schema(

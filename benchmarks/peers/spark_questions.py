@@ -8,7 +8,7 @@ import sqlglot
 
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.landing import Lake
-from benchmarks.questions import LOG, QUESTIONS, Asks
+from benchmarks.questions import LOG, QUESTIONS, Asks, Filled
 from benchmarks.sensors import FEED
 from runners import delta
 
@@ -39,7 +39,7 @@ def by_spark(lake: Lake, found: TableSet, count: int) -> list[Asks]:
     names[view] = view.replace(".", "_")
     spark.sql(spoken(found.views[view].sql)).createOrReplaceTempView(names[view])
 
-    def ask(name: str, sql: str):
-        return spark.sql(spoken(sql)).toArrow()
+    def ask(name: str, question: Filled):
+        return spark.sql(spoken(question.text)).toArrow()
 
     return [ask] * count

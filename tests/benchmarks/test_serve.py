@@ -16,7 +16,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.serve import serve
 from beam_grid.server.settings import Settings
 from benchmarks.measure import run
-from benchmarks.questions import LOG, QUESTIONS, REFLECTIONS, Client, by_duckdb, differs, filled, put
+from benchmarks.questions import LOG, QUESTIONS, REFLECTIONS, Client, Filled, by_duckdb, differs, filled, put
 from benchmarks.sensors import FEED, history, parquet_contract
 from benchmarks.serve import Listener, _compare
 from data_sources.grid_sensors.readings import HOUR_MS
@@ -73,13 +73,13 @@ def test_each_way_answers_the_same(lake: Lake, port: int) -> None:
 def test_an_answer_that_is_off_is_told(lake: Lake, port: int) -> None:
     found = newest(lake)
     assert found is not None
-    engine, sql = by_duckdb(lake, found), filled("all days by hour", SENSORS, np.random.default_rng(0))
+    engine, question = by_duckdb(lake, found), filled("all days by hour", SENSORS, np.random.default_rng(0))
     engine.execute(f"CREATE TABLE kept AS FROM silver.{FEED}")
     engine.execute(
         f"CREATE OR REPLACE VIEW silver.{FEED} AS SELECT * REPLACE (temperature_c + 1e-6 AS temperature_c) FROM kept"
     )
-    off = engine.sql(sql).to_arrow_table()
-    assert "mean_c" in differs(Client(port).table("", sql, found.number), off)
+    off = engine.sql(question.text).to_arrow_table()
+    assert "mean_c" in differs(Client(port).table("", question, found.number), off)
     assert differs(off, off.slice(1)) == f"{off.num_rows} rows of {off.column_names} beside {off.num_rows - 1} of {off.column_names}"  # fmt: skip
 
 
@@ -91,8 +91,8 @@ def test_clients_ask_each_kind_in_turn(port: int) -> None:
 
 
 def test_a_client_that_is_not_answered_ends_the_round(port: int) -> None:
-    def ask(name: str, sql: str) -> None:
-        Client(port)(name, "SELECT nothing FROM silver.nowhere")
+    def ask(name: str, question: Filled) -> None:
+        Client(port)(name, Filled("SELECT nothing FROM silver.nowhere", ()))
 
     with pytest.raises(RuntimeError, match="404"):
         put([ask, Client(port)], SENSORS, 60)
