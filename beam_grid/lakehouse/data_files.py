@@ -26,8 +26,11 @@ SORTED_GROUP = 8_192
 def write(
     table: Path, rows: Iterable[pa.RecordBatch], schema: pa.Schema, file_rows: int, measured: Sequence[str],
     *, changes_rows: bool = True, row_group: int = ROW_GROUP, tags: dict[str, str] | None = None,
+    is_brief: bool = False,
 ) -> list[Action]:  # fmt: skip
     """Write the rows in files of at most `file_rows`; returns their add actions, with statistics of `measured`.
+
+    is_brief: they are written again soon: quickly, in half as much CPU and half as much again of bytes.
 
     Rows are cast to the schema: timestamps are INT64 microseconds in every file.
     """
@@ -37,7 +40,7 @@ def write(
         table_rows = pa.Table.from_batches(chunk).cast(schema)
         try:
             unbounded = _with_nan(table_rows)
-            size = _write_synced(path, table_rows, row_group, unbounded)
+            size = _write_synced(path, table_rows, row_group, unbounded, is_brief)
         except BaseException:
             durable.remove(path)  # on a full disk the next run needs the room
             raise
@@ -85,13 +88,16 @@ def read(table: Path, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *files])
 
 
-def _write_synced(path: Path, rows: pa.Table, row_group: int, unbounded: set[str]) -> int:
+def _write_synced(path: Path, rows: pa.Table, row_group: int, unbounded: set[str], is_brief: bool) -> int:
     bounded = [name for name in rows.column_names if name not in unbounded] if unbounded else True
+    few = [field.name for field in rows.schema if not pa.types.is_floating(field.type)]
+    how = (
+        {"compression": "snappy", "use_dictionary": few}
+        if is_brief
+        else {"compression": "zstd", "compression_level": 1}
+    )
     with durable.synced_file(path) as out:
-        pq.write_table(
-            rows, out, row_group_size=row_group, compression="zstd", compression_level=1, store_schema=False,
-            write_statistics=bounded,
-        )  # fmt: skip
+        pq.write_table(rows, out, row_group_size=row_group, store_schema=False, write_statistics=bounded, **how)
         return out.tell()
 
 

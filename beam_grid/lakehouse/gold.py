@@ -134,7 +134,13 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
             action
             for piece in _between(batches, kept, cold)
             for action in data_files.write(
-                table.path, piece, schema, FILE_ROWS, measured, row_group=data_files.SORTED_GROUP
+                table.path,
+                piece,
+                schema,
+                FILE_ROWS,
+                measured,
+                row_group=data_files.SORTED_GROUP,
+                is_brief=touched is not None,
             )
         ]
         # others are in the rewritten files, and were there before

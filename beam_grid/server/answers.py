@@ -86,11 +86,16 @@ def json_bytes(body: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-async def page_response(make: Callable[[], dict[str, Any]], rows: int, headers: dict[str, str]) -> Response:
+async def page_bytes(make: Callable[[], dict[str, Any]], rows: int) -> bytes:
     """A page of so many rows as JSON; of many, made beside the event loop, which others wait for."""
     if rows <= _FEW_ROWS:
-        return json_response(make(), headers)
-    body = await asyncio.to_thread(lambda: json_bytes(make()))
+        return json_bytes(make())
+    return await asyncio.to_thread(lambda: json_bytes(make()))
+
+
+def page_response(page: bytes, more: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """A page, and what is said beside its rows."""
+    body = page if not more else page[:-1] + b"," + json_bytes(more)[1:]
     return Response(body, media_type="application/json", headers=headers)
 
 

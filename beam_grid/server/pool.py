@@ -51,6 +51,13 @@ class Answer:
     waited_s: float = 0.0
     took_s: float = 0.0
     """From the asking to the whole answer, the waiting included."""
+    pages: dict[int, bytes] = field(default_factory=dict)
+    """JSON of all rows, by how many a page may have. Kept with the answer, which whoever asks the same is given too."""
+
+    def keep(self, most: int, page: bytes) -> None:
+        """Unless there is one, or it is large beside the rows: with a page an answer takes four times its rows' bytes at most."""
+        if not self.pages and len(page) <= 3 * len(self.rows):
+            self.pages[most] = page
 
 
 @dataclass

@@ -82,7 +82,7 @@ class _Part:
 
 
 class Scanned:
-    """A version of a table, which shows all its files until it is told to show fewer."""
+    """A version of a table. Its SELECT reads what `show` was told last."""
 
     def __init__(self, duck: duckdb.DuckDBPyConnection, path: Path, version: int | None, layouts: Layouts) -> None:
         """Raises GridError for a log or vector that cannot be read, duckdb.IOException for a file that is gone."""
@@ -140,7 +140,7 @@ class Scanned:
     ) -> str:
         part = _Part(f"files_{next(_numbers)}", files, [])
         self._parts.append(part)
-        self._show(part, files)
+        self._show(part, files[:1])  # whose columns the SELECT has; `show` says which are read
         there = layouts.columns(layout, files[0])
         source = "" if rows is None else "f."
         told = ", ".join(

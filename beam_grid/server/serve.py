@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+import uvloop
 
 from beam_grid.errors import GridError
 from beam_grid.server import app
@@ -72,7 +73,8 @@ def serve(settings: Settings, ending: threading.Event, started: Callable[[str], 
     url = f"{scheme}://{host}:{listening.getsockname()[1]}"
     try:
         server = _Server(config, ending, lambda: started(url))
-        asyncio.run(server.serve([listening]))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.serve([listening]))
     finally:
         listening.close()
     if not server.started:

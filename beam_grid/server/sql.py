@@ -9,9 +9,10 @@ from fastapi import APIRouter, Body, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from beam_grid.server.access import Caller, Who
-from beam_grid.server.answers import ARROW, columns, page_response, records, table_of, wanted
+from beam_grid.server.answers import ARROW, columns, page_bytes, page_response, records, table_of, wanted
 from beam_grid.server.guard import MOST_CHARACTERS
 from beam_grid.server.jobs import Job
+from beam_grid.server.pool import Answer
 from beam_grid.server.problems import Problem
 from beam_grid.server.state import State
 from beam_grid.server.tables import MOST_ROWS
@@ -83,17 +84,26 @@ async def sql(
     headers = {"Beam-Grid-Set": str(number), **({"Beam-Grid-Answered-By": by} if by else {})}
     if form != "json":
         return state.unsent.streamed(answer.rows, form, "answer", headers)
+    more = {"set": number, "answered_by": by, "took_ms": round(answer.took_s * 1e3, 3)}
+    if (page := answer.pages.get(asked.limit)) is None:
+        page = await _first_page(state, who, answer, asked.limit)
+    return page_response(page, more, headers)
+
+
+async def _first_page(state: State, who: Caller, answer: Answer, limit: int) -> bytes:
+    """Of the answer, which is kept for the next pages where there are some, and keeps its page where there are none."""
     table = table_of(answer.rows)
-    token = state.kept.keep(table, who.name, number) if table.num_rows > asked.limit else None
-    if token is None and table.num_rows > asked.limit:
+    if table.num_rows <= limit:
+        page = await page_bytes(lambda: _page(table, 0, limit, None), table.num_rows)
+        answer.keep(limit, page)
+        return page
+    token = state.kept.keep(table, who.name, answer.told.set_number)
+    if token is None:
         raise Problem(
             413,
             f"the answer has {table.num_rows:,} rows, too large to keep for pages; ask for CSV or Arrow, or for less",
         )
-    more = {"set": number, "answered_by": by, "took_ms": round(answer.took_s * 1e3, 3)}
-    return await page_response(
-        lambda: _page(table, 0, asked.limit, token) | more, min(table.num_rows, asked.limit), headers
-    )
+    return await page_bytes(lambda: _page(table, 0, limit, token), limit)
 
 
 async def _next_page(state: State, who: Caller, cursor: str, limit: int) -> Response:
@@ -101,7 +111,7 @@ async def _next_page(state: State, who: Caller, cursor: str, limit: int) -> Resp
     if not (offset.isascii() and offset.isdigit() and len(offset) < 12):
         raise Problem(400, "cursor: is not one that this server gave")
     table, number = state.kept.get(token, who.name)
-    return await page_response(lambda: _page(table, int(offset), limit, token) | {"set": number}, limit, {})
+    return page_response(await page_bytes(lambda: _page(table, int(offset), limit, token), limit), {"set": number})
 
 
 def _page(table: pa.Table, offset: int, limit: int, token: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from beam_grid.server.access import Who
-from beam_grid.server.answers import ARROW, columns, json_response, page_response, records, table_of, wanted
+from beam_grid.server.answers import ARROW, columns, json_response, page_bytes, page_response, records, table_of, wanted
 from beam_grid.server.jobs import Job
 from beam_grid.server.pages import TableCursor, digest, table_cursor
 from beam_grid.server.problems import Problem
@@ -75,6 +75,6 @@ async def rows(
     after = TableCursor(number or 0, job.offset + limit, asked).text() if more else None
 
     def page() -> dict[str, Any]:
-        return {"columns": columns(table), "rows": records(table.slice(0, limit)), "set": number, "next": after}
+        return {"columns": columns(table), "rows": records(table.slice(0, limit))}
 
-    return await page_response(page, table.num_rows, headers)
+    return page_response(await page_bytes(page, table.num_rows), {"set": number, "next": after}, headers)
