@@ -37,6 +37,9 @@ _STARTS_WITHIN_S = 60.0
 
 MOST_WAITING = 64
 
+_PAGED = 1 << 20
+"""Bytes of rows; of more no page is kept."""
+
 
 class Busy(GridError):
     """Too many questions wait."""
@@ -54,9 +57,14 @@ class Answer:
     pages: dict[int, bytes] = field(default_factory=dict)
     """JSON of all rows, by how many a page may have. Kept with the answer, which whoever asks the same is given too."""
 
+    @property
+    def most_bytes(self) -> int:
+        """With a page, should one be kept."""
+        return len(self.rows) * (4 if len(self.rows) <= _PAGED else 1)
+
     def keep(self, most: int, page: bytes) -> None:
-        """Unless there is one, or it is large beside the rows: with a page an answer takes four times its rows' bytes at most."""
-        if not self.pages and len(page) <= 3 * len(self.rows):
+        """Unless there is one, or it would take more than `most_bytes`."""
+        if not self.pages and len(self.rows) + len(page) <= self.most_bytes:
             self.pages[most] = page
 
 

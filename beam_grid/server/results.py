@@ -36,7 +36,7 @@ class _Kept:
 
     @property
     def bytes(self) -> int:
-        return 4 * len(self.answer.rows) + _A_SMALL_ANSWER  # a page of JSON may be kept with it
+        return self.answer.most_bytes + _A_SMALL_ANSWER
 
 
 class Results:

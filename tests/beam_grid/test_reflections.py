@@ -356,6 +356,100 @@ def test_rows_that_come_are_added_and_rows_that_go_cost_their_groups(tmp_path: P
     assert {one.outcome for one in check(landing.lake)} <= {"equal", "not answered"}
 
 
+def test_rows_of_a_day_are_in_files_of_their_own_and_one_that_changes_costs_those_of_its_meter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "FILE_ROWS", 10)
+    text = '[[reflections]]\nname = "rows"\ntable = "silver.meters"\nraw = { days = 9, time = "at", sort = ["meter", "at"] }\n'
+    landing = made(tmp_path, text)
+    table = landing.lake.path / "tables" / "reflection" / "rows"
+    landing.land([{**row, "at": row["at"] + timedelta(days=number % 3)} for number, row in enumerate(readings(90, 1))])
+    refine(landing.lake)
+    before = live(table).files
+    assert len(before) >= 9
+    for file in before:
+        assert file.least["at"][:10] == file.greatest["at"][:10], "a file of two days is read for both, whatever meter"
+    old = next(row for row in landing.current if row["at"].day == 2 and row["meter"] is not None)
+    mine = old["meter"]
+    changed = {**{name: old[name] for name in landing.contract.schema.names}, "order": 99, "kwh": 0.5}
+    landing.land([changed])
+    refine(landing.lake)
+    now = {file.path for file in live(table).files}
+    for file in before:
+        is_met = "meter" not in file.least or file.may_hold("meter", mine, mine)  # those of no meter have no bounds
+        assert (file.path in now) == (not is_met or file.least["at"][:10] != "2026-03-02"), file.least
+    assert len(now & {file.path for file in before}) >= len(before) - 3
+    assert {one.outcome for one in check(landing.lake)} <= {"equal", "not answered"}
+    sql = f"SELECT * FROM silver.meters WHERE meter = '{mine}' AND \"at\" >= '2026-03-01T00:00:00Z' ORDER BY \"at\", id"
+    assert plan_of(landing.lake, sql).answered_by == "reflection.rows"
+    landing.land([{**changed, "order": 100, "meter": "m0"}])  # of another meter from now on
+    refine(landing.lake)
+    for meter in ("m0", mine):
+        assert plan_of(landing.lake, sql.replace(mine, meter)).answered_by == "reflection.rows"
+
+
+@pytest.mark.parametrize("sort", ['["at"]', '["order", "at"]', '["price", "meter"]', '["zone"]'])
+def test_rows_in_any_order_are_kept_right(tmp_path: Path, sort: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an instant, whole numbers, decimals, and words that are missing in some rows."""
+    monkeypatch.setattr(runs, "FILE_ROWS", 10)
+    text = (
+        f'[[reflections]]\nname = "rows"\ntable = "silver.meters"\nraw = {{ days = 9, time = "at", sort = {sort} }}\n'
+    )
+    landing = made(tmp_path, text)
+    for number in range(4):
+        landing.land(
+            [*readings(40, number), *superseding(landing, 8, zone=None if number % 2 else "Z")]
+            if number
+            else readings(40, number)
+        )
+        refine(landing.lake)
+        asked = 'SELECT * FROM silver.meters WHERE "at" >= \'2026-03-01T00:00:00Z\' ORDER BY id, "order"'
+        reflected = query(landing.lake, asked.replace("silver.meters", "reflection.rows")).to_pylist()
+        assert reflected == query(landing.lake, asked, with_reflections=False).to_pylist() and reflected
+
+
+BOUND: dict[str, tuple[str, tuple[str | int | float | None, ...]]] = {
+    "SELECT * FROM silver.meters WHERE meter = $1 AND \"at\" >= $2 ORDER BY id, \"order\"": ("newest", ("m1", "2026-03-01T00:00:00Z")),
+    "SELECT id, kwh FROM silver.meters WHERE meter IN ($2, 'm2') AND \"at\" >= CAST($1 AS TIMESTAMPTZ) ORDER BY id, kwh": ("newest", ("2026-03-01", "m1")),
+    "SELECT zone, sum(kwh) AS s FROM silver.meters WHERE zone = $1 AND \"at\" >= $2 GROUP BY zone ORDER BY zone": ("by_zone", ("A", "2026-03-01T01:00:00Z")),
+    "SELECT zone, count(*) AS n, $1 AS word FROM silver.meters WHERE zone IN ($1, $2) GROUP BY zone ORDER BY zone LIMIT $3": ("by_zone", ("A", "B", 2)),
+    "SELECT zone, max(price) AS p FROM silver.meters GROUP BY zone HAVING count(*) > $1 ORDER BY zone": ("by_zone", (3,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", BOUND)
+def test_values_that_are_bound_are_answered_for_too(landing: Landing, tmp_path: Path, sql: str) -> None:
+    by, values = BOUND[sql]
+    with_, without = (
+        Answering(landing.lake, tmp_path / name, Limits(), rewriters)
+        for name, rewriters in (("with", None), ("without", ()))
+    )
+    answers = [one.answer(Job(kind="sql", sql=sql, parameters=values)) for one in (with_, without)]
+    assert [told.answered_by for told, _ in answers] == [f"reflection.{by}", None], answers[0][0]
+    mine, other = (table_of(body) for _, body in answers)
+    assert differs(mine, other) == "" and mine.num_rows > 0
+
+
+@pytest.mark.parametrize("value", ["2020-01-01", "2026-03-01T00:30:00Z", "soon", 3, None, True])
+def test_another_value_is_looked_at_anew(landing: Landing, value: str | int | None) -> None:
+    """Before the reflection begins, within a bucket, no instant: a match of the same text with another value says nothing."""
+    rows = 'SELECT * FROM silver.meters WHERE meter = $1 AND "at" >= $2'
+    groups = 'SELECT zone, sum(kwh) AS s FROM silver.meters WHERE "at" >= $1 GROUP BY zone'
+
+    def by(sql: str, *values: str | int | None) -> str | None:
+        return answer_plan(landing.lake, sql, "duckdb", parameters=values).answered_by
+
+    assert by(rows, "m1", "2026-03-01T00:00:00Z") == "reflection.newest"
+    assert by(groups, "2026-03-01T00:00:00Z") == "reflection.by_zone"
+    is_within = value == "2026-03-01T00:30:00Z"
+    assert by(groups, value) == (
+        {"2020-01-01": "reflection.by_zone"}.get(str(value), "reflection.newest" if is_within else None)
+    )
+    assert by(rows, "m1", value) == ("reflection.newest" if is_within else None)
+    assert by(rows, "m1") is None and by(groups) is None, "no value at all"
+    assert by(groups.replace("$1", "?"), "2026-03-01T00:00:00Z") is None, "one that is counted where it stands"
+
+
 def test_many_commits_leave_few_files_to_read_for_one_meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty rows a commit, in files of ten, runs put together from thirty rows on: as millions are, with less work."""
     monkeypatch.setattr(runs, "FILE_ROWS", 10)

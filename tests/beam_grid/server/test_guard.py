@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from beam_grid.lakehouse.bounds import Parameter
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.landing import Lake
 from beam_grid.server.answers import table_of
@@ -147,7 +148,7 @@ def test_a_key_reaches_its_tables_alone(worker: Answering) -> None:
 def test_a_rewriter_may_answer_from_other_tables(lake: Lake, tmp_path: Path) -> None:
     """By the key's tables it is judged what was asked, not what answers."""
 
-    def rewriter(sql: str, tables: list[str], found: TableSet) -> Rewritten | None:
+    def rewriter(sql: str, tables: list[str], found: TableSet, parameters: Sequence[Parameter]) -> Rewritten | None:
         if "count(*)" in sql and "gold.hourly" in found.tables:
             return Rewritten("SELECT CAST(sum(n) AS BIGINT) AS n FROM gold.hourly", "hourly")
         return None

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import httpx
-import psutil
 import pyarrow as pa
 import pytest
 from msgspec.structs import replace
@@ -145,10 +144,3 @@ def test_what_is_no_number_is_found_in_a_file_as_in_the_view(tmp_path: Path) -> 
     as_a_view = answers()
     assert engine.make(changed, "gold.share")
     assert answers() == as_a_view == [[9], [9], ["nan-5.0"]]
-
-
-def test_workers_give_way_to_landing(tmp_path: Path) -> None:
-    with served(land(tmp_path, 0)) as client:
-        assert sql(client, NOW).status_code == 200
-        niceness = [child.nice() for child in psutil.Process().children(recursive=True)]
-    assert min(19, psutil.Process().nice() + 10) in niceness, niceness

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from beam_grid.landing import Lake
+from beam_grid.server import logging_queries, results
+from beam_grid.server import sql as of_sql
 from beam_grid.server.jobs import Job, Told
 from beam_grid.server.keys import Keys
 from beam_grid.server.pool import Answer
@@ -53,9 +58,7 @@ def test_the_same_question_is_computed_once_per_set(lake: Lake, tmp_path: Path) 
         "SELECT current_date",
         "SELECT localtimestamp",
         "SELECT age(min(read_at)) FROM silver.readings",
-        "SELECT count(*) FROM gold.query_log",
-        "SELECT * FROM gold.query_report",
-        "SELECT 1 WHERE 1 < (SELECT count(*) FROM gold.query_log)",
+        "SELECT count(*), random() FROM gold.query_log",
     ],
 )
 def test_what_may_change_is_asked_anew(client: httpx.Client, text: str) -> None:
@@ -65,13 +68,81 @@ def test_what_may_change_is_asked_anew(client: httpx.Client, text: str) -> None:
     assert hits(client) == before
 
 
-def test_rows_with_a_condition_on_the_log_are_asked_anew(client: httpx.Client) -> None:
-    before = hits(client)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT count(*) AS n FROM gold.query_log",
+        "SELECT count(*) AS n FROM gold.query_report",
+        "SELECT 1 AS n WHERE 1 < (SELECT count(*) FROM gold.query_log)",
+    ],
+)
+def test_what_reads_the_query_log_is_asked_anew_when_a_second_is_over(
+    lake: Lake, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(lake) as client:
+        before = hits(client)
+        for _ in range(3):
+            assert sql(client, text).status_code == 200
+        assert hits(client) == before + 2
+        monkeypatch.setattr(results, "_OF_THE_LOG_S", 0.0)
+        time.sleep(1.1)
+        for _ in range(3):
+            assert sql(client, text).status_code == 200
+        assert hits(client) == before + 2
+
+
+def test_the_log_is_told_as_it_is_once_it_has_grown(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_OF_THE_LOG_S", 60.0)
+    monkeypatch.setattr(logging_queries, "_EVERY_S", 0.3)
+    text = "SELECT count(*) AS n FROM gold.query_log WHERE statement = 'SELECT 17 AS seventeen'"
+    with served(lake) as client:
+        assert sql(client, text).json()["rows"] == [{"n": 0}]
+        assert sql(client, "SELECT 17 AS seventeen").status_code == 200
+        until = time.monotonic() + 20
+        while sql(client, text).json()["rows"] == [{"n": 0}]:
+            assert time.monotonic() < until, "kept beyond the log's next batch"
+            time.sleep(0.1)
+        assert hits(client) > 0
+
+
+def test_rows_with_a_condition_on_the_log_are_kept_as_long(client: httpx.Client) -> None:
     where = "kwh >= 0 AND (SELECT count(*) FROM gold.query_log) >= 0"
+    before = hits(client)
     for _ in range(2):
         assert client.get("/api/v1/tables/silver.readings", params={"where": where}).status_code == 200
-        assert client.get("/api/v1/tables/gold.query_log").status_code == 200
-    assert hits(client) == before
+    assert hits(client) == before + 1
+
+
+def test_a_page_is_made_once_and_of_as_many_rows_as_are_asked_for(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, text = list[int](), "SELECT * FROM silver.readings ORDER BY ALL LIMIT 30"
+    records = of_sql.records
+
+    def counted(table: pa.Table) -> list[dict[str, Any]]:
+        made.append(table.num_rows)
+        return records(table)
+
+    monkeypatch.setattr(of_sql, "records", counted)
+    with served(lake) as client:
+        first, again = (sql(client, text).json() for _ in range(2))
+        assert first.pop("took_ms") != again.pop("took_ms") and first == again
+        assert made == [30]
+        few = sql(client, text, limit=20).json()
+        assert (len(few["rows"]), few["total"], few["rows"]) == (20, 30, first["rows"][:20])
+        rest = client.post("/api/v1/sql", json={"cursor": few["next"]}).json()
+        assert rest["rows"] == first["rows"][20:] and rest["next"] is None and rest["set"] == first["set"]
+        assert made[:3] == [30, 20, 10]
+
+
+def test_a_page_that_is_large_beside_its_rows_is_not_kept() -> None:
+    one = Answer(Told(status="ok"), b"x" * 100)
+    one.keep(10, b"y" * 301)
+    assert one.pages == {}
+    one.keep(10, b"y" * 300)
+    one.keep(20, b"z")
+    assert one.pages == {10: b"y" * 300}
+    large = Answer(Told(status="ok"), b"x" * (2 << 20))
+    large.keep(10, b"y")
+    assert large.pages == {} and large.most_bytes == 2 << 20
 
 
 def test_parameters_tell_questions_apart(client: httpx.Client) -> None:
@@ -110,8 +181,8 @@ def test_many_at_once_ask_once(lake: Lake) -> None:
         assert hits(client) >= 6
 
 
-def answer(number: int, *, status: str = "ok", repeats: bool = True, size: int = 10) -> Answer:
-    return Answer(Told(status=status, set_number=number, repeats=repeats), b"x" * size)  # type: ignore[arg-type]
+def answer(number: int, *, status: str = "ok", again: str = "same", size: int = 10) -> Answer:
+    return Answer(Told(status=status, set_number=number, again=again), b"x" * size)  # type: ignore[arg-type]
 
 
 class Asking:
@@ -147,7 +218,7 @@ def test_what_failed_is_not_kept_and_those_who_waited_ask_themselves() -> None:
         asking = Asking()
         many = await asyncio.gather(*(asking.ask("q", 1, answer(1, status="timeout")) for _ in range(3)))
         assert asking.computed == 3 and {one.told.status for one in many} == {"timeout"}
-        await asking.ask("q", 1, answer(1, repeats=False))
+        await asking.ask("q", 1, answer(1, again="anew"))
         await asking.ask("q", 1, answer(1))
         assert asking.computed == 5
 

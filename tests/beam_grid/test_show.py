@@ -1,0 +1,61 @@
+"""Values for people and machines: a column at a time they are what they are one at a time."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from beam_grid.show import plain, plain_column
+
+_INSTANTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001
+_KINDS: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
+    (pa.timestamp("us", "UTC"), _INSTANTS.map(lambda at: at.replace(tzinfo=UTC))),
+    (pa.timestamp("us", "Europe/Brussels"), st.datetimes(datetime(1950, 1, 2), datetime(2090, 1, 1), timezones=st.just(UTC))),  # noqa: DTZ001
+    (pa.timestamp("us"), _INSTANTS),
+    (pa.timestamp("ms", "UTC"), _INSTANTS.map(lambda at: at.replace(tzinfo=UTC, microsecond=0))),
+    (pa.float64(), st.floats()),
+    (pa.float64(), st.floats(allow_nan=False, allow_infinity=False)),
+    (pa.int64(), st.integers(-(1 << 63), (1 << 63) - 1)),
+    (pa.bool_(), st.booleans()),
+    (pa.string(), st.text()),
+    (pa.binary(), st.binary()),
+    (pa.date32(), st.dates()),
+    (pa.decimal128(20, 2), st.decimals(-1000, 1000, places=2)),
+    (pa.list_(pa.float64()), st.lists(st.floats())),
+]  # fmt: skip
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), kind=st.sampled_from(_KINDS))
+def test_a_column_is_told_as_its_values_are(
+    data: st.DataObject, kind: tuple[pa.DataType, st.SearchStrategy[Any]]
+) -> None:
+    arrow, values = kind
+    chunks = data.draw(st.lists(st.lists(st.none() | values, max_size=5), max_size=3))
+    column = pa.chunked_array([pa.array(chunk, arrow) for chunk in chunks], arrow)
+    assert plain_column(column) == list(map(plain, column.to_pylist()))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (datetime(2026, 1, 1, 12, tzinfo=UTC), "2026-01-01T12:00:00Z"),
+        (datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=UTC), "2026-01-01T12:00:00.000005Z"),
+        (datetime(2026, 1, 1, 12, 0, 0, 500_000, tzinfo=UTC), "2026-01-01T12:00:00.500000Z"),
+        (datetime(1, 1, 1, tzinfo=UTC) + timedelta(days=1), "0001-01-02T00:00:00Z"),
+        (date(2026, 1, 1), "2026-01-01"),
+        (Decimal("1.50"), "1.50"),
+        (float("nan"), None),
+        (float("-inf"), "-inf"),
+        (None, None),
+    ],
+)
+def test_what_json_has_of_a_value(value: Any, told: Any) -> None:
+    kind = pa.timestamp("us", "UTC") if isinstance(value, datetime) else None
+    assert plain_column(pa.chunked_array([pa.array([value], kind)])) == [told] == [plain(value)]
