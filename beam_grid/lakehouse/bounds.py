@@ -58,14 +58,30 @@ class Recurring:
 Condition = Within | Recurring
 
 
+Span = tuple[Value | None, Value | None]
+"""No value is less than the first or greater than the second; None is not known."""
+
+
 def may_hold(file: LiveFile, condition: Condition, kind: str) -> bool:
     """Whether a row of the file may meet it; `kind` is Delta's type of the column."""
-    column = condition.column
+    return may_meet(span(file, condition.column, kind), condition)
+
+
+def span(file: LiveFile, column: str, kind: str) -> Span | None:
+    """Of the column's values in the file; None where all are null."""
     if file.rows is not None and file.nulls.get(column) == file.rows:
-        return False
+        return None
     least, greatest = _bound(file.least.get(column), kind), _bound(file.greatest.get(column), kind)
     if greatest is not None and isinstance(greatest, datetime):
         greatest = greatest + _CUT if greatest <= datetime.max.replace(tzinfo=UTC) - _CUT else None
+    return least, greatest
+
+
+def may_meet(values: Span | None, condition: Condition) -> bool:
+    """Whether one of a file's values may meet it."""
+    if values is None:
+        return False
+    least, greatest = values
     if isinstance(condition, Within):
         return any(_meet(least, high) and _meet(low, greatest) for low, high in condition.ranges)
     if not isinstance(least, datetime) or not isinstance(greatest, datetime):

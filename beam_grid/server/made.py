@@ -107,7 +107,7 @@ class Making:
         self._asked |= dict.fromkeys(tables, time.monotonic())
 
     def rest_s(self) -> float:
-        """Seconds in which nothing is to be made: as long as the last making took, so that it never takes up a core."""
+        """Seconds in which nothing is to be made: half as long as the last making took, so that it never takes up a core."""
         return max(0.0, self._rests_until - time.monotonic())
 
     async def make(self, number: int) -> None:
@@ -130,5 +130,5 @@ class Making:
             await asyncio.to_thread(self._made.forget_old)
         except (GridError, OSError) as cause:
             log.info("views of version set %d are not made: %s", number, cause)
-        self._rests_until = time.monotonic() + min(time.monotonic() - began, _WAITED_FOR_S)
+        self._rests_until = time.monotonic() + min((time.monotonic() - began) / 2, _WAITED_FOR_S)
         self._left |= dict.fromkeys(set(names) - {*made}, time.monotonic())

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_grid.lakehouse import scan
-from beam_grid.lakehouse.bounds import Parameter, may_hold
+from beam_grid.lakehouse.bounds import Parameter, Span, may_meet, span
 from beam_grid.lakehouse.duck import FILE, literal, pattern
 from beam_grid.lakehouse.live import LiveFile, live
 from beam_grid.lakehouse.vectors import deleted
@@ -95,6 +95,7 @@ class Scanned:
         cut = {name: rows for name, rows in gone.items() if len(rows)}
         self._parts: list[_Part] = []
         self._rows: str | None = None
+        self._spans: dict[str, dict[str, Span | None]] = {}
         kinds = scan.columns(at)
         empty = ", ".join(f"NULL::{kind} AS {double_quoted(column)}" for column, kind in kinds.items())
         selects = [self._select(layouts, layout, files, kinds) for layout, files in layouts.by_layout(whole).items()]
@@ -125,8 +126,19 @@ class Scanned:
         keep: set[str] = set()
         for place in places:
             conditions = [found for one in place if (found := within(one, self._kinds, parameters)) is not None]
-            keep |= {name for name, file in self._files.items() if all(may_hold(file, *one) for one in conditions)}
+            met = list(self._files)
+            for condition, kind in conditions:
+                spans = self._spans_of(condition.column, kind)
+                met = [name for name in met if may_meet(spans[name], condition)]
+            keep.update(met)
         return keep
+
+    def _spans_of(self, column: str, kind: str) -> dict[str, Span | None]:
+        """By file; read from the log's text once, not with each statement."""
+        if (found := self._spans.get(column)) is None:
+            found = {name: span(file, column, kind) for name, file in self._files.items()}
+            self._spans[column] = found
+        return found
 
     def forget(self) -> None:
         """Give back what the engine keeps for it; its SELECT is no longer asked."""
