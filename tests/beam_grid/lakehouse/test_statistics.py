@@ -139,6 +139,23 @@ def literals(row: list[Any]) -> list[str]:
     ]  # fmt: skip
 
 
+def test_a_brief_file_has_the_same_rows_and_bounds(tmp_path: Path) -> None:
+    boundary_table(tmp_path / "t")
+    rows = pa.concat_tables([pq.read_table(tmp_path / "t" / file.path) for file in live(tmp_path / "t").files])
+    rows = rows.append_column("x", pa.array([1.5, math.nan, None, -0.0]))
+    lasting, brief = (
+        data_files.write(tmp_path / "t", rows.to_batches(), rows.schema, 100, rows.schema.names, is_brief=is_brief)[0][
+            "add"
+        ]
+        for is_brief in (False, True)
+    )
+    assert brief["stats"] == lasting["stats"] and brief["path"] != lasting["path"]
+    files = [pq.ParquetFile(tmp_path / "t" / add["path"]) for add in (lasting, brief)]
+    assert [str(file.read().to_pylist()) for file in files] == [str(rows.to_pylist())] * 2
+    kinds = [{file.metadata.row_group(0).column(n).compression for n in range(rows.num_columns)} for file in files]
+    assert kinds == [{"ZSTD"}, {"SNAPPY"}]
+
+
 def test_duckdb_finds_what_is_no_number_whatever_the_footer_could_say(tmp_path: Path) -> None:
     table, schema = tmp_path / "gold" / "shares", pa.schema([("n", pa.int64()), ("share", pa.float64())])
     rows = pa.table({"n": range(25), "share": [math.nan if n == 3 else n % 3 for n in range(25)]}, schema)
