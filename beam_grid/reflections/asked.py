@@ -55,7 +55,7 @@ class Asked:
     text: str
     dialect: Dialect
     parameters: tuple[Parameter, ...] = ()
-    """Values of its $1, $2 and so on."""
+    """Values of its $1, $2 and so on, those that name an instant."""
 
     @property
     def conditions(self) -> list[exp.Expr]:

@@ -282,8 +282,8 @@ class _Work:
     def _may_be_touched(self, engine: duckdb.DuckDBPyConnection, file: LiveFile) -> bool:
         """By the bounds of its times, which are cut to milliseconds, and of what it is in order of."""
         name, wheres, bounds = self.shape.time, list[str](), list[object]()
-        if name is not None and name in file.least and name in file.greatest:
-            group = name if name in self.shape.groups else "hour"
+        if self.shape.source_time is not None and name in file.least and name in file.greatest:
+            group = self.shape.source_time[1]
             low, high = instant_of(file.least[name]), instant_of(file.greatest[name])
             low -= low % _HOUR if group == "hour" else 0
             column = f"epoch_us({double_quoted(group)})"

@@ -114,6 +114,8 @@ class _Matcher:
         grouped = group is not None or any(select.find_all(exp.AggFunc))
         if not grouped:
             raise Unanswered("it asks for rows; this one holds groups")
+        if not all(map(is_numbered, select.find_all(exp.Placeholder))):
+            raise Unanswered("a value is bound by its place (?), which may be another over a reflection; number it: $1")
         self._learn_aliases(select.expressions)
         made = exp.Select(expressions=[self._projection(one) for one in select.expressions])
         made.set("from_", exp.From(this=self._table()))
@@ -257,7 +259,7 @@ class _Matcher:
             return _column(field)
         if isinstance(node, exp.TimestampTrunc | exp.DateTrunc):
             return self._cut(node)
-        if not isinstance(node, SCALARS) or (isinstance(node, exp.Placeholder) and not is_numbered(node)):
+        if not isinstance(node, SCALARS):
             raise Unanswered(f"{node.sql()[:60]} is not looked into")
         if isinstance(node, exp.Cast):
             self._check_cast(node)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from beam_grid.errors import GridError
+from beam_grid.lakehouse.bounds import Parameter, moment
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.versions import newest
 from beam_grid.reflections import declared
 
 if TYPE_CHECKING:
-    from beam_grid.lakehouse.bounds import Parameter
     from beam_grid.lakehouse.table_set import KeptReflection, PublishedTable, TableSet
     from beam_grid.landing import Lake
     from beam_grid.reflections.asked import Asked, Dialect
@@ -95,7 +95,9 @@ def answer_plan(
     question = (_question if len(sql) <= _LONG else _question.__wrapped__)(sql, dialect)
     if isinstance(question, str):
         return AnswerPlan(sql, why=question)
-    question = dataclasses.replace(question, parameters=tuple(parameters))
+    # all that a match looks at of them is what instant they name, so it is remembered for all others
+    instants = tuple(p if isinstance(p, str) and moment(p) is not None else None for p in parameters)
+    question = dataclasses.replace(question, parameters=instants)
     known = {name.lower(): name for name in found.tables}
     table = known.get(question.table.lower(), question.table)
     if table not in found.tables:

@@ -11,6 +11,7 @@ A caller gets what was asked with the same reach: the tables a key may see are p
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -45,7 +46,7 @@ class Results:
     def __init__(self) -> None:
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._coming: dict[_Key, asyncio.Future[None]] = {}
-        self._newest = self._bytes = 0
+        self._newest = self._bytes = self._grown = 0
         self.hits = 0
         """Answers that no worker was asked for."""
 
@@ -58,7 +59,8 @@ class Results:
             return await compute()
         start = time.monotonic()
         self._forget(newest)
-        key = number, encode(msgspec.structs.replace(job, set_number=None, number=0))
+        asked = encode(msgspec.structs.replace(job, set_number=None, number=0))
+        key = number, hashlib.blake2b(asked, digest_size=32).digest()  # of a statement of any length
         found = self._get(key)
         if found is None and key in self._coming:
             await asyncio.wait({self._coming[key], gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -72,10 +74,13 @@ class Results:
         mine = key not in self._coming  # of several that waited in vain the first leads; the others ask for themselves
         if mine:
             self._coming[key] = asyncio.get_running_loop().create_future()
+        grown = self._grown
         try:
             answer = await compute()
-            if answer.told.status == "ok" and answer.told.again != "anew" and answer.told.set_number is not None:
-                self._keep((answer.told.set_number, key[1]), answer)
+            told = answer.told
+            is_over = told.again == "anew" or (told.again == "same_till_logged" and self._grown != grown)
+            if told.status == "ok" and not is_over and told.set_number is not None:
+                self._keep((told.set_number, key[1]), answer)
             return answer
         finally:
             if mine:
@@ -101,7 +106,8 @@ class Results:
             self._bytes -= kept.bytes
 
     def forget_of_the_log(self) -> None:
-        """The query log has grown."""
+        """The query log has grown: what was asked before is not kept, also where its answer is still to come."""
+        self._grown += 1
         for key in [key for key, kept in self._kept.items() if kept.answer.told.again == "same_till_logged"]:
             self._drop(key)
 

@@ -168,7 +168,7 @@ class Answering:
                     rows, body = self._run(f"EXPLAIN {instead.sql}" if job.explain else instead.sql, job)
                 except (duckdb.InterruptException, duckdb.OutOfMemoryException):
                     raise
-                except (Gone, NoTable, duckdb.Error):  # the table can answer, or say what is wrong
+                except (Gone, Refused, duckdb.Error):  # the table can answer, or say what is wrong
                     break
                 by = instead.answered_by
                 return Told(set_number=found.number, tables=tuple(tables), rows=rows, answered_by=by, again=again), body

@@ -28,7 +28,7 @@ from beam_grid.lakehouse.tables import Table
 from beam_grid.lakehouse.versions import content_of, newest
 from beam_grid.landing import Lake
 from beam_grid.refine import Refinement, contracts_of, refine
-from beam_grid.reflections import runs
+from beam_grid.reflections import plan, runs
 from beam_grid.reflections.check import check, differs
 from beam_grid.reflections.command import listed
 from beam_grid.reflections.declared import declared, parsed
@@ -448,6 +448,52 @@ def test_another_value_is_looked_at_anew(landing: Landing, value: str | int | No
     assert by(rows, "m1", value) == ("reflection.newest" if is_within else None)
     assert by(rows, "m1") is None and by(groups) is None, "no value at all"
     assert by(groups.replace("$1", "?"), "2026-03-01T00:00:00Z") is None, "one that is counted where it stands"
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("SELECT zone, sum(kwh) AS s FROM silver.meters GROUP BY 1 ORDER BY 1 OFFSET ? LIMIT ?", (2, 1)),
+        ("SELECT zone, sum(kwh) AS s FROM silver.meters GROUP BY 1 ORDER BY 1 LIMIT ? OFFSET ?", (2, 1)),
+        ("SELECT zone, sum(kwh) AS s FROM silver.meters GROUP BY 1 ORDER BY 1 OFFSET $1 LIMIT $2", (2, 1)),
+        ("SELECT zone, sum(kwh) AS s FROM silver.meters GROUP BY 1 ORDER BY 1 LIMIT $1 %", (50,)),
+    ],
+)
+def test_where_values_are_bound_by_their_place_and_what_cannot_be_written(
+    landing: Landing, tmp_path: Path, text: str, values: tuple[int, ...]
+) -> None:
+    with_, without = Answering(landing.lake, tmp_path, Limits()), Answering(landing.lake, tmp_path, Limits(), ())
+    job = Job(kind="sql", sql=text, parameters=values)
+    (told, mine), (_, other) = with_.answer(job), without.answer(job)
+    assert told.status == "ok", told
+    assert table_of(mine).equals(table_of(other)) and table_of(mine).num_rows
+
+
+def test_a_match_is_remembered_whatever_else_is_bound(landing: Landing) -> None:
+    text = 'SELECT id AS this_one FROM silver.meters WHERE meter = $1 AND "at" >= $2'
+    before = plan._match.cache_info().misses
+    for meter in range(20):
+        found = answer_plan(landing.lake, text, "duckdb", parameters=(f"m{meter}" * 1000, "2026-03-01T00:00:00Z"))
+        assert found.answered_by == "reflection.newest"
+    assert plan._match.cache_info().misses - before <= 3
+
+
+@pytest.mark.parametrize("name", ["first", "hour"])
+def test_a_column_of_any_name_tells_the_time(tmp_path: Path, name: str) -> None:
+    """Also one that is called as the groups are that are made anew."""
+    text = f'[[reflections]]\nname = "rows"\ntable = "silver.meters"\nraw = {{ days = 9, time = "{name}", sort = ["meter"] }}\n'
+    landing = made(tmp_path, text, fields=[*PLAIN["fields"], {"name": name, "type": "timestamp"}])
+    landing.land([{**row, name: row["at"] + timedelta(hours=1)} for row in readings(60, 1)])
+    refine(landing.lake)
+    landing.land(superseding(landing, 9, zone="Z"))
+    refine(landing.lake)
+    found = newest(landing.lake)
+    assert found is not None and found.tables["reflection.rows"].version == 2, "gone on, not made anew"
+    rows, same = (
+        query(landing.lake, f'SELECT * FROM {table} ORDER BY id, "order"', with_reflections=False).to_pylist()
+        for table in ("silver.meters", "reflection.rows")
+    )
+    assert rows == same and len(rows) >= 60
 
 
 def test_many_commits_leave_few_files_to_read_for_one_meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

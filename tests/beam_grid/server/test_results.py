@@ -225,6 +225,43 @@ def test_what_failed_is_not_kept_and_those_who_waited_ask_themselves() -> None:
     asyncio.run(go())
 
 
+def test_an_answer_that_came_while_the_log_grew_is_not_kept() -> None:
+    async def go() -> None:
+        found, began, going_on = Results(), asyncio.Event(), asyncio.Event()
+        counts = iter(range(1, 9))
+
+        async def compute() -> Answer:
+            began.set()
+            one = answer(1, again="same_till_logged", size=next(counts))
+            await going_on.wait()
+            return one
+
+        def ask() -> Any:
+            return found.ask(Job(kind="sql", sql="q", set_number=1), 1, asyncio.Future(), compute)
+
+        first = asyncio.create_task(ask())
+        await began.wait()
+        found.forget_of_the_log()
+        later = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        going_on.set()
+        assert len((await first).rows) == 1 and len((await later).rows) == 2
+        assert len((await ask()).rows) == 2, "asked after it had grown: that one is kept"
+
+    asyncio.run(go())
+
+
+def test_what_is_looked_up_by_takes_no_room_whatever_is_asked() -> None:
+    async def go() -> None:
+        asking = Asking()
+        for number in range(50):
+            await asking.ask(f"q{number}" + "x" * 100_000, 1, answer(1))
+        assert asking.computed == 50
+        assert sum(len(key[1]) for key in asking.results._kept) < 10_000
+
+    asyncio.run(go())
+
+
 def test_what_is_kept_is_bounded() -> None:
     async def go() -> None:
         asking = Asking()
