@@ -10,9 +10,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, TextIO
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 FORMATS = ("table", "json", "csv")
 
@@ -24,7 +22,7 @@ def show(answer: pa.Table, form: str, out: TextIO | None = None, limit: int | No
     if form == "table":
         _table(answer, names, out, limit)
         return
-    rows = zip(*map(plain_column, answer.columns), strict=True)
+    rows = zip(*(map(plain, column.to_pylist()) for column in answer.columns), strict=True)
     if form == "json":
         out.write("[")
         for n, row in enumerate(rows):
@@ -34,19 +32,6 @@ def show(answer: pa.Table, form: str, out: TextIO | None = None, limit: int | No
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     writer.writerows([_text(v) for v in row] for row in rows)
-
-
-def plain_column(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column, each as `plain` has it."""
-    kind = column.type
-    if pa.types.is_floating(kind):
-        values = column.to_pylist()
-        return values if pc.all(pc.is_finite(column)).as_py() is not False else list(map(plain, values))
-    if pa.types.is_timestamp(kind) and kind.unit == "us":  # a datetime each would cost five times as much
-        texts = np.datetime_as_string(column.cast(pa.timestamp("us")).to_numpy()).tolist()
-        return [None if text == "NaT" else f"{text.removesuffix('.000000')}Z" for text in texts]
-    as_they_are = pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
-    return column.to_pylist() if as_they_are else list(map(plain, column.to_pylist()))
 
 
 def plain(value: Any) -> Any:
@@ -83,7 +68,7 @@ def _table(answer: pa.Table, names: list[str], out: TextIO, limit: int | None) -
         kind = column.type
         right = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
         grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")
-    for row in zip(*map(plain_column, shown.columns), strict=True):
+    for row in zip(*(map(plain, column.to_pylist()) for column in shown.columns), strict=True):
         grid.add_row(*(Text(_shown(v)) for v in row))
     terminal = out.isatty()
     console = Console(file=out, width=None if terminal else 400, no_color=not terminal, highlight=False)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_grid.show import plain, plain_column
+from beam_grid.server.answers import plain_column
+from beam_grid.show import plain
 
 _INSTANTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001
 _KINDS: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
