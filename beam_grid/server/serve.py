@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
-import uvloop
 
 from beam_grid.errors import GridError
 from beam_grid.server import app
@@ -73,8 +72,7 @@ def serve(settings: Settings, ending: threading.Event, started: Callable[[str], 
     url = f"{scheme}://{host}:{listening.getsockname()[1]}"
     try:
         server = _Server(config, ending, lambda: started(url))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(server.serve([listening]))
+        asyncio.run(server.serve([listening]))
     finally:
         listening.close()
     if not server.started:
