@@ -6,6 +6,7 @@
                   |──────────────── b ──────────────────| ...
                   and two or more of what is left, until they are so many: |─ a ─|─ 3 ─|
                                                                            |─ b ─|
+
 Changes no row: Delta takes it as an OPTIMIZE, and so do we. Appends and OPTIMIZE of others may meet it; where another
 writer took rows out of one of the files first, nothing is done and the next round tries again. Clustering by space-
 filling curve stays Spark's (`maintain`): these files have no cube, so it finds them. Windows are put in order of their

@@ -110,8 +110,7 @@ async def page_bytes(make: Callable[[], dict[str, Any]], rows: int) -> bytes:
 
 def page_response(page: bytes, more: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
     """A page, and what is said beside its rows."""
-    body = page if not more else page[:-1] + b"," + json_bytes(more)[1:]
-    return Response(body, media_type="application/json", headers=headers)
+    return Response(page[:-1] + b"," + json_bytes(more)[1:], media_type="application/json", headers=headers)
 
 
 def json_response(body: Any, headers: dict[str, str] | None = None) -> Response:
