@@ -363,7 +363,7 @@ def test_rows_of_a_day_are_in_files_of_their_own_and_one_that_changes_costs_thos
     text = '[[reflections]]\nname = "rows"\ntable = "silver.meters"\nraw = { days = 9, time = "at", sort = ["meter", "at"] }\n'
     landing = made(tmp_path, text)
     table = landing.lake.path / "tables" / "reflection" / "rows"
-    landing.land([{**row, "at": row["at"] + timedelta(days=number % 3)} for number, row in enumerate(readings(90, 1))])
+    landing.land([{**row, "at": row["at"] + timedelta(days=number % 3)} for number, row in enumerate(readings(95, 1))])
     refine(landing.lake)
     before = live(table).files
     assert len(before) >= 9
