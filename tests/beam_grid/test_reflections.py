@@ -369,16 +369,22 @@ def test_rows_of_a_day_are_in_files_of_their_own_and_one_that_changes_costs_thos
     assert len(before) >= 9
     for file in before:
         assert file.least["at"][:10] == file.greatest["at"][:10], "a file of two days is read for both, whatever meter"
-    old = next(row for row in landing.current if row["at"].day == 2 and row["meter"] is not None)
-    mine, hour = old["meter"], old["at"].isoformat()[:13]
+
+    def is_then(file: LiveFile, row: dict[str, Any]) -> bool:
+        return bool(file.least["at"][:13] <= row["at"].isoformat()[:13] <= file.greatest["at"][:13])
+
+    def is_of(file: LiveFile, meter: str) -> bool:
+        return "meter" not in file.least or file.may_hold("meter", meter, meter)  # those of no meter have no bounds
+
+    named = [row for row in landing.current if row["meter"] is not None]
+    old = next(row for row in named if any(is_then(f, row) and not is_of(f, row["meter"]) for f in before))
+    mine = old["meter"]
     changed = {**{name: old[name] for name in landing.contract.schema.names}, "order": 99, "kwh": 0.5}
     landing.land([changed])
     refine(landing.lake)
     now = {file.path for file in live(table).files}
     for file in before:
-        is_met = "meter" not in file.least or file.may_hold("meter", mine, mine)  # those of no meter have no bounds
-        is_then = file.least["at"][:13] <= hour <= file.greatest["at"][:13]
-        assert (file.path in now) == (not (is_met and is_then)), file.least
+        assert (file.path in now) == (not (is_of(file, mine) and is_then(file, old))), file.least
     assert len(now & {file.path for file in before}) >= len(before) - 3
     assert {one.outcome for one in check(landing.lake)} <= {"equal", "not answered"}
     sql = f"SELECT * FROM silver.meters WHERE meter = '{mine}' AND \"at\" >= '2026-03-01T00:00:00Z' ORDER BY \"at\", id"
