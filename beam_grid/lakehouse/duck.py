@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from beam_grid.interrupt import interruptible
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 MEMORY = "512MB"
 """What one statement keeps in memory before it spills: beside Beam's stage, a run stays under a gigabyte."""
@@ -70,6 +71,17 @@ def connect_again(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         _IDLE.put_nowait(root)
     except queue.Full:
         root.close()
+
+
+def batches(
+    engine: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = (), rows: int = 16_384
+) -> pa.RecordBatchReader:
+    """The rows of one statement, made as they are read, so many at a time. parameters: bound to $1, $2 and so on.
+
+    As `engine.sql(...).to_arrow_reader(rows)`, which first binds the statement without running it, to learn its columns:
+    over views of many files that is a third of what a short question costs. `engine.execute` streams no Arrow.
+    """
+    return engine._submit(sql, list(parameters) or None, "stream", rows).arrow_reader()
 
 
 def literal(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Tables of version sets in one DuckDB: a set's tables under its own catalog, made when a statement first names them.
+"""Tables of version sets in one DuckDB: a set's tables in a catalog of its own, made when a statement first names them.
 
-    set 12 ─► catalog set_12: silver.meters (files of version 40), gold.meter_15min (version 17)
-    set 13 ─► catalog set_13: ...
+    set 12 ─► catalog set_0: silver.meters (files of version 40), gold.meter_15min (version 17)
+    set 13 ─► catalog set_1: ...
+    set 16 ─► catalog set_0, where set 12 was: a view whose SELECT is the same stays, its files are others
 
 A statement sees one set from its first to its last byte, whatever is published meanwhile; the sets last asked for stay
 warm. The engine may read files under the lake's `tables` and the query log, nothing else, and its configuration is fixed.
@@ -13,14 +14,14 @@ import difflib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.bounds import Parameter
-from beam_grid.lakehouse.duck import literal, pattern
+from beam_grid.lakehouse.duck import batches, literal, pattern
 from beam_grid.lakehouse.live import newest_version
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import at_number, newest
@@ -40,6 +41,21 @@ KEPT_SETS = 4
 
 OF_THE_LOG = {query_log.TABLE, *query_log.VIEWS}
 """Tables that change between the sets."""
+
+
+@dataclass
+class _Open:
+    """A version set that statements may name tables of."""
+
+    found: TableSet
+    catalog: str
+    defined: set[str] = field(default_factory=set)
+    scanned: dict[str, Scanned] = field(default_factory=dict)
+    """By table; of the query log's the newest."""
+    from_files: set[str] = field(default_factory=set)
+    """Views that are read from the file made of them."""
+    log: tuple[int | None, int] | None = None
+    """How the query log stood when its tables were defined."""
 
 
 class Gone(GridError):
@@ -90,13 +106,15 @@ class Engine:
         sketches.prepare(self._duck)
         self.guard = Guard(self._duck)
         self._layouts = Layouts(self._duck)
-        self._scanned: dict[tuple[int, str], Scanned] = {}
-        """By set and table; of the query log's the newest."""
-        self._sets: OrderedDict[int, tuple[TableSet, set[str]]] = OrderedDict()
-        self._from_files: set[tuple[int, str]] = set()
-        """By set the views that are read from the file made of them."""
-        self._logs: dict[int, tuple[int | None, int]] = {}
-        """By set how the query log stood when its tables were defined."""
+        self._sets: OrderedDict[int, _Open] = OrderedDict()
+        self._views: dict[str, dict[str, str]] = {}
+        """By catalog and name, in lower case as DuckDB takes it, what its view is made of."""
+        self._free: list[str] = []
+        """Catalogs that no set has."""
+        self._in_use = ""
+        """The catalog whose tables statements name."""
+        self._numbers: dict[str, int] = {}
+        """By table, for names of variables."""
 
     def interrupt(self) -> None:
         """End the statement under way, from another thread."""
@@ -105,7 +123,7 @@ class Engine:
     def set_of(self, number: int | None) -> TableSet:
         """The version set with this number, the newest without one. Raises Gone, or GridError before the first."""
         if number is not None and number in self._sets:
-            return self._sets[number][0]
+            return self._sets[number].found
         found = newest(self._lake) if number is None else at_number(self._lake, number)
         if found is None and number is not None:
             raise Gone(f"version set {number} is no longer kept; ask again, without the cursor")
@@ -127,59 +145,69 @@ class Engine:
         seen: every place where the next statement names one of them: it then reads only files with rows that it can see
         there. All files without it.
         """
-        self._use(found)
-        self._define_all(found, names)
+        opened = self._use(found)
+        self._define_all(opened, names)
         places: dict[str, list[Reference]] = {}
         if seen is not None:
             known = {name.lower(): name for name in names_of(found)}
-            for one in self._seen_through(found, seen, known):
+            for one in self._seen_through(opened, seen, known):
                 places.setdefault(one.table.lower(), []).append(one)
-        for (number, name), table in self._scanned.items():
-            if number == found.number:
-                table.show([one.conditions for one in places.get(name.lower(), ())], parameters)
+        for name, table in opened.scanned.items():
+            table.show([one.conditions for one in places.get(name.lower(), ())], parameters)
 
-    def _use(self, found: TableSet) -> None:
-        catalog = f"set_{found.number}"
-        if found.number not in self._sets:
-            self._duck.execute("USE memory")
-            while len(self._sets) >= KEPT_SETS:
-                old, _ = self._sets.popitem(last=False)
-                self._logs.pop(old, None)
-                self._from_files -= {key for key in self._from_files if key[0] == old}
-                self._duck.execute(f"DETACH set_{old}")
-                for key in [key for key in self._scanned if key[0] == old]:
-                    self._scanned.pop(key).forget()
-            self._duck.execute(f"ATTACH ':memory:' AS {catalog}")
-            for schema in ("silver", "gold", "bronze", "reflection"):
-                self._duck.execute(f"CREATE SCHEMA {catalog}.{schema}")
-            self._sets[found.number] = (found, set())
+    def _use(self, found: TableSet) -> _Open:
+        opened = self._sets.get(found.number)
+        if opened is not None and opened.found.created_at != found.created_at:  # a lake made anew counts from 1 again
+            self._close(found.number)
+            opened = None
+        if opened is None:
+            opened = self._sets[found.number] = _Open(found, self._catalog())
         self._sets.move_to_end(found.number)
-        self._duck.execute(f"USE {catalog}")
+        if self._in_use != opened.catalog:
+            self._duck.execute(f"USE {opened.catalog}")
+            self._in_use = opened.catalog
+        return opened
 
-    def _define_all(self, found: TableSet, names: list[str]) -> None:
-        catalog, defined = f"set_{found.number}", self._sets[found.number][1]
-        if OF_THE_LOG & {*names} and self._logs.get(found.number) != (stands := self._log_stands()):
-            defined -= OF_THE_LOG  # it grows between the sets
-            self._logs[found.number] = stands
+    def _catalog(self) -> str:
+        """One that no set has."""
+        if len(self._sets) >= KEPT_SETS:
+            self._close(next(iter(self._sets)))
+        if self._free:
+            return self._free.pop()
+        catalog = f"set_{len(self._views)}"
+        self._duck.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {catalog}")
+        for schema in ("silver", "gold", "bronze", "reflection"):
+            self._duck.execute(f"CREATE SCHEMA IF NOT EXISTS {catalog}.{schema}")
+        self._views[catalog] = {}
+        return catalog
+
+    def _close(self, number: int) -> None:
+        old = self._sets.pop(number)
+        self._free.append(old.catalog)
+        for table in old.scanned.values():
+            table.forget()
+
+    def _define_all(self, opened: _Open, names: list[str]) -> None:
+        if OF_THE_LOG & {*names} and opened.log != (stands := self._log_stands()):
+            opened.defined -= OF_THE_LOG  # it grows between the sets
+            opened.log = stands
         for name in names:
-            if name in found.views and self._made.file(found, name).exists() != (
-                (found.number, name) in self._from_files
-            ):
-                defined.discard(name)
-            if name not in defined:
-                self._define(found, name, catalog)
-                defined.add(name)
+            is_made = name in opened.found.views and self._made.file(opened.found, name).exists()
+            if name not in opened.defined or is_made != (name in opened.from_files):
+                self._define(opened, name, is_made)
+                opened.defined.add(name)
 
-    def _seen_through(self, found: TableSet, asked: Sequence[Reference], known: dict[str, str]) -> Iterator[Reference]:
+    def _seen_through(self, opened: _Open, asked: Sequence[Reference], known: dict[str, str]) -> Iterator[Reference]:
         """The places, and of a view those in its SELECT."""
+        found = opened.found
         for one in asked:
             name = known.get(one.table.lower(), "")
             view = query_log.VIEWS.get(name) or (found.views[name].sql if name in found.views else None)
             if view is None:
                 yield one
-            elif (found.number, name) not in self._from_files:
+            elif name not in opened.from_files:
                 try:
-                    yield from self._seen_through(found, self.guard.reading(view, is_ours=True).references, known)
+                    yield from self._seen_through(opened, self.guard.reading(view, is_ours=True).references, known)
                 except Refused:  # a view that only DuckDB understands: all of what it reads
                     reads = (query_log.TABLE,) if name in query_log.VIEWS else found.views[name].reads
                     yield from map(Reference, reads)
@@ -202,7 +230,7 @@ class Engine:
         if not all(kind in SAFE_TYPES or kind.startswith("DECIMAL(") for kind in kinds):
             return False
         schema, _, table = name.partition(".")
-        rows = self._duck.sql(f"FROM {double_quoted(schema)}.{double_quoted(table)}").to_arrow_table()
+        rows = batches(self._duck, f"FROM {double_quoted(schema)}.{double_quoted(table)}").read_all()
         return self._made.write(file, rows)
 
     def columns(self, name: str) -> list[str]:
@@ -215,34 +243,39 @@ class Engine:
 
     def keeps_order(self, found: TableSet, name: str) -> bool:
         """Whether a plain SELECT of it has the same order each time: files scanned one after another, nothing joined."""
-        return name in found.tables and not self._scanned[found.number, name].is_joined
+        return name in found.tables and not self._sets[found.number].scanned[name].is_joined
 
     def batches(self, sql: str, parameters: Sequence[object] = ()) -> pa.RecordBatchReader:
         """Run a statement that `guard` has judged and whose tables are defined. parameters: bound to $1, $2 and so on."""
-        return self._duck.sql(sql, params=list(parameters) or None).to_arrow_reader(16_384)
+        return batches(self._duck, sql, parameters)
 
-    def _define(self, found: TableSet, name: str, catalog: str) -> None:
+    def _define(self, opened: _Open, name: str, is_made: bool) -> None:
+        found, reads = opened.found, tuple[str, ...]()
         if name in query_log.VIEWS:
-            self._define_all(found, [query_log.TABLE])
-            select = query_log.VIEWS[name]
+            select, reads = query_log.VIEWS[name], (query_log.TABLE,)
         elif name == query_log.TABLE:
             exists = query_log.exists(self._lake)
-            select = self._relation(found, name, query_log.FOLDER, None) if exists else query_log.EMPTY
-        elif name in found.views and (file := self._made.file(found, name)).exists():
-            self._from_files.add((found.number, name))
-            select = f"SELECT * FROM read_parquet({literal(pattern(str(file)))}, hive_partitioning = false)"
+            select = self._relation(opened, name, query_log.FOLDER, None) if exists else query_log.EMPTY
+        elif is_made:
+            file = literal(pattern(str(self._made.file(found, name))))
+            select = f"SELECT * FROM read_parquet({file}, hive_partitioning = false)"
         elif name in found.views:
-            self._from_files.discard((found.number, name))
-            view = found.views[name]
-            self._define_all(found, list(view.reads))
-            select = view.sql
+            select, reads = found.views[name].sql, found.views[name].reads
         elif name in found.tables:
             table = found.tables[name]
-            select = self._relation(found, name, table.path, table.version)
+            select = self._relation(opened, name, table.path, table.version)
         else:
             raise NoTable(f"there is no table {name}; {_known(name, found)}")
+        self._define_all(opened, list(reads))
+        (opened.from_files.add if is_made else opened.from_files.discard)(name)
+        views, key = self._views[opened.catalog], name.lower()
+        made_of = "\n".join([select, *(views[read.lower()] for read in reads)])  # their columns are part of a view
+        if views.get(key) == made_of:
+            return
+        views.pop(key, None)
         schema, _, table_name = name.partition(".")
-        self._duck.execute(f"CREATE OR REPLACE VIEW {catalog}.{schema}.{double_quoted(table_name)} AS {select}")
+        self._duck.execute(f"CREATE OR REPLACE VIEW {opened.catalog}.{schema}.{double_quoted(table_name)} AS {select}")
+        views[key] = made_of
 
     def _log_stands(self) -> tuple[int | None, int]:
         """Its newest version and when that was written: a log that was made anew counts from 0."""
@@ -254,16 +287,17 @@ class Engine:
         except OSError:  # a checkpoint has taken its place
             return version, 0
 
-    def _relation(self, found: TableSet, name: str, path: str, version: int | None) -> str:
+    def _relation(self, opened: _Open, name: str, path: str, version: int | None) -> str:
+        variables = f"{opened.catalog}_files_{self._numbers.setdefault(name, len(self._numbers))}"
         try:
-            table = Scanned(self._duck, (self._lake.path / path).resolve(), version, self._layouts)
-            if (before := self._scanned.pop((found.number, name), None)) is not None:
-                before.forget()
-            self._scanned[found.number, name] = table
-            return table.sql
+            table = Scanned(self._duck, (self._lake.path / path).resolve(), version, self._layouts, variables)
         except (GridError, OSError) as cause:
             at = "" if version is None else f" version {version}"
             raise Gone(f"table {name}:{at} can no longer be read; a refine makes deleted tables again") from cause
+        if (before := opened.scanned.pop(name, None)) is not None:
+            before.forget()
+        opened.scanned[name] = table
+        return table.sql
 
 
 def names_of(found: TableSet) -> list[str]:

@@ -1,7 +1,7 @@
 """A table of a version set in the server's engine: a SELECT over files that are chosen anew for each statement.
 
-    SELECT meter::VARCHAR AS meter, ... FROM read_parquet(getvariable('files_7'))
-    statement asks for one meter ─► files_7 = those whose bounds have it
+    SELECT meter::VARCHAR AS meter, ... FROM read_parquet(getvariable('set_1_files_7'))
+    statement asks for one meter ─► set_1_files_7 = those whose bounds have it
 
 Files of one layout are one `read_parquet`: DuckDB then opens those it reads rows of, not all to learn their columns.
 A SELECT that is left one file too many is as right: its rows are judged as all are.
@@ -10,8 +10,9 @@ A SELECT that is left one file too many is as right: its rows are judged as all 
 from __future__ import annotations
 
 import itertools
+import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,32 +32,30 @@ from data_sources.identifiers import double_quoted
 if TYPE_CHECKING:
     import duckdb
 
-_numbers = itertools.count(1)
-
 _MOST_KNOWN = 50_000
+
+_Layout = tuple[tuple[object, ...], ...]
+"""A row for each column of a file, as DuckDB tells it."""
 
 
 class Layouts:
-    """What columns files have, as DuckDB sees them. A file never changes under its name."""
+    """What is known of files: their columns, as DuckDB sees them, and bounds. A file never changes under its name."""
 
     def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
         self._duck = duck
-        self._of_file: OrderedDict[str, str] = OrderedDict()
-        self._columns: dict[str, frozenset[str]] = {}
+        self._of_file: OrderedDict[str, _Layout] = OrderedDict()
+        self._columns: dict[_Layout, frozenset[str]] = {}
+        self._spans: dict[tuple[Path, str, str], dict[str, tuple[LiveFile, Span | None]]] = {}
 
-    def by_layout(self, files: Iterable[str]) -> dict[str, list[str]]:
+    def by_layout(self, files: Iterable[str]) -> dict[_Layout, list[str]]:
         """The files, those with the same columns and types together. Raises duckdb.IOException where one is gone."""
         files = list(files)
-        unknown = [file for file in files if file not in self._of_file]
-        if unknown:
-            told = self._duck.execute(
-                "SELECT file_name, md5(string_agg(concat_ws('|', name, type, type_length, repetition_type, num_children, "
-                "converted_type, scale, precision, logical_type), ';' ORDER BY n)) "
-                "FROM (SELECT *, row_number() OVER () AS n FROM parquet_schema(?)) GROUP BY file_name",
-                [[pattern(file) for file in unknown]],
-            ).fetchall()
-            self._of_file |= told
-        found: dict[str, list[str]] = {}
+        if unknown := [file for file in files if file not in self._of_file]:
+            shared = {layout: layout for layout in self._of_file.values()}
+            for file, rows in itertools.groupby(self._told(unknown), key=lambda row: row[0]):
+                layout = tuple(row[1:] for row in rows)
+                self._of_file[str(file)] = shared.setdefault(layout, layout)
+        found: dict[_Layout, list[str]] = {}
         for file in files:
             self._of_file.move_to_end(file)
             found.setdefault(self._of_file[file], []).append(file)
@@ -64,12 +63,33 @@ class Layouts:
             self._of_file.popitem(last=False)
         return found
 
-    def columns(self, layout: str, file: str) -> frozenset[str]:
+    def _told(self, files: list[str]) -> Iterator[tuple[object, ...]]:
+        told = self._duck.execute(
+            "SELECT file_name, name, type, type_length, repetition_type, num_children, converted_type, scale, precision, "
+            "logical_type FROM parquet_schema(?)",
+            [[pattern(file) for file in files]],
+        )
+        while rows := told.fetchmany(10_000):
+            yield from rows
+
+    def columns(self, layout: _Layout, file: str) -> frozenset[str]:
         """Names of the layout's columns, in lower case; `file` is one that has it."""
         if layout not in self._columns:
             told = self._duck.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(pattern(file))}, hive_partitioning = false)")  # fmt: skip
             self._columns[layout] = frozenset(str(row[0]).lower() for row in told.fetchall())
         return self._columns[layout]
+
+    def spans(self, table: Path, files: dict[str, LiveFile], column: str, kind: str) -> dict[str, Span | None]:
+        """Of the column's values, by file; the log's text is read once for each file, not with each version."""
+        known = self._spans.get((table, column, kind), {})
+        found = {
+            name: told
+            if (told := known.get(name)) is not None and told[0] is file
+            else (file, span(file, column, kind))
+            for name, file in files.items()
+        }
+        self._spans[table, column, kind] = found
+        return {name: told[1] for name, told in found.items()}
 
 
 @dataclass
@@ -84,25 +104,31 @@ class _Part:
 class Scanned:
     """A version of a table. Its SELECT reads what `show` was told last."""
 
-    def __init__(self, duck: duckdb.DuckDBPyConnection, path: Path, version: int | None, layouts: Layouts) -> None:
-        """Raises GridError for a log or vector that cannot be read, duckdb.IOException for a file that is gone."""
-        self._duck = duck
+    def __init__(
+        self, duck: duckdb.DuckDBPyConnection, path: Path, version: int | None, layouts: Layouts, name: str
+    ) -> None:
+        """name: what its variables are called by. Another version under the same name takes its place, and has the same
+        SELECT where its files have the same columns.
+
+        Raises GridError for a log or vector that cannot be read, duckdb.IOException for a file that is gone.
+        """
+        self._duck, self._path, self._layouts, self._name = duck, path, layouts, name
         at = live(path, version)
         self._kinds = scan.delta_types(at)
-        self._files: dict[str, LiveFile] = {str(path / file.path): file for file in at.files}
-        gone = {name: deleted(path, file.vector) for name, file in self._files.items()}
-        whole = [name for name, rows in gone.items() if not len(rows)]
-        cut = {name: rows for name, rows in gone.items() if len(rows)}
+        self._files: dict[str, LiveFile] = {os.path.join(path, file.path): file for file in at.files}
+        gone = {named: deleted(path, file.vector) for named, file in self._files.items() if file.vector is not None}
+        cut = {named: rows for named, rows in gone.items() if len(rows)}
         self._parts: list[_Part] = []
         self._rows: str | None = None
         self._spans: dict[str, dict[str, Span | None]] = {}
         kinds = scan.columns(at)
         empty = ", ".join(f"NULL::{kind} AS {double_quoted(column)}" for column, kind in kinds.items())
-        selects = [self._select(layouts, layout, files, kinds) for layout, files in layouts.by_layout(whole).items()]
+        whole = [named for named in self._files if named not in cut]
+        selects = [self._select(layout, files, kinds) for layout, files in layouts.by_layout(whole).items()]
         if cut:
             self._rows = f"rows_{uuid4().hex}"
             duck.register(self._rows, _positions(cut))
-            selects += [self._select(layouts, layout, files, kinds, self._rows) for layout, files in layouts.by_layout(cut).items()]  # fmt: skip
+            selects += [self._select(layout, files, kinds, self._rows) for layout, files in layouts.by_layout(cut).items()]  # fmt: skip
         self.sql = " UNION ALL ".join(selects) if selects else f"SELECT {empty} WHERE false"
         self.is_joined = self._rows is not None
 
@@ -134,26 +160,20 @@ class Scanned:
         return keep
 
     def _spans_of(self, column: str, kind: str) -> dict[str, Span | None]:
-        """By file; read from the log's text once, not with each statement."""
         if (found := self._spans.get(column)) is None:
-            found = {name: span(file, column, kind) for name, file in self._files.items()}
-            self._spans[column] = found
+            found = self._spans[column] = self._layouts.spans(self._path, self._files, column, kind)
         return found
 
     def forget(self) -> None:
-        """Give back what the engine keeps for it; its SELECT is no longer asked."""
-        for part in self._parts:
-            self._duck.execute(f"RESET VARIABLE {part.variable}")
+        """Give back what the engine keeps for it, but for its variables, which another version may have by now."""
         if self._rows is not None:
             self._duck.unregister(self._rows)
 
-    def _select(
-        self, layouts: Layouts, layout: str, files: list[str], kinds: dict[str, str], rows: str | None = None
-    ) -> str:
-        part = _Part(f"files_{next(_numbers)}", files, [])
+    def _select(self, layout: _Layout, files: list[str], kinds: dict[str, str], rows: str | None = None) -> str:
+        part = _Part(f"{self._name}_{len(self._parts)}", files, [])
         self._parts.append(part)
         self._show(part, files[:1])  # whose columns the SELECT has; `show` says which are read
-        there = layouts.columns(layout, files[0])
+        there = self._layouts.columns(layout, files[0])
         source = "" if rows is None else "f."
         told = ", ".join(
             f"{source + double_quoted(column) if column.lower() in there else 'NULL'}::{kind} AS {double_quoted(column)}"

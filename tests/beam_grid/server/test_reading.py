@@ -146,6 +146,7 @@ def test_what_programs_and_people_find_first(client: httpx.Client) -> None:
         and "http" not in page.text.replace("http://HOST", "")
     )
     assert client.get("/healthz").text == client.get("/readyz").text == "ok\n"
+    client.post("/api/v1/sql", json={"sql": "SELECT 1"}).raise_for_status()
     assert 'beam_grid_server_queries_total{kind="sql",status="ok"}' in client.get("/metrics").text
 
 

@@ -270,7 +270,7 @@ ALWAYS = {"uncounted"}
 def test_what_the_bounds_leave_out_is_not_read(table: Path, where: str, files: set[str] | None) -> None:
     with duckdb.connect() as engine:
         engine.execute("SET TimeZone = 'UTC'; CREATE SCHEMA silver")
-        scanned = Scanned(engine, table, None, Layouts(engine))
+        scanned = Scanned(engine, table, None, Layouts(engine), "files")
         scanned.show([], ())
         everything = {Path(name).stem for name in scanned.shown}
         assert everything == set(FILES)
