@@ -66,7 +66,7 @@ def _usual(now: NowSpec) -> Analysis:
         f"What is usual for each {now.sensor} in the hour from `hour` on: mean and deviation of its values in like hours.",
         _usual_sql(now),
         (f"gold.{now.hourly}",),
-        cluster_by=(now.sensor, "hour"),
+        cluster_by=("hour", now.sensor),  # the view reads one hour of all sensors
         key=(now.sensor, "hour"),
         touched=backticked(now.sensor),
         clock=Clock(f"gold.{now.hourly}", _back(now)),

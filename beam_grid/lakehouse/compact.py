@@ -1,9 +1,9 @@
 """Files of a table put together in another order, in process: what a topic that is followed for hours leaves behind.
 
     silver.FEED   [c1 s0][c1 s1][c1 s2][c1 s3][c2 s0] ... 32 small files ──► one, sorted by the cluster columns
-    gold.WINDOW   |── 1 ──|── 2 ──|── 3 ──| ... |── 8 ──|   each two hours of all meters
-                  |──────────────── a ──────────────────|   all sixteen hours of an eighth of the meters
-                  |──────────────── b ──────────────────| ...
+    gold.WINDOW   |── 1 ──|── 2 ──|── 3 ──| ... |── 16 ──|  each two hours of all meters
+                  |──────────────── a ───────────────────|  all 32 hours of a sixteenth of the meters
+                  |──────────────── b ───────────────────|  ...
                   and two or more of what is left, until they are so many: |─ a ─|─ 3 ─|
                                                                            |─ b ─|
 
@@ -36,8 +36,8 @@ AT_LEAST = 32
 SMALL_BYTES = 1 << 20
 _MOST_ROWS = 2_000_000
 
-RUN_ROWS = 8 * gold.FILE_ROWS
-"""A question about one group then reads an eighth of the files, and a window that changes after all has so many written."""
+RUN_ROWS = 16 * gold.FILE_ROWS
+"""A question about one group then reads a sixteenth of the files, and a window that changes after all has so many written."""
 
 SOME_ROWS = 2 * gold.FILE_ROWS
 """Of so many the newest are put in order too, to be so again with others."""
