@@ -33,7 +33,7 @@ import pyarrow as pa
 from beam_grid.crash import point
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import data_files, delta_log, open_windows, recompute
-from beam_grid.lakehouse.duck import connect_again, parquet
+from beam_grid.lakehouse.duck import batches, connect_again, parquet
 from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.parts import Part, parts_of
 from beam_grid.lakehouse.scan import selected
@@ -129,10 +129,10 @@ def _publish(table: Table, at: Live, batch: Batch, window: WindowSpec, scratch: 
             else _ordered(f"({found.windows(batch, window, part)})", batch, window)
             for part in parts
         )
-        batches = itertools.chain.from_iterable(engine.sql(sql).to_arrow_reader(FILE_ROWS) for sql in rows)
+        merged = itertools.chain.from_iterable(batches(engine, sql, rows=FILE_ROWS) for sql in rows)
         added = [
             action
-            for piece in _between(batches, kept, cold)
+            for piece in _between(merged, kept, cold)
             for action in data_files.write(
                 table.path,
                 piece,

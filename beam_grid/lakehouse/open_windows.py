@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from beam_grid.lakehouse.duck import parquet
+from beam_grid.lakehouse.duck import batches, parquet
 from beam_grid.lakehouse.parts import parts_of
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
@@ -112,7 +112,7 @@ def touched(engine: duckdb.DuckDBPyConnection, before: Open, new: list[str], win
     same = " AND ".join(f"t.{double_quoted(key)} IS NOT DISTINCT FROM n.{double_quoted(key)}" for key in keys)
     named = ", ".join(map(double_quoted, keys))
     sql = f"SELECT {_ROW} FROM open_keys t SEMI JOIN (SELECT DISTINCT {named} FROM {parquet(new)}) n ON {same}"
-    engine.register("touched_tiles", before.tiles.take(engine.sql(sql).to_arrow_table()[_ROW]))
+    engine.register("touched_tiles", before.tiles.take(batches(engine, sql).read_all()[_ROW]))
 
 
 def opened(
@@ -141,7 +141,7 @@ def opened(
         came = sum(f.rows for f in files) + before.tiles.num_rows - before.merged
         if came <= max(_FEW_ROWS, before.merged // 4):
             new = (
-                engine.sql(with_new(paths, window, names, None)).to_arrow_table().cast(schema)
+                batches(engine, with_new(paths, window, names, None)).read_all().cast(schema)
                 if paths
                 else schema.empty_table()
             )
@@ -165,7 +165,7 @@ def opened(
     for part in parts_of(paths, cells, window.by):
         is_in = f"epoch_us(_cell) >= {floor} AND {part.cells(0, window.by)}"
         sql = merged_sql(f"(SELECT * FROM ({source}) WHERE {is_in})", keys, aggregates(contract, window), beside)
-        tiles = pa.concat_tables([tiles, engine.sql(sql).to_arrow_table().select(schema.names).cast(schema)])
+        tiles = pa.concat_tables([tiles, batches(engine, sql).read_all().select(schema.names).cast(schema)])
         if tiles.num_rows > _MOST_ROWS:
             return None
     return Open(application, batch.target, floor, tiles, tiles.num_rows)

@@ -26,7 +26,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from beam_grid.lakehouse import data_files, delta_log, guard, scan
-from beam_grid.lakehouse.duck import connect_again
+from beam_grid.lakehouse.duck import batches, connect_again
 from beam_grid.lakehouse.live import Live, LiveFile, live
 from beam_grid.lakehouse.spans import instant_of
 from beam_grid.lakehouse.table_set import KeptReflection, PublishedTable, Reflection
@@ -178,7 +178,7 @@ class _Work:
                 changed = None if self.seen is None else scan.changes(engine, self.source, self.seen, self.at.version)
                 lines, gone = self._anew(engine, kept) if changed is None else self._of_changed(engine, kept, changed)
             columns = delta_log.with_columns(kept, self.shape.schema, self.table.name)
-            rows = engine.sql(self.shape.merged(f"({lines})")).to_arrow_reader(runs.FILE_ROWS) if lines else iter(())
+            rows = batches(engine, self.shape.merged(f"({lines})"), rows=runs.FILE_ROWS) if lines else iter(())
             tags = runs.tags()
             put = [
                 action

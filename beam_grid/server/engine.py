@@ -108,7 +108,7 @@ class Engine:
         self._layouts = Layouts(self._duck)
         self._sets: OrderedDict[int, _Open] = OrderedDict()
         self._views: dict[str, dict[str, str]] = {}
-        """By catalog and name, in lower case as DuckDB takes it, what its view is made of."""
+        """By catalog and name, in lower case as DuckDB takes it, the SELECT of its view."""
         self._free: list[str] = []
         """Catalogs that no set has."""
         self._in_use = ""
@@ -269,13 +269,12 @@ class Engine:
         self._define_all(opened, list(reads))
         (opened.from_files.add if is_made else opened.from_files.discard)(name)
         views, key = self._views[opened.catalog], name.lower()
-        made_of = "\n".join([select, *(views[read.lower()] for read in reads)])  # their columns are part of a view
-        if views.get(key) == made_of:
+        if views.get(key) == select:  # DuckDB binds a view anew with each statement
             return
         views.pop(key, None)
         schema, _, table_name = name.partition(".")
         self._duck.execute(f"CREATE OR REPLACE VIEW {opened.catalog}.{schema}.{double_quoted(table_name)} AS {select}")
-        views[key] = made_of
+        views[key] = select
 
     def _log_stands(self) -> tuple[int | None, int]:
         """Its newest version and when that was written: a log that was made anew counts from 0."""

@@ -1,0 +1,121 @@
+"""Many version sets asked in any order of one engine, which keeps few: each answers as DuckDB does over its own files."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_grid.lakehouse import delta_log, scan, vectors
+from beam_grid.lakehouse.statistics import statistics
+from beam_grid.lakehouse.table_set import PublishedTable, TableSet, View
+from beam_grid.lakehouse.versions import Content, at_number, publish
+from beam_grid.landing import Lake
+from beam_grid.server.engine import KEPT_SETS, Engine, Limits
+from beam_grid.server.made import Made
+
+SETS = 12
+VIEWS = ["SELECT * FROM silver.m", "SELECT n FROM silver.m", "SELECT count(*) AS c, max(n) AS n FROM silver.m"]
+SCHEMA = pa.schema([("n", pa.int64()), ("meter", pa.string())])
+
+
+def change(path: Path, chance: random.Random, step: int) -> None:
+    """One more version of the table: a file more, with columns or types of its own, or rows or a column taken out."""
+    at = delta_log.read(path)
+    assert at is not None
+    kind = chance.choice(["append", "narrow", "wider", "vector", "replace"])
+    if kind == "vector" and at.files and at.files[0].vector is None:
+        delta_log.put(
+            path, at, delta_log.revectored(at.files[0], vectors.write(path, np.array([0], np.uint64))), "DELETE"
+        )
+        return
+    rows = pa.table({"n": pa.array([step * 10, step * 10 + 1]), "meter": [f"m{step}", None]})
+    if kind == "narrow":
+        rows = pa.table({"meter": [f"m{step}", "x"], "n": pa.array([step, step + 1], pa.int32())})
+    if kind == "wider":
+        rows = rows.append_column(f"more_{step}", pa.array([1.5, None]))
+    file = path / f"part-{step}.parquet"
+    pq.write_table(rows, file)
+    wanted = pa.schema([*SCHEMA, *(field for field in rows.schema if field.name.startswith("more"))])
+    columns = delta_log.with_columns(at, wanted, "m")
+    gone = map(delta_log.removed, at.files if kind == "replace" else [])
+    added = delta_log.added(file.name, file.stat().st_size, statistics(file, ["n", "meter"]))
+    delta_log.put(path, at, [*columns, *gone, added], "WRITE")
+
+
+def answers(path: Path, version: int, views: dict[str, View]) -> dict[str, list[dict[str, Any]]]:
+    """What DuckDB says of each table and view, in order."""
+    with duckdb.connect() as engine:
+        engine.execute("CREATE SCHEMA silver; CREATE SCHEMA gold")
+        engine.execute(f"CREATE VIEW silver.m AS FROM {scan.relation(engine, path, version)}")
+        for name, view in views.items():
+            engine.execute(f"CREATE VIEW {name} AS {view.sql}")
+        return {
+            name: engine.sql(f"FROM {name} ORDER BY ALL").to_arrow_table().to_pylist() for name in ("silver.m", *views)
+        }
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sets_that_share_what_the_engine_keeps_answer_each_for_itself(tmp_path: Path, seed: int) -> None:
+    chance, lake = random.Random(seed), Lake.open(tmp_path / "lake")
+    path = lake.path / "tables" / "silver" / "m"
+    path.mkdir(parents=True)
+    delta_log.create(path, SCHEMA, name="m")
+    sets: list[tuple[TableSet, dict[str, list[dict[str, Any]]]]] = []
+    for step in range(SETS):
+        change(path, chance, step)
+        at = delta_log.read(path)
+        assert at is not None
+        outer = chance.choice(["gold.outer", "gold.Outer"])  # one name, to DuckDB
+        views = {
+            "gold.inner": View(sql=chance.choice(VIEWS), reads=("silver.m",), description=""),
+            outer: View(
+                sql=f"SELECT {chance.choice(['*', 'n AS o, *'])} FROM gold.inner", reads=("gold.inner",), description=""
+            ),
+        }
+        table = PublishedTable(path="tables/silver/m", version=at.version, id=at.id)
+        found = publish(lake, Content(tables={"silver.m": table}, views=views))
+        sets.append((found, answers(path, at.version, views)))
+    assert len(sets) > 2 * KEPT_SETS
+    engine, made = Engine(lake, tmp_path / "scratch", Limits()), Made(tmp_path / "scratch" / "made")
+    for _ in range(120):
+        number, expected = chance.choice(sets)
+        if (found := at_number(lake, number.number)) is None:
+            continue
+        name = chance.choice(list(expected))
+        if chance.random() < 0.2:
+            assert engine.make(found, "gold.inner")
+        if chance.random() < 0.1:
+            shutil.rmtree(made.folder, ignore_errors=True)
+        engine.define(found, [name])
+        assert engine.batches(f"FROM {name} ORDER BY ALL").read_all().to_pylist() == expected[name], (
+            found.number,
+            name,
+        )
+
+
+def test_a_lake_made_anew_has_the_same_numbers(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    engine = Engine(lake, tmp_path / "scratch", Limits())
+    for rows in (["a"], ["b", "c"]):
+        shutil.rmtree(lake.path)
+        lake = Lake.open(tmp_path / "lake")
+        path = lake.path / "tables" / "silver" / "m"
+        path.mkdir(parents=True)
+        delta_log.create(path, SCHEMA, name="m")
+        pq.write_table(pa.table({"n": list(range(len(rows))), "meter": rows}), file := path / f"part-{rows[0]}.parquet")
+        at = delta_log.read(path)
+        assert at is not None
+        delta_log.put(path, at, [delta_log.added(file.name, file.stat().st_size, statistics(file, ["n"]))], "WRITE")
+        table = PublishedTable(path="tables/silver/m", version=1, id=at.id)
+        found = publish(lake, Content(tables={"silver.m": table}))
+        assert found.number == 1
+        engine.define(found, ["silver.m"])
+        assert engine.batches("SELECT meter FROM silver.m ORDER BY n").read_all()["meter"].to_pylist() == rows
