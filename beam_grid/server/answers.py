@@ -18,6 +18,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +37,7 @@ _TYPES: dict[str, Form] = {
 }  # fmt: skip
 _CHUNK = 64 << 10
 _FEW_ROWS = 200
+_ESCAPED = [(sign.encode(), b"\\u%04x" % ord(sign)) for sign in "<>&\u2028\u2029"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -95,10 +97,13 @@ def plain_column(column: pa.ChunkedArray) -> list[Any]:
 
 def json_bytes(body: Any) -> bytes:
     """As JSON that no browser takes for anything else."""
-    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text.encode("utf-8", "backslashreplace")
+    try:
+        text = msgspec.json.encode(body)
+    except UnicodeEncodeError:  # half a character that somebody sent, and is told of
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    for sign, escaped in _ESCAPED:
+        text = text.replace(sign, escaped)
+    return text
 
 
 async def page_bytes(make: Callable[[], dict[str, Any]], rows: int) -> bytes:
