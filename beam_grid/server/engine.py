@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.bounds import Parameter
-from beam_grid.lakehouse.duck import batches, literal, pattern
+from beam_grid.lakehouse.duck import READS_ITSELF, batches, literal, pattern
 from beam_grid.lakehouse.live import newest_version
 from beam_grid.lakehouse.table_set import TableSet
 from beam_grid.lakehouse.versions import at_number, newest
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 KEPT_SETS = 4
 """Version sets whose tables stay defined."""
+
+_FEW_BYTES = 128 << 20
+"""A statement over files of so many in all has one thread: two take a quarter more CPU, which others wait for."""
 
 OF_THE_LOG = {query_log.TABLE, *query_log.VIEWS}
 """Tables that change between the sets."""
@@ -73,6 +76,7 @@ class Limits:
     memory_mib: int = 512
     spill_mib: int = 2048
     threads: int = 2
+    """At most; a small one has one."""
 
 
 class Engine:
@@ -83,7 +87,7 @@ class Engine:
         import duckdb
 
         self._lake, self._made = lake, Made(made or scratch / "made")
-        self._duck = duckdb.connect(config={"threads": limits.threads})
+        self._duck = duckdb.connect(config={"threads": limits.threads, **READS_ITSELF})
         folders = [str((lake.path / name).resolve()) + "/" for name in ("tables", query_log.FOLDER)]
         folders.append(f"{self._made.folder.resolve()}/")
         for name, value in (
@@ -97,12 +101,14 @@ class Engine:
             ("python_enable_replacements", "false"),
             ("autoinstall_known_extensions", "false"),
             ("autoload_known_extensions", "false"),
+            ("allowed_configs", "['threads']"),  # of the engine's own; the guard lets no caller's SET through
             ("parquet_metadata_cache", "true"),
             ("validate_external_file_cache", "'NO_VALIDATION'"),  # a file never changes under its name
             ("enable_external_access", "false"),
             ("lock_configuration", "true"),
         ):
             self._duck.execute(f"SET {name} = {value}")
+        self._most_threads = self._threads = limits.threads
         sketches.prepare(self._duck)
         self.guard = Guard(self._duck)
         self._layouts = Layouts(self._duck)
@@ -152,8 +158,16 @@ class Engine:
             known = {name.lower(): name for name in names_of(found)}
             for one in self._seen_through(opened, seen, known):
                 places.setdefault(one.table.lower(), []).append(one)
+        reads = 0
         for name, table in opened.scanned.items():
             table.show([one.conditions for one in places.get(name.lower(), ())], parameters)
+            reads += table.shown_bytes if name.lower() in places else 0
+        self._run_on(1 if seen is not None and reads <= _FEW_BYTES else self._most_threads)
+
+    def _run_on(self, threads: int) -> None:
+        if threads != self._threads:
+            self._duck.execute(f"SET threads = {threads}")
+            self._threads = threads
 
     def _use(self, found: TableSet) -> _Open:
         opened = self._sets.get(found.number)
@@ -226,6 +240,7 @@ class Engine:
         if name not in found.views or file.exists():
             return name in found.views
         self.define(found, [name], [Reference(name)])
+        self._run_on(self._most_threads)  # a set is not told before
         kinds = [str(row[1]) for row in self._described(name)]
         if not all(kind in SAFE_TYPES or kind.startswith("DECIMAL(") for kind in kinds):
             return False

@@ -137,6 +137,11 @@ class Scanned:
         """The files that its SELECT reads now."""
         return [name for part in self._parts for name in part.shown]
 
+    @property
+    def shown_bytes(self) -> int:
+        """Of those files."""
+        return sum(self._files[name].bytes for part in self._parts for name in part.shown)
+
     def show(self, places: Sequence[Sequence[Asked]], parameters: Sequence[Parameter]) -> None:
         """Show only files with rows that meet all conditions of one of the places; all files without a place, or where
         one of them has no condition."""

@@ -101,21 +101,41 @@ def test_sets_that_share_what_the_engine_keeps_answer_each_for_itself(tmp_path: 
         )
 
 
+def one_set(lake: Lake, meters: list[str]) -> TableSet:
+    """Publish a table silver.m that has these, numbered."""
+    path = lake.path / "tables" / "silver" / "m"
+    path.mkdir(parents=True)
+    delta_log.create(path, SCHEMA, name="m")
+    pq.write_table(
+        pa.table({"n": list(range(len(meters))), "meter": meters}), file := path / f"part-{meters[0]}.parquet"
+    )
+    at = delta_log.read(path)
+    assert at is not None
+    delta_log.put(path, at, [delta_log.added(file.name, file.stat().st_size, statistics(file, ["n"]))], "WRITE")
+    return publish(lake, Content(tables={"silver.m": PublishedTable(path="tables/silver/m", version=1, id=at.id)}))
+
+
 def test_a_lake_made_anew_has_the_same_numbers(tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     engine = Engine(lake, tmp_path / "scratch", Limits())
-    for rows in (["a"], ["b", "c"]):
+    for meters in (["a"], ["b", "c"]):
         shutil.rmtree(lake.path)
         lake = Lake.open(tmp_path / "lake")
-        path = lake.path / "tables" / "silver" / "m"
-        path.mkdir(parents=True)
-        delta_log.create(path, SCHEMA, name="m")
-        pq.write_table(pa.table({"n": list(range(len(rows))), "meter": rows}), file := path / f"part-{rows[0]}.parquet")
-        at = delta_log.read(path)
-        assert at is not None
-        delta_log.put(path, at, [delta_log.added(file.name, file.stat().st_size, statistics(file, ["n"]))], "WRITE")
-        table = PublishedTable(path="tables/silver/m", version=1, id=at.id)
-        found = publish(lake, Content(tables={"silver.m": table}))
+        found = one_set(lake, meters)
         assert found.number == 1
         engine.define(found, ["silver.m"])
-        assert engine.batches("SELECT meter FROM silver.m ORDER BY n").read_all()["meter"].to_pylist() == rows
+        assert engine.batches("SELECT meter FROM silver.m ORDER BY n").read_all()["meter"].to_pylist() == meters
+
+
+def test_a_small_statement_has_one_thread_a_large_one_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    found = one_set(lake, ["a", "b", "c"])
+    engine = Engine(lake, tmp_path / "scratch", Limits(threads=2))
+    sql = "SELECT max(meter) AS m, current_setting('threads') AS t FROM silver.m"
+    seen = engine.guard.reading("SELECT max(meter) FROM silver.m").references
+    for few, expected in ((1 << 20, 1), (0, 2), (1 << 20, 1)):
+        monkeypatch.setattr("beam_grid.server.engine._FEW_BYTES", few)
+        engine.define(found, ["silver.m"], seen)
+        assert engine.batches(sql).read_all().to_pylist() == [{"m": "c", "t": expected}]
+    with pytest.raises(duckdb.InvalidInputException, match="locked"):
+        engine.batches("SET memory_limit = '2GiB'")
