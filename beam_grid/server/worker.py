@@ -45,6 +45,11 @@ _KEEPS = 128 << 20
 large answer took is not always given back."""
 
 
+_ROOM = 128 << 20
+"""Memory that the system must still let a worker have, or it ends: a statement that was refused some has not always given
+back what it had, and the next, small as it is, would be refused too."""
+
+
 class Forbidden(GridError):
     """The caller's key does not reach the table."""
 
@@ -53,7 +58,7 @@ def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, ma
     """Answer until `jobs` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the server decides
     worker = Answering(Lake.open(lake_path, create=False), Path(scratch), limits, made=Path(made))
-    _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
+    refused_at = _limit_memory((limits.memory_mib << 20) + _BESIDE_DUCKDB)
     give_back()
     threading.Thread(target=_hear, args=(control, worker), daemon=True).start()
     me = psutil.Process()
@@ -65,7 +70,8 @@ def main(jobs: Connection, control: Connection, lake_path: str, scratch: str, ma
         except (EOFError, OSError):
             return
         told, rows = worker.cancellable(job)
-        told.retires = me.memory_info().rss > retires_at
+        taken = me.memory_info()
+        told.retires = taken.rss > retires_at or taken.data > refused_at - _ROOM
         try:
             jobs.send_bytes(encode(told))
             if told.status == "ok":
@@ -85,13 +91,15 @@ def _hear(control: Connection, worker: Answering) -> None:
         worker.cancel(number)
 
 
-def _limit_memory(more: int) -> None:
-    """So much beyond what is taken now; an allocation that passes it fails, which DuckDB tells as out of memory."""
+def _limit_memory(more: int) -> int:
+    """So much beyond what is taken now; an allocation that passes it fails, which DuckDB tells as out of memory. Returns how
+    much that is in all."""
     taken = 0
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmData:"):
             taken = int(line.split()[1]) << 10
     resource.setrlimit(resource.RLIMIT_DATA, (taken + more, taken + more))
+    return taken + more
 
 
 class Answering:
