@@ -42,8 +42,9 @@ MANY_FILES = 8
 
 _MOST_ROWS = 1_000_000
 
-_FEW_ROWS = 20_000
-"""So many tiles, or a quarter of those merged, come before all are merged again: each tile is, only a few times."""
+_FEW_ROWS = 10_000
+"""So many tiles come before they are merged, with those of their windows alone: merging all of an hour of 100,000 sensors held
+up publishing for seconds."""
 
 
 class Open(NamedTuple):
@@ -106,13 +107,19 @@ def with_new(files: list[str], window: WindowSpec, names: list[str], view: str |
 
 def touched(engine: duckdb.DuckDBPyConnection, before: Open, new: list[str], window: WindowSpec) -> None:
     """Make a view `touched_tiles` of the kept tiles in whose windows these files have tiles."""
+    engine.register("touched_tiles", before.tiles.take(_of_windows_in(engine, before.tiles, parquet(new), window)))
+
+
+def _of_windows_in(
+    engine: duckdb.DuckDBPyConnection, tiles: pa.Table, others: str, window: WindowSpec
+) -> pa.ChunkedArray:
+    """Numbers of the rows in whose windows the other relation has tiles."""
     keys = [*window.by, "_cell"]
-    numbers = pa.array(np.arange(before.tiles.num_rows))
-    engine.register("open_keys", before.tiles.select(keys).append_column(_ROW, numbers))
+    engine.register("open_keys", tiles.select(keys).append_column(_ROW, pa.array(np.arange(tiles.num_rows))))
     same = " AND ".join(f"t.{double_quoted(key)} IS NOT DISTINCT FROM n.{double_quoted(key)}" for key in keys)
     named = ", ".join(map(double_quoted, keys))
-    sql = f"SELECT {_ROW} FROM open_keys t SEMI JOIN (SELECT DISTINCT {named} FROM {parquet(new)}) n ON {same}"
-    engine.register("touched_tiles", before.tiles.take(batches(engine, sql).read_all()[_ROW]))
+    sql = f"SELECT {_ROW} FROM open_keys t SEMI JOIN (SELECT DISTINCT {named} FROM {others}) n ON {same}"
+    return batches(engine, sql).read_all()[_ROW]
 
 
 def opened(
@@ -135,25 +142,31 @@ def opened(
     floor = newest - micros(contract.out_of_orderness) - micros(contract.allowed_lateness) - 2 * cells.longest
     names = tile_schema(contract, window).names
     schema = _schema(batch, window)
+    tiles = schema.empty_table()
     if before is not None:
-        files = tiles_of(batch, window)
-        paths = [batch.path(f) for f in files]
-        came = sum(f.rows for f in files) + before.tiles.num_rows - before.merged
-        if came <= max(_FEW_ROWS, before.merged // 4):
-            new = (
-                batches(engine, with_new(paths, window, names, None)).read_all().cast(schema)
-                if paths
-                else schema.empty_table()
-            )
-            return before._replace(commit=batch.target, tiles=pa.concat_tables([before.tiles, new]))
-        engine.register("open_tiles", before.tiles)
+        paths = [batch.path(f) for f in tiles_of(batch, window)]
+        came = before.tiles.slice(before.merged)
+        if paths:
+            new = batches(engine, with_new(paths, window, names, None)).read_all().cast(schema)
+            came = pa.concat_tables([came, new])
+        merged = before.tiles.slice(0, before.merged)
+        if came.num_rows <= _FEW_ROWS:
+            return before._replace(commit=batch.target, tiles=pa.concat_tables([merged, came]))
         floor = max(floor, before.floor)
+        engine.register("came_tiles", came)
+        again = _of_windows_in(engine, merged, "came_tiles", window)
+        stays = np.ones(merged.num_rows, bool)
+        stays[again.to_numpy()] = False
+        stays &= merged["_cell"].cast(pa.int64()).to_numpy() >= floor
+        tiles = merged.filter(pa.array(stays))
+        engine.register("open_tiles", pa.concat_tables([merged.take(again), came]))
+        source = with_new([], window, names, "open_tiles")
     else:
         files = [f for f in own if not isinstance(cell := f.max.get("_cell"), int) or cell >= floor]
         if len(files) < MANY_FILES:
             return None
         paths = [batch.path(f) for f in files]
-    source = with_new(paths, window, names, "open_tiles" if before is not None else None)
+        source = with_new(paths, window, names, None)
     beside = [
         *(f"{sql} AS {name}" for name, sql in cells.merge.items()),
         "max(_commit) AS _commit",
@@ -161,11 +174,10 @@ def opened(
         f"CAST(sum({COMMITS}) AS BIGINT) AS {COMMITS}",
     ]
     keys = [*map(double_quoted, window.by), "_cell"]
-    tiles = schema.empty_table()
     for part in parts_of(paths, cells, window.by):
         is_in = f"epoch_us(_cell) >= {floor} AND {part.cells(0, window.by)}"
         sql = merged_sql(f"(SELECT * FROM ({source}) WHERE {is_in})", keys, aggregates(contract, window), beside)
         tiles = pa.concat_tables([tiles, batches(engine, sql).read_all().select(schema.names).cast(schema)])
         if tiles.num_rows > _MOST_ROWS:
             return None
-    return Open(application, batch.target, floor, tiles, tiles.num_rows)
+    return Open(application, batch.target, floor, tiles.combine_chunks(), tiles.num_rows)

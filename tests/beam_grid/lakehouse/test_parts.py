@@ -72,7 +72,11 @@ def test_the_windows_are_those_of_all_rows(made: list[list[parts.Part]], tmp_pat
     check(landing)
 
 
-def test_windows_that_are_gone_on_with_are_those_of_all_rows(made: list[list[parts.Part]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("few", [0, 30, 10_000])
+def test_windows_that_are_gone_on_with_are_those_of_all_rows(
+    made: list[list[parts.Part]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(open_windows, "_FEW_ROWS", few)
     contract = parse_contract({**CONTRACT, "windows": CONTRACT["windows"][::2]}, "test")
     landing = Landing(Lake.open(tmp_path / "lake"), contract)
     for seed in range(8):
@@ -80,6 +84,13 @@ def test_windows_that_are_gone_on_with_are_those_of_all_rows(made: list[list[par
         followed(landing)
         check(landing)
     assert parts.PART_BYTES > 4_000 or max(map(len, made[-4:])) > 1
+    own = [kept for table, kept in open_windows._OPEN.items() if table.is_relative_to(landing.lake.path)]
+    assert own
+    for kept in own:
+        keys = [name for name in ("meter", "_cell") if name in kept.tiles.column_names]
+        merged = kept.tiles.slice(0, kept.merged).select(keys)
+        assert merged.num_rows == merged.group_by(keys).aggregate([]).num_rows > 0, "one tile a window"
+        assert kept.tiles.num_rows - kept.merged <= few, "others only until they are so many"
 
 
 def test_open_windows_are_gone_on_with_under_a_contract_that_has_them_too(
