@@ -44,6 +44,7 @@ class Layouts:
     def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
         self._duck = duck
         self._of_file: OrderedDict[str, _Layout] = OrderedDict()
+        self._shared: dict[_Layout, _Layout] = {}
         self._columns: dict[_Layout, frozenset[str]] = {}
         self._spans: dict[tuple[Path, str, str], dict[str, tuple[LiveFile, Span | None]]] = {}
 
@@ -51,10 +52,9 @@ class Layouts:
         """The files, those with the same columns and types together. Raises duckdb.IOException where one is gone."""
         files = list(files)
         if unknown := [file for file in files if file not in self._of_file]:
-            shared = {layout: layout for layout in self._of_file.values()}
             for file, rows in itertools.groupby(self._told(unknown), key=lambda row: row[0]):
                 layout = tuple(row[1:] for row in rows)
-                self._of_file[str(file)] = shared.setdefault(layout, layout)
+                self._of_file[str(file)] = self._shared.setdefault(layout, layout)
         found: dict[_Layout, list[str]] = {}
         for file in files:
             self._of_file.move_to_end(file)
