@@ -100,7 +100,9 @@ def json_bytes(body: Any) -> bytes:
     try:
         text = msgspec.json.encode(body)
     except UnicodeEncodeError:  # half a character that somebody sent, and is told of
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
+            "utf-8", "backslashreplace"
+        )
     for sign, escaped in _ESCAPED:
         text = text.replace(sign, escaped)
     return text

@@ -166,6 +166,7 @@ class Engine:
 
     def _run_on(self, threads: int) -> None:
         if threads != self._threads:
+            self._threads = 0  # as above
             self._duck.execute(f"SET threads = {threads}")
             self._threads = threads
 
@@ -178,6 +179,7 @@ class Engine:
             opened = self._sets[found.number] = _Open(found, self._catalog())
         self._sets.move_to_end(found.number)
         if self._in_use != opened.catalog:
+            self._in_use = ""  # interrupted, it may have been done all the same
             self._duck.execute(f"USE {opened.catalog}")
             self._in_use = opened.catalog
         return opened
@@ -207,8 +209,12 @@ class Engine:
             opened.log = stands
         for name in names:
             is_made = name in opened.found.views and self._made.file(opened.found, name).exists()
+            if not is_made:
+                self._define_all(opened, _reads(opened.found, name))
             if name not in opened.defined or is_made != (name in opened.from_files):
+                opened.defined.discard(name)
                 self._define(opened, name, is_made)
+                (opened.from_files.add if is_made else opened.from_files.discard)(name)
                 opened.defined.add(name)
 
     def _seen_through(self, opened: _Open, asked: Sequence[Reference], known: dict[str, str]) -> Iterator[Reference]:
@@ -265,9 +271,9 @@ class Engine:
         return batches(self._duck, sql, parameters)
 
     def _define(self, opened: _Open, name: str, is_made: bool) -> None:
-        found, reads = opened.found, tuple[str, ...]()
+        found = opened.found
         if name in query_log.VIEWS:
-            select, reads = query_log.VIEWS[name], (query_log.TABLE,)
+            select = query_log.VIEWS[name]
         elif name == query_log.TABLE:
             exists = query_log.exists(self._lake)
             select = self._relation(opened, name, query_log.FOLDER, None) if exists else query_log.EMPTY
@@ -275,14 +281,12 @@ class Engine:
             file = literal(pattern(str(self._made.file(found, name))))
             select = f"SELECT * FROM read_parquet({file}, hive_partitioning = false)"
         elif name in found.views:
-            select, reads = found.views[name].sql, found.views[name].reads
+            select = found.views[name].sql
         elif name in found.tables:
             table = found.tables[name]
             select = self._relation(opened, name, table.path, table.version)
         else:
             raise NoTable(f"there is no table {name}; {_known(name, found)}")
-        self._define_all(opened, list(reads))
-        (opened.from_files.add if is_made else opened.from_files.discard)(name)
         views, key = self._views[opened.catalog], name.lower()
         if views.get(key) == select:  # DuckDB binds a view anew with each statement
             return
@@ -317,6 +321,13 @@ class Engine:
 def names_of(found: TableSet) -> list[str]:
     """Tables and views that can be asked, the query log's among them."""
     return sorted({*found.tables, *found.views, query_log.TABLE, *query_log.VIEWS})
+
+
+def _reads(found: TableSet, name: str) -> list[str]:
+    """What a view reads; nothing, of a table."""
+    if name in query_log.VIEWS:
+        return [query_log.TABLE]
+    return list(found.views[name].reads) if name in found.views else []
 
 
 def _known(name: str, found: TableSet) -> str:

@@ -115,7 +115,7 @@ class Scanned:
         self._duck, self._path, self._layouts, self._name = duck, path, layouts, name
         at = live(path, version)
         self._kinds = scan.delta_types(at)
-        self._files: dict[str, LiveFile] = {os.path.join(path, file.path): file for file in at.files}
+        self._files: dict[str, LiveFile] = {_at(path, file.path): file for file in at.files}
         gone = {named: deleted(path, file.vector) for named, file in self._files.items() if file.vector is not None}
         cut = {named: rows for named, rows in gone.items() if len(rows)}
         self._parts: list[_Part] = []
@@ -194,8 +194,14 @@ class Scanned:
 
     def _show(self, part: _Part, files: list[str]) -> None:
         if part.shown != files:
+            part.shown = []  # interrupted, it may have been done all the same
             self._duck.execute(f"SET VARIABLE {part.variable} = ?", [[pattern(file) for file in files]])
             part.shown = files
+
+
+def _at(table: Path, file: str) -> str:
+    """The file's path, plain as DuckDB tells it; of a name alone without `pathlib`, which takes ten times as long."""
+    return os.path.join(table, file) if "/" not in file else str(table / file)
 
 
 def _positions(gone: dict[str, np.ndarray]) -> Any:
