@@ -166,7 +166,7 @@ class Engine:
 
     def _run_on(self, threads: int) -> None:
         if threads != self._threads:
-            self._threads = 0  # as above
+            self._threads = 0  # interrupted, it may have been done all the same
             self._duck.execute(f"SET threads = {threads}")
             self._threads = threads
 
