@@ -135,8 +135,8 @@ def test_sets_that_share_what_the_engine_keeps_answer_each_for_itself(
     assert answered > 60
 
 
-def one_set(lake: Lake, meters: list[str]) -> TableSet:
-    """Publish a table silver.m that has these, numbered."""
+def one_set(lake: Lake, meters: list[str], before: str = "") -> TableSet:
+    """Publish a table silver.m that has these, numbered. before: what the log has before the file's name."""
     path = lake.path / "tables" / "silver" / "m"
     path.mkdir(parents=True)
     delta_log.create(path, SCHEMA, name="m")
@@ -145,7 +145,9 @@ def one_set(lake: Lake, meters: list[str]) -> TableSet:
     )
     at = delta_log.read(path)
     assert at is not None
-    delta_log.put(path, at, [delta_log.added(file.name, file.stat().st_size, statistics(file, ["n"]))], "WRITE")
+    delta_log.put(
+        path, at, [delta_log.added(before + file.name, file.stat().st_size, statistics(file, ["n"]))], "WRITE"
+    )
     return publish(lake, Content(tables={"silver.m": PublishedTable(path="tables/silver/m", version=1, id=at.id)}))
 
 
@@ -159,6 +161,14 @@ def test_a_lake_made_anew_has_the_same_numbers(tmp_path: Path) -> None:
         assert found.number == 1
         engine.define(found, ["silver.m"])
         assert engine.batches("SELECT meter FROM silver.m ORDER BY n").read_all()["meter"].to_pylist() == meters
+
+
+def test_a_file_is_found_whatever_its_folder_is_called_and_however_it_is_written(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "o[d]d*? lake")
+    found = one_set(lake, ["a", "b"], "./")
+    engine = Engine(lake, tmp_path / "scratch", Limits())
+    engine.define(found, ["silver.m"])
+    assert engine.batches("SELECT max(meter) AS m FROM silver.m").read_all().to_pylist() == [{"m": "b"}]
 
 
 def test_a_small_statement_has_one_thread_a_large_one_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

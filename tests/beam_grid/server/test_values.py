@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_grid.server.answers import plain_column
+from beam_grid.server.answers import json_bytes, plain_column
 from beam_grid.show import plain
 
 _INSTANTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001
@@ -60,3 +60,9 @@ def test_a_column_is_told_as_its_values_are(
 def test_what_json_has_of_a_value(value: Any, told: Any) -> None:
     kind = pa.timestamp("us", "UTC") if isinstance(value, datetime) else None
     assert plain_column(pa.chunked_array([pa.array([value], kind)])) == [told] == [plain(value)]
+
+
+def test_json_has_no_sign_that_a_browser_takes_for_more_and_half_a_character_is_told() -> None:
+    """The second is what a folder's name may have that is no UTF-8."""
+    assert json_bytes({"a": "<b>&\u2028\u2029é"}) == b'{"a":"\\u003cb\\u003e\\u0026\\u2028\\u2029\xc3\xa9"}'
+    assert json_bytes({"lake": "\udcff<"}) == b'{"lake":"\\udcff\\u003c"}'
