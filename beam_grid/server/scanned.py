@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,28 +35,23 @@ if TYPE_CHECKING:
 
 _MOST_KNOWN = 50_000
 
-_Layout = tuple[tuple[object, ...], ...]
-"""A row for each column of a file, as DuckDB tells it."""
-
 
 class Layouts:
     """What is known of files: their columns, as DuckDB sees them, and bounds. A file never changes under its name."""
 
     def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
         self._duck = duck
-        self._of_file: OrderedDict[str, _Layout] = OrderedDict()
-        self._shared: dict[_Layout, _Layout] = {}
-        self._columns: dict[_Layout, frozenset[str]] = {}
+        self._of_file: OrderedDict[str, str] = OrderedDict()
+        self._columns: dict[str, frozenset[str]] = {}
         self._spans: dict[tuple[Path, str, str], dict[str, tuple[LiveFile, Span | None]]] = {}
 
-    def by_layout(self, files: Iterable[str]) -> dict[_Layout, list[str]]:
+    def by_layout(self, files: Iterable[str]) -> dict[str, list[str]]:
         """The files, those with the same columns and types together. Raises duckdb.IOException where one is gone."""
         files = list(files)
         if unknown := [file for file in files if file not in self._of_file]:
             for file, rows in itertools.groupby(self._told(unknown), key=lambda row: row[0]):
-                layout = tuple(row[1:] for row in rows)
-                self._of_file[str(file)] = self._shared.setdefault(layout, layout)
-        found: dict[_Layout, list[str]] = {}
+                self._of_file[str(file)] = sys.intern(repr([row[1:] for row in rows]))  # one text for all alike
+        found: dict[str, list[str]] = {}
         for file in files:
             self._of_file.move_to_end(file)
             found.setdefault(self._of_file[file], []).append(file)
@@ -72,7 +68,7 @@ class Layouts:
         while rows := told.fetchmany(10_000):
             yield from rows
 
-    def columns(self, layout: _Layout, file: str) -> frozenset[str]:
+    def columns(self, layout: str, file: str) -> frozenset[str]:
         """Names of the layout's columns, in lower case; `file` is one that has it."""
         if layout not in self._columns:
             told = self._duck.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(pattern(file))}, hive_partitioning = false)")  # fmt: skip
@@ -174,7 +170,7 @@ class Scanned:
         if self._rows is not None:
             self._duck.unregister(self._rows)
 
-    def _select(self, layout: _Layout, files: list[str], kinds: dict[str, str], rows: str | None = None) -> str:
+    def _select(self, layout: str, files: list[str], kinds: dict[str, str], rows: str | None = None) -> str:
         part = _Part(f"{self._name}_{len(self._parts)}", files, [])
         self._parts.append(part)
         self._show(part, files[:1])  # whose columns the SELECT has; `show` says which are read
