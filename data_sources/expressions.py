@@ -12,6 +12,7 @@ import difflib
 import functools
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -40,8 +41,14 @@ def sandbox() -> duckdb.DuckDBPyConnection:
     connection.execute("SET enable_external_access = false")
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET lock_configuration = true")
-    atexit.register(connection.close)  # with functions of Python's in it, left open it complains of leaks on stderr
+    atexit.register(_close, connection)
     return connection
+
+
+def _close(connection: duckdb.DuckDBPyConnection) -> None:
+    """With functions of Python's in it, left open at the end it complains of leaks on stderr."""
+    with suppress(Exception):  # a thread that Ctrl-C found at work is in it still: it goes with the process
+        connection.close()
 
 
 def check_condition(text: str, fields: dict[str, pa.DataType]) -> None:

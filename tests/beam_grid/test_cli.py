@@ -14,6 +14,7 @@ from beam_grid.cli import cli
 from data_sources.sources import kafka
 from tests.beam_grid.service.small import contract, write
 from tests.command_line import grid
+from tests.waiting import PATIENCE_S
 
 
 def process(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -21,7 +22,7 @@ def process(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "beam_grid", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         env={**os.environ, "BEAM_GRID_DEBUG": "", **env},
     )
 
@@ -180,11 +181,11 @@ def test_an_interrupt_ends_with_130_and_a_rerun_mends_it(tmp_path):
     arguments = ["land", "--source", str(data), "--lake", str(lake), "--slice-rows", "4000"]
     running = subprocess.Popen([sys.executable, "-m", "beam_grid", *arguments], stderr=subprocess.PIPE, text=True)
     commits = lake / "landing" / "smart_meter_readings" / "commits"
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_S
     while not list(commits.glob("0*.json")) and time.monotonic() < until:
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    told = running.communicate(timeout=60)[1]
+    told = running.communicate(timeout=PATIENCE_S)[1]
     assert running.returncode == 130, told
     assert "interrupted" in told and "Traceback" not in told
     partly = len(list(commits.glob("0*.json")))

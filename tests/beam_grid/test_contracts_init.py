@@ -30,6 +30,7 @@ from data_sources.errors import UserError
 from data_sources.sources import SourceError, kafka
 from tests.docs.examples import Example, examples
 from tests.docs.examples import _write as write
+from tests.waiting import PATIENCE_S
 
 HERE = Path(__file__).parents[2]
 START = datetime(2024, 1, 1)  # noqa: DTZ001
@@ -565,7 +566,7 @@ def test_the_sheet_that_holds_a_table(tmp_path: Path) -> None:
 def broker() -> Iterator[tuple[Producer, str]]:
     """librdkafka's own mock of a broker, on loopback: a producer, and its address."""
     producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "log_level": 0})
-    server = next(iter(producer.list_topics(timeout=10).brokers.values()))
+    server = next(iter(producer.list_topics(timeout=PATIENCE_S).brokers.values()))
     yield producer, f"kafka://{server.host}:{server.port}"
     producer.flush(10)
 

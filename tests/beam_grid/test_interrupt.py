@@ -15,6 +15,7 @@ import pytest
 from beam_grid.errors import GridError
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
+from tests.waiting import PATIENCE_S
 
 SAYS = "interrupted; what was committed stays, the rest is read again by the next run"
 
@@ -69,7 +70,7 @@ def interrupt(folder: Path, long: str, *arguments: str, how: signal.Signals = si
         before = log.read_text()
         running.send_signal(how)
         began = time.monotonic()
-        assert running.wait(60) == code, log.read_text()
+        assert running.wait(PATIENCE_S) == code, log.read_text()
         took = time.monotonic() - began
     finally:
         running.kill()
@@ -112,7 +113,24 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
             assert running.poll() is None, "deaf, as it is to be"
             running.send_signal(signal.SIGINT)
             began = time.monotonic()
-            assert running.wait(60) == 130
+            assert running.wait(PATIENCE_S) == 130
             assert time.monotonic() - began < 3
         finally:
             running.kill()
+
+
+JUDGES = """\
+import threading, time
+from beam_grid.interrupt import leave
+from data_sources.expressions import sandbox
+
+cursor = sandbox().cursor()
+threading.Thread(target=lambda: cursor.execute("SELECT count(*) FROM range(100000000000)").fetchall(), daemon=True).start()
+time.sleep(0.5)
+leave(130)
+"""
+
+
+def test_a_thread_that_still_judges_rows_has_no_say() -> None:
+    ended = subprocess.run([sys.executable, "-c", JUDGES], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

@@ -25,6 +25,7 @@ from tests.command_line import grid
 from tests.properties.oracle import NEVER, as_lines, assert_equal, landed, oracle, run
 from tests.small_disk import SmallDisk
 from tests.transforms.making import LATEST, contract, minute, plain_contract
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 FEED = contract()
@@ -86,7 +87,7 @@ def command(source: Path, lake: Path, *more: str, env: dict[str, str] | None = N
     """The same in a process of its own, which may be killed or find no room."""
     return subprocess.run(
         [sys.executable, "-m", "beam_grid", *words(source, lake, *more, **changes)],
-        capture_output=True, text=True, timeout=200, cwd=ROOT, env={**os.environ, **(env or {})},
+        capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT, env={**os.environ, **(env or {})},
     )  # fmt: skip
 
 
@@ -212,7 +213,7 @@ class TestFullDisk:
         limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); from beam_grid.cli import main; main()"  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-c", limited, "land", "readings", "--contract", str(file), "--source", str(source), "--lake", str(lake)],
-            capture_output=True, text=True, cwd=ROOT, timeout=100,
+            capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S,
         )  # fmt: skip
         assert done.returncode == 1 and "cannot be written (File too large)" in done.stderr, done.stderr
         assert Lake.open(lake).feeds == []

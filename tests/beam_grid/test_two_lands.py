@@ -16,6 +16,7 @@ from data_sources.contract import Contract
 from tests.beam_grid.test_land import readings, write
 from tests.properties.oracle import NEVER, assert_equal, landed, oracle
 from tests.transforms.making import LATEST, contract
+from tests.waiting import PATIENCE_S
 from transforms import batches
 
 FEEDS = [contract(name="one"), contract(name="two", dedup=LATEST)]
@@ -32,7 +33,7 @@ def test_equal_tables_to_those_of_lands_one_after_the_other(tmp_path: Path) -> N
     def repeatedly(n: int) -> None:
         try:
             for again in range(ROUNDS):
-                together.wait(60)
+                together.wait(PATIENCE_S)
                 landing(tmp_path / f"lake{n}-{again}", FEEDS[n], sources[n], 150 + 70 * n)
         except BaseException as cause:
             failed.append(cause)

@@ -31,6 +31,7 @@ from tests.beam_grid.test_follow import METERS, READINGS, reading
 from tests.beam_grid.test_follow import ids as all_ids
 from tests.properties.oracle import as_lines
 from tests.transforms.making import minute, plain_contract
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 TOML = """name = "readings"
@@ -78,7 +79,7 @@ class Following:
         self.states += [feed.state for feed in vitals.feeds.values()]
 
     def until(self, what: Callable[[], Any]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not what():
             assert self._thread.is_alive(), self.code
             assert time.monotonic() < deadline
@@ -90,7 +91,7 @@ class Following:
 
     def __exit__(self, *error: Any) -> None:
         self.ending.set()
-        self._thread.join(60)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
 
@@ -227,7 +228,7 @@ def test_nobody_lands_beside_another_and_all_get_their_turn(tmp_path: Path, sour
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
         assert not failed
         run.until(lambda: lake.feed("readings").last and len(ids(lake)) == 400)
     assert run.code == 0
@@ -273,7 +274,7 @@ def test_a_run_told_to_end_during_a_visit_ends_and_leaves_the_visitor_be(tmp_pat
             plan = lake.feed("readings").plan_file
             plan.write_text("mine")
             run.ending.set()
-            run._thread.join(20)
+            run._thread.join(PATIENCE_S)
             assert run.code == 0 and plan.read_text() == "mine"
             with pytest.raises(LakeBusy):
                 lake.lock("land").__enter__()
@@ -302,7 +303,7 @@ def test_another_contract_that_a_visitor_landed_ends_the_run(change: str, tmp_pa
             if "back" in change:
                 more(source, "d", reading("d", 3))
                 land(lake, READINGS, Options(f"{source}/*.json"))
-        run._thread.join(20)
+        run._thread.join(PATIENCE_S)
     assert isinstance(run.code, GridError) and "under another contract; start the run" in str(run.code), run.code
     assert lake.feed("readings").contract(lake.feed("readings").read(3).contract).version == "2"
     assert [row["balanced"] for row in ledger(lake).to_pylist()] == [True]
@@ -363,11 +364,15 @@ def test_commands_land_beside_a_run_that_follows(tmp_path: Path, source: Path) -
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "beam_grid", *arguments], capture_output=True, text=True, timeout=60, cwd=ROOT
+            [sys.executable, "-m", "beam_grid", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            cwd=ROOT,
         )
 
     with _process("run", *words, "--follow", "--every", "60s", "--refine-every", "1s") as running:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not (Lake(lake).feed("readings").last):
             assert time.monotonic() < deadline and running.poll() is None
             time.sleep(0.1)
@@ -385,5 +390,5 @@ def test_commands_land_beside_a_run_that_follows(tmp_path: Path, source: Path) -
         refused = run("run", *words, "--follow")
         assert refused.returncode == 2 and "another land or run is at work" in refused.stderr
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == 0, running.stderr and running.stderr.read()
+        assert running.wait(PATIENCE_S) == 0, running.stderr and running.stderr.read()
     assert run("ledger", "--lake", str(lake)).returncode == 0

@@ -20,6 +20,7 @@ from benchmarks.questions import LOG, QUESTIONS, REFLECTIONS, Client, Filled, by
 from benchmarks.sensors import FEED, history, parquet_contract
 from benchmarks.serve import Listener, _compare
 from data_sources.grid_sensors.readings import HOUR_MS
+from tests.waiting import PATIENCE_S
 
 SENSORS, HOURS = 40, 30
 
@@ -50,7 +51,7 @@ def port(lake: Lake) -> Iterator[int]:
 
     server = threading.Thread(target=serve, args=(Settings(lake=lake, port=0, workers=2), ending, listening))
     server.start()
-    assert started.wait(60)
+    assert started.wait(PATIENCE_S)
     yield int(told[0].rpartition(":")[2])
     ending.set()
     server.join()

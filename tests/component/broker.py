@@ -23,9 +23,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.component import jars
+from tests.waiting import PATIENCE_S
 
 _POM = Path(__file__).resolve().parent / "kafka" / "pom.xml"
-_START_WITHIN = 90.0  # seconds; 4 on an idle machine
 
 
 class KafkaBroker:
@@ -71,7 +71,7 @@ class KafkaBroker:
             formatted = subprocess.run(
                 [*self._java, "kafka.tools.StorageTool", "format", "--standalone",
                  "--cluster-id", "YmVhbS1ncmlkLXRlc3RzLQ", "--config", str(self._properties)],
-                capture_output=True, text=True, timeout=_START_WITHIN,
+                capture_output=True, text=True, timeout=PATIENCE_S,
             )  # fmt: skip
             if formatted.returncode:
                 raise RuntimeError(f"Kafka broker: cannot format:\n{formatted.stdout}{formatted.stderr}")
@@ -80,14 +80,14 @@ class KafkaBroker:
                 [*self._java, "kafka.Kafka", str(self._properties)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + _START_WITHIN
+        deadline = time.monotonic() + PATIENCE_S
         while self._process.poll() is None and time.monotonic() < deadline:
             with suppress(KafkaException):
                 if self._admin().list_topics(timeout=1).brokers:
                     return
         tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-30:])
         self.stop()
-        raise RuntimeError(f"Kafka broker: not up within {_START_WITHIN:g} s. Its log ends:\n{tail}")
+        raise RuntimeError(f"Kafka broker: not up within {PATIENCE_S:g} s. Its log ends:\n{tail}")
 
     def stop(self) -> None:
         """Takes the broker down in order: after a kill its next start waits 9 s for its lease."""
@@ -113,23 +113,23 @@ class KafkaBroker:
     def create_topic(self, name: str, partitions: int = 1) -> None:
         """Returns when the topic can be written to."""
         admin = self._admin()
-        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(timeout=30)
-        deadline = time.monotonic() + 10
+        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(timeout=PATIENCE_S)
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             seen = admin.list_topics(name, timeout=5).topics[name].partitions
             if len(seen) == partitions and all(p.leader >= 0 for p in seen.values()):
                 return
             time.sleep(0.05)
-        raise RuntimeError(f"Kafka topic {name}: no leader for all {partitions} partitions after 10 s")
+        raise RuntimeError(f"Kafka topic {name}: no leader for all {partitions} partitions after {PATIENCE_S:g} s")
 
     def recreate_topic(self, name: str, partitions: int = 1) -> None:
         """Deletes the topic and makes it anew; returns when the new one can be written to."""
         admin = self._admin()
-        admin.delete_topics([name])[name].result(timeout=10)
-        deadline = time.monotonic() + 10
+        admin.delete_topics([name])[name].result(timeout=PATIENCE_S)
+        deadline = time.monotonic() + PATIENCE_S
         while name in admin.list_topics(timeout=5).topics:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"Kafka topic {name}: still there 10 s after it was deleted")
+                raise RuntimeError(f"Kafka topic {name}: still there {PATIENCE_S:g} s after it was deleted")
             time.sleep(0.05)
         self.create_topic(name, partitions)
 
@@ -169,13 +169,13 @@ class KafkaBroker:
 
     def delete_topic(self, name: str) -> None:
         admin = self._admin()
-        admin.delete_topics([name])[name].result(timeout=10)
+        admin.delete_topics([name])[name].result(timeout=PATIENCE_S)
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Drops what lies before the offset, as retention does."""
         at = TopicPartition(topic, partition, offset)
         admin = self._admin()  # held, because its answer does not come once it is collected
-        admin.delete_records([at])[at].result(timeout=10)
+        admin.delete_records([at])[at].result(timeout=PATIENCE_S)
 
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})

@@ -21,9 +21,9 @@ import pytest
 
 from tests.component import jars
 from tests.component.broker import free_ports
+from tests.waiting import PATIENCE_S
 
 _HOME = Path(pyspark.__file__).parent
-_START_WITHIN = 60.0  # seconds; 6 on an idle machine
 
 
 def spark35_home(folder: Path) -> Path:
@@ -124,12 +124,10 @@ class SparkCluster:
             )  # fmt: skip
 
     def _until(self, is_so: Any) -> None:
-        deadline = time.monotonic() + _START_WITHIN
+        deadline = time.monotonic() + PATIENCE_S
         while not is_so():
             if time.monotonic() > deadline or any(d.poll() is not None for d in self._daemons):
                 tails = [log.read_text(errors="replace")[-2000:] for log in sorted(self._folder.glob("*.log"))]
                 self.stop()
-                pytest.fail(
-                    f"Spark cluster: not up within {_START_WITHIN:g} s. Its logs end:\n" + "\n---\n".join(tails)
-                )
+                pytest.fail(f"Spark cluster: not up within {PATIENCE_S:g} s. Its logs end:\n" + "\n---\n".join(tails))
             time.sleep(0.2)

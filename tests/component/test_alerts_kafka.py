@@ -14,6 +14,7 @@ from beam_grid.alerts.declared import KafkaSink
 from beam_grid.alerts.store import opened
 from tests.beam_grid.alerts.published import RULE, Published, keys
 from tests.component.broker import KafkaBroker, free_ports
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.component
 
@@ -54,7 +55,7 @@ config = "{config}"
         {"bootstrap.servers": kafka_broker.bootstrap, "group.id": "tests", "auto.offset.reset": "earliest"}
     )
     consumer.subscribe([topic])
-    records = consumer.consume(2, timeout=30)
+    records = consumer.consume(2, timeout=PATIENCE_S)
     assert not consumer.consume(1, timeout=1)
     consumer.close()
     bodies = [json.loads(record.value()) for record in records]

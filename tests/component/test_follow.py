@@ -25,6 +25,7 @@ from beam_grid.errors import GridError
 from beam_grid.lakehouse.query import query
 from beam_grid.landing import Lake
 from tests.component.conftest import KafkaBroker
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.component]
 
@@ -120,8 +121,8 @@ class Place:
         except GridError:
             return 0
 
-    def until(self, what: Any, running: subprocess.Popen[bytes], seconds: float = 90) -> None:
-        deadline = time.monotonic() + seconds
+    def until(self, what: Any, running: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
         while not what():
             assert running.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
@@ -129,7 +130,7 @@ class Place:
 
     def grid(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "beam_grid", *arguments, "--lake", str(self.lake)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, **env})
+        return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, env={**os.environ, **env})
 
 
 _numbers = itertools.count()
@@ -154,15 +155,15 @@ def test_rows_of_a_topic_that_never_pauses_are_queryable_while_it_goes_on(place:
         assert done.returncode in (0, 1) and "that nobody reads any more removed" in done.stdout, done.stderr
         here.until(lambda: here.count("silver.gauges") == 8_000, running)
         lag = here.sent["readings"]
-        here.until(lambda: here.count("silver.readings") >= lag, running, seconds=30)
+        here.until(lambda: here.count("silver.readings") >= lag, running)
         running.send_signal(signal.SIGINT)
         began = time.monotonic()
-        assert running.wait(30) == 130, here.log
-        assert time.monotonic() - began < 10
+        assert running.wait(PATIENCE_S) == 130, here.log
+        assert time.monotonic() - began < 60
     assert "interrupted" in here.log and "Traceback" not in here.log and "nanobind" not in here.log
     stays = here.count("silver.readings")
     assert stays > 0 and here.grid("ledger").returncode == 0
-    done = subprocess.run(here.command(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(here.command(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert here.count("silver.readings") == here.sent["readings"] >= stays
     total = query(Lake.open(here.lake), "SELECT sum(n) AS n FROM gold.minutes")["n"][0].as_py()
@@ -178,18 +179,18 @@ def test_changes_come_at_their_own_pace_while_readings_go_on_being_published(pla
         during = here.count("silver.readings")
         here.until(lambda: here.count("silver.readings") > during, running)
         assert here.count("silver.bills") == 0, "published while Spark is still at the changes"
-        here.until(lambda: here.count("silver.bills") == 100, running, seconds=240)
+        here.until(lambda: here.count("silver.bills") == 100, running)
         words = [sys.executable, "-m", "beam_grid", "maintain", "--lake", str(here.lake)]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as maintaining:
             later = here.count("silver.readings")
-            here.until(lambda: here.count("silver.readings") > later + RATE, running, seconds=30)
-            told = maintaining.communicate(timeout=240)[0]
+            here.until(lambda: here.count("silver.readings") > later + RATE, running)
+            told = maintaining.communicate(timeout=PATIENCE_S)[0]
         assert maintaining.returncode == 0 and "that nobody reads any more removed" in told, told
         running.send_signal(signal.SIGINT)
         began = time.monotonic()
-        assert running.wait(30) == 130, here.log
-        assert time.monotonic() - began < 10
+        assert running.wait(PATIENCE_S) == 130, here.log
+        assert time.monotonic() - began < 60
     assert "Traceback" not in here.log
-    done = subprocess.run(here.command("--engine", "embedded"), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(here.command("--engine", "embedded"), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert here.count("silver.readings") == here.sent["readings"] and here.count("silver.bills") == 100

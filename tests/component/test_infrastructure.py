@@ -39,6 +39,7 @@ from confluent_kafka.admin import AdminClient
 from runners import spark
 from runners.job_server import cause_of
 from tests.component.broker import KafkaBroker
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.component
 
@@ -99,11 +100,11 @@ def test_the_broker_keeps_its_port_and_messages_when_it_was_down(kafka_broker: K
 
 
 def _read(broker: KafkaBroker, topic: str, partition: int, count: int) -> list[tuple[int | None, int, bytes | None]]:
-    """(offset, timestamp, value) of the partition's first messages, or what came in 10 s."""
+    """(offset, timestamp, value) of the partition's first messages, or what came while it was patient."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "test", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, partition, 0)])
     read: list[tuple[int | None, int, bytes | None]] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while len(read) < count and time.monotonic() < deadline:
         message = consumer.poll(0.2)
         if message is not None and message.error() is None:
@@ -319,9 +320,9 @@ def test_neither_job_server_nor_its_files_outlive_a_killed_process(spark_job_ser
     )  # fmt: skip
     assert killed.returncode == -9, killed.stderr
     host, port = killed.stdout.strip().split(":")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while _answers(host, int(port)) or list(tmp_path.glob("beam-grid-*")):
-        assert time.monotonic() < deadline, f"after 10 s: {list(tmp_path.iterdir())}"
+        assert time.monotonic() < deadline, f"after {PATIENCE_S:g} s: {list(tmp_path.iterdir())}"
         time.sleep(0.1)
 
 

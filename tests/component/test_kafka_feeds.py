@@ -13,6 +13,7 @@ import pytest
 
 from beam_grid.landing import Lake
 from tests.component.broker import KafkaBroker
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.component]
 START = datetime(2025, 6, 15, 10, tzinfo=UTC)
@@ -54,7 +55,7 @@ def test_three_topics_with_partitions_that_fall_idle(kafka_broker: KafkaBroker, 
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        book = subprocess.run([*grid, "ledger", "--lake", str(tmp_path / "lake"), "--format", "json"], capture_output=True, text=True, timeout=60)  # fmt: skip
+        book = subprocess.run([*grid, "ledger", "--lake", str(tmp_path / "lake"), "--format", "json"], capture_output=True, text=True, timeout=PATIENCE_S)  # fmt: skip
         return json.loads(book.stdout)
 
     def watermark(feed: str) -> float | None:

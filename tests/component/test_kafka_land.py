@@ -27,6 +27,7 @@ from tests.beam_grid.test_land import toml_of
 from tests.component.broker import KafkaBroker
 from tests.properties.oracle import run
 from tests.transforms.making import contract, minute, plain_contract
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.component]
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,7 +246,7 @@ def test_the_password_is_nowhere_to_be_seen(topic: Topic, config: Path, tmp_path
     else:
         for name, text in topic.broker.sasl_config.items():
             env["BEAM_GRID_KAFKA_" + name.upper().replace(".", "_")] = text
-    done = subprocess.run([sys.executable, "-m", "beam_grid", "--debug", *arguments], capture_output=True, text=True, env=env, cwd=ROOT, timeout=100)  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "beam_grid", "--debug", *arguments], capture_output=True, text=True, env=env, cwd=ROOT, timeout=PATIENCE_S)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert topic.kept() == ["a"]
     secret = topic.broker.password
@@ -276,11 +277,11 @@ def test_the_simulator_sends_what_the_built_in_contract_lands(topic: Topic) -> N
         "--rate",
         "50",
     ]
-    sent = subprocess.run([*simulator, "--bootstrap", topic.broker.bootstrap, "--topic", topic.name], capture_output=True, text=True, cwd=ROOT, timeout=60)  # fmt: skip
+    sent = subprocess.run([*simulator, "--bootstrap", topic.broker.bootstrap, "--topic", topic.name], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S)  # fmt: skip
     assert sent.returncode == 0, sent.stderr
     done = subprocess.run(
         [sys.executable, "-m", "beam_grid", "land", "smart_meter_readings", "--source", topic.source, "--lake", str(topic.lake)],
-        capture_output=True, text=True, cwd=ROOT, timeout=100,
+        capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     fates = Lake.open(topic.lake).feed("smart_meter_readings").read(1).fates

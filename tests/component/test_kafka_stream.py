@@ -12,6 +12,7 @@ from beam_grid.feeds import BUILT_IN
 from data_sources.generators.streams.feed import emit_feed
 from data_sources.generators.streams.load import load_spec
 from tests.component.broker import KafkaBroker
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.component]
 
@@ -27,7 +28,7 @@ def test_2000_records_a_second_arrive_in_order(kafka_broker: KafkaBroker) -> Non
     assert done.seconds >= 2.9
     consumer = Consumer({"bootstrap.servers": kafka_broker.bootstrap, "group.id": "t", "auto.offset.reset": "earliest"})
     consumer.subscribe([spec.topic])
-    seen, deadline = [], time.monotonic() + 20
+    seen, deadline = [], time.monotonic() + PATIENCE_S
     while len(seen) < done.records and time.monotonic() < deadline:
         seen += consumer.consume(1000, 0.5)
     consumer.close()

@@ -28,13 +28,13 @@ from tests.component.broker import KafkaBroker
 from tests.component.test_kafka_land import Topic, value
 from tests.properties.oracle import run
 from tests.transforms.making import contract, minute, plain_contract
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.component]
 
 ROOT = Path(__file__).resolve().parents[2]
 POM = ROOT / "runners" / "flink_job_server" / "pom.xml"
 IDLE = {"idle_timeout": "15m"}
-WITHIN_S = 120.0
 
 
 class Watched:
@@ -56,15 +56,15 @@ class Watched:
         return sorted(found, key=lambda row: row["pane"])
 
     def wait(self, until: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + WITHIN_S
+        deadline = time.monotonic() + PATIENCE_S
         while not until():
             assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
-            assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s; seen {self.rows}"
+            assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s; seen {self.rows}"
             time.sleep(0.05)
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
 
 @contextmanager

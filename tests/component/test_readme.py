@@ -15,6 +15,7 @@ import pytest
 
 from data_sources.smart_meter_readings.generate import generate
 from tests.component.broker import free_ports
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.component, pytest.mark.spark]
 
@@ -113,13 +114,13 @@ def _follow(line: str, folder: Path) -> None:
             stderr=out,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        until = time.monotonic() + 120
+        until = time.monotonic() + PATIENCE_S
         while running.poll() is None and time.monotonic() < until:
             if "500" in run(f'beam-grid query "{rows}" --lake {lake} --format csv', folder).stdout.split():
                 break
             time.sleep(0.5)
         running.send_signal(signal.SIGINT)
-        assert running.wait(60) == 130, log.read_text()
+        assert running.wait(PATIENCE_S) == 130, log.read_text()
     assert "500 read = landed 500" in log.read_text()
 
 
@@ -132,7 +133,7 @@ def _serve(line: str, folder: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     try:
-        until, answer = time.monotonic() + 120, b""
+        until, answer = time.monotonic() + PATIENCE_S, b""
         while running.poll() is None and time.monotonic() < until and not answer:
             with suppress(OSError):
                 answer = urlopen(f"http://127.0.0.1:{port}/api/v1/tables", timeout=30).read()
@@ -140,5 +141,5 @@ def _serve(line: str, folder: Path) -> None:
         assert b"silver.smart_meter_readings" in answer
     finally:
         running.send_signal(signal.SIGTERM)
-        code = running.wait(60)
+        code = running.wait(PATIENCE_S)
     assert code == 0

@@ -18,6 +18,7 @@ from beam_grid.refine import refine
 from tests.beam_grid.three_kinds import assert_equal_tables, land_drop, tables
 from tests.component.broker import free_ports
 from tests.component.spark_cluster import SparkCluster
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.component, pytest.mark.spark]
 
@@ -63,7 +64,7 @@ def test_a_cluster_makes_the_tables_of_one_machine(cluster: SparkCluster, tmp_pa
 
 def finished(cluster: SparkCluster) -> list[dict[str, Any]]:
     """The applications that have come and gone; the master hears of an end a moment later."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         seen = cluster.status()
         assert seen is not None

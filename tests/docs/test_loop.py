@@ -25,6 +25,7 @@ from beam_grid.lakehouse.versions import newest
 from beam_grid.landing import Lake
 from tests.beam_grid.alerts.receiver import SECRET, receiving, webhook
 from tests.beam_grid.service.small import grid, ran
+from tests.waiting import PATIENCE_S
 
 PAGE = (Path(__file__).parents[2] / "docs" / "loop.md").read_text(encoding="utf-8")
 
@@ -42,12 +43,12 @@ def _started(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(PATIENCE_S) == 0, log.read_text()
     finally:
         process.kill()
 
 
-def _until(what: Callable[[], Any], log: Path, seconds: float = 120.0) -> Any:
+def _until(what: Callable[[], Any], log: Path, seconds: float = PATIENCE_S) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline, log.read_text()
@@ -73,16 +74,16 @@ def test_an_unusual_reading_goes_through_the_whole_loop_in_one_commit(
             said = tmp_path / "serve.log"
             with _started(said, "serve", "--lake", str(lake.path), "--port", "0", "--workers", "1"):
                 url = _until(lambda: said.read_text().partition(" at ")[2].split(), said)[0]
-                with httpx.Client(base_url=url, timeout=60) as client:
+                with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
                     listens, events = threading.Event(), list[dict[str, Any]]()
                     listener = threading.Thread(target=_listen, args=(url, listens, events))
                     listener.start()
-                    assert listens.wait(60)
+                    assert listens.wait(PATIENCE_S)
                     now = datetime.now(UTC).isoformat(timespec="seconds")
                     (tmp_path / "now.csv").write_text(f"meter,read_at,kwh\nM-1,{now},50.0\nM-2,{now},1.2\n")
                     (tmp_path / "now.csv").rename(source / "1.csv")
                     receiver.until(1)
-                    listener.join(60)
+                    listener.join(PATIENCE_S)
                     answer = client.post(
                         "/api/v1/sql", json={"sql": "SELECT * FROM gold.meter_scores WHERE is_anomaly"}
                     ).json()
@@ -145,7 +146,7 @@ def _check(
 
 def _listen(url: str, listens: threading.Event, events: list[dict[str, Any]]) -> None:
     """Until the scores of what was written have been published."""
-    with httpx.stream("GET", f"{url}/api/v1/events", timeout=60) as stream:
+    with httpx.stream("GET", f"{url}/api/v1/events", timeout=PATIENCE_S) as stream:
         listens.set()
         for line in stream.iter_lines():
             if line.startswith("data: "):

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 from tests.beam_grid.service.small import contract, grid, write
 from tests.component.broker import free_ports
+from tests.waiting import PATIENCE_S
 
 
 class Follower:
@@ -48,7 +49,7 @@ class Follower:
         except URLError as cause:
             return 0, str(cause)
 
-    def until(self, page: str, text: str, seconds: float = 60.0) -> str:
+    def until(self, page: str, text: str, seconds: float = PATIENCE_S) -> str:
         """The page, when it holds the text."""
         deadline = time.monotonic() + seconds
         while text not in (answer := self.asked(page)[1]):
@@ -60,7 +61,7 @@ class Follower:
     def end(self, how: signal.Signals) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(PATIENCE_S)
         self._log.close()
         return code
 

@@ -37,10 +37,10 @@ from tests.properties.oracle import assert_equal, landed, oracle_of
 from tests.properties.published import assert_tables
 from tests.soak.sender import Sender
 from tests.transforms.making import LATEST, contract, plain_contract
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 _FEED: dict[str, Any] = {"dedup": LATEST, "idle_timeout": "15m"}
-_COMMIT_WITHIN_S = 90.0
 
 
 class Soak:
@@ -154,7 +154,7 @@ class Soak:
         """One run more, and nothing is left."""
         for _ in range(3):
             done = subprocess.run(
-                self._words("run"), capture_output=True, text=True, timeout=300, cwd=ROOT, env=self._env
+                self._words("run"), capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT, env=self._env
             )
             assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
             if "nothing new" in done.stderr:
@@ -175,7 +175,7 @@ class Soak:
         assert sorted(named) == sorted(expected)
         assert_equal(landed(lake, self.feed), wanted)
         assert_tables(lake, self.feed, wanted)
-        ledger = subprocess.run([sys.executable, "-m", "beam_grid", "ledger", "--lake", str(self.lake), "--format", "json"], capture_output=True, text=True, timeout=120, cwd=ROOT, env=self._env)  # fmt: skip
+        ledger = subprocess.run([sys.executable, "-m", "beam_grid", "ledger", "--lake", str(self.lake), "--format", "json"], capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT, env=self._env)  # fmt: skip
         assert ledger.returncode == 0, ledger.stderr
         (row,) = json.loads(ledger.stdout)
         assert row["read"] == len(counted) == sum(row[fate] for fate in ("landed", "duplicates", "late", "rejected"))
@@ -227,11 +227,11 @@ class Soak:
     def _until_commit(self) -> None:
         """The next commit of the follower is there."""
         assert self._follower is not None
-        before, deadline = self.last, time.monotonic() + _COMMIT_WITHIN_S
+        before, deadline = self.last, time.monotonic() + PATIENCE_S
         while self.last <= before:
             assert self._follower.poll() is None, f"it ended by itself:\n{self.log[-3000:]}"
             assert self.sender.failure is None, self.sender.failure
-            assert time.monotonic() < deadline, f"no commit in {_COMMIT_WITHIN_S:.0f} s:\n{self.log[-3000:]}"
+            assert time.monotonic() < deadline, f"no commit in {PATIENCE_S:.0f} s:\n{self.log[-3000:]}"
             time.sleep(0.1)
 
     def _words(self, command: str) -> list[str]:

@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tests.properties.oracle import RawLine
 from tests.transforms.making import minute
+from tests.waiting import PATIENCE_S
 
 _EVERY_S = 0.1
 _ARRIVED_MS = int(minute(100_000).timestamp() * 1000)
@@ -45,7 +46,7 @@ class Sender(threading.Thread):
 
     def stop(self) -> None:
         self._ended.set()
-        self.join(60)
+        self.join(PATIENCE_S)
         assert not self.is_alive() and self.failure is None, self.failure
 
     def run(self) -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 SECRET = "a secret of the tests"
 
 
@@ -74,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers["Idempotency-Key"] != id or json.loads(body)["id"] != id or self.path != "/hook?of=tests":
             receiver.wrong.append("id or path")
         if how == "hang":
-            receiver.ending.wait(60)
+            receiver.ending.wait(PATIENCE_S)
             return
         if how == "drip":
             with suppress(OSError):

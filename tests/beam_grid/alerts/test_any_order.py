@@ -28,6 +28,7 @@ from beam_grid.alerts.watch import watch
 from tests.beam_grid.alerts.published import RULE, TO_FILE, Published, ids, keys
 from tests.beam_grid.alerts.receiver import SECRET, Receiver, receiving, webhook
 from tests.conftest import EXAMPLES
+from tests.waiting import PATIENCE_S
 
 METERS = ["a", "b", "c", "d"]
 
@@ -166,11 +167,11 @@ def test_a_watch_that_is_killed_again_and_again_loses_nothing(tmp_path: Path, re
     receiver.how = []
     process = context.Process(target=_watch, args=(here.lake,))
     process.start()
-    wanted, deadline = expected(publishes), time.monotonic() + 120
+    wanted, deadline = expected(publishes), time.monotonic() + PATIENCE_S
     while received(receiver.taken) != wanted or received(here.told()) != wanted:
         assert process.is_alive() and time.monotonic() < deadline, (received(receiver.taken), wanted)
         time.sleep(0.1)
     process.terminate()
-    process.join(30)
+    process.join(PATIENCE_S)
     assert process.exitcode == 0
     assert [one["id"] for one in receiver.taken] == [one["id"] for one in here.told()]

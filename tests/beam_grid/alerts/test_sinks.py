@@ -25,6 +25,7 @@ from beam_grid.alerts.store import opened
 from tests.beam_grid.alerts.published import RULE, TO_FILE, Published, keys
 from tests.beam_grid.alerts.receiver import SECRET, Receiver, receiving, webhook
 from tests.component.broker import free_ports
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ def test_a_mail_server_that_never_speaks_is_left_in_time(tmp_path: Path) -> None
             sink.send(sample)
     for thread in set(threading.enumerate()) - before:
         if isinstance(thread, threading.Timer):
-            thread.join(10)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
 
 

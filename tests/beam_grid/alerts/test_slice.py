@@ -13,6 +13,7 @@ import pytest
 from tests.beam_grid.alerts.published import RULE, TO_FILE, Published
 from tests.beam_grid.alerts.receiver import SECRET, Receiver, receiving, webhook
 from tests.beam_grid.service.small import contract, grid, write
+from tests.waiting import PATIENCE_S
 
 
 def test_a_reading_is_told_once_with_its_row_its_set_and_a_link(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_follower_that_is_killed_tells_each_alert_once(tmp_path: Path, receive
                 write(source, "1.csv", rows=11)
                 receiver.until(2)
                 second.send_signal(signal.SIGTERM)
-                assert second.wait(60) == 0, (tmp_path / "log").read_text()
+                assert second.wait(PATIENCE_S) == 0, (tmp_path / "log").read_text()
             finally:
                 second.kill()
         finally:
@@ -84,7 +85,7 @@ def test_a_follower_that_is_killed_tells_each_alert_once(tmp_path: Path, receive
 
 
 def _until(holds: object, process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not holds():  # type: ignore[operator]
         assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
         time.sleep(0.05)

@@ -41,6 +41,7 @@ from tests.beam_grid.test_durable import CANNOT, forbid_links
 from tests.beam_grid.test_refine import CONTRACT, START, Landing, _contents, check, readings, superseding
 from tests.properties.oracle import as_lines, run
 from tests.transforms.making import contract, minute
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
 ONE_WINDOW = {**CONTRACT, "windows": CONTRACT["windows"][:1]}
@@ -184,7 +185,7 @@ def test_publishers_that_race_bring_each_row_once(name: str, landing: Landing, m
     def all_read_first(path: Path) -> Live:
         at = read(path)
         if next(calls) < 4:
-            met.wait(20)
+            met.wait(PATIENCE_S)
             time.sleep(0.3 if threading.current_thread().name == "3" else 0)
         return at
 

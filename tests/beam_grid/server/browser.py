@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -48,7 +50,7 @@ class Browser:
         assert "exceptionDetails" not in told, (script, told["exceptionDetails"])
         return told["result"].get("value")
 
-    def until(self, script: str, patience_s: float = 60.0) -> Any:
+    def until(self, script: str, patience_s: float = PATIENCE_S) -> Any:
         """The expression's value as soon as it is true, True for an element; fails with what the page shows."""
         end = time.monotonic() + patience_s
         while time.monotonic() < end:

@@ -14,6 +14,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.serve import serve
 from beam_grid.server.settings import Settings
 from tests.beam_grid.service.small import run_folder
+from tests.waiting import PATIENCE_S
 
 CONTRACT = """
 name = "readings"
@@ -97,14 +98,14 @@ def served(lake: Lake, **settings: Any) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert listens.wait(60)
+        assert listens.wait(PATIENCE_S)
         if failed:
             raise failed[0]
-        with httpx.Client(base_url=told[0], timeout=60, verify=False) as client:
+        with httpx.Client(base_url=told[0], timeout=PATIENCE_S, verify=False) as client:
             yield client
     finally:
         ending.set()
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert not failed and not thread.is_alive(), failed
 
 

@@ -12,6 +12,7 @@ import psutil
 
 from beam_grid.landing import Lake
 from tests.beam_grid.service.small import grid, ran
+from tests.waiting import PATIENCE_S
 
 
 def test_it_says_where_answers_small_and_ends_in_order(lake: Lake) -> None:
@@ -20,7 +21,7 @@ def test_it_says_where_answers_small_and_ends_in_order(lake: Lake) -> None:
     try:
         assert process.stderr is not None
         url = process.stderr.readline().split(" at ")[1].split()[0]
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
             answer = client.post("/api/v1/sql", json={"sql": "SELECT count(*) AS n FROM silver.readings"})
             assert answer.json()["rows"] == [{"n": 960}]
             with client.stream("GET", "/api/v1/events") as listening:
@@ -28,7 +29,7 @@ def test_it_says_where_answers_small_and_ends_in_order(lake: Lake) -> None:
                 assert sum(one.memory_full_info().pss for one in family) < 400 << 20
                 process.send_signal(signal.SIGTERM)
                 assert all(not line or line.startswith(("retry", ":")) for line in listening.iter_lines())
-        assert process.wait(30) == 0, process.stderr.read()
+        assert process.wait(PATIENCE_S) == 0, process.stderr.read()
         assert process.stderr.read() == ""
         assert not psutil.wait_procs(family, 10)[1]
     finally:

@@ -209,7 +209,7 @@ def test_queries_and_freshness_are_told(page: Browser, server: httpx.Client) -> 
     assert "no follower" in told and ", in set " in told and "publishing " in told
     page.until("document.querySelector('#live').dataset.state === 'live'")
     to(page, "queries")
-    page.until("[...document.querySelectorAll('dt')].some((d) => d.textContent === 'p99')", 40)
+    page.until("[...document.querySelectorAll('dt')].some((d) => d.textContent === 'p99')")
     (hour,) = serving.sql(server, "SELECT count(*) AS n FROM gold.query_report").json()["rows"]
     assert len(table(page, "Queries by hour")) == hour["n"]
 

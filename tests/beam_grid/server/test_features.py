@@ -14,6 +14,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.keys import Keys
 from tests.beam_grid.server import serving
 from tests.beam_grid.service.small import run_folder
+from tests.waiting import PATIENCE_S
 
 CONTRACT = (
     serving.CONTRACT
@@ -99,7 +100,7 @@ def test_a_name_that_is_none_is_answered_with_those_there_are(folder: Path) -> N
 def test_a_new_set_is_seen(asked: tuple[httpx.Client, dict[str, str], dict[str, str]], folder: Path) -> None:
     before = get(asked, "meter_features", NAMES).json()
     publish(folder, 2)
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while (after := get(asked, "meter_features", NAMES).json())["rows"] == before["rows"] and time.monotonic() < until:
         time.sleep(0.05)
     assert after["set"] > before["set"]

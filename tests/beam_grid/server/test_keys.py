@@ -19,6 +19,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.keys import Keys
 from beam_grid.server.settings import Settings
 from tests.beam_grid.server.serving import served, sql
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_no_key_no_answer(closed: tuple[httpx.Client, Keys], lake: Lake) -> None
 def test_a_key_opens_its_tables_and_a_revoked_one_nothing(closed: tuple[httpx.Client, Keys], lake: Lake) -> None:
     client, keys = closed
     token = keys.add("gold-only", [lake], ("gold.hourly",), "1000/second")
-    client = httpx.Client(base_url=client.base_url, headers=bearer(token), timeout=60)
+    client = httpx.Client(base_url=client.base_url, headers=bearer(token), timeout=PATIENCE_S)
     assert sql(client, "SELECT count(*) AS n FROM gold.hourly").json()["rows"] == [{"n": 480}]
     assert sql(client, "SELECT count(*) FROM silver.readings").status_code == 403
     assert client.get("/api/v1/tables/silver.readings").status_code == 403

@@ -22,6 +22,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.engine import Engine, Limits
 from tests.beam_grid.server import serving
 from tests.beam_grid.server.serving import lines, served, sql
+from tests.waiting import PATIENCE_S
 
 
 def published(client: httpx.Client, since: str, count: int) -> list[dict[str, Any]]:
@@ -56,7 +57,7 @@ def test_what_is_published_is_told_and_read(lake: Lake, tmp_path: Path) -> None:
         listener.start()
         serving.write(tmp_path / "source", "day2.csv", lines(2))
         serving.run(tmp_path)
-        listener.join(60)
+        listener.join(PATIENCE_S)
         (event,) = heard
         assert (event["event"], event["id"], event["commits"]) == (
             "published",

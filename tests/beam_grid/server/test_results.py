@@ -23,6 +23,7 @@ from beam_grid.server.results import Results
 from tests.beam_grid.server import serving
 from tests.beam_grid.server.serving import lines, served, sql
 from tests.beam_grid.server.test_hostile import comes, figure
+from tests.waiting import PATIENCE_S
 
 COUNT = "SELECT count(*) AS n FROM silver.readings"
 
@@ -100,7 +101,7 @@ def test_the_log_is_told_as_it_is_once_it_has_grown(lake: Lake, monkeypatch: pyt
     with served(lake) as client:
         assert sql(client, text).json()["rows"] == [{"n": 0}]
         assert sql(client, "SELECT 17 AS seventeen").status_code == 200
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE_S
         while sql(client, text).json()["rows"] == [{"n": 0}]:
             assert time.monotonic() < until, "kept beyond the log's next batch"
             time.sleep(0.1)

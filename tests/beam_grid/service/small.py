@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 CONTRACT = """
 name = "meters"
 format = "csv"
@@ -54,7 +56,11 @@ def grid(*arguments: str) -> list[str]:
 
 def ran(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        grid(*arguments), capture_output=True, text=True, timeout=120, env={**os.environ, "BEAM_GRID_DEBUG": "", **env}
+        grid(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**os.environ, "BEAM_GRID_DEBUG": "", **env},
     )
 
 

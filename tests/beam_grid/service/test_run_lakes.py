@@ -21,6 +21,7 @@ from beam_grid.landing import Lake
 from beam_grid.service.lakes import served_lakes
 from tests.beam_grid.service.small import contract, grid, write
 from tests.component.broker import free_ports
+from tests.waiting import PATIENCE_S
 
 NORTH_AND_SOUTH = """
 [[lakes]]
@@ -113,7 +114,7 @@ def test_a_lake_that_crashes_is_started_again_and_all_end_with_their_parent(tmp_
         until(lambda: commits(tmp_path, "north") == 2 and commits(tmp_path, "south") == 2, tmp_path)
         assert any("ended by signal 9; it is started again" in str(line["message"]) for line in said(tmp_path))
         running.send_signal(signal.SIGTERM)
-        assert running.wait(30) == 0
+        assert running.wait(PATIENCE_S) == 0
         assert not any(child.is_running() for child in children)
     lines = [line for line in said(tmp_path) if line["message"] == "committed"]
     assert {(line["lake"], line["feed"], line["commit"]) for line in lines} == {

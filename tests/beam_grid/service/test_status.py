@@ -113,7 +113,7 @@ def test_it_watches_until_it_is_interrupted(lake: Path) -> None:
     assert running.stdout is not None
     lines = [json.loads(running.stdout.readline()) for _ in range(3)]
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=10)
+    _, errors = running.communicate(timeout=60)
     assert lines[0]["at"] < lines[1]["at"] < lines[2]["at"]
     assert (running.returncode, errors) == (130, "")
 

@@ -24,6 +24,7 @@ from tests.beam_grid.test_follow import METERS, READINGS, _two, ids, reading
 from tests.properties.oracle import as_lines
 from tests.small_disk import SmallDisk
 from tests.transforms.making import contract
+from tests.waiting import PATIENCE_S
 
 
 class Run:
@@ -43,7 +44,7 @@ class Run:
 
     def __call__(self, *steps: Callable[[], Any]) -> int:
         """Each step is called once a round until it returns something else than False."""
-        waiting, turns, deadline = list(steps), 0, time.monotonic() + 60
+        waiting, turns, deadline = list(steps), 0, time.monotonic() + PATIENCE_S
 
         def at(lander: Lander) -> None:
             nonlocal turns
