@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,7 +23,7 @@ def show(answer: pa.Table, form: str, out: TextIO | None = None, limit: int | No
     if form == "table":
         _table(answer, names, out, limit)
         return
-    rows = zip(*(map(plain, column.to_pylist()) for column in answer.columns), strict=True)
+    rows = zip(*(map(plain, as_python(column)) for column in answer.columns), strict=True)
     if form == "json":
         out.write("[")
         for n, row in enumerate(rows):
@@ -56,6 +57,61 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def as_python(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """The values as Python has them; times and days that it has none for as text: "infinity", "-infinity" and, as ECMAScript
+    writes ISO 8601, -000043-03-15 for a day of 44 BC."""
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        return [_timed(value, column.type) for value in column.cast(_counted(column.type)).to_pylist()]
+
+
+def _counted(kind: pa.DataType) -> pa.DataType:
+    """The type, with numbers for times and days."""
+    if pa.types.is_timestamp(kind):
+        return pa.int64()
+    if pa.types.is_date32(kind):
+        return pa.int32()
+    if pa.types.is_list(kind):
+        return pa.list_(_counted(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(part.name, _counted(part.type)) for part in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_counted(kind.key_type), _counted(kind.item_type))
+    return kind
+
+
+def _timed(value: Any, kind: pa.DataType) -> Any:
+    """A value that `_counted` made a number of, and what it holds."""
+    if value is None:
+        return None
+    if pa.types.is_timestamp(kind) or pa.types.is_date32(kind):
+        return _instant(value, kind)
+    if pa.types.is_list(kind):
+        return [_timed(one, kind.value_type) for one in value]
+    if pa.types.is_struct(kind):
+        return {part.name: _timed(value[part.name], part.type) for part in kind}
+    if pa.types.is_map(kind):
+        return [(_timed(key, kind.key_type), _timed(one, kind.item_type)) for key, one in value]
+    return value
+
+
+def _instant(number: int, kind: pa.DataType) -> Any:
+    """Days or units of time since 1970."""
+    try:
+        return pa.scalar(number, kind).as_py()
+    except (OverflowError, ValueError):
+        import numpy as np
+
+        is_day = pa.types.is_date32(kind)
+        if abs(number) >= (1 << (31 if is_day else 63)) - 1:  # as DuckDB and Postgres have it
+            return "infinity" if number > 0 else "-infinity"
+        text = re.sub(r"\.0+$", "", str(np.datetime64(number, "D" if is_day else kind.unit)))
+        year, month, rest = text.rsplit("-", 2)
+        year = year if 0 < int(year) < 10_000 else f"{int(year):+07d}"
+        return f"{year}-{month}-{rest}{'' if is_day else 'Z'}"
+
+
 def _table(answer: pa.Table, names: list[str], out: TextIO, limit: int | None) -> None:
     from rich import box
     from rich.console import Console
@@ -68,7 +124,7 @@ def _table(answer: pa.Table, names: list[str], out: TextIO, limit: int | None) -
         kind = column.type
         right = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
         grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")
-    for row in zip(*(map(plain, column.to_pylist()) for column in shown.columns), strict=True):
+    for row in zip(*(map(plain, as_python(column)) for column in shown.columns), strict=True):
         grid.add_row(*(Text(_shown(v)) for v in row))
     terminal = out.isatty()
     console = Console(file=out, width=None if terminal else 400, no_color=not terminal, highlight=False)

@@ -27,7 +27,7 @@ from beam_grid.landing import Lake
 from beam_grid.server.engine import Limits
 from beam_grid.server.jobs import Job
 from beam_grid.server.worker import Answering, quoted_table
-from beam_grid.show import plain
+from beam_grid.show import as_python, plain
 from data_sources.durations import parse_duration
 from data_sources.identifiers import double_quoted
 
@@ -101,7 +101,7 @@ class Matching:
                 set_number,
             )
             clear, read = (
-                {_key(values) for values in zip(*map(pa.Array.to_pylist, _arrays(cleared)), strict=True)},
+                {_key(values) for values in zip(*map(as_python, cleared.columns), strict=True)},
                 (*read, *more),
             )
         found = Found(matched, clear, is_cut=answer.num_rows > MOST_KEYS)
@@ -192,10 +192,6 @@ def _key(values: tuple[Any, ...]) -> str:
     return key_text([plain(value) for value in values])
 
 
-def _arrays(table: pa.Table) -> list[Any]:
-    return [column.combine_chunks() for column in table.columns]
-
-
 def _matches(rule: Rule, answer: pa.Table) -> list[_Row]:
     named = {name.lower(): n for n, name in enumerate(answer.column_names)}
     keys = [named[name.lower()] for name in rule.key]
@@ -203,7 +199,7 @@ def _matches(rule: Rule, answer: pa.Table) -> list[_Row]:
     shown = [(n, name) for n, name in enumerate(answer.column_names) if n != suppressed and name not in _NOT_SHOWN]
     found = []
     for batch in answer.to_batches(max_chunksize=4096):
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for values in zip(*map(as_python, batch.columns), strict=True):
             row = {name: _short(values[n]) for n, name in shown if values[n] is not None}
             text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
             found.append(_Row(_key(tuple(values[n] for n in keys)), Match(text, bool(values[suppressed]))))

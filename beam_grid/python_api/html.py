@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from beam_grid.show import distinct, plain
+from beam_grid.show import as_python, distinct, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,7 @@ def table_html(rows: pa.Table, caption: str) -> str:
         f'<th scope="col">{escape(_short(name))}<br><small>{escape(_short(kind))}</small></th>'
         for name, kind in zip(distinct(rows.column_names), types, strict=True)
     )
-    columns = [[_cell(plain(value)) for value in column.to_pylist()] for column in rows.columns]
+    columns = [[_cell(plain(value)) for value in as_python(column)] for column in rows.columns]
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
     return (
         f'<table class="beam-grid"><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'

@@ -27,7 +27,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from beam_grid.server.problems import Problem
-from beam_grid.show import distinct, plain
+from beam_grid.show import as_python, distinct, plain
 
 Form = Literal["json", "csv", "arrow"]
 
@@ -38,6 +38,8 @@ _TYPES: dict[str, Form] = {
 _CHUNK = 64 << 10
 _FEW_ROWS = 200
 _ESCAPED = [(sign.encode(), b"\\u%04x" % ord(sign)) for sign in "<>&\u2028\u2029"]
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Of the years 1 to 9999, microseconds since 1970."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -86,13 +88,21 @@ def plain_column(column: pa.ChunkedArray) -> list[Any]:
     """The values of a column, each as `plain` has it."""
     kind = column.type
     if pa.types.is_floating(kind):
-        values = column.to_pylist()
-        return values if pc.all(pc.is_finite(column)).as_py() is not False else list(map(plain, values))
-    if pa.types.is_timestamp(kind) and kind.unit == "us":  # a datetime each would cost five times as much
+        numbers = column.to_pylist()
+        return numbers if pc.all(pc.is_finite(column)).as_py() is not False else list(map(plain, numbers))
+    if (
+        pa.types.is_timestamp(kind) and kind.unit == "us" and _has_datetimes(column)
+    ):  # each would cost five times as much
         texts = np.datetime_as_string(column.cast(pa.timestamp("us")).to_numpy()).tolist()
         return [None if text == "NaT" else f"{text.removesuffix('.000000')}Z" for text in texts]
     as_they_are = pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
-    return column.to_pylist() if as_they_are else list(map(plain, column.to_pylist()))
+    return column.to_pylist() if as_they_are else list(map(plain, as_python(column)))
+
+
+def _has_datetimes(column: pa.ChunkedArray) -> bool:
+    """Whether Python has one for each: none for infinity."""
+    least, most = pc.min_max(column.cast(pa.int64())).values()
+    return not least.is_valid or (least.as_py() >= _FIRST_US and most.as_py() <= _LAST_US)
 
 
 def json_bytes(body: Any) -> bytes:
@@ -168,7 +178,7 @@ def _csv(rows: bytes) -> Iterator[bytes]:
     for batch in reader:
         for start in range(0, batch.num_rows, 2048):
             piece = batch.slice(start, 2048)
-            yield _lines(zip(*(map(_cell, column.to_pylist()) for column in piece.columns), strict=True))
+            yield _lines(zip(*(map(_cell, as_python(column)) for column in piece.columns), strict=True))
 
 
 def _lines(rows: Iterable[Iterable[str]]) -> bytes:

@@ -107,6 +107,13 @@ def test_script_in_a_meters_name_is_text_in_every_form(client: httpx.Client) -> 
     assert refused.headers["content-type"] == "application/problem+json"
 
 
+def test_a_time_without_end_is_told_as_such(client: httpx.Client) -> None:
+    text = "SELECT 'infinity'::TIMESTAMPTZ AS until, '-infinity'::DATE AS since"
+    assert sql(client, text).json()["rows"] == [{"until": "infinity", "since": "-infinity"}]
+    rows = list(csv.reader(io.StringIO(sql(client, text, "text/csv").text)))
+    assert rows == [["until", "since"], ["infinity", "'-infinity"]]
+
+
 def test_tables_are_those_of_the_set(client: httpx.Client) -> None:
     told = client.get("/api/v1/tables").json()
     by_name = {table["table"]: table for table in told["tables"]}

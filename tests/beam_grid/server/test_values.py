@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beam_grid.server.answers import json_bytes, plain_column
-from beam_grid.show import plain
+from beam_grid.show import as_python, plain, show
 
 _INSTANTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001
 _KINDS: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
@@ -66,3 +69,46 @@ def test_json_has_no_sign_that_a_browser_takes_for_more_and_half_a_character_is_
     """The second is what a folder's name may have that is no UTF-8."""
     assert json_bytes({"a": "<b>&\u2028\u2029é"}) == b'{"a":"\\u003cb\\u003e\\u0026\\u2028\\u2029\xc3\xa9"}'
     assert json_bytes({"lake": "\udcff<"}) == b'{"lake":"\\udcff\\u003c"}'
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("'infinity'::TIMESTAMPTZ", "infinity"),
+        ("'-infinity'::TIMESTAMP", "-infinity"),
+        ("'infinity'::TIMESTAMP_S", "infinity"),
+        ("'-infinity'::TIMESTAMP_NS", "-infinity"),
+        ("'infinity'::DATE", "infinity"),
+        ("'-infinity'::DATE", "-infinity"),
+        ("'20000-01-01 12:30:00'::TIMESTAMPTZ", "+020000-01-01T12:30:00Z"),
+        ("'20000-01-01 12:30:00.5'::TIMESTAMP_MS", "+020000-01-01T12:30:00.500Z"),
+        ("'0044-03-15 (BC)'::DATE", "-000043-03-15"),
+        ("'0001-01-01 (BC) 00:00:00'::TIMESTAMP", "+000000-01-01T00:00:00Z"),
+        ("'2020-01-01 00:00:00.123456789'::TIMESTAMP_NS", "2020-01-01T00:00:00.123456789Z"),
+        ("['infinity'::DATE, '2026-01-01'::DATE, NULL]", ["infinity", "2026-01-01", None]),
+        ("{'until': 'infinity'::TIMESTAMPTZ, 'n': 1}", {"until": "infinity", "n": 1}),
+    ],
+)  # fmt: skip
+def test_times_that_python_has_none_for_are_told_beside_those_it_has(sql: str, told: Any) -> None:
+    engine = duckdb.connect()
+    engine.execute("SET TimeZone = 'UTC'")
+    found = engine.sql(f"SELECT {sql} AS value UNION ALL SELECT NULL").to_arrow_table()
+    for column in (found["value"], found["value"].combine_chunks()):
+        assert list(map(plain, as_python(column))) == [told, None]
+    assert plain_column(found["value"]) == [told, None]
+    out = io.StringIO()
+    show(found, "json", out)
+    assert json.loads(out.getvalue()) == [{"value": told}, {"value": None}]
+
+
+def test_a_time_beside_infinity_is_told_as_it_is_alone() -> None:
+    engine = duckdb.connect()
+    engine.execute("SET TimeZone = 'UTC'")
+    found = engine.sql(
+        "SELECT unnest(['infinity', '2026-01-01 12:00:00', '2026-01-01 12:00:00.5']::TIMESTAMPTZ[]) AS v"
+    )
+    assert plain_column(found.to_arrow_table()["v"]) == [
+        "infinity",
+        "2026-01-01T12:00:00Z",
+        "2026-01-01T12:00:00.500000Z",
+    ]
