@@ -7,6 +7,7 @@ a file lacks or has in another type, rows that a vector takes out. The oracle is
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -285,3 +286,12 @@ def test_what_the_bounds_leave_out_is_not_read(table: Path, where: str, files: s
             assert everything - shown
         scanned.show([], ())
         assert {Path(name).stem for name in scanned.shown} == everything
+
+
+def test_a_table_that_cannot_be_read_leaves_nothing_in_the_engine(table: Path, tmp_path: Path) -> None:
+    shutil.copytree(table, tmp_path / "m")
+    (tmp_path / "m" / "vector.parquet").unlink()
+    with duckdb.connect() as engine:
+        with pytest.raises(duckdb.IOException):
+            Scanned(engine, tmp_path / "m", 2, Layouts(engine), "files")
+        assert engine.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == []
