@@ -10,19 +10,34 @@ import functools
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.dialects.postgres import Postgres
+from sqlglot.generators.postgres import PostgresGenerator
 
 from beam_grid.lakehouse.bounds import Parameter
+from beam_grid.reflections import words
 
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())  # what it cannot write is no news for a terminal
 
 Dialect = Literal["datafusion", "duckdb"]
 
-_READ = {"datafusion": "postgres", "duckdb": "duckdb"}
-"""sqlglot has no DataFusion; PostgreSQL is what it follows, in the order of nulls too."""
+
+class _Written(PostgresGenerator):
+    TRANSFORMS: ClassVar = {kind: how for kind, how in PostgresGenerator.TRANSFORMS.items() if kind is not exp.Round}
+
+
+class DataFusion(Postgres):
+    """sqlglot has none; PostgreSQL is what it follows, in the order of nulls too. But it rounds doubles as they are."""
+
+    class Generator(_Written):
+        pass
+
+
+_READ: dict[Dialect, type[sqlglot.Dialect]] = {"datafusion": DataFusion, "duckdb": DuckDB}
 
 _LONGEST = 20_000
 
@@ -68,11 +83,11 @@ class Asked:
         qualifier = ".".join(part.name for part in column.parts[:-1])
         if qualifier and qualifier.lower() not in (self.called.lower(), self.table.lower()):
             raise Unanswered(f"{column.sql()} is qualified by another name")
-        name, is_quoted = column.name, column.this.args.get("quoted")
+        name = column.name
         if self.dialect == "duckdb":
             found = [known for known in names if known.lower() == name.lower()]
         else:
-            found = [known for known in names if known == (name if is_quoted else name.lower())]
+            found = [known for known in names if known == name]
         if len(found) != 1:
             raise Unanswered(f"{name} is no column of {self.table}")
         return found[0]
@@ -91,6 +106,11 @@ class Asked:
     def sql(self, node: exp.Expr) -> str:
         """A changed tree as text."""
         return node.sql(_READ[self.dialect], comments=False)
+
+    @property
+    def doubtful(self) -> str | None:
+        """The first of its words that may mean something else than the tree has, as they stand in the text."""
+        return words.unknown(self.text, self.dialect, _READ[self.dialect])
 
     def parse(self, text: str) -> exp.Expr:
         """A text of ours as a tree."""
@@ -138,7 +158,7 @@ def asked(text: str, dialect: Dialect) -> Asked:
 
 
 @functools.lru_cache(256)
-def _parsed(text: str, read: str) -> exp.Expr:
+def _parsed(text: str, read: type[sqlglot.Dialect]) -> exp.Expr:
     return sqlglot.parse_one(text, read=read)
 
 

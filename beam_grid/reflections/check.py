@@ -105,7 +105,7 @@ def _of_rows(kept: KeptReflection) -> list[str]:
     columns = ", ".join(double_quoted(name) for name, kind in kept.types.items() if kind != "nested")
     questions = []
     for later in (0, 3_600_000_000, 86_400_000_000):
-        at = _iso(since + later)
+        at = _iso(max(since, 0) + later)  # one of a table without times begins before all that there is
         questions.append(
             f"SELECT count(*) AS n, min({time_}) AS first_at, max({time_}) AS last_at FROM {table} WHERE {time_} >= '{at}'"
         )

@@ -69,6 +69,11 @@ class Measured(NamedTuple):
             words.append(f"{self.rank:g}".replace(".", "_"))
         return "__".join(words)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of its columns."""
+        return (f"{self.column}__n", f"{self.column}__sum") if self.function == "avg" else (self.column,)
+
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reflections: list[Reflection] = []
@@ -150,13 +155,10 @@ def _check(one: Reflection) -> None:
     if not one.dimensions and not one.measures:
         raise ValueError('dimensions: are missing; write dimensions and measures, or raw = { days = 7, time = "..." }')
     names = [d.column.lower() for d in dimensions(one)]
-    for measure in measures(one):
-        names.append(measure.column.lower())
-        if any(name.startswith(f"{measure.column.lower()}__") for name in names):
-            raise ValueError(f"measures: the columns of {measure.column} would meet another's; leave one of them out")
+    names += [column.lower() for measure in measures(one) for column in measure.columns]
     for name in names:
         if names.count(name) > 1 or name == "_rows":
-            raise ValueError(f"{name!r} is there twice; each dimension and measure once")
+            raise ValueError(f"the column {name!r} is there twice; each dimension and measure once")
 
 
 def _dimension(text: str) -> Dimension:

@@ -338,13 +338,13 @@ def _stands(table: Table, before: PublishedTable, application: str) -> bool:
 
 
 def _since(one: Reflection, at: Live, before: int | None) -> int | None:
-    """Where a raw reflection begins: a whole hour, never before where it began already."""
+    """Where a raw reflection begins: a whole hour, never before where it began already, and not by a clock that is far ahead."""
     if one.raw is None:
         return None
     bounds = [instant_of(file.greatest[one.raw.time]) for file in at.files if one.raw.time in file.greatest]
     if not bounds:
         return before if before is not None else -(1 << 62)
-    newest = max(bounds)
+    newest = min(max(bounds), int((time.time() + 86_400) * 1e6))
     return max(newest - newest % _HOUR - one.raw.days * 24 * _HOUR, before if before is not None else -(1 << 62))
 
 

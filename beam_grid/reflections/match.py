@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlglot import exp
 
@@ -65,7 +65,7 @@ def _of_rows(asked: Asked, name: str, kept: KeptReflection) -> str:
     raw = kept.declared.raw
     assert raw is not None and kept.since is not None
     if not any(_begins(asked, condition, raw.time, kept) for condition in asked.conditions):
-        since = datetime.fromtimestamp(kept.since / 1e6, UTC).isoformat()
+        since = beginning(kept.since).isoformat()
         raise Unanswered(f"it holds rows from {since} on; the statement does not say {raw.time} >= that or later")
     unnamed = [e for e in asked.select.expressions if not isinstance(e, exp.Alias | exp.Column | exp.Star)]
     if unnamed:
@@ -135,6 +135,8 @@ class _Matcher:
         for clause in ("limit", "offset"):
             if (kept := select.args.get(clause)) is not None:
                 made.set(clause, kept.copy())
+        if (doubtful := self.asked.doubtful) is not None:
+            raise Unanswered(f"{doubtful} is not looked into")
         return self.asked.sql(made)
 
     def _table(self) -> exp.Table:
@@ -202,6 +204,8 @@ class _Matcher:
             one = self._aliases[one.name.lower()]
         if one.find(exp.AggFunc):
             raise Unanswered("GROUP BY an aggregate")
+        if not one.find(exp.Column):  # written over the reflection, a number would be a place
+            raise Unanswered("GROUP BY what is the same of all rows")
         return self._scalar(one)
 
     def _ordered(self, one: exp.Expr) -> exp.Expr:
@@ -219,6 +223,9 @@ class _Matcher:
     def _condition(self, one: exp.Expr) -> exp.Expr:
         if one.find(exp.AggFunc):
             raise Unanswered("an aggregate in WHERE")
+        if self.asked.dialect == "datafusion":  # knows no alias there
+            for column in one.find_all(exp.Column):
+                self.asked.field(column, self.kept.types)
         bucketed = self._bucketed(one)
         return self._scalar(one) if bucketed is None else bucketed
 
@@ -293,7 +300,8 @@ class _Matcher:
 
     def _cut(self, node: exp.Expr) -> exp.Expr:
         unit = str(node.args["unit"].name).lower()
-        if not isinstance(node.this, exp.Column) or node.args.get("zone") is not None:
+        is_plain = isinstance(node.args["unit"], exp.Var) and isinstance(node.this, exp.Column)
+        if not is_plain or node.args.get("zone") is not None:
             raise Unanswered(f"{node.sql()[:60]} is not looked into")
         field = self.asked.field(node.this, self.kept.types)
         for dimension in self._dimensions:
@@ -324,6 +332,8 @@ class _Matcher:
                 "count(DISTINCT x) is exact; a sketch answers approx_distinct(x) or approx_count_distinct(x)"
             )
         if node.expressions:
+            raise Unanswered(f"{node.sql()[:60]} is not looked into")
+        if any(node.this.args.values()) and isinstance(node.this, exp.Star):  # but for some columns
             raise Unanswered(f"{node.sql()[:60]} is not looked into")
         if isinstance(node.this, exp.Star | exp.Literal):
             return "CAST(coalesce(sum(_rows), 0) AS BIGINT)"
@@ -430,6 +440,11 @@ def instant(node: exp.Expr) -> datetime | None:
     elif kind not in (None, exp.DataType.Type.TIMESTAMPTZ):
         return None
     return found[0]
+
+
+def beginning(since: int) -> datetime:
+    """Where a raw reflection begins, since 1970 in microseconds; the year 1 for one of a table without times."""
+    return _EPOCH + timedelta(microseconds=max(since, -62_135_596_800_000_000))
 
 
 def is_whole(at: datetime, unit: str) -> bool:

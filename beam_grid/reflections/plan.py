@@ -98,8 +98,8 @@ def answer_plan(
     # all that a match looks at of them is what instant they name, so it is remembered for all others
     instants = tuple(p if isinstance(p, str) and moment(p) is not None else None for p in parameters)
     question = dataclasses.replace(question, parameters=instants)
-    known = {name.lower(): name for name in found.tables}
-    table = known.get(question.table.lower(), question.table)
+    known = {name if dialect == "datafusion" else name.lower(): name for name in found.tables}
+    table = known.get(question.table if dialect == "datafusion" else question.table.lower(), question.table)
     if table not in found.tables:
         return AnswerPlan(sql, why=f"{question.table} is no table")
     rows, size = size_of(lake, found.tables[table])

@@ -124,6 +124,8 @@ def needs(question: Asked, types: dict[str, str]) -> tuple[tuple[str, ...], set[
             name = question.field(column, types)
         except Unanswered:  # an alias; what it stands for is looked at where it stands
             continue
+        if types[name] in ("double", "float", "nested"):
+            raise Unanswered(f"{name} is {types[name]}, which tells no groups apart")
         dimensions[name].add(_unit(column) if types[name] == "timestamp" else "")
     listed = []
     for name, units in sorted(dimensions.items()):

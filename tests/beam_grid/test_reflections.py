@@ -7,8 +7,9 @@ plan's SQL beside it. The oracle is the same SELECT over the table itself.
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from beam_grid.lakehouse.versions import content_of, newest
 from beam_grid.landing import Lake
 from beam_grid.refine import Refinement, contracts_of, refine
 from beam_grid.reflections import plan, runs
+from beam_grid.reflections.asked import Dialect, Unanswered, asked
 from beam_grid.reflections.check import check, differs
 from beam_grid.reflections.command import listed
 from beam_grid.reflections.declared import declared, parsed
 from beam_grid.reflections.keep import is_due
 from beam_grid.reflections.plan import AnswerPlan, answer_plan
-from beam_grid.reflections.suggest import suggested
+from beam_grid.reflections.suggest import needs, suggested
 from beam_grid.server.answers import table_of
 from beam_grid.server.engine import Limits
 from beam_grid.server.jobs import Job
@@ -79,7 +81,7 @@ def plan_of(lake: Lake, sql: str) -> AnswerPlan:
     return plan
 
 
-def in_duckdb(lake: Lake, sql: str) -> tuple[Any, Any]:
+def in_duckdb(lake: Lake, sql: str, bound: tuple[Any, ...] = ()) -> tuple[Any, Any]:
     """The answers of the server's engine, with and without reflections."""
     found = newest(lake)
     assert found is not None
@@ -92,8 +94,8 @@ def in_duckdb(lake: Lake, sql: str) -> tuple[Any, Any]:
             if not name.startswith("bronze."):
                 where = scan.relation(engine, lake.path.resolve() / table.path, table.version)
                 engine.execute(f"CREATE VIEW {name} AS SELECT * FROM {where}")
-        plan = answer_plan(lake, sql, "duckdb")
-        return engine.sql(plan.sql).to_arrow_table(), engine.sql(sql).to_arrow_table()
+        plan = answer_plan(lake, sql, "duckdb", parameters=bound)
+        return tuple(engine.sql(text, params=bound or None).to_arrow_table() for text in (plan.sql, sql))
 
 
 ANSWERED = {
@@ -106,6 +108,9 @@ ANSWERED = {
     "SELECT sum(\"order\") AS o, count(*) AS n FROM silver.meters": "all_of_it",
     "SELECT avg(register) AS register FROM silver.meters WHERE zone = 'nowhere'": "by_zone",
     "SELECT zone, sum(\"order\"), avg(register), max(meters.price) FROM silver.meters GROUP BY zone": "by_zone",
+    "SELECT zone, round(avg(register), 1) AS a, round(-avg(register) / count(*), 12) AS b, round(1.25, 1) AS c FROM silver.meters GROUP BY zone": "by_zone",
+    "SELECT zone, round(CAST(sum(kwh) AS DOUBLE), 12) AS a, round(CASE WHEN count(*) > 1 THEN avg(register) END, 2) AS b FROM silver.meters GROUP BY zone": "by_zone",
+    "SELECT zone, coalesce(sum(price), 0) AS p, round(sum(price), 1) AS q FROM silver.meters GROUP BY zone": "by_zone",
 }  # fmt: skip
 
 NOT_ANSWERED = {
@@ -130,6 +135,36 @@ NOT_ANSWERED = {
     "SELECT sum(kwh) AS s FROM silver.meters WHERE \"at\" >= TIMESTAMP '2026-03-01T01:30:00+00:30'": "at is none of its dimensions",
     "SELECT sum(kwh) AS s FROM silver.meters WHERE \"at\" >= '2026-03-01 01:00:00.0000009'": "at is none of its dimensions",
 }  # fmt: skip
+
+DOUBTFUL = [
+    ("datafusion", "SELECT zone, ifnull(sum(price), 0) AS v FROM silver.meters GROUP BY zone"),
+    ("datafusion", "SELECT zone, nvl(sum(price), 0) AS v FROM silver.meters GROUP BY zone"),
+    ("datafusion", "SELECT if(zone = 'A', 1, 2) AS v, count(*) AS n FROM silver.meters GROUP BY 1"),
+    ("datafusion", "SELECT ZONE, count(*) AS n FROM silver.meters GROUP BY ZONE"),
+    ("datafusion", "SELECT count(*) AS n FROM SILVER.METERS"),
+    ("datafusion", "SELECT zone AS z, count(*) AS n FROM silver.meters WHERE z = 'A' GROUP BY zone"),
+    ("duckdb", "SELECT zone, nvl(sum(price), 0) AS v FROM silver.meters GROUP BY zone"),
+    ("duckdb", 'SELECT date_trunc(zone, "at") AS d, count(*) AS n FROM silver.meters GROUP BY 1'),
+    *(
+        (dialect, sql)
+        for dialect in ("datafusion", "duckdb")
+        for sql in (
+            'SELECT date_trunc(hour, "at") AS d, count(*) AS n FROM silver.meters GROUP BY 1',
+            'SELECT date_trunc("day", "at") AS d, count(*) AS n FROM silver.meters GROUP BY 1',
+            "SELECT date_trunc(replace('day', 'day', 'minute'), \"at\") AS d, count(*) AS n FROM silver.meters GROUP BY 1",
+            "SELECT date_trunc('da' || 'y', \"at\") AS d, count(*) AS n FROM silver.meters GROUP BY 1",
+            'SELECT timestamp_trunc("at", hour) AS d, count(*) AS n FROM silver.meters GROUP BY 1',
+            "SELECT iif(zone = 'A', 1, 2) AS v, count(*) AS n FROM silver.meters GROUP BY 1",
+            "SELECT +sum(kwh) FROM silver.meters",
+            "SELECT zone, 1 + +sum(kwh) AS s FROM silver.meters GROUP BY zone",
+            "SELECT zone, (+count(*)) AS n FROM silver.meters GROUP BY zone",
+            'SELECT "sum"(kwh) AS s FROM silver.meters',
+            "SELECT count(* EXCLUDE (zone)) AS n FROM silver.meters",
+            "SELECT 2 AS k, zone, count(*) AS n FROM silver.meters GROUP BY 1",
+            "SELECT 2 AS k, count(*) AS n FROM silver.meters GROUP BY k",
+        )
+    ),
+]
 
 NOT_CONSIDERED = {
     "SELECT zone, sum(kwh) AS s FROM silver.meters GROUP BY zone LIMIT 1": "LIMIT without ORDER BY",
@@ -167,6 +202,29 @@ def test_what_none_can_answer_and_why(landing: Landing, sql: str) -> None:
     why = next(one.why for one in plan.considered if one.name == "reflection.by_zone")
     assert plan.answered_by != "reflection.by_zone"
     assert NOT_ANSWERED[sql] in why
+
+
+@pytest.mark.parametrize(("dialect", "sql"), DOUBTFUL)
+def test_what_the_tree_does_not_tell_is_not_answered(landing: Landing, dialect: Dialect, sql: str) -> None:
+    """Some the table answers otherwise, some it refuses."""
+    assert answer_plan(landing.lake, sql, dialect).answered_by is None
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT zone, ifnull(sum(price), 0) AS v FROM silver.meters GROUP BY zone",
+        "SELECT IF (zone = 'A', 1, 2) AS v, count (*) AS n FROM silver.meters GROUP BY 1",
+        "SELECT try_cast(zone AS INT) AS v, CAST(sum(price) AS DOUBLE) AS n FROM silver.meters GROUP BY 1",
+        "SELECT ZONE, sum(Kwh) + 1 AS s, CASE WHEN count(*) > 1 THEN 1 END + 2 AS t FROM Silver.METERS GROUP BY zone",
+        "SELECT zone AS z, $1::INT + 1 AS t, count(*) AS n FROM silver.meters WHERE z NOT IN ('A') AND (zone LIKE ('%')) GROUP BY zone",
+    ],
+)  # fmt: skip
+def test_what_the_servers_engine_is_answered_too(landing: Landing, sql: str) -> None:
+    bound = (7,) if "$1" in sql else ()
+    plan = answer_plan(landing.lake, sql, "duckdb", parameters=bound)
+    assert plan.answered_by == "reflection.by_zone", plan
+    assert differs(*in_duckdb(landing.lake, sql, bound)) == ""
 
 
 @pytest.mark.parametrize("sql", NOT_CONSIDERED)
@@ -634,6 +692,8 @@ def test_one_that_is_brought_up_seldom_is_not_read_meanwhile(tmp_path: Path) -> 
         ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = ['stddev(a)']", "'stddev(a)' is not one of"),
         ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = ['quantile(a)']", "a rank from 0 to 1"),
         ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = ['sum(a)', 'sum(a)']", "is there twice"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = ['avg(a)', 'avg(a)']", "is there twice"),
+        ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = ['sum(a__n)', 'avg(a)']\ndimensions = ['avg__a__n']", "is there twice"),
         ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\ndimensions = ['a']\nrefresh = 'often'", "refresh:"),
         ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\nraw = { days = 0, time = 't' }", "raw.days: 0"),
         ("[[reflections]]\nname = 'x'\ntable = 'silver.m'\ndimensions = ['a']\nraw = { days = 1, time = 't' }", "leave dimensions"),
@@ -644,6 +704,47 @@ def test_a_declaration_that_cannot_be_used_is_refused(text: str, said: str) -> N
     with pytest.raises(GridError) as caught:
         parsed(text, "reflections.toml")
     assert said in str(caught.value) and "reflections.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "measures", [["count(kwh)", "count()"], ["count()", "count(kwh)"], ["sum(a__n)", "sum(a)", "avg(a)"]]
+)
+def test_measures_are_declared_in_any_order(measures: list[str]) -> None:
+    text = f"[[reflections]]\nname = 'x'\ntable = 'silver.m'\nmeasures = {measures}"
+    assert parsed(text, "reflections.toml")["reflection.x"].measures == tuple(measures)
+
+
+def test_one_of_a_table_without_rows_is_checked_and_explained(tmp_path: Path) -> None:
+    raw = 'table = "bronze.rejected"\nraw = { days = 2, time = "_ingested_at" }'
+    landing = made(tmp_path, f'[[reflections]]\nname = "x"\n{raw}\n')
+    landing.land(readings(5, 1))
+    refine(landing.lake)
+    assert {one.outcome for one in check(landing.lake)} <= {"equal", "not answered"}
+    (one,) = answer_plan(landing.lake, "SELECT raw FROM bronze.rejected WHERE cause = 'x'").considered
+    assert "it holds rows from 0001-01-01" in one.why
+
+
+def test_a_row_of_a_clock_that_is_far_ahead_leaves_the_newest_rows_where_they_are(tmp_path: Path) -> None:
+    landing = made(tmp_path)
+    landing.land([*readings(20, 1), {**readings(1, 2)[0], "at": datetime(2099, 1, 1, tzinfo=UTC)}])
+    refine(landing.lake)
+    found = newest(landing.lake)
+    assert found is not None
+    kept = found.tables["reflection.newest"].reflection
+    assert kept is not None and kept.since is not None
+    assert kept.since <= (time.time() + 86_400) * 1e6
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT kwh, count(*) AS n FROM silver.meters GROUP BY kwh",
+        "SELECT zone, count(*) AS n FROM silver.meters WHERE kwh > 2 GROUP BY zone",
+    ],
+)
+def test_what_refine_would_leave_out_is_not_suggested(sql: str) -> None:
+    with pytest.raises(Unanswered, match="kwh is double, which tells no groups apart"):
+        needs(asked(sql, "duckdb"), {"zone": "string", "kwh": "double"})
 
 
 def test_a_broken_file_stops_a_refine_at_once(tmp_path: Path) -> None:
