@@ -30,13 +30,14 @@ _EVIDENCE = 60
 def check(lake: Lake, say: Say) -> int:
     """Look at the sets that nobody has looked at, or at the newest again, and send what waits; the exit code, 1 where a
     rule or a sink failed. Raises LakeBusy where a run that follows watches."""
-    from beam_grid.alerts.evaluate import Evaluation
+    from beam_grid.alerts.evaluate import Evaluation, now_us
     from beam_grid.alerts.matching import SetGone
     from beam_grid.alerts.watch import LOCK, scratch
 
     found, failed = _declared(lake), False
     try:
         with lake.lock(LOCK), opened(lake) as store, scratch(lake) as folder:
+            store.give_up([sink.name for sink in found.sinks], now_us())
             evaluation = Evaluation(lake, found, store, folder)
             numbers = evaluation.to_look_at() or [number for number in [newest_number(lake)] if number]
             if not numbers:
@@ -54,12 +55,12 @@ def check(lake: Lake, say: Say) -> int:
                 failed = True
                 say(f"alerts: rule {name}: {why}")
             failed |= not _sent(lake, found, say)
-            counts = store.counted()
+            still = sum(count for _, state, count in store.counted() if state == "open")
     except LakeBusy:
         raise LakeBusy(
             f"lake {lake.path}: a run that follows looks at its alerts already; `beam-grid alerts list` shows them"
         ) from None
-    say(f"alerts: {raised:,} raised, {cleared:,} cleared, {counts.get('open', 0):,} open at version set {numbers[-1]}")
+    say(f"alerts: {raised:,} raised, {cleared:,} cleared, {still:,} open at version set {numbers[-1]}")
     return 1 if failed else 0
 
 
@@ -180,12 +181,17 @@ def short(lake: Lake, answer: pa.Table) -> pa.Table:
 
 
 def _rules_by_name(lake: Lake) -> dict[str, Rule]:
-    """As they are declared now; none where that cannot be read, which the list does not depend on."""
+    return {rule.name: rule for rule in _readable(lake).alerts}
+
+
+def _readable(lake: Lake) -> Declared:
+    """What is declared now; nothing where that cannot be read, which no list depends on."""
+    from beam_grid.alerts.declared import Declared
+
     try:
-        found = declared(lake)
+        return declared(lake) or Declared()
     except GridError:
-        return {}
-    return {rule.name: rule for rule in found.alerts} if found else {}
+        return Declared()
 
 
 def _evidence(row: str, rule: Rule | None) -> str:
@@ -206,16 +212,14 @@ def _word(value: Any) -> str:
 
 def _sinks(lake: Lake, store: Store, with_cleared: bool) -> list[tuple[Any, ...]]:
     rows = {row[0]: row for row in store.deliveries()}
-    found = declared(lake)
-    for sink in found.sinks if found else ():
+    for sink in _readable(lake).sinks:
         rows.setdefault(sink.name, (sink.name, 0, 0, 0, None, None))
     return [rows[name] for name in sorted(rows)]
 
 
 def _rules(lake: Lake, store: Store, with_cleared: bool) -> list[tuple[Any, ...]]:
     rows = {row[0]: row[:5] for row in store.rules()}
-    found = declared(lake)
-    for rule in found.alerts if found else ():
+    for rule in _readable(lake).alerts:
         rows.setdefault(rule.name, (rule.name, None, None, None, "not looked at yet"))
     return [rows[name] for name in sorted(rows)]
 

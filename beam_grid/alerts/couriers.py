@@ -34,6 +34,10 @@ class Courier:
         self._lake, self.declared = lake, declared
         self._sink: Sink = made(declared, lake.path)
         self._tries, self._said = Breaker(first_s), ""
+        self._refused = (0, 0)
+        """A message's number, and how often it was refused: tries while nobody answers do not count."""
+        self._taken = 0
+        """The number of one that was taken, until that is written down."""
 
     def change(self, declared: AnySink) -> None:
         """What it sends from now on goes there."""
@@ -67,19 +71,29 @@ class Courier:
         if waiting is None:
             return False
         try:
-            with self._tries.trying():
-                self._sink.send(from_json(waiting.body))
+            if waiting.number != self._taken:
+                with self._tries.trying():
+                    self._sink.send(from_json(waiting.body))
         except Exception as cause:
             why = str(cause) if isinstance(cause, SinkFailed) else f"failed: {type(cause).__name__}"
-            is_refused = isinstance(cause, SinkFailed) and cause.is_refused and waiting.tries + 1 >= REFUSALS
-            store.failed(waiting.number, why, now_us() if is_refused else None)
-            self._say(f"{why}; tried again, after longer and longer pauses")
+            is_over = (
+                isinstance(cause, SinkFailed) and cause.is_refused and self._counts(waiting.number, cause.is_final)
+            )
+            store.failed(waiting.number, why, now_us() if is_over else None)
+            self._say(why if is_over else f"{why}; tried again, after longer and longer pauses")
             return True
+        self._taken = waiting.number
         store.sent(waiting.number, now_us())
         if self._said:
             self._said = ""
             say(f"alerts: sink {self.declared.name}: goes on")
         return True
+
+    def _counts(self, number: int, is_final: bool) -> bool:
+        """Whether the message was refused often enough."""
+        before = self._refused[1] if self._refused[0] == number else 0
+        self._refused = number, before + 1
+        return is_final or before + 1 >= REFUSALS
 
     def _say(self, line: str) -> None:
         """Once for each reason."""

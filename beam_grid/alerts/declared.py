@@ -296,6 +296,8 @@ def _check_rule(rule: Rule, sinks: set[str], where: str, conditions: _Conditions
             raise GridError(f"{where}: {word} = {getattr(rule, word)}; it must be at least 1")
     for word in ("sinks", "escalate_to"):
         for name in getattr(rule, word):
+            if getattr(rule, word).count(name) > 1:
+                raise GridError(f"{where}: {word}: {name!r} is there twice; once is enough")
             if name not in sinks:
                 known = ", ".join(sorted(sinks)) or "none yet"
                 raise GridError(f"{where}: {word}: there is no sink {name!r}; [[sinks]] has {known}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from beam_grid.alerts.declared import Declared, Rule
-from beam_grid.alerts.grouping import groups, room_at
-from beam_grid.alerts.lifecycle import Found, next_due, step
+from beam_grid.alerts.grouping import Waiting, groups, room_at
+from beam_grid.alerts.lifecycle import Found, next_due, step, unseen
 from beam_grid.alerts.matching import Looked, Matching, NotThere, SetGone
 from beam_grid.alerts.messages import Links, message, to_json
 from beam_grid.alerts.store import Store
@@ -41,8 +44,12 @@ def now_us() -> int:
 class Evaluation:
     """Looks at sets of one lake by the rules of one file; for one thread."""
 
-    def __init__(self, lake: Lake, declared: Declared, store: Store, scratch: Path) -> None:
+    def __init__(
+        self, lake: Lake, declared: Declared, store: Store, scratch: Path, before: Declared | None = None
+    ) -> None:
+        """before: what was declared until now, for alerts of rules that no longer are."""
         self.declared = declared
+        self._withdrawn = {} if before is None else {rule.name: rule for rule in before.alerts}
         self._lake, self._store, self._matching = lake, store, Matching(lake, scratch)
         self._links = Links(lake, declared.dashboard)
 
@@ -53,17 +60,23 @@ class Evaluation:
             return [newest] if newest else []
         return list(range(max(looked, newest - MOST_BEHIND) + 1, newest + 1))
 
-    def look(self, set_number: int) -> Told:
-        """Raises SetGone where the set cannot be read any more, GridError where the state cannot be written."""
+    def look(self, set_number: int, begins: Callable[[], None] = lambda: None) -> Told:
+        """Raises SetGone where the set cannot be read any more, GridError where the state cannot be written.
+
+        begins: called before each rule is asked.
+        """
         found = at_number(self._lake, set_number)
         if found is None:
             raise SetGone(f"version set {set_number} is no longer kept")
         began, seen = time.monotonic(), dict[str, Looked | GridError]()
         for rule in self.declared.alerts:
+            begins()
             try:
                 seen[rule.name] = self._matching.look(rule, self.declared.maintenance, found)
-            except SetGone:
-                raise
+            except SetGone as cause:
+                if at_number(self._lake, set_number) != found:
+                    raise
+                seen[rule.name] = GridError(f"{cause}; `beam-grid refine` makes tables again")  # of this rule alone
             except GridError as cause:
                 seen[rule.name] = cause
         now, took = now_us(), time.monotonic() - began
@@ -76,14 +89,17 @@ class Evaluation:
         due: list[int] = []
         by_name = {rule.name: rule for rule in self.declared.alerts}
         for name in dict.fromkeys([*by_name, *self._store.live_rules()]):
-            rule = by_name.get(name) or _withdrawn(name)
+            rule = by_name.get(name) or self._ended(name)
             looked = seen.get(name) or Looked(Found({}), ())
             if isinstance(looked, GridError):
                 is_waiting = isinstance(looked, NotThere)
                 if not is_waiting:
                     errors[name] = str(looked)
-                self._store.tell_rule(name, found.number, now, None, str(looked), ())
+                self._store.tell_rule(name, found.number, now, None, str(looked), None)
+                self._store.write(unseen(rule, self._store.live(name), now), name, now)
                 due += self._tell(rule, found, (), now)
+                if (at := next_due(rule, self._store.live(name), None)) is not None:
+                    due.append(at)
                 continue
             changes = step(rule, self._store.live(name), looked.found, now, found.number)
             self._store.write(changes, name, now)
@@ -93,7 +109,7 @@ class Evaluation:
             why = f"more than {len(looked.found.matched):,} keys meet it" if looked.found.is_cut else None
             self._store.tell_rule(name, found.number, now, len(looked.found.matched), why, looked.reads)
             due += self._tell(rule, found, looked.reads, now)
-            if (at := next_due(rule, self._store.live(name))) is not None:
+            if (at := next_due(rule, self._store.live(name), looked.found)) is not None:
                 due.append(at)
         self._store.forget_rules(by_name)
         self._store.look_at(found.number, now, took, counts["raised"])
@@ -106,7 +122,7 @@ class Evaluation:
             self._store.silence([event for event in waiting if event.kind == "cleared"])
             waiting = [event for event in waiting if event.kind != "cleared"]
         said = 0
-        for kind, events in groups(rule, waiting, sent, now):
+        for kind, events in groups(rule, waiting, sent, now, self._overtaken(waiting)):
             known = self._store.with_ids(event.alert for event in events)
             alerts = [known[event.alert] for event in events if event.alert in known]
             said += len(events)
@@ -121,7 +137,18 @@ class Evaluation:
             return []
         return [max(now + 1, room_at(rule, self._store.sent_at(rule.name, now), now))]
 
+    def _overtaken(self, waiting: list[Waiting]) -> set[Waiting]:
+        """The clearings after which a thing was raised again."""
+        if {event.kind for event in waiting}.isdisjoint({"cleared"}):
+            return set()
+        known = self._store.with_ids(event.alert for event in waiting)
+        raised = {known[e.alert].key: e.number for e in waiting if e.kind == "raised" and e.alert in known}
+        cleared = [e for e in waiting if e.kind == "cleared" and e.alert in known]
+        return {e for e in cleared if raised.get(known[e.alert].key, 0) > e.number}
 
-def _withdrawn(name: str) -> Rule:
-    """A rule that is no longer declared: its alerts are cleared."""
-    return Rule(name=name, where="false", key=())
+    def _ended(self, name: str) -> Rule:
+        """A rule that is no longer declared: its alerts are cleared."""
+        if (rule := self._withdrawn.get(name)) is None:
+            return Rule(name=name, where="false", key=())
+        declared = {sink.name for sink in self.declared.sinks}
+        return replace(rule, sinks=tuple(one for one in rule.sinks if one in declared), escalate_to=(), escalate_after=None, remind_after=None)  # fmt: skip

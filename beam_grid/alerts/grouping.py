@@ -7,6 +7,7 @@ events ─► few, and room in the budget: a message each
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from beam_grid.alerts.declared import Rule
@@ -35,13 +36,18 @@ class Group(NamedTuple):
     events: list[Waiting]
 
 
-def groups(rule: Rule, waiting: list[Waiting], sent_at: list[int], now: int) -> list[Group]:
-    """What can be said now. sent_at: times of the rule's messages, escalations left out."""
+def groups(
+    rule: Rule, waiting: list[Waiting], sent_at: list[int], now: int, overtaken: Collection[Waiting] = ()
+) -> list[Group]:
+    """What can be said now. sent_at: times of the rule's messages, escalations left out. overtaken: clearings of what was
+    raised again since; they are said before that, for the last word to be the truth, where there is room for both."""
     escalated = [event for event in waiting if event.kind == "escalated"]
     found = _split("escalated", escalated, rule.group_over, len(escalated))
     room = rule.budget - sum(1 for at in sent_at if now - HOUR < at <= now)
-    for kind in _IN_ORDER:
-        events = [event for event in waiting if event.kind == kind]
+    early = [event for event in waiting if event in overtaken] if room > 1 else []
+    late = [event for event in waiting if event not in early]
+    for kind, some in (("cleared", early), *((kind, late) for kind in _IN_ORDER)):
+        events = [event for event in some if event.kind == kind]
         if events and room > 0:
             more = _split(kind, events, rule.group_over, room)
             room -= len(more)

@@ -97,18 +97,30 @@ def step(rule: Rule, live: dict[str, Alert], found: Found, now: int, set_number:
     return result
 
 
-def next_due(rule: Rule, live: dict[str, Alert]) -> int | None:
-    """When something becomes due that no new set brings; None where nothing does."""
+def unseen(rule: Rule, live: dict[str, Alert], now: int) -> Step:
+    """Of a rule that cannot be asked: its alerts stay as they are, and whoever is to hear of them goes on hearing."""
+    result = Step([], [], [])
+    for alert in live.values():
+        _nag(rule, alert, now, result)
+    return result
+
+
+def next_due(rule: Rule, live: dict[str, Alert], found: Found | None) -> int | None:
+    """When something becomes due that no new set brings; None where nothing does. found: None where the rule cannot be
+    asked."""
     held, kept = rule.us("for_") or 0, rule.us("keep_firing_for") or 0
     remind, escalate = rule.us("remind_after"), rule.us("escalate_after")
     due: list[int] = []
     for alert in live.values():
-        if alert.state == "pending":
+        match = found.matched.get(alert.key) if found is not None else None
+        if alert.state == "pending" and match is not None:
             due.append(alert.since + held)
         if alert.state != "open" or alert.raised_at is None:
             continue
-        if alert.unmet_since is not None:
+        if alert.unmet_since is not None and found is not None and not found.is_cut:
             due.append(alert.unmet_since + kept)
+        if match is not None and match.is_suppressed:  # nobody is told meanwhile
+            continue
         if alert.acked_at is None and remind is not None:
             due.append((alert.reminded_at or alert.raised_at) + remind)
         if alert.acked_at is None and escalate is not None and alert.escalated_at is None:
@@ -143,6 +155,7 @@ def _met(rule: Rule, key: str, alert: Alert | None, match: Match, now: int, set_
 
 def _unmet(rule: Rule, alert: Alert, found: Found, now: int, result: Step) -> None:
     if found.is_cut:
+        _nag(rule, alert, now, result)
         return
     if alert.state != "open":
         result.dropped.append(alert.id)
@@ -158,14 +171,17 @@ def _unmet(rule: Rule, alert: Alert, found: Found, now: int, result: Step) -> No
         cleared = replace(alert, state="cleared", cleared_at=now, unmet_since=since)
         result.changed.append(cleared)
         result.events.append(Event("cleared", cleared))
-    elif alert.unmet_since is None:
-        result.changed.append(replace(alert, unmet_since=now))
+        return
+    if alert.unmet_since is None:
+        alert = replace(alert, unmet_since=now)
+        result.changed.append(alert)
+    _nag(rule, alert, now, result)
 
 
 def _nag(rule: Rule, alert: Alert, now: int, result: Step) -> None:
-    """Escalate or remind of an alert that nobody acknowledged."""
+    """Escalate or remind of an open alert that nobody acknowledged."""
     raised_at = alert.raised_at
-    if alert.acked_at is not None or raised_at is None:
+    if alert.acked_at is not None or raised_at is None or alert.state != "open":
         return
     escalate, remind = rule.us("escalate_after"), rule.us("remind_after")
     if escalate is not None and alert.escalated_at is None and now - raised_at >= escalate:

@@ -70,11 +70,16 @@ class Matching:
         self._lake = lake
         self._answering = Answering(lake, scratch, _LIMITS, rewriters=())
         self._number, self._repeats = 0, True
+        self._scratch, self._newest = scratch, (0, datetime.min.replace(tzinfo=UTC))
         self._last: dict[Rule, tuple[dict[str, TableVersion], Looked]] = {}
         """The tables of a rule as they were, and what was found: it is found again while they are so."""
 
     def look(self, rule: Rule, maintenance: tuple[Maintenance, ...], found_set: TableSet) -> Looked:
         """Raises NotThere, SetGone, or GridError with what is wrong with the rule."""
+        this = found_set.number, found_set.created_at
+        if this[0] <= self._newest[0] and this != self._newest:  # a lake made anew counts from 1 again
+            self._answering, self._last = Answering(self._lake, self._scratch, _LIMITS, rewriters=()), {}
+        self._newest = this
         at = {name: table.at for name, table in found_set.tables.items()}
         if rule in self._last and self._last[rule][0].items() <= at.items():
             return self._last[rule][1]
@@ -208,6 +213,8 @@ def _matches(rule: Rule, answer: pa.Table) -> list[_Row]:
 
 def _short(value: Any) -> Any:
     value = plain(value)
+    if isinstance(value, list | dict) and len(text := json.dumps(value, ensure_ascii=False)) > _MOST_TEXT:
+        value = text
     if isinstance(value, str) and len(value) > _MOST_TEXT:
         return value[:_MOST_TEXT] + "…"
     return value

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from beam_grid.alerts.declared import Rule
 from beam_grid.alerts.lifecycle import Alert
+from beam_grid.errors import GridError
 from data_sources.typed_json import decoder, encode
 
 if TYPE_CHECKING:
@@ -100,10 +101,17 @@ class Links:
     def _known(self) -> dict[str, str | None]:
         """By feed the field that its rows are a series of."""
         if self._subjects is None or set(self._subjects) != set(self._lake.feeds):
-            from beam_grid.server.subjects import subject
-
-            self._subjects = {name: subject(self._lake.feed(name).contract()) for name in self._lake.feeds}
+            self._subjects = {name: self._subject(name) for name in self._lake.feeds}
         return self._subjects
+
+    def _subject(self, feed: str) -> str | None:
+        """None, too, where its commits cannot be read: an alert is told without a link rather than not at all."""
+        from beam_grid.server.subjects import subject
+
+        try:
+            return subject(self._lake.feed(feed).contract())
+        except (GridError, OSError, ValueError):
+            return None
 
 
 def _feeds(reads: tuple[str, ...], found: TableSet | None) -> list[str]:

@@ -155,9 +155,9 @@ class Store:
         worst += "CASE severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END"
         return self._alerts(f"{where} ORDER BY {worst}, since DESC, id LIMIT {int(most)}", [])
 
-    def counted(self) -> dict[str, int]:
-        """Alerts by state, cleared ones left out."""
-        return dict(self._rows("SELECT state, count(*) FROM alerts WHERE state <> 'cleared' GROUP BY state"))
+    def counted(self) -> list[tuple[str, str, int]]:
+        """Alerts by rule and state, cleared ones left out."""
+        return self._rows("SELECT rule, state, count(*) FROM alerts WHERE state <> 'cleared' GROUP BY rule, state")
 
     def with_ids(self, ids: Iterable[str]) -> dict[str, Alert]:
         """By id."""
@@ -288,12 +288,13 @@ class Store:
         return {number: Look(*rest) for number, *rest in rows}
 
     def tell_rule(
-        self, rule: str, number: int, now: int, matched: int | None, error: str | None, reads: tuple[str, ...]
+        self, rule: str, number: int, now: int, matched: int | None, error: str | None, reads: tuple[str, ...] | None
     ) -> None:
-        """How a rule was found. Inside `changing`."""
+        """How a rule was found; reads: None where that is not known, and stays as it was. Inside `changing`."""
         self._db.execute(
-            "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?, ?, ?)",
-            (rule, number, now, matched, error, ",".join(reads)),
+            "INSERT INTO rules VALUES (?1, ?2, ?3, ?4, ?5, coalesce(?6, '')) ON CONFLICT (rule) DO UPDATE SET "
+            "set_number = ?2, at = ?3, matched = ?4, error = ?5, reads = coalesce(?6, reads)",
+            (rule, number, now, matched, error, None if reads is None else ",".join(reads)),
         )
 
     def rules(self) -> list[tuple[Any, ...]]:
@@ -305,9 +306,24 @@ class Store:
         names = list(known)
         self._db.execute(f"DELETE FROM rules WHERE rule NOT IN ({', '.join('?' * len(names))})", names)
 
-    def ack(self, which: str, by: str, now: int) -> list[Alert]:
-        """Acknowledge open alerts, by id, the beginning of one, or the rule; those that are acknowledged now."""
+    def give_up(self, sinks: Iterable[str], now: int) -> None:
+        """What waits for a sink that is none of these is given up, as refused."""
+        names = list(sinks)
         with self.changing():
+            self._db.execute(
+                "UPDATE outbox SET refused_at = ?, error = 'the sink is no longer declared' WHERE sent_at IS NULL "
+                f"AND refused_at IS NULL AND sink NOT IN ({', '.join('?' * len(names))})",
+                [now, *names],
+            )
+
+    def ack(self, which: str, by: str, now: int) -> list[Alert]:
+        """Acknowledge open alerts, by id, the beginning of one, or the rule; those that are acknowledged now. Raises
+        GridError where alerts of several ids begin so."""
+        with self.changing():
+            begin = "SELECT count(*) FROM alerts WHERE state = 'open' AND rule <> ?1 AND length(?1) >= 4 AND substr(id, 1, length(?1)) = ?1"
+            (many,) = self._db.execute(begin, (which,)).fetchone()
+            if many > 1:
+                raise GridError(f"alert {which}: {many} open alerts begin so; give more of the id")
             rows = self._db.execute(
                 "UPDATE alerts SET acked_at = ?, acked_by = ? WHERE state = 'open' AND acked_at IS NULL "
                 "AND (rule = ? OR (length(?) >= 4 AND substr(id, 1, length(?)) = ?)) RETURNING id",

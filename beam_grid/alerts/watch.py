@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -20,8 +20,9 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from beam_grid import durable
 from beam_grid.alerts.couriers import Courier
-from beam_grid.alerts.declared import FILE, AnySink, declared
+from beam_grid.alerts.declared import FILE, AnySink, Declared, declared, parsed
 from beam_grid.alerts.evaluate import Evaluation, now_us
 from beam_grid.alerts.matching import SetGone
 from beam_grid.alerts.store import FOLDER, Store, opened
@@ -36,6 +37,8 @@ _LOOKS_EVERY_S = 0.2
 _PAUSE_S = 2.0
 """After a look that failed."""
 _HUNG_AFTER_S = 300.0
+_SETTLES_S = 1.0
+"""A file that was changed is read when it has been as it is for so long: some editors empty it first."""
 _MEASURES_EVERY_S = 60.0
 MOST_RESIDENT = 768 << 20
 _LAST_SENDING_S = 2.0
@@ -80,6 +83,24 @@ def scratch(lake: Lake) -> Iterator[Path]:
         yield Path(folder)
 
 
+class _Stuck:
+    """Ends the process where a look does not go on for _HUNG_AFTER_S."""
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+        self.goes_on()
+
+    def goes_on(self) -> None:
+        self.end()
+        self._timer = threading.Timer(_HUNG_AFTER_S, os._exit, (70,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 @dataclass
 class _Running:
     courier: Courier
@@ -94,6 +115,9 @@ class _Watching:
         self._evaluation: Evaluation | None = None
         self._couriers: dict[str, _Running] = {}
         self._mark: tuple[int, int] | None = None
+        self._kept = lake.path / FOLDER / "last.toml"
+        self._seen: tuple[tuple[int, int], float] = (0, 0), 0.0
+        """How the file is now, and since when."""
         self._due, self._pause_until, self._known = 0.0, 0.0, 0
         """Instants are of the monotonic clock: one that is set changes nothing."""
         self._said: dict[str, str] = {}
@@ -114,20 +138,45 @@ class _Watching:
         mark = _mark(self._lake)
         if mark == self._mark:
             return
+        if mark != self._seen[0]:
+            self._seen = mark, time.monotonic()
+        if not is_first and time.monotonic() - self._seen[1] < _SETTLES_S:
+            return
         self._mark = mark
         try:
             found = declared(self._lake)
             if found is None:
                 raise GridError(f"{self._lake.path / FILE} is not there")
+            if not found.alerts and not is_first:  # a file that is being written, or was cut off
+                raise GridError(f"{self._lake.path / FILE} has no [[alerts]]; to end all, begin to watch anew")
         except GridError as cause:
-            if is_first:
+            last = self._last() if is_first else None
+            if is_first and last is None:
                 raise
             self._say("file", f"{cause}; the rules stay as they were")
-            return
-        self._said.pop("file", None)
+            if last is None:
+                return
+            found = last
+        else:
+            self._said.pop("file", None)
+            self._keep()
         if self._evaluation is None or found != self._evaluation.declared:
-            self._evaluation, self._due = Evaluation(self._lake, found, self._store, self._scratch), 0.0
+            before = self._evaluation.declared if self._evaluation is not None else None
+            self._evaluation, self._due = Evaluation(self._lake, found, self._store, self._scratch, before), 0.0
+        self._store.give_up([sink.name for sink in found.sinks], now_us())
         self._send_to(found.sinks)
+
+    def _last(self) -> Declared | None:
+        """The rules that the watcher before this one had, where it did not end in order: it was killed, or ended itself."""
+        try:
+            return parsed(self._kept.read_text(encoding="utf-8"), str(self._kept))
+        except (OSError, UnicodeDecodeError, GridError):
+            return None
+
+    def _keep(self) -> None:
+        with suppress(OSError):
+            durable.replace(self._kept, (self._lake.path / FILE).read_bytes())
+            self._kept.chmod(0o600)  # addresses may be secrets
 
     def _look(self) -> None:
         assert self._evaluation is not None
@@ -141,17 +190,15 @@ class _Watching:
                 f"alerts: version sets {self._known + 1} to {numbers[0] - 1} are passed over: rules take longer than publishing"
             )
         for number in numbers:
-            stuck = threading.Timer(_HUNG_AFTER_S, os._exit, (70,))
-            stuck.daemon = True
-            stuck.start()
+            stuck = _Stuck()
             try:
-                told = self._evaluation.look(number)
+                told = self._evaluation.look(number, stuck.goes_on)
             except SetGone as cause:
                 self._say("look", str(cause))
                 self._known, self._pause_until = number, time.monotonic() + _PAUSE_S
                 continue
             finally:
-                stuck.cancel()
+                stuck.end()
             self._known = number
             every = parse_duration(self._evaluation.declared.every).total_seconds()
             wait_s = every if told.due is None else min(every, (told.due - now_us()) / 1e6)
@@ -189,6 +236,7 @@ class _Watching:
         deadline = time.monotonic() + _LAST_SENDING_S
         while time.monotonic() < deadline and any(self._store.unsent(name) for name in self._couriers):
             time.sleep(0.05)
+        durable.remove(self._kept)
         for running in self._couriers.values():
             running.ending.set()
         for running in self._couriers.values():

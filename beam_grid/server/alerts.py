@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from typing import Any
 
@@ -59,7 +60,7 @@ def open_alerts(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
         return body
     store = Store(lake, is_read_only=True)
     try:
-        found, rules, body["set"] = store.alerts(), store.rules(), store.looked()
+        found, rules, counted, body["set"] = store.alerts(), store.rules(), store.counted(), store.looked()
     finally:
         store.close()
     reads = {name: tuple(filter(None, read.split(","))) for name, _, _, _, _, read in rules}
@@ -68,14 +69,18 @@ def open_alerts(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
         tables = reads.get(rule, ())
         return allowed is None or (bool(tables) and all(may_see(t, allowed) for t in tables))
 
-    known = declared(lake)
-    by_name = {rule.name: rule for rule in known.alerts} if known else {}
-    links, tables = Links(lake, ""), newest(lake)
     body["errors"] = {name: error for name, _, _, _, error, _ in rules if error and may(name)}
-    for alert in filter(lambda one: may(one.rule), found):
-        body["counts"][alert.state] = body["counts"].get(alert.state, 0) + 1
-        if len(body["alerts"]) == MOST:
-            continue
+    by_name = {}
+    try:
+        if (known := declared(lake)) is not None:
+            by_name = {rule.name: rule for rule in known.alerts}
+    except GridError:  # what is open is told all the same
+        body["errors"][FILE] = "cannot be used; `beam-grid alerts check` says why"
+    links, tables = Links(lake, ""), newest(lake)
+    for name, state, count in counted:
+        if may(name):
+            body["counts"][state] = body["counts"].get(state, 0) + count
+    for alert in itertools.islice((one for one in found if may(one.rule)), MOST):
         key, row, rule = json.loads(alert.key), json.loads(alert.row), by_name.get(alert.rule)
         body["alerts"].append(
             {

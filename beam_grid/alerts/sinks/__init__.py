@@ -17,10 +17,11 @@ from beam_grid.alerts.messages import Message
 class SinkFailed(Exception):
     """It was not taken, or not known to be. The text holds no secret."""
 
-    def __init__(self, text: str, is_refused: bool = False) -> None:
-        """is_refused: the receiver will not take this message, while it may take others."""
+    def __init__(self, text: str, is_refused: bool = False, is_final: bool = False) -> None:
+        """is_refused: the receiver will not take this message, while it may take others. is_final: nor is it to be tried
+        again."""
         super().__init__(text)
-        self.is_refused = is_refused
+        self.is_refused, self.is_final = is_refused or is_final, is_final
 
 
 class Sink(Protocol):

@@ -29,6 +29,10 @@ class ToEmail:
             password = declared.password.value() if declared.password else None
         except GridError as cause:
             raise SinkFailed(str(cause)) from None
+        try:
+            mail = self._mail(message)
+        except Exception as cause:  # whatever a key holds, the messages behind it are to be sent
+            raise SinkFailed(f"no mail can be made of it ({type(cause).__name__})", is_final=True) from None
         server: smtplib.SMTP | None = None
         began = time.monotonic()
         try:
@@ -44,7 +48,7 @@ class ToEmail:
                         server.starttls(context=ssl.create_default_context())
                     if declared.user is not None and password is not None:
                         server.login(declared.user, password)
-                    refused = server.send_message(self._mail(message))
+                    refused = server.send_message(mail)
                 except (OSError, smtplib.SMTPException):
                     if is_over.is_set() or time.monotonic() - began >= self._timeout:
                         raise TimeoutError from None  # smtplib tells a socket's timeout as a disconnection
@@ -55,18 +59,18 @@ class ToEmail:
         except TimeoutError:
             raise SinkFailed(f"{declared.host} did not answer within {self._timeout:g} s") from None
         except smtplib.SMTPResponseException as cause:
-            is_refused = isinstance(cause, smtplib.SMTPDataError) and cause.smtp_code in (552, 554)
+            is_refused = isinstance(cause, smtplib.SMTPDataError) and 500 <= cause.smtp_code < 600
             raise SinkFailed(f"{declared.host} answered {cause.smtp_code}", is_refused) from None
         except (OSError, smtplib.SMTPException, ValueError) as cause:
             why = getattr(cause, "strerror", None) or type(cause).__name__
             raise SinkFailed(f"{declared.host} cannot be asked ({why})") from None
         if refused:  # some of them have it; it is not sent to those again
             raise_for = ", ".join(sorted(refused))
-            raise SinkFailed(f"{declared.host} takes no mail for {raise_for}; the others have it", is_refused=True)
+            raise SinkFailed(f"{declared.host} takes no mail for {raise_for}; the others have it", is_final=True)
 
     def _mail(self, message: Message) -> EmailMessage:
         mail = EmailMessage()
-        mail["Subject"] = message.title
+        mail["Subject"] = message.title.replace("=?", "= ?")  # read as an encoded word it may hold line breaks
         mail["From"], mail["To"] = self._declared.sender, ", ".join(self._declared.to)
         mail["Date"] = format_datetime(utc_now())
         mail["Message-ID"] = f"<{message.id}@beam-grid>"

@@ -44,7 +44,8 @@ class ToKafka:
             while not told and time.monotonic() < deadline:
                 producer.poll(0.1)
         except (KafkaException, BufferError) as cause:
-            raise SinkFailed(f"topic {self._declared.topic}: {_short(cause)}") from None
+            is_refused = isinstance(cause, KafkaException) and _is_too_large(cause.args[0])
+            raise SinkFailed(f"topic {self._declared.topic}: {_short(cause)}", is_refused) from None
         if failed or not told:
             if not told:
                 producer.purge()

@@ -64,6 +64,9 @@ TIMELINES = [
     ("maintenance of one that is open", rule(remind_after="1m"), [(0, met()), (2, HELD), (3, NOT)], [(0, "raised"), (3, "cleared")]),
     ("reminded", rule(remind_after="10m"), [(0, met()), (9, met()), (10, met()), (15, met()), (20, met())],
      [(0, "raised"), (10, "reminded"), (20, "reminded")]),
+    ("escalated though it may be over", rule(keep_firing_for="1h", escalate_after="10m", remind_after="20m"),
+     [(0, met()), (5, NOT), (10, NOT), (20, NOT), (65, NOT)], [(0, "raised"), (10, "escalated"), (20, "reminded"), (65, "cleared")]),
+    ("escalated beyond the most keys", rule(escalate_after="10m"), [(0, met()), (10, CUT)], [(0, "raised"), (10, "escalated")]),
     ("escalated once", rule(escalate_after="10m"), [(0, met()), (10, met()), (20, met())], [(0, "raised"), (10, "escalated")]),
     ("seen", rule(escalate_after="10m", remind_after="10m"), [(0, met()), (5, "somebody"), (20, met()), (21, NOT)],
      [(0, "raised"), (21, "cleared")]),
@@ -78,10 +81,12 @@ def test_timelines(by: Rule, found: list[Any], told: list[Any]) -> None:
 def test_what_no_set_brings_is_due_by_itself() -> None:
     by = rule(for_="10m", remind_after="1h", escalate_after="30m")
     done = step(by, {}, met(), 0, 1)
-    assert next_due(by, {"a": done.changed[0]}) == 10 * MINUTE
+    assert next_due(by, {"a": done.changed[0]}, met()) == 10 * MINUTE
+    assert next_due(by, {"a": done.changed[0]}, None) is None, "it cannot be asked"
     done = step(by, {"a": done.changed[0]}, met(), 10 * MINUTE, 1)
-    assert next_due(by, {"a": done.changed[-1]}) == 40 * MINUTE
-    assert next_due(rule(), {"a": done.changed[-1]}) is None
+    assert next_due(by, {"a": done.changed[-1]}, met()) == 40 * MINUTE == next_due(by, {"a": done.changed[-1]}, None)
+    assert next_due(by, {"a": done.changed[-1]}, HELD) is None, "nobody is told meanwhile"
+    assert next_due(rule(), {"a": done.changed[-1]}, met()) is None
 
 
 _KINDS = st.sampled_from(["raised", "reminded", "escalated", "cleared"])

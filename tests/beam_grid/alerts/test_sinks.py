@@ -106,6 +106,13 @@ class Mailbox:
         self.mails: list[Any] = []
         self.tries = 0
         self.answers: list[str] = []
+        self.refuses = set[str]()
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if address in self.refuses:
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 taken"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         self.tries += 1
