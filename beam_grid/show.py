@@ -63,46 +63,34 @@ def as_python(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     try:
         return column.to_pylist()
     except (OverflowError, ValueError):
-        return [_timed(value, column.type) for value in column.cast(_counted(column.type)).to_pylist()]
+        return [_one(scalar) for scalar in column]
 
 
-def _counted(kind: pa.DataType) -> pa.DataType:
-    """The type, with numbers for times and days."""
-    if pa.types.is_timestamp(kind):
-        return pa.int64()
-    if pa.types.is_date32(kind):
-        return pa.int32()
-    if pa.types.is_list(kind):
-        return pa.list_(_counted(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(part.name, _counted(part.type)) for part in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(_counted(kind.key_type), _counted(kind.item_type))
-    return kind
-
-
-def _timed(value: Any, kind: pa.DataType) -> Any:
-    """A value that `_counted` made a number of, and what it holds."""
-    if value is None:
+def _one(scalar: Any) -> Any:
+    """A value of Arrow's, and what it holds."""
+    kind = scalar.type
+    if not scalar.is_valid:
         return None
-    if pa.types.is_timestamp(kind) or pa.types.is_date32(kind):
-        return _instant(value, kind)
-    if pa.types.is_list(kind):
-        return [_timed(one, kind.value_type) for one in value]
-    if pa.types.is_struct(kind):
-        return {part.name: _timed(value[part.name], part.type) for part in kind}
+    if pa.types.is_timestamp(kind) or pa.types.is_date32(kind) or pa.types.is_time64(kind):
+        return _instant(scalar.value, kind)
     if pa.types.is_map(kind):
-        return [(_timed(key, kind.key_type), _timed(one, kind.item_type)) for key, one in value]
-    return value
+        return [(_one(entry["key"]), _one(entry["value"])) for entry in scalar.values]
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
+        return [_one(one) for one in scalar.values]
+    if pa.types.is_struct(kind):
+        return {part.name: _one(scalar[n]) for n, part in enumerate(kind)}
+    return _one(scalar.value) if pa.types.is_union(kind) else scalar.as_py()
 
 
 def _instant(number: int, kind: pa.DataType) -> Any:
-    """Days or units of time since 1970."""
+    """Days or units of time since 1970, or units since midnight."""
     try:
         return pa.scalar(number, kind).as_py()
     except (OverflowError, ValueError):
         import numpy as np
 
+        if pa.types.is_time64(kind):
+            return str(np.datetime64(number, kind.unit)).partition("T")[2]
         is_day = pa.types.is_date32(kind)
         if abs(number) >= (1 << (31 if is_day else 63)) - 1:  # as DuckDB and Postgres have it
             return "infinity" if number > 0 else "-infinity"

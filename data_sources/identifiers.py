@@ -11,3 +11,11 @@ def double_quoted(name: str) -> str:
 def backticked(name: str) -> str:
     """For Spark."""
     return "`" + name.replace("`", "``") + "`"
+
+
+_SMALL = {ord(large): large.lower() for large in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def folded(name: str) -> str:
+    """As DuckDB compares names: only the letters A to Z are the small ones too. `str.lower` makes a k of the Kelvin sign."""
+    return name.translate(_SMALL)

@@ -20,6 +20,7 @@ from sqlglot.generators.postgres import PostgresGenerator
 
 from beam_grid.lakehouse.bounds import Parameter
 from beam_grid.reflections import words
+from data_sources.identifiers import folded
 
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())  # what it cannot write is no news for a terminal
 
@@ -81,11 +82,11 @@ class Asked:
     def field(self, column: exp.Column, names: Iterable[str]) -> str:
         """The table's column that is meant; raises Unanswered where it is none of them."""
         qualifier = ".".join(part.name for part in column.parts[:-1])
-        if qualifier and qualifier.lower() not in (self.called.lower(), self.table.lower()):
+        if qualifier and folded(qualifier) not in (folded(self.called), folded(self.table)):
             raise Unanswered(f"{column.sql()} is qualified by another name")
         name = column.name
         if self.dialect == "duckdb":
-            found = [known for known in names if known.lower() == name.lower()]
+            found = [known for known in names if folded(known) == folded(name)]
         else:
             found = [known for known in names if known == name]
         if len(found) != 1:

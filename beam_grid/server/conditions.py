@@ -14,6 +14,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from beam_grid.lakehouse.bounds import WHOLE, Parameter, Value, Within, moment
+from data_sources.identifiers import folded
 
 
 class Literal(NamedTuple):
@@ -69,7 +70,7 @@ def references(node: Any) -> list[Reference]:
 def within(asked: Asked, kinds: dict[str, str], parameters: Sequence[Parameter]) -> tuple[Within, str] | None:
     """The condition over a table with these columns (by name, Delta's type), and its column's type; None where
     the engine might compare in another way than values of that type are ordered."""
-    names = [name for name in kinds if name.lower() == asked.column.lower()]
+    names = [name for name in kinds if folded(name) == folded(asked.column)]
     if len(names) != 1:
         return None
     kind, ranges = kinds[names[0]], []
@@ -90,10 +91,10 @@ def _is_alone(node: dict[str, Any]) -> bool:
 
 def _conditions(node: dict[str, Any]) -> list[Asked]:
     table = node["from_table"]
-    called = str(table.get("alias") or table["table_name"]).lower()
-    named = {str(one.get("alias") or "").lower() for one in node["select_list"]}
+    called = folded(str(table.get("alias") or table["table_name"]))
+    named = {folded(str(one.get("alias") or "")) for one in node["select_list"]}
     found = [_asked(one, called) for one in _conjuncts(node.get("where_clause"))]
-    return [one for one in found if one is not None and one.column.lower() not in named]
+    return [one for one in found if one is not None and folded(one.column) not in named]
 
 
 def _conjuncts(node: Any) -> list[dict[str, Any]]:
@@ -128,7 +129,7 @@ def _column(node: dict[str, Any], called: str) -> str | None:
     if node.get("class") != "COLUMN_REF":
         return None
     *qualifier, name = map(str, node["column_names"])
-    return name if not qualifier or [part.lower() for part in qualifier] == [called] else None
+    return name if not qualifier or [folded(part) for part in qualifier] == [called] else None
 
 
 def _literal(node: dict[str, Any]) -> Literal | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from beam_grid.server.conditions import Reference
 from beam_grid.server.guard import Guard, NoTable, Refused
 from beam_grid.server.made import SAFE_TYPES, Made
 from beam_grid.server.scanned import Layouts, Scanned
-from data_sources.identifiers import double_quoted
+from data_sources.identifiers import double_quoted, folded
 from transforms import sketches
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Engine:
         self._layouts = Layouts(self._duck)
         self._sets: OrderedDict[int, _Open] = OrderedDict()
         self._views: dict[str, dict[str, str]] = {}
-        """By catalog and name, in lower case as DuckDB takes it, the SELECT of its view."""
+        """By catalog and name, folded as DuckDB does it, the SELECT of its view."""
         self._free: list[str] = []
         """Catalogs that no set has."""
         self._in_use = ""
@@ -148,24 +148,27 @@ class Engine:
         names: list[str],
         seen: Sequence[Reference] | None = None,
         parameters: Sequence[Parameter] = (),
+        *,
+        recurs: bool = False,
     ) -> None:
         """Have these tables at hand, and have statements see this set. Raises NoTable, Gone.
 
         seen: every place where the next statement names one of them: it then reads only files with rows that it can see
-        there. All files without it.
+        there. All files without it. recurs: it has a WITH RECURSIVE, which on one thread that reads files itself may never end.
         """
         opened = self._use(found)
         self._define_all(opened, names)
         places: dict[str, list[Reference]] = {}
         if seen is not None:
-            known = {name.lower(): name for name in names_of(found)}
+            known = {folded(name): name for name in names_of(found)}
             for one in self._seen_through(opened, seen, known):
-                places.setdefault(one.table.lower(), []).append(one)
+                places.setdefault(folded(one.table), []).append(one)
         reads = 0
         for name, table in opened.scanned.items():
-            table.show([one.conditions for one in places.get(name.lower(), ())], parameters)
-            reads += table.shown_bytes if name.lower() in places else 0
-        self._run_on(1 if seen is not None and reads <= _FEW_BYTES else self._most_threads)
+            table.show([one.conditions for one in places.get(folded(name), ())], parameters)
+            reads += table.shown_bytes if folded(name) in places else 0
+        is_small = seen is not None and reads <= _FEW_BYTES
+        self._run_on(max(2, self._most_threads) if recurs else 1 if is_small else self._most_threads)
 
     def _run_on(self, threads: int) -> None:
         if threads != self._threads:
@@ -224,7 +227,7 @@ class Engine:
         """The places, and of a view those in its SELECT."""
         found = opened.found
         for one in asked:
-            name = known.get(one.table.lower(), "")
+            name = known.get(folded(one.table), "")
             view = query_log.VIEWS.get(name) or (found.views[name].sql if name in found.views else None)
             if view is None:
                 yield one
@@ -235,13 +238,14 @@ class Engine:
                     reads = (query_log.TABLE,) if name in query_log.VIEWS else found.views[name].reads
                     yield from map(Reference, reads)
 
-    def resolved(self, found: TableSet, asked: list[str]) -> list[str]:
-        """The tables as the set spells them, each once; DuckDB takes names in any case. Raises NoTable."""
-        known = {name.lower(): name for name in names_of(found)}
+    def resolved(self, found: TableSet, asked: list[str], may: Callable[[str], bool] = lambda name: True) -> list[str]:
+        """The tables as the set spells them, each once; DuckDB takes names in any case. Raises NoTable. may: whether the
+        asker may be told of a table."""
+        known = {folded(name): name for name in names_of(found)}
         for name in asked:
-            if name.lower() not in known:
-                raise NoTable(f"there is no table {name[:100]}; {_known(name, found)}")
-        return list(dict.fromkeys(known[name.lower()] for name in asked))
+            if folded(name) not in known:
+                raise NoTable(f"there is no table {name[:100]}; {_known(name, filter(may, names_of(found)))}")
+        return list(dict.fromkeys(known[folded(name)] for name in asked))
 
     def make(self, found: TableSet, name: str) -> bool:
         """Make a view's file for all who read it; False where it is not to be had so."""
@@ -289,8 +293,8 @@ class Engine:
             table = found.tables[name]
             select = self._relation(opened, name, table.path, table.version)
         else:
-            raise NoTable(f"there is no table {name}; {_known(name, found)}")
-        views, key = self._views[opened.catalog], name.lower()
+            raise NoTable(f"there is no table {name}; {_known(name, names_of(found))}")
+        views, key = self._views[opened.catalog], folded(name)
         if views.get(key) == select:  # DuckDB binds a view anew with each statement
             return
         views.pop(key, None)
@@ -333,8 +337,8 @@ def _reads(found: TableSet, name: str) -> list[str]:
     return list(found.views[name].reads) if name in found.views else []
 
 
-def _known(name: str, found: TableSet) -> str:
-    close = difflib.get_close_matches(name.lower(), names_of(found), n=1, cutoff=0.6)
+def _known(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else "GET /api/v1/tables lists those that are"
 
 

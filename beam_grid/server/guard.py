@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
 from beam_grid.server.conditions import Reference, references
+from data_sources.identifiers import folded
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,8 +32,11 @@ _IN_FROM = frozenset({"unnest", "range", "generate_series"})
 """Functions that may stand in a FROM; all others read files, catalogs or settings."""
 
 _REACH_OUTSIDE = frozenset(
-    {"current_setting", "write_log", "getenv", "getvariable", "current_query", "nextval", "currval"}
-)
+    {
+        "current_setting", "write_log", "getenv", "getvariable", "current_query", "nextval", "currval",
+        "json_serialize_plan", "json_serialize_sql", "json_deserialize_sql",  # bind a statement that nobody has judged
+    }
+)  # fmt: skip
 
 _NAMES_A_CLOCK = frozenset({"age"})
 """Functions that ask the clock though DuckDB does not list them so: age() of one time."""
@@ -56,6 +60,8 @@ class Reading:
     """As SCHEMA.NAME, each once, in the order met."""
     repeats: bool = True
     """Asked again over the same tables it has the same answer: no clock, chance, or sample in it."""
+    recurs: bool = False
+    """It has a WITH RECURSIVE in it."""
     references: list[Reference] = field(default_factory=list)
     """Where it names tables, and what it can see of them there."""
     is_ours: bool = False
@@ -133,7 +139,7 @@ class Guard:
         return statements[0]["node"]
 
     def _walk(self, node: Any, known: frozenset[str], found: Reading) -> None:
-        """known: names that a WITH around the node defines, in lower case."""
+        """known: names that a WITH around the node defines, folded."""
         if isinstance(node, list):
             for one in node:
                 self._walk(one, known, found)
@@ -143,11 +149,12 @@ class Guard:
         kind = node.get("type")
         rest = dict(node)
         if kind == "RECURSIVE_CTE_NODE":
-            known |= {str(node["cte_name"]).lower()}
+            known |= {folded(str(node["cte_name"]))}
+            found.recurs = True
         if isinstance(node.get("cte_map"), dict):
             for entry in rest.pop("cte_map")["map"]:  # each sees those before it, and itself only where it is recursive
                 self._walk(entry["value"], known, found)
-                known |= {str(entry["key"]).lower()}
+                known |= {folded(str(entry["key"]))}
         if kind == "BASE_TABLE":
             self._table(node, known, found)
         elif kind == "TABLE_FUNCTION":
@@ -161,8 +168,7 @@ class Guard:
         elif node.get("class") == "FUNCTION":
             self._function(node, found)
         elif node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
-            name = str(node["column_names"][0]).lower()  # current_date is written as a column is
-            found.repeats &= name not in self._changing and not name.startswith(("current_", "local"))
+            found.repeats &= not self._tells_time(folded(str(node["column_names"][0])))  # current_date is written so
         found.repeats &= node.get("sample") is None
         for key, value in rest.items():
             if key != "qualified_name":
@@ -170,7 +176,7 @@ class Guard:
 
     def _table(self, node: dict[str, Any], known: frozenset[str], found: Reading) -> None:
         catalog, schema, name = (str(node.get(key) or "") for key in ("catalog_name", "schema_name", "table_name"))
-        if not catalog and not schema and name.lower() in known:
+        if not catalog and not schema and folded(name) in known:
             return
         if catalog or not schema:
             raise NoTable(
@@ -180,13 +186,17 @@ class Guard:
             found.tables.append(f"{schema}.{name}")
 
     def _function_in_from(self, function: dict[str, Any]) -> None:
-        name = str(function.get("function_name", "")).lower()
+        name = folded(str(function.get("function_name", "")))
         if name not in _IN_FROM or function.get("schema") or function.get("catalog"):
             raise Refused(f"the function {name} in a FROM is not allowed: tables of the lake are read, nothing else")
 
+    def _tells_time(self, name: str) -> bool:
+        """Whether what is called so may be another the next time."""
+        return name in self._changing or name.startswith(("current_", "local"))
+
     def _function(self, node: dict[str, Any], found: Reading) -> None:
-        name = str(node.get("function_name", "")).lower()
-        found.repeats &= name not in self._changing
+        name = folded(str(node.get("function_name", "")))
+        found.repeats &= not self._tells_time(name)
         if name.startswith(("kll_", "hll_")) and not found.is_ours:
             raise Refused(f"the function {name} is not allowed: it reads sketches of the lake's own making")
         if name in self._forbidden or name.startswith(("duckdb_", "pg_", "pragma_")):

@@ -28,7 +28,7 @@ from beam_grid.lakehouse.duck import FILE, literal, pattern
 from beam_grid.lakehouse.live import LiveFile, live
 from beam_grid.lakehouse.vectors import deleted
 from beam_grid.server.conditions import Asked, within
-from data_sources.identifiers import double_quoted
+from data_sources.identifiers import double_quoted, folded
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,10 +69,10 @@ class Layouts:
             yield from rows
 
     def columns(self, layout: str, file: str) -> frozenset[str]:
-        """Names of the layout's columns, in lower case; `file` is one that has it."""
+        """Names of the layout's columns, folded; `file` is one that has it."""
         if layout not in self._columns:
             told = self._duck.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(pattern(file))}, hive_partitioning = false)")  # fmt: skip
-            self._columns[layout] = frozenset(str(row[0]).lower() for row in told.fetchall())
+            self._columns[layout] = frozenset(folded(str(row[0])) for row in told.fetchall())
         return self._columns[layout]
 
     def spans(self, table: Path, files: dict[str, LiveFile], column: str, kind: str) -> dict[str, Span | None]:
@@ -111,7 +111,8 @@ class Scanned:
         self._duck, self._path, self._layouts, self._name = duck, path, layouts, name
         at = live(path, version)
         self._kinds = scan.delta_types(at)
-        self._files: dict[str, LiveFile] = {_at(path, file.path): file for file in at.files}
+        listed = sorted(at.files, key=lambda file: file.path)  # the log and its checkpoints have them in other orders
+        self._files: dict[str, LiveFile] = {_at(path, file.path): file for file in listed}
         gone = {named: deleted(path, file.vector) for named, file in self._files.items() if file.vector is not None}
         cut = {named: rows for named, rows in gone.items() if len(rows)}
         self._parts: list[_Part] = []
@@ -181,7 +182,7 @@ class Scanned:
         there = self._layouts.columns(layout, files[0])
         source = "" if rows is None else "f."
         told = ", ".join(
-            f"{source + double_quoted(column) if column.lower() in there else 'NULL'}::{kind} AS {double_quoted(column)}"
+            f"{source + double_quoted(column) if folded(column) in there else 'NULL'}::{kind} AS {double_quoted(column)}"
             for column, kind in kinds.items()
         )
         read = f"read_parquet(getvariable('{part.variable}'), hive_partitioning = false"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 from fastapi import APIRouter, Body, Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from beam_grid.server.access import Caller, Who
 from beam_grid.server.answers import ARROW, columns, page_bytes, page_response, records, table_of, wanted
@@ -28,7 +28,7 @@ class Statement(BaseModel):
     sql: str = Field(
         "", max_length=MOST_CHARACTERS, description="One SELECT, WITH, VALUES, FROM, DESCRIBE or SUMMARIZE."
     )
-    parameters: list[str | int | float | bool | None] = Field(
+    parameters: list[str | int | FiniteFloat | bool | None] = Field(
         [], max_length=1000, description="Values of its $1, $2 and so on: bound, never part of the text."
     )
     limit: int = Field(1000, ge=1, le=MOST_ROWS, description="Rows of JSON a page.")

@@ -31,7 +31,7 @@ from beam_grid.server.jobs import Again, Job, Told, encode, to_job
 from beam_grid.server.reach import may_see
 from beam_grid.server.rewriting import FromReflections, Rewriter
 from beam_grid.service.memory import give_back
-from data_sources.identifiers import double_quoted
+from data_sources.identifiers import double_quoted, folded
 
 _BESIDE_DUCKDB = 512 << 20
 """Memory that a worker may take beside what DuckDB counts: single values, Arrow, libraries."""
@@ -180,7 +180,7 @@ class Answering:
                     break
                 by = instead.answered_by
                 return Told(set_number=found.number, tables=tuple(tables), rows=rows, answered_by=by, again=again), body
-        self._engine.define(found, tables, reading.references, job.parameters)
+        self._engine.define(found, tables, reading.references, job.parameters, recurs=reading.recurs)
         rows, body = self._run(f"EXPLAIN {job.sql}" if job.explain else job.sql, job)
         return Told(set_number=found.number, tables=tuple(tables), rows=rows, again=again), body
 
@@ -192,7 +192,7 @@ class Answering:
             select += f" WHERE {self._engine.guard.condition(job.where)}"
         reading = self._engine.guard.reading(select)
         reads = self._allowed(found, reading.tables, job)
-        self._engine.define(found, reads, reading.references)
+        self._engine.define(found, reads, reading.references, recurs=reading.recurs)
         if job.order:
             select += f" ORDER BY {', '.join(self._order(name, job.order))}"
         elif not self._engine.keeps_order(found, name):
@@ -202,10 +202,10 @@ class Answering:
 
     def _order(self, name: str, asked: tuple[str, ...]) -> list[str]:
         """Terms of an ORDER BY that leave no two different rows in doubt, so that pages fit together."""
-        known = {column.lower(): column for column in self._engine.columns(name)}
+        known = {folded(column): column for column in self._engine.columns(name)}
         terms, rest = [], dict.fromkeys(known.values())
         for word in asked:
-            column = known.get(word.removeprefix("-").lower())
+            column = known.get(folded(word.removeprefix("-")))
             if column is None:
                 raise Refused(
                     f"order: {name} has no column {word.removeprefix('-')!r}; it has {', '.join(known.values())}"
@@ -280,7 +280,7 @@ class Answering:
 
     def _allowed(self, found: TableSet, asked: list[str], job: Job) -> list[str]:
         """The tables as the lake spells them. Raises NoTable, or Forbidden for one that the caller may not see."""
-        tables = self._engine.resolved(found, asked)
+        tables = self._engine.resolved(found, asked, lambda name: may_see(name, job.allowed))
         for name in tables:
             if not may_see(name, job.allowed):
                 raise Forbidden(f"this key does not reach {name}; it reaches {', '.join(job.allowed or ())}")

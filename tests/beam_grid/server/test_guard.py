@@ -36,6 +36,7 @@ def worker(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ans
         ("SELECT u FROM unnest([1, 2]) t(u), range(3)", ()),
         ("SELECT 'COPY x; DROP TABLE y' AS \"delete\" -- ; DROP", ()),
         ("SELECT * FROM gold.query_report", ("gold.query_report",)),
+        ("WITH \"K\" AS (SELECT 1 AS n) SELECT n FROM k", ()),
     ],
 )  # fmt: skip
 def test_reading_is_answered(worker: Answering, sql: str, tables: tuple[str, ...]) -> None:
@@ -66,6 +67,11 @@ def test_reading_is_answered(worker: Answering, sql: str, tables: tuple[str, ...
         "SHOW ALL TABLES",
         "PIVOT silver.readings ON meter USING sum(kwh)",
         "EXPORT DATABASE 'x'",
+        "SELECT json_serialize_plan('SELECT current_setting(''allowed_directories'')')",
+        "SELECT json_serialize_plan('SELECT min(kwh) FROM silver.readings' || meter) FROM silver.readings",
+        "SELECT json_serialize_sql('SELECT 1'), json_deserialize_sql('{}')",
+        'WITH "duc\u212adb_views" AS (SELECT 1) SELECT view_name, sql FROM duckdb_views WHERE NOT internal',
+        'WITH "\u212a" AS (SELECT 1) SELECT * FROM k',
         "SELECT * FROM read_csv('/etc/passwd')",
         "SELECT * FROM read_text('/etc/passwd')",
         "SELECT * FROM read_blob('/proc/self/environ')",
@@ -158,3 +164,11 @@ def test_a_rewriter_may_answer_from_other_tables(lake: Lake, tmp_path: Path) -> 
     assert (told.answered_by, told.tables) == ("hourly", ("silver.readings",))
     assert table_of(rows).to_pylist() == [{"n": 960}]
     assert worker.answer(Job(kind="sql", sql="SELECT 1 AS one"))[0].answered_by is None
+
+
+def test_a_name_is_suggested_to_who_may_see_it(worker: Answering) -> None:
+    job = Job(kind="sql", sql="SELECT * FROM silver.reading")
+    assert "did you mean silver.readings" in worker.answer(job)[0].message
+    job.allowed = ("gold.*",)
+    told = worker.answer(job)[0]
+    assert told.status == "not_there" and "readings" not in told.message

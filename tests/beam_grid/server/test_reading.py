@@ -179,3 +179,15 @@ def test_values_of_a_statement_are_bound_not_text(client: httpx.Client) -> None:
         assert [row["meter"] for row in rows] == ([text] if text in (SCRIPT, FORMULA) else [])
     assert sql(client, ask).status_code == 400 and sql(client, ask, parameters=[{"a": 1}]).status_code == 422
     assert sql(client, "SELECT $2 - $1 AS d", parameters=[2, 44]).json()["rows"] == [{"d": 42}]
+
+
+def test_a_value_that_is_no_number_of_json_is_refused_and_not_taken_for_null(client: httpx.Client) -> None:
+    for number in ("1e999", "-1e999", "NaN", "Infinity"):
+        body = f'{{"sql": "SELECT count(*) AS c FROM silver.readings WHERE kwh < $1", "parameters": [{number}]}}'
+        told = client.post("/api/v1/sql", content=body, headers={"Content-Type": "application/json"})
+        assert told.status_code in (400, 422), (number, told.text)
+
+
+def test_a_statement_that_recurs_over_a_table_ends(client: httpx.Client) -> None:
+    text = "WITH RECURSIVE r AS (SELECT 0 AS n UNION ALL SELECT r.n + 1 FROM r, (SELECT DISTINCT meter FROM silver.readings LIMIT 1) m WHERE r.n < 3) SELECT max(n) AS n FROM r"
+    assert sql(client, text).json()["rows"] == [{"n": 3}]

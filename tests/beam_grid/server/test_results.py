@@ -58,6 +58,8 @@ def test_the_same_question_is_computed_once_per_set(lake: Lake, tmp_path: Path) 
         "SELECT current_timestamp",
         "SELECT current_date",
         "SELECT localtimestamp",
+        "SELECT current_localtime() AS t",
+        "SELECT current_localtimestamp() AS t",
         "SELECT age(min(read_at)) FROM silver.readings",
         "SELECT count(*), random() FROM gold.query_log",
     ],

@@ -18,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beam_grid.lakehouse import delta_log, scan, vectors
+from beam_grid.lakehouse import live as live_module
 from beam_grid.lakehouse.statistics import statistics
 from beam_grid.lakehouse.table_set import PublishedTable, View
 from beam_grid.lakehouse.versions import Content, publish
@@ -295,3 +297,53 @@ def test_a_table_that_cannot_be_read_leaves_nothing_in_the_engine(table: Path, t
         with pytest.raises(duckdb.IOException):
             Scanned(engine, tmp_path / "m", 2, Layouts(engine), "files")
         assert engine.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == []
+
+
+def test_a_recursive_statement_over_a_small_table_ends(
+    table: Path, oracle: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    text = "WITH RECURSIVE r AS (SELECT 12 AS n UNION ALL SELECT m.n FROM r, silver.m m WHERE m.n = r.n + 20) SELECT * FROM r ORDER BY n"
+    for threads in (1, 2):
+        answering = Answering(
+            Lake.open(table.parents[2], create=False), tmp_path / str(threads), Limits(threads=threads)
+        )
+        told, rows = answering.answer(Job(kind="sql", sql=text))
+        assert told.status == "ok" and table_of(rows)["n"].to_pylist() == [
+            n for (n,) in oracle.execute(text).fetchall()
+        ]
+
+
+def test_an_alias_is_told_from_another_as_duckdb_does(
+    table: Path, worker: Answering, oracle: duckdb.DuckDBPyConnection
+) -> None:
+    """The Kelvin sign is no k."""
+    text = 'SELECT (SELECT count(*) FROM silver.m AS k WHERE "\u212a".n = 12) AS c FROM (SELECT 12 AS n) AS "\u212a"'
+    told, rows = worker.answer(Job(kind="sql", sql=text))
+    assert told.status == "ok" and table_of(rows)["c"].to_pylist() == [n for (n,) in oracle.execute(text).fetchall()]
+
+
+def test_pages_fit_together_though_a_checkpoint_lists_files_in_another_order(tmp_path: Path) -> None:
+    lake, schema = Lake.open(tmp_path / "lake"), pa.schema([("n", pa.int64())])
+    path = lake.path / "tables" / "silver" / "p"
+    path.mkdir(parents=True)
+    delta_log.create(path, schema, name="p", cluster_by=[])
+    for n, name in enumerate("dafceb"):
+        pq.write_table(pa.table({"n": [10 * n, 10 * n + 1]}, schema=schema), path / f"{name}.parquet")
+        at = delta_log.read(path)
+        assert at is not None
+        size = (path / f"{name}.parquet").stat().st_size
+        delta_log.put(
+            path, at, [delta_log.added(f"{name}.parquet", size, statistics(path / f"{name}.parquet", ["n"]))], "WRITE"
+        )
+    at = delta_log.read(path)
+    assert at is not None
+    publish(lake, Content(tables={"silver.p": PublishedTable(path="tables/silver/p", version=at.version, id=at.id)}))
+    seen = []
+    for offset in (0, 4, 8):
+        answering = Answering(lake, tmp_path / f"spill-{offset}", Limits(memory_mib=256))
+        told, rows = answering.answer(Job(kind="table", table="silver.p", limit=4, offset=offset, set_number=1))
+        assert told.status == "ok"
+        seen += table_of(rows)["n"].to_pylist()
+        DeltaTable(str(path)).create_checkpoint()
+        live_module._KNOWN.clear()  # another process
+    assert sorted(seen) == [10 * n + k for n in range(6) for k in (0, 1)]

@@ -87,6 +87,10 @@ def test_json_has_no_sign_that_a_browser_takes_for_more_and_half_a_character_is_
         ("'2020-01-01 00:00:00.123456789'::TIMESTAMP_NS", "2020-01-01T00:00:00.123456789Z"),
         ("['infinity'::DATE, '2026-01-01'::DATE, NULL]", ["infinity", "2026-01-01", None]),
         ("{'until': 'infinity'::TIMESTAMPTZ, 'n': 1}", {"until": "infinity", "n": 1}),
+        ("TIME_NS '01:02:03.123456789'", "01:02:03.123456789"),
+        ("[TIME_NS '01:02:03.123456789', NULL]", ["01:02:03.123456789", None]),
+        ("['infinity'::DATE, '2026-01-01'::DATE]::DATE[2]", ["infinity", "2026-01-01"]),
+        ("UNION_VALUE(k := DATE 'infinity')", "infinity"),
     ],
 )  # fmt: skip
 def test_times_that_python_has_none_for_are_told_beside_those_it_has(sql: str, told: Any) -> None:
