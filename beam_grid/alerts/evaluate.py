@@ -150,5 +150,6 @@ class Evaluation:
         """A rule that is no longer declared: its alerts are cleared."""
         if (rule := self._withdrawn.get(name)) is None:
             return Rule(name=name, where="false", key=())
-        declared = {sink.name for sink in self.declared.sinks}
-        return replace(rule, sinks=tuple(one for one in rule.sinks if one in declared), escalate_to=(), escalate_after=None, remind_after=None)  # fmt: skip
+        known = {sink.name for sink in self.declared.sinks}
+        sinks = tuple(name for name in rule.sinks if name in known)
+        return replace(rule, sinks=sinks, escalate_to=(), escalate_after=None, remind_after=None)

@@ -44,8 +44,8 @@ def groups(
     escalated = [event for event in waiting if event.kind == "escalated"]
     found = _split("escalated", escalated, rule.group_over, len(escalated))
     room = rule.budget - sum(1 for at in sent_at if now - HOUR < at <= now)
-    early = [event for event in waiting if event in overtaken] if room > 1 else []
-    late = [event for event in waiting if event not in early]
+    first = set(overtaken) if room > 1 else set[Waiting]()
+    early, late = [e for e in waiting if e in first], [e for e in waiting if e not in first]
     for kind, some in (("cleared", early), *((kind, late) for kind in _IN_ORDER)):
         events = [event for event in some if event.kind == kind]
         if events and room > 0:

@@ -163,8 +163,8 @@ class _Watching:
         if self._evaluation is None or found != self._evaluation.declared:
             before = self._evaluation.declared if self._evaluation is not None else None
             self._evaluation, self._due = Evaluation(self._lake, found, self._store, self._scratch, before), 0.0
-        self._store.give_up([sink.name for sink in found.sinks], now_us())
         self._send_to(found.sinks)
+        self._store.give_up([sink.name for sink in found.sinks], now_us())
 
     def _last(self) -> Declared | None:
         """The rules that the watcher before this one had, where it did not end in order: it was killed, or ended itself."""
