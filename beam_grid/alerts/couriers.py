@@ -58,10 +58,13 @@ class Courier:
                 ending.wait(5.0)
 
     def drain(self, store: Store, tries: int = 3) -> str | None:
-        """Send all that waits; what is wrong, where that many tries do not bring one through."""
-        while self.send_one(store):
-            if self._tries.failures >= tries:
+        """Send all that waits; what is wrong, where that many tries do not bring one through, which is not given up either."""
+        number, failed = 0, 0
+        while (waiting := store.unsent(self.declared.name)) is not None:
+            number, failed = waiting.number, failed + 1 if waiting.number == number else 0
+            if failed >= (REFUSALS if self._refused[0] == number else tries):
                 return self._said
+            self.send_one(store)
             time.sleep(self._tries.wait_s)
         return None
 

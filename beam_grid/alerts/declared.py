@@ -317,12 +317,23 @@ def _check_sink(sink: AnySink, where: str) -> None:
         raise GridError(f"{where}: url: is no address as https://host/path; a name or password has no place in it")
     if isinstance(sink, EmailSink):
         for word, addresses in (("to", sink.to), ("sender", (sink.sender,))):
-            if not addresses or not all(_ADDRESS.fullmatch(one) for one in addresses):
+            if not addresses or not all(_ADDRESS.fullmatch(one) and _is_written(one) for one in addresses):
                 raise GridError(f"{where}: {word}: write addresses as grid@example.org")
         if (sink.user is None) != (sink.password is None):
             raise GridError(f"{where}: user and password go together")
         if not 0 < sink.port < 65536:
             raise GridError(f"{where}: port = {sink.port}; it must be from 1 to 65535")
+
+
+def _is_written(address: str) -> bool:
+    """Whether a mail can be made to it."""
+    from email.message import EmailMessage
+
+    try:
+        EmailMessage()["To"] = address
+        return True
+    except Exception:  # of some it is an IndexError
+        return False
 
 
 def _check_maintenance(one: Maintenance, rules: set[str], where: str, conditions: _Conditions) -> None:

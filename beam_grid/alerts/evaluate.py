@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from beam_grid.alerts.declared import Declared, Rule
 from beam_grid.alerts.grouping import Waiting, groups, room_at
-from beam_grid.alerts.lifecycle import Found, next_due, step, unseen
+from beam_grid.alerts.lifecycle import Alert, Found, next_due, step, unseen
 from beam_grid.alerts.matching import Looked, Matching, NotThere, SetGone
 from beam_grid.alerts.messages import Links, message, to_json
 from beam_grid.alerts.store import Store
@@ -45,11 +45,14 @@ class Evaluation:
     """Looks at sets of one lake by the rules of one file; for one thread."""
 
     def __init__(
-        self, lake: Lake, declared: Declared, store: Store, scratch: Path, before: Declared | None = None
+        self, lake: Lake, declared: Declared, store: Store, scratch: Path, before: Evaluation | None = None
     ) -> None:
-        """before: what was declared until now, for alerts of rules that no longer are."""
+        """before: the one until now, for alerts of rules that are no longer declared."""
         self.declared = declared
-        self._withdrawn = {} if before is None else {rule.name: rule for rule in before.alerts}
+        self._rules: dict[str, Rule] = {} if before is None else before._rules
+        self._rules |= {rule.name: rule for rule in declared.alerts}
+        self._silent: dict[str, set[str]] = {} if before is None else before._silent
+        """By rule the keys in maintenance at the last look that went well."""
         self._lake, self._store, self._matching = lake, store, Matching(lake, scratch)
         self._links = Links(lake, declared.dashboard)
 
@@ -96,11 +99,12 @@ class Evaluation:
                 if not is_waiting:
                     errors[name] = str(looked)
                 self._store.tell_rule(name, found.number, now, None, str(looked), None)
-                self._store.write(unseen(rule, self._store.live(name), now), name, now)
+                self._store.write(unseen(rule, self._heard(name), now), name, now)
                 due += self._tell(rule, found, (), now)
-                if (at := next_due(rule, self._store.live(name), None)) is not None:
+                if (at := next_due(rule, self._heard(name), None)) is not None:
                     due.append(at)
                 continue
+            self._silent[name] = {key for key, match in looked.found.matched.items() if match.is_suppressed}
             changes = step(rule, self._store.live(name), looked.found, now, found.number)
             self._store.write(changes, name, now)
             for event in changes.events:
@@ -137,19 +141,31 @@ class Evaluation:
             return []
         return [max(now + 1, room_at(rule, self._store.sent_at(rule.name, now), now))]
 
+    def _heard(self, name: str) -> dict[str, Alert]:
+        """A rule's live alerts, but those in maintenance."""
+        silent = self._silent.get(name, ())
+        return {key: alert for key, alert in self._store.live(name).items() if key not in silent}
+
     def _overtaken(self, waiting: list[Waiting]) -> set[Waiting]:
-        """The clearings after which a thing was raised again."""
-        if {event.kind for event in waiting}.isdisjoint({"cleared"}):
+        """The clearings of what had been told, after which it was raised again."""
+        cleared = [event for event in waiting if event.kind == "cleared"]
+        raised = [event for event in waiting if event.kind == "raised"]
+        if not cleared or not raised:
             return set()
-        known = self._store.with_ids(event.alert for event in waiting)
-        raised = {known[e.alert].key: e.number for e in waiting if e.kind == "raised" and e.alert in known}
-        cleared = [e for e in waiting if e.kind == "cleared" and e.alert in known]
-        return {e for e in cleared if raised.get(known[e.alert].key, 0) > e.number}
+        known = self._store.with_ids(event.alert for event in (*cleared, *raised))
+        untold = {event.alert for event in raised}
+        last = {known[e.alert].key: e.number for e in raised if e.alert in known}
+        told = [e for e in cleared if e.alert in known and e.alert not in untold]
+        return {e for e in told if last.get(known[e.alert].key, 0) > e.number}
 
     def _ended(self, name: str) -> Rule:
         """A rule that is no longer declared: its alerts are cleared."""
-        if (rule := self._withdrawn.get(name)) is None:
+        if (rule := self._rules.get(name)) is None:
             return Rule(name=name, where="false", key=())
         known = {sink.name for sink in self.declared.sinks}
         sinks = tuple(name for name in rule.sinks if name in known)
-        return replace(rule, sinks=sinks, escalate_to=(), escalate_after=None, remind_after=None)
+        is_told = rule.send_resolved and bool(sinks or not rule.sinks)  # not to all, where its own are gone too
+        return replace(
+            rule, sinks=sinks, send_resolved=is_told, escalate_to=(), escalate_after=None, remind_after=None,
+            keep_firing_for=None,
+        )  # fmt: skip

@@ -49,7 +49,7 @@ def groups(
     for kind, some in (("cleared", early), *((kind, late) for kind in _IN_ORDER)):
         events = [event for event in some if event.kind == kind]
         if events and room > 0:
-            more = _split(kind, events, rule.group_over, room)
+            more = _split(kind, events, rule.group_over, room - (some is early))  # what was raised is told too
             room -= len(more)
             found += more
     return found

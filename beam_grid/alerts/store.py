@@ -224,13 +224,16 @@ class Store:
 
     def sent(self, number: int, now: int) -> None:
         with self.changing():
-            self._db.execute("UPDATE outbox SET sent_at = ?, tries = tries + 1 WHERE number = ?", (now, number))
+            self._db.execute(
+                "UPDATE outbox SET sent_at = ?, refused_at = NULL, tries = tries + 1 WHERE number = ?", (now, number)
+            )
 
     def failed(self, number: int, error: str, now: int | None) -> None:
-        """now: given where it is not to be tried again."""
+        """now: given where it is not to be tried again. One that was given up meanwhile stays so."""
         with self.changing():
             self._db.execute(
-                "UPDATE outbox SET tries = tries + 1, error = ?, refused_at = ? WHERE number = ?", (error, now, number)
+                "UPDATE outbox SET tries = tries + 1, error = ?, refused_at = ? WHERE number = ? AND refused_at IS NULL",
+                (error, now, number),
             )
 
     def deliveries(self) -> list[tuple[Any, ...]]:

@@ -147,7 +147,7 @@ class _Watching:
             found = declared(self._lake)
             if found is None:
                 raise GridError(f"{self._lake.path / FILE} is not there")
-            if not found.alerts and not is_first:  # a file that is being written, or was cut off
+            if not found.alerts and not (is_first and self._last() is None):  # being written, or cut off
                 raise GridError(f"{self._lake.path / FILE} has no [[alerts]]; to end all, begin to watch anew")
         except GridError as cause:
             last = self._last() if is_first else None
@@ -161,8 +161,9 @@ class _Watching:
             self._said.pop("file", None)
             self._keep()
         if self._evaluation is None or found != self._evaluation.declared:
-            before = self._evaluation.declared if self._evaluation is not None else None
-            self._evaluation, self._due = Evaluation(self._lake, found, self._store, self._scratch, before), 0.0
+            self._evaluation, self._due = (
+                Evaluation(self._lake, found, self._store, self._scratch, self._evaluation), 0.0,
+            )  # fmt: skip
         self._send_to(found.sinks)
         self._store.give_up([sink.name for sink in found.sinks], now_us())
 

@@ -113,6 +113,7 @@ def _brought_up(
         and before is not None
         and before.definition == definition
         and _stands(table, before, application)
+        and (kept.since or 0) <= _most()  # an older version went by a clock that was far ahead
     )
     if is_ours and before is not None and kept is not None:
         is_early = now - kept.refreshed_at < declared.pause(one)
@@ -344,8 +345,13 @@ def _since(one: Reflection, at: Live, before: int | None) -> int | None:
     bounds = [instant_of(file.greatest[one.raw.time]) for file in at.files if one.raw.time in file.greatest]
     if not bounds:
         return before if before is not None else -(1 << 62)
-    newest = min(max(bounds), int((time.time() + 86_400) * 1e6))
+    newest = min(max(bounds), _most())
     return max(newest - newest % _HOUR - one.raw.days * 24 * _HOUR, before if before is not None else -(1 << 62))
+
+
+def _most() -> int:
+    """What a row's time is taken for at most, where it says what is new: tomorrow, microseconds since 1970."""
+    return int((time.time() + 86_400) * 1e6)
 
 
 def _measured(shape: Shape) -> list[str]:

@@ -204,8 +204,8 @@ class _Matcher:
             one = self._aliases[one.name.lower()]
         if one.find(exp.AggFunc):
             raise Unanswered("GROUP BY an aggregate")
-        if not one.find(exp.Column):  # written over the reflection, a number would be a place
-            raise Unanswered("GROUP BY what is the same of all rows")
+        if isinstance(one, exp.Literal) and not one.is_string:  # written over the reflection it would be a place
+            raise Unanswered("GROUP BY a number that is no place")
         return self._scalar(one)
 
     def _ordered(self, one: exp.Expr) -> exp.Expr:
@@ -333,7 +333,7 @@ class _Matcher:
             )
         if node.expressions:
             raise Unanswered(f"{node.sql()[:60]} is not looked into")
-        if any(node.this.args.values()) and isinstance(node.this, exp.Star):  # but for some columns
+        if isinstance(node.this, exp.Star) and any(node.this.args.values()):  # but for some columns
             raise Unanswered(f"{node.sql()[:60]} is not looked into")
         if isinstance(node.this, exp.Star | exp.Literal):
             return "CAST(coalesce(sum(_rows), 0) AS BIGINT)"

@@ -117,8 +117,10 @@ def needs(question: Asked, types: dict[str, str]) -> tuple[tuple[str, ...], set[
     measures = set()
     for node in question.select.find_all(exp.AggFunc):
         measures.add(_measure(question, node, types))
+    aliases = {one.alias for one in question.select.expressions if isinstance(one, exp.Alias)}
     for column in question.select.find_all(exp.Column):
-        if column.find_ancestor(exp.AggFunc) is not None:
+        is_alias = isinstance(column.parent, exp.Ordered) and not column.table and column.name in aliases
+        if is_alias or column.find_ancestor(exp.AggFunc) is not None:
             continue
         try:
             name = question.field(column, types)

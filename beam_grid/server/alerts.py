@@ -69,7 +69,9 @@ def open_alerts(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
         tables = reads.get(rule, ())
         return allowed is None or (bool(tables) and all(may_see(t, allowed) for t in tables))
 
-    body["errors"] = {name: error for name, _, _, _, error, _ in rules if error and may(name)}
+    whole = allowed is None  # an error may name what the rule was to read, and a key must not see
+    said = "cannot be asked; `beam-grid alerts check` says why"
+    body["errors"] = {name: error if whole else said for name, _, _, _, error, _ in rules if error and may(name)}
     by_name = {}
     try:
         if (known := declared(lake)) is not None:

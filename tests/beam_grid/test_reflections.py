@@ -29,7 +29,7 @@ from beam_grid.lakehouse.tables import Table
 from beam_grid.lakehouse.versions import content_of, newest
 from beam_grid.landing import Lake
 from beam_grid.refine import Refinement, contracts_of, refine
-from beam_grid.reflections import plan, runs
+from beam_grid.reflections import keep, plan, runs
 from beam_grid.reflections.asked import Dialect, Unanswered, asked
 from beam_grid.reflections.check import check, differs
 from beam_grid.reflections.command import listed
@@ -217,6 +217,7 @@ def test_what_the_tree_does_not_tell_is_not_answered(landing: Landing, dialect: 
         "SELECT IF (zone = 'A', 1, 2) AS v, count (*) AS n FROM silver.meters GROUP BY 1",
         "SELECT try_cast(zone AS INT) AS v, CAST(sum(price) AS DOUBLE) AS n FROM silver.meters GROUP BY 1",
         "SELECT ZONE, sum(Kwh) + 1 AS s, CASE WHEN count(*) > 1 THEN 1 END + 2 AS t FROM Silver.METERS GROUP BY zone",
+        "SELECT zone, datetrunc('day', \"at\") AS d, 'x' AS label, count(*) AS n FROM silver.meters GROUP BY 1, 2, 3",
         "SELECT zone AS z, $1::INT + 1 AS t, count(*) AS n FROM silver.meters WHERE z NOT IN ('A') AND (zone LIKE ('%')) GROUP BY zone",
     ],
 )  # fmt: skip
@@ -733,6 +734,25 @@ def test_a_row_of_a_clock_that_is_far_ahead_leaves_the_newest_rows_where_they_ar
     kept = found.tables["reflection.newest"].reflection
     assert kept is not None and kept.since is not None
     assert kept.since <= (time.time() + 86_400) * 1e6
+
+
+def test_an_alias_that_it_is_ordered_by_is_no_dimension() -> None:
+    sql = "SELECT zone, sum(kwh) AS kwh FROM silver.meters GROUP BY zone ORDER BY kwh DESC"
+    assert needs(asked(sql, "duckdb"), {"zone": "string", "kwh": "double"}) == (("zone",), {"sum(kwh)"})
+
+
+def test_one_that_an_older_version_left_far_ahead_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    landing, far = made(tmp_path), int(datetime(2099, 1, 1, tzinfo=UTC).timestamp() * 1e6)
+    landing.land([*readings(20, 1), {**readings(1, 2)[0], "at": datetime(2099, 1, 1, tzinfo=UTC)}])
+    with monkeypatch.context() as patch:
+        patch.setattr(keep, "_most", lambda: far)
+        refine(landing.lake)
+    landing.land(readings(5, 3))
+    refine(landing.lake)
+    found = newest(landing.lake)
+    assert found is not None
+    kept = found.tables["reflection.newest"].reflection
+    assert kept is not None and kept.since is not None and kept.since < far - 30 * 86_400_000_000
 
 
 @pytest.mark.parametrize(

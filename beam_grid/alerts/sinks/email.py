@@ -59,7 +59,7 @@ class ToEmail:
         except TimeoutError:
             raise SinkFailed(f"{declared.host} did not answer within {self._timeout:g} s") from None
         except smtplib.SMTPResponseException as cause:
-            is_refused = isinstance(cause, smtplib.SMTPDataError) and 500 <= cause.smtp_code < 600
+            is_refused = isinstance(cause, smtplib.SMTPDataError) and cause.smtp_code in (552, 554)
             raise SinkFailed(f"{declared.host} answered {cause.smtp_code}", is_refused) from None
         except (OSError, smtplib.SMTPException, ValueError) as cause:
             why = getattr(cause, "strerror", None) or type(cause).__name__

@@ -226,6 +226,26 @@ def test_a_rule_that_cannot_be_asked_goes_on_escalating(tmp_path: Path, monkeypa
     assert len(here.told("night.jsonl")) == 1
 
 
+def test_a_look_that_fails_does_not_end_the_silence_of_a_maintenance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = "[[maintenance]]\nstarts = 2026-03-01T01:00:00Z\nends = 2026-03-01T02:00:00Z\n"
+    here = Published(tmp_path, RULE + 'remind_after = "1m"\nescalate_after = "1m"\n' + TO_FILE + work)
+    here.readings(("a", 0, 30.0))
+    found = declared(here.lake)
+    assert found is not None
+    with opened(here.lake) as store:
+        evaluation = evaluate.Evaluation(here.lake, found, store, tmp_path / "scratch")
+        evaluation.look(1)
+        evaluation.look(here.readings(("a", 70, 30.0)))
+        now = evaluate.now_us()
+        monkeypatch.setattr(evaluate, "now_us", lambda: now + 5 * 60_000_000)
+        shutil.rmtree(here.lake.path / "tables" / "silver.readings")
+        told = evaluation.look(here.table("silver.readings", pa.table({"another": ["x"]})))
+        assert told.errors and told.due is None
+        assert [event.kind for event in store.untold("high")] == [] and len(store.sent_at("high", now)) == 1
+
+
 def test_nothing_is_due_again_and_again(tmp_path: Path) -> None:
     """An escalation that is due while the alert may be over, is in maintenance, or the rule cannot be asked."""
     work = "[[maintenance]]\nstarts = 2026-03-01T01:00:00Z\nends = 2026-03-01T02:00:00Z\n"
@@ -247,14 +267,35 @@ def test_nothing_is_due_again_and_again(tmp_path: Path) -> None:
 def test_the_last_word_of_what_waited_is_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Published(tmp_path, RULE + "budget = 2\n" + TO_FILE)
     now = evaluate.now_us()
-    for n, kwh in enumerate((30.0, 1.0, 30.0, 1.0, 30.0)):
-        here.readings(("a", n, kwh))
+    for n, (a, b) in enumerate([(30.0, 30.0), (1.0, 1.0), (30.0, 30.0)]):
+        here.readings(("a", n, a), ("b", n, b))
         here.check()
-    assert here.kinds() == [("raised", ["a"]), ("cleared", ["a"])]
+    assert here.kinds() == [("raised", ["a"]), ("raised", ["b"])]
     monkeypatch.setattr(evaluate, "now_us", lambda: now + 61 * 60_000_000)
     here.check()
-    assert here.states() == {'["a"]': "open"}
-    assert [kind for kind, _ in here.kinds()[2:]] == ["cleared", "raised"]
+    assert here.states() == {'["a"]': "open", '["b"]': "open"}
+    assert here.kinds()[2:] == [("cleared", ["a", "b"]), ("raised", ["a", "b"])]
+
+
+def test_what_was_raised_and_cleared_untold_is_told_in_that_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver pairs them by the alert's id."""
+    here = Published(tmp_path, RULE + "budget = 1\n" + TO_FILE)
+    now = evaluate.now_us()
+    here.readings(("z", 0, 30.0))
+    for n, kwh in enumerate((30.0, 1.0, 30.0)):
+        here.readings(("a", n, kwh))
+        here.check()
+    for hour in range(1, 4):
+        monkeypatch.setattr(evaluate, "now_us", lambda hour=hour: now + hour * 61 * 60_000_000)
+        here.check()
+    open_, told = set[str](), here.told()
+    for one in told:
+        ids = {alert["id"] for alert in one["alerts"]}
+        assert one["kind"] == "raised" or ids <= open_
+        open_ = open_ | ids if one["kind"] == "raised" else open_ - ids
+    assert len(open_) == len(here.states()) == 2
 
 
 def test_what_a_rule_that_is_taken_out_had_is_cleared_as_it_was_raised(
@@ -277,6 +318,36 @@ def test_what_a_rule_that_is_taken_out_had_is_cleared_as_it_was_raised(
     ]
 
 
+def test_a_rule_that_is_taken_out_is_cleared_at_once_and_to_its_own_sinks_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = TO_FILE.replace('"out"', '"private"').replace("out.jsonl", "private.jsonl")
+    another = RULE.replace('"high"', '"other"').replace("kwh > 20", "kwh > 1000")
+    here = Published(tmp_path, RULE + 'sinks = ["private"]\nkeep_firing_for = "6h"\n' + another + TO_FILE + private)
+    here.readings(("a", 0, 30.0))
+    with watching(here, monkeypatch):
+        comes(lambda: here.told("private.jsonl"))
+        here.declare(another + TO_FILE)
+        comes(lambda: not here.states())
+        time.sleep(0.5)
+    assert here.told() == []
+
+
+def test_an_empty_file_ends_nothing_for_a_watcher_that_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Published(tmp_path)
+    here.readings(("a", 0, 1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "MOST_RESIDENT", 0)
+        patch.setattr(watch, "_MEASURES_EVERY_S", 0.0)
+        assert watch.watch(here.lake, threading.Event()), "it is to begin anew"
+    here.declare("")
+    here.readings(("a", 1, 30.0))
+    with watching(here, monkeypatch):
+        comes(here.told)
+
+
 def test_what_waits_for_a_sink_that_is_no_longer_declared_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +358,8 @@ def test_what_waits_for_a_sink_that_is_no_longer_declared_is_given_up(
         here.check()
     here.declare(RULE + TO_FILE)
     here.check()
+    with opened(here.lake) as store:
+        store.failed(1, "a try that was under way ends", None)
     seen = figures(here.lake)
     assert seen is not None and [(one.sink, one.waiting, one.refused) for one in seen.sinks] == [("hook", 0, 1)]
 
@@ -313,6 +386,30 @@ def test_tries_while_nobody_answers_are_no_refusals(tmp_path: Path, monkeypatch:
     by._sink = Sink(*[SinkFailed("down")] * REFUSALS, *[SinkFailed("no", is_refused=True)] * (REFUSALS - 1), None)  # type: ignore[assignment]
     assert sends(here, by) == 2 * REFUSALS
     assert [(row["sent"], row["refused"]) for row in sinks(here)] == [(1, 0)]
+
+
+def test_one_check_gives_up_what_is_refused_and_sends_what_is_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Published(tmp_path)
+    with monkeypatch.context() as patch:
+        unsent(patch)
+        for n in range(2):
+            here.readings((f"m{n}", n, 30.0))
+            here.check()
+    by = courier(here)
+    by._sink = sink = Sink(*[SinkFailed("no", is_refused=True)] * REFUSALS)  # type: ignore[assignment]
+    with opened(here.lake) as store:
+        assert by.drain(store) is None
+    assert len(sink.taken) == 1 and [(row["sent"], row["refused"]) for row in sinks(here)] == [(1, 1)]
+    by = courier(here)
+    here.readings(("m2", 2, 30.0))
+    with monkeypatch.context() as patch:
+        unsent(patch)
+        here.check()
+    by._sink = Sink(*[SinkFailed("down")] * 9)  # type: ignore[assignment]
+    with opened(here.lake) as store:
+        assert by.drain(store) is not None and by._tries.failures == 3
 
 
 def test_what_was_taken_is_not_sent_again_where_that_cannot_be_written_down(
