@@ -281,9 +281,10 @@ def test_what_was_raised_and_cleared_untold_is_told_in_that_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A receiver pairs them by the alert's id."""
-    here = Published(tmp_path, RULE + "budget = 1\n" + TO_FILE)
+    here = Published(tmp_path, RULE + "budget = 2\n" + TO_FILE)
     now = evaluate.now_us()
-    here.readings(("z", 0, 30.0))
+    here.readings(("y", 0, 30.0), ("z", 0, 30.0))
+    here.check()
     for n, kwh in enumerate((30.0, 1.0, 30.0)):
         here.readings(("a", n, kwh))
         here.check()
@@ -295,7 +296,7 @@ def test_what_was_raised_and_cleared_untold_is_told_in_that_order(
         ids = {alert["id"] for alert in one["alerts"]}
         assert one["kind"] == "raised" or ids <= open_
         open_ = open_ | ids if one["kind"] == "raised" else open_ - ids
-    assert len(open_) == len(here.states()) == 2
+    assert len(open_) == len(here.states()) == 3
 
 
 def test_what_a_rule_that_is_taken_out_had_is_cleared_as_it_was_raised(
