@@ -84,21 +84,23 @@ def scratch(lake: Lake) -> Iterator[Path]:
 
 
 class _Stuck:
-    """Ends the process where a look does not go on for _HUNG_AFTER_S."""
+    """Ends the process where a look does not go on for _HUNG_AFTER_S; one thread, however many rules there are."""
 
     def __init__(self) -> None:
-        self._timer: threading.Timer | None = None
-        self.goes_on()
+        self._since, self._ended = time.monotonic(), threading.Event()
+        threading.Thread(target=self._watch, name="stuck", daemon=True).start()
 
     def goes_on(self) -> None:
-        self.end()
-        self._timer = threading.Timer(_HUNG_AFTER_S, os._exit, (70,))
-        self._timer.daemon = True
-        self._timer.start()
+        self._since = time.monotonic()
 
     def end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while (left := self._since + _HUNG_AFTER_S - time.monotonic()) > 0:
+            if self._ended.wait(left):
+                return
+        os._exit(70)
 
 
 @dataclass
@@ -143,14 +145,14 @@ class _Watching:
         if not is_first and time.monotonic() - self._seen[1] < _SETTLES_S:
             return
         self._mark = mark
+        last = self._last() if is_first else None
         try:
             found = declared(self._lake)
             if found is None:
                 raise GridError(f"{self._lake.path / FILE} is not there")
-            if not found.alerts and not (is_first and self._last() is None):  # being written, or cut off
+            if not found.alerts and (last is not None or not is_first):  # being written, or cut off
                 raise GridError(f"{self._lake.path / FILE} has no [[alerts]]; to end all, begin to watch anew")
         except GridError as cause:
-            last = self._last() if is_first else None
             if is_first and last is None:
                 raise
             self._say("file", f"{cause}; the rules stay as they were")
@@ -161,9 +163,8 @@ class _Watching:
             self._said.pop("file", None)
             self._keep()
         if self._evaluation is None or found != self._evaluation.declared:
-            self._evaluation, self._due = (
-                Evaluation(self._lake, found, self._store, self._scratch, self._evaluation), 0.0,
-            )  # fmt: skip
+            self._evaluation = Evaluation(self._lake, found, self._store, self._scratch, self._evaluation)
+            self._due = 0.0
         self._send_to(found.sinks)
         self._store.give_up([sink.name for sink in found.sinks], now_us())
 

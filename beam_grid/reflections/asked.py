@@ -84,14 +84,14 @@ class Asked:
         qualifier = ".".join(part.name for part in column.parts[:-1])
         if qualifier and folded(qualifier) not in (folded(self.called), folded(self.table)):
             raise Unanswered(f"{column.sql()} is qualified by another name")
-        name = column.name
-        if self.dialect == "duckdb":
-            found = [known for known in names if folded(known) == folded(name)]
-        else:
-            found = [known for known in names if known == name]
+        found = [known for known in names if self.compared(known) == self.compared(column.name)]
         if len(found) != 1:
-            raise Unanswered(f"{name} is no column of {self.table}")
+            raise Unanswered(f"{column.name} is no column of {self.table}")
         return found[0]
+
+    def compared(self, name: str) -> str:
+        """A name as the engine compares it: DataFusion, as `query` has it set up, letter by letter."""
+        return folded(name) if self.dialect == "duckdb" else name
 
     def bound(self, node: exp.Expr) -> exp.Expr:
         """The literal that a parameter stands for, where it is bound to text; anything else as it is."""

@@ -444,7 +444,10 @@ def instant(node: exp.Expr) -> datetime | None:
 
 def beginning(since: int) -> datetime:
     """Where a raw reflection begins, since 1970 in microseconds; the year 1 for one of a table without times."""
-    return _EPOCH + timedelta(microseconds=max(since, -62_135_596_800_000_000))
+    try:
+        return _EPOCH + timedelta(microseconds=since)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def is_whole(at: datetime, unit: str) -> bool:

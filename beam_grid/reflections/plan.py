@@ -19,7 +19,6 @@ from beam_grid.lakehouse.bounds import Parameter, moment
 from beam_grid.lakehouse.live import live
 from beam_grid.lakehouse.versions import newest
 from beam_grid.reflections import declared
-from data_sources.identifiers import folded
 
 if TYPE_CHECKING:
     from beam_grid.lakehouse.table_set import KeptReflection, PublishedTable, TableSet
@@ -99,8 +98,8 @@ def answer_plan(
     # all that a match looks at of them is what instant they name, so it is remembered for all others
     instants = tuple(p if isinstance(p, str) and moment(p) is not None else None for p in parameters)
     question = dataclasses.replace(question, parameters=instants)
-    known = {name if dialect == "datafusion" else folded(name): name for name in found.tables}
-    table = known.get(question.table if dialect == "datafusion" else folded(question.table), question.table)
+    known = {question.compared(name): name for name in found.tables}
+    table = known.get(question.compared(question.table), question.table)
     if table not in found.tables:
         return AnswerPlan(sql, why=f"{question.table} is no table")
     rows, size = size_of(lake, found.tables[table])

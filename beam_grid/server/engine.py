@@ -90,9 +90,8 @@ class Engine:
         self._duck = duckdb.connect(config={"threads": limits.threads, **READS_ITSELF})
         folders = [str((lake.path / name).resolve()) + "/" for name in ("tables", query_log.FOLDER)]
         folders.append(f"{self._made.folder.resolve()}/")
-        folders += [
-            folder for named in folders if (folder := pattern(named)) != named
-        ]  # as DuckDB is told of files there
+        # files in a folder with signs of patterns in its name are asked for by a pattern
+        folders += [folder for named in folders if (folder := pattern(named)) != named]
         for name, value in (
             ("TimeZone", "'UTC'"),
             ("enable_progress_bar", "false"),  # a forked process has no __main__ file, which DuckDB takes for a prompt

@@ -124,12 +124,8 @@ class Scanned:
         selects = [self._select(layout, files, kinds) for layout, files in layouts.by_layout(whole).items()]
         if cut:
             self._rows = f"rows_{uuid4().hex}"
-            duck.register(self._rows, _positions(cut))
-            try:
-                selects += [self._select(layout, files, kinds, self._rows) for layout, files in layouts.by_layout(cut).items()]  # fmt: skip
-            except BaseException:  # a file is gone, or it was interrupted
-                self.forget()
-                raise
+            selects += [self._select(layout, files, kinds, self._rows) for layout, files in layouts.by_layout(cut).items()]  # fmt: skip
+            duck.register(self._rows, _positions(cut))  # last: what fails before leaves nothing in the engine
         self.sql = " UNION ALL ".join(selects) if selects else f"SELECT {empty} WHERE false"
         self.is_joined = self._rows is not None
 

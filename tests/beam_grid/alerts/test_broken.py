@@ -68,6 +68,14 @@ def watching(here: Published, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         thread.join(PATIENCE_S)
 
 
+def is_to_begin_anew(here: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher that has the file's rules ends itself, for its memory."""
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "MOST_RESIDENT", 0)
+        patch.setattr(watch, "_MEASURES_EVERY_S", 0.0)
+        assert watch.watch(here.lake, threading.Event())
+
+
 def comes(what: Callable[[], Any]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not what():
@@ -149,7 +157,10 @@ def test_a_file_of_one_table_that_is_lost_costs_its_own_rule_alone(tmp_path: Pat
     }
     (error,) = (row["error"] for row in command.listed(here.lake, "rules", False).to_pylist() if row["error"])
     assert "refine" in error
-    assert [one["key"] for one in open_alerts(here.lake, ("silver.readings",))["alerts"]] == [["a"]]
+    seen = open_alerts(here.lake, ("silver.readings",))
+    assert [one["key"] for one in seen["alerts"]] == [["a"]]
+    assert "cannot be asked" in seen["errors"]["high"], "what is wrong may name what a key must not see"
+    assert open_alerts(here.lake, None)["errors"]["high"] == error
 
 
 def test_a_file_that_is_emptied_before_it_is_written_changes_nothing(
@@ -176,10 +187,7 @@ def test_a_watcher_that_begins_anew_beside_a_wrong_file_goes_on_with_the_rules_i
 ) -> None:
     here = Published(tmp_path)
     here.readings(("a", 0, 1.0))
-    with monkeypatch.context() as patch:
-        patch.setattr(watch, "MOST_RESIDENT", 0)
-        patch.setattr(watch, "_MEASURES_EVERY_S", 0.0)
-        assert watch.watch(here.lake, threading.Event()), "it is to begin anew"
+    is_to_begin_anew(here, monkeypatch)
     here.declare("nonsense")
     here.readings(("a", 1, 30.0))
     with watching(here, monkeypatch):
@@ -339,10 +347,7 @@ def test_an_empty_file_ends_nothing_for_a_watcher_that_begins_anew(
 ) -> None:
     here = Published(tmp_path)
     here.readings(("a", 0, 1.0))
-    with monkeypatch.context() as patch:
-        patch.setattr(watch, "MOST_RESIDENT", 0)
-        patch.setattr(watch, "_MEASURES_EVERY_S", 0.0)
-        assert watch.watch(here.lake, threading.Event()), "it is to begin anew"
+    is_to_begin_anew(here, monkeypatch)
     here.declare("")
     here.readings(("a", 1, 30.0))
     with watching(here, monkeypatch):

@@ -49,6 +49,7 @@ WRONG = [
     ('kind = "file"\npath = "out.jsonl"', 'kind = "webhook"\nurl = "https://host/"\nsecret = "hush"', "secret"),
     ('kind = "file"\npath = "out.jsonl"', 'kind = "webhook"\nurl = "https://host/"\nsecret = {}', "secret: write"),
     ('kind = "file"\npath = "out.jsonl"', 'kind = "email"\nhost = "h"\nto = ["a b"]\nsender = "g@x"', "to: write"),
+    ('kind = "file"\npath = "out.jsonl"', 'kind = "email"\nhost = "h"\nto = ["a@["]\nsender = "g@x"', "to: write"),
     ('kind = "file"\npath = "out.jsonl"', 'kind = "email"\nhost = "h"\nto = ["a@b"]\nsender = "g@x"\nuser = "u"', "go together"),
     ("[[sinks]]", '[[alerts]]\nname = "high"\ntable = "gold.x"\nkey = ["a"]\nwhere = "b"\n[[sinks]]', "declared twice"),
     ("[[sinks]]", "[[maintenance]]\n[[sinks]]", "give one of"),
