@@ -124,10 +124,10 @@ def test_late_rows_and_another_feed_land_while_a_run_follows(tmp_path: Path, sou
     more(source, "b", reading("ahead", 300))
     with Following(lake, source, every=30) as run:
         run.until(lambda: lake.feed("readings").last and "ahead" in ids(lake))
-        more(source, "c", reading("late", 0))
         began = time.monotonic()
         with visiting(lake) as is_followed:
             assert is_followed
+            more(source, "c", reading("late", 0))
             assert land(lake, READINGS, Options(f"{source}/*.json")).fates.late == 1, "the same feed, by another hand"
             assert reinject(lake, "readings").fates.landed == 1
             land(lake, METERS, Options(f"{source}/m.csv"))
@@ -297,8 +297,8 @@ def test_another_contract_that_a_visitor_landed_ends_the_run(change: str, tmp_pa
             land(lake, wrong, Options(f"{source}/*.json"))
         more(source, "b", reading("b", 1))
         run.until(lambda: ids(lake) == ["a", "b"])
-        more(source, "c", reading("c", 2))
         with visiting(lake):
+            more(source, "c", reading("c", 2))
             land(lake, parse_contract(raw, "tests"), Options(f"{source}/*.json"))
             if "back" in change:
                 more(source, "d", reading("d", 3))
@@ -371,7 +371,7 @@ def test_commands_land_beside_a_run_that_follows(tmp_path: Path, source: Path) -
             cwd=ROOT,
         )
 
-    with _process("run", *words, "--follow", "--every", "60s", "--refine-every", "1s") as running:
+    with _process("run", *words, "--follow", "--every", "1h", "--refine-every", "1s") as running:
         deadline = time.monotonic() + PATIENCE_S
         while not (Lake(lake).feed("readings").last):
             assert time.monotonic() < deadline and running.poll() is None
