@@ -122,16 +122,14 @@ def test_late_rows_and_another_feed_land_while_a_run_follows(tmp_path: Path, sou
     (source / "m.csv").write_text(f"meter,seen\n7,{minute(0).isoformat()}\n")
     more(source, "a", reading("a", 0))
     more(source, "b", reading("ahead", 300))
-    with Following(lake, source, every=30) as run:
+    with Following(lake, source, every=3600) as run:
         run.until(lambda: lake.feed("readings").last and "ahead" in ids(lake))
-        began = time.monotonic()
-        with visiting(lake) as is_followed:
+        with visiting(lake) as is_followed:  # it hears of a visitor while it sleeps, or this would not be let in
             assert is_followed
             more(source, "c", reading("late", 0))
             assert land(lake, READINGS, Options(f"{source}/*.json")).fates.late == 1, "the same feed, by another hand"
             assert reinject(lake, "readings").fates.landed == 1
             land(lake, METERS, Options(f"{source}/m.csv"))
-        assert time.monotonic() - began < 20, "a run that sleeps hears of a visitor"
         run.until(lambda: "late" in ids(lake))
         more(source, "d", reading("d", 301))
         with visiting(lake):  # ends the sleep

@@ -157,9 +157,7 @@ def test_rows_of_a_topic_that_never_pauses_are_queryable_while_it_goes_on(place:
         lag = here.sent["readings"]
         here.until(lambda: here.count("silver.readings") >= lag, running)
         running.send_signal(signal.SIGINT)
-        began = time.monotonic()
         assert running.wait(PATIENCE_S) == 130, here.log
-        assert time.monotonic() - began < 60
     assert "interrupted" in here.log and "Traceback" not in here.log and "nanobind" not in here.log
     stays = here.count("silver.readings")
     assert stays > 0 and here.grid("ledger").returncode == 0
@@ -187,9 +185,7 @@ def test_changes_come_at_their_own_pace_while_readings_go_on_being_published(pla
             told = maintaining.communicate(timeout=PATIENCE_S)[0]
         assert maintaining.returncode == 0 and "that nobody reads any more removed" in told, told
         running.send_signal(signal.SIGINT)
-        began = time.monotonic()
         assert running.wait(PATIENCE_S) == 130, here.log
-        assert time.monotonic() - began < 60
     assert "Traceback" not in here.log
     done = subprocess.run(here.command("--engine", "embedded"), capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr

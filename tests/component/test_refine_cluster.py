@@ -77,7 +77,5 @@ def finished(cluster: SparkCluster) -> list[dict[str, Any]]:
 def test_a_master_that_is_not_there_is_said_at_once() -> None:
     (port,) = free_ports(1)
     code = f"from runners import delta; delta.session('spark://127.0.0.1:{port}')"
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert f"does not answer at 127.0.0.1:{port}" in done.stderr, done.stderr
-    assert time.monotonic() - started < 30

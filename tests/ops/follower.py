@@ -8,8 +8,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from tests.beam_grid.service.small import contract, grid, write
@@ -46,7 +47,7 @@ class Follower:
                 return answer.status, answer.read().decode()
         except HTTPError as refused:
             return refused.code, refused.read().decode()
-        except URLError as cause:
+        except (OSError, HTTPException) as cause:
             return 0, str(cause)
 
     def until(self, page: str, text: str, seconds: float = PATIENCE_S) -> str:
