@@ -13,9 +13,9 @@ from beam_grid.first_contract.times import Time, clock_of, parsed_times
 from beam_grid.first_contract.wide import Wide
 
 _BEGIN = r"beginn?|begin_.*|von|from|start|ab|debut|inicio|inizio|interval_start|period_start|start_.*|.*_start|desde"
-_WHEN = r"event_?time|date_?time|time_?stamp|ts|time|zeit|zeitpunkt|zeitstempel|horodate|moment|datum|date|fecha|data|at|.*_at|dato|tid|tijd|settlement_?date|.*read.*|.*mess.*|period|utc.*|.*_ts|.*_time|.*date.*|.*zeit.*"
+_WHEN = r"event_?time|date_?time|time_?stamp|ts?|time|zeit|zeitpunkt|zeitstempel|horodate|moment|datum|date|fecha|data|at|.*_at|dato|tid|tijd|settlement_?date|.*read.*|.*mess.*|period|utc.*|.*_ts|.*_time|.*date.*|.*zeit.*"
 _AFTER = r".*(end|ende|bis|until|till|fin|hasta|_to|stop)\b.*|.*(creat|updat|modif|ingest|load|process|valid|install|birth|expir|due|publish|insert|export|last_).*"
-_EPOCH = re.compile(r".*(time|ts|date|datum|zeit|moment|epoch|stamp|hora|tijd|unix|when|at|start|begin|end).*", re.I)
+_EPOCH = re.compile(r"t|.*(time|ts|date|datum|zeit|moment|epoch|stamp|hora|tijd|unix|when|at|start|begin|end).*", re.I)
 
 
 @dataclass(frozen=True)

@@ -270,8 +270,13 @@ def test_columns_that_files_name_otherwise_are_aliases(tmp_path: Path) -> None:
 
 
 def test_epochs_in_lines_of_json(tmp_path: Path) -> None:
-    for unit, per in (("epoch_s", 1), ("epoch_ms", 1_000), ("epoch_us", 10**6), ("epoch_ns", 10**9)):
-        rows = [json.dumps({"meter": "E1", "ts": (1_735_686_000 + n) * per, "w": n}) for n in range(9)]
+    for name, unit, per in (
+        ("ts", "epoch_s", 1),
+        ("t", "epoch_ms", 1_000),
+        ("ts", "epoch_us", 10**6),
+        ("t", "epoch_ns", 10**9),
+    ):
+        rows = [json.dumps({"meter": "E1", name: (1_735_686_000 + n) * per, "w": n}) for n in range(9)]
         found = made(tmp_path, f"{unit}.jsonl", "\n".join(rows) + "\n", None)
         assert found.at["format"] == unit and not found.first.questions and found.taken() == (9, 0)
 
