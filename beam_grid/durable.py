@@ -17,7 +17,18 @@ from pathlib import Path
 from transforms.faults import step
 from transforms.synced import synced_file
 
-__all__ = ["create_once", "place", "remove", "rename", "replace", "step", "sync_folder", "synced_file", "write_synced"]
+__all__ = [
+    "create_once",
+    "place",
+    "remove",
+    "rename",
+    "replace",
+    "step",
+    "sync_folder",
+    "synced_file",
+    "touch",
+    "write_synced",
+]
 
 _CANNOT_LINK = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES}
 """What link() answers where the file system, or the place of the two files, is the reason."""
@@ -91,6 +102,12 @@ def remove(path: Path) -> None:
     if os.path.lexists(path):
         with step("remove", path):
             path.unlink(missing_ok=True)
+
+
+def touch(path: Path) -> None:
+    """Make it as old as one that is new."""
+    with step("touch", path):
+        os.utime(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -85,20 +85,15 @@ class Landed:
     files: set[str] = field(default_factory=set)
 
 
-class _Clock(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a slice under way: its number and the run's clock, microseconds since the epoch."""
+class _UnderWay(msgspec.Struct, frozen=True, kw_only=True):
+    """plan.json: the slice under way, and the run's clock in microseconds since the epoch."""
 
     commit: int
     now: int
-
-
-class _UnderWay(_Clock, frozen=True, kw_only=True):
-    """plan.json: what is being read. A rerun goes by the clock alone, and plans anew."""
-
     partitions: tuple[PartitionPlan, ...]
 
 
-_clock_of = decoder(_Clock)
+_under_way = decoder(_UnderWay)
 
 Progress = Callable[[Landed, Plan], None]
 
@@ -240,7 +235,7 @@ class Lander:
             self._now = None
             return None
         if self._now is None or not self._source.plans_ahead:  # blocks that were read ahead are by this clock
-            self._now = _clock(self.feed, state, options)
+            self._now = _clock(self.feed, plan, state, options)
         under_way = _UnderWay(commit=state.last + 1, now=self._now, partitions=tuple(plan.partitions))
         write_atomically(self.feed.plan_file, encode(under_way, indent=1))
         crash.point("land:planned")
@@ -430,15 +425,18 @@ def count(done: Landed, commit: Commit) -> None:
     done.rejected_by = _sum([done.rejected_by, commit.rejected_by])
 
 
-def _clock(feed: FeedLog, state: FeedState, options: Options) -> int:
-    """--now, else the clock of the run that was cut short in this slice, else the clock."""
+def _clock(feed: FeedLog, plan: Plan, state: FeedState, options: Options) -> int:
+    """--now, else the clock of the run that was cut short in this very slice, else the clock.
+
+    A slice with more in it has its own: what came since would be from the future by the old one.
+    """
     if options.now is not None:
         return options.now
     if feed.plan_file.exists():
         try:
-            plan = _clock_of(feed.plan_file.read_bytes())
-            if plan.commit == state.last + 1:
-                return plan.now
+            found = _under_way(feed.plan_file.read_bytes())
+            if (found.commit, found.partitions) == (state.last + 1, tuple(plan.partitions)):
+                return found.now
         except ValueError:
             log.warning("feed %s: plan.json is damaged and is made anew", feed.name)
     return clock()

@@ -9,7 +9,7 @@ keep their identity, which is in their lineage columns. Commits are never change
 
 Guarantees: a segment is there whole or not at all, after the files it names; only who holds the landing lock makes one;
 without any, or with a damaged one, readers take its copy beside its files, or the commits. A file that a segment stands
-for goes when it is a day old and the tables hold its commits (`collect`), so that a reader that knows it can finish.
+for goes a day later, if the tables hold its commits (`collect`), so that a reader that knows it can finish.
 """
 
 from __future__ import annotations
@@ -238,15 +238,16 @@ class Segmenter:
         index = LandedIndex(self.feed, [])
         if first > 1:
             index.units.append(Unit(1, first - 1, []))
-        held = list(index.upto(last).held(*get_args(Kind), after=first - 1))
+        before = list(index.upto(last).held(*get_args(Kind), after=first - 1))
         attempt = f"{self.feed.new_attempt()}-{first}-{last}"
         folder = self.feed.path / "data" / attempt
         try:
-            held = self._merged(held, folder)
+            held = self._merged(before, folder)
             content = _written(held)
             if folder.exists():
                 durable.create_once(folder / _COPY, content)
                 durable.sync_folder(folder.parent)
+            self._keep_for_a_day(before, held)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -259,6 +260,12 @@ class Segmenter:
         for begin, end in ranges_of(self.feed):
             if first <= begin and end <= last and (begin, end) != (first, last):
                 durable.remove(path_of(self.feed, begin, end))
+
+    def _keep_for_a_day(self, before: list[Held], now: list[Held]) -> None:
+        """From now on: who knows the files that others stand for may read them still, however old they are."""
+        gone = {one.file.path for one in before} - {one.file.path for one in now}
+        for folder in {(self.feed.path / path).parent for path in gone}:
+            durable.touch(folder)
 
     def _merged(self, held: list[Held], folder: Path) -> list[Held]:
         from transforms.merge_files import merge_files  # its libraries are heavy, and readers do without
@@ -293,8 +300,8 @@ class Segmenter:
 
 
 def collect(feed: FeedLog, published: int | None, older_than_s: float = _KEPT_S) -> int:
-    """Remove files that no reader has use for and that are old: of attempts that no commit lists, and those that a segment
-    stands for whose commits the tables hold; returns how many. The caller holds the landing lock.
+    """Remove files that no reader has use for: of old attempts that no commit lists, and those that a segment has stood for
+    so long whose commits the tables hold; returns how many. The caller holds the landing lock.
 
     published: the last commit of the feed that every table holds, None where there are no tables; 0 where a refine that was
     cut off may have begun some: a table that holds a few commits goes on from the files of the next.

@@ -119,6 +119,13 @@ class TestKilled:
         assert Lake.open(lake).feed("readings").read(1).now == int(minute(-20).timestamp() * 1e6)
         assert not (lake / "landing" / "readings" / "plan.json").exists()
 
+    def test_what_came_since_is_not_from_the_future_by_the_clock_of_a_run_that_was_cut_short(self, tmp_path: Path, source: Path) -> None:  # fmt: skip
+        lake = tmp_path / "lake"
+        command(source, lake, "--now", "2025-06-15T11:40:00Z", env={crash.VARIABLE: "land:written"})
+        write(source / "b.json", [{"id": "z", "at": minute(40).isoformat(), "kwh": 1.0}])
+        again = run(lake, FEED, source, now=None)
+        assert again.fates.read > 400 and "from_the_future/max_future" not in again.rejected_by
+
     def test_a_finished_runs_clock_is_not_used_again(self, tmp_path: Path, source: Path) -> None:
         lake = tmp_path / "lake"
         command(source, lake, "--now", "2025-06-15T11:40:00Z", env={crash.VARIABLE: "land:committed"})

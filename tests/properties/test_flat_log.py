@@ -7,6 +7,7 @@ As tests/properties/test_any_slicing.py, with a segment after two commits instea
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 import tempfile
@@ -18,13 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_grid import checkpoints, durable, segments
+from beam_grid import checkpoints, durable, segments, upkeep
 from beam_grid.history import read as history
+from beam_grid.land import Lander, Options
 from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
 from beam_grid.refine import refine
 from beam_grid.state import FeedState, Kept
-from tests.properties.oracle import assert_equal, landed, oracle, run
+from tests.properties.oracle import as_lines, assert_equal, landed, oracle, run
 from tests.properties.published import assert_published
 from tests.properties.test_any_slicing import DEDUPS, NEVER_LATE, REFINING, WIDE, Drop, drops, land_all, slow
 from tests.transforms.making import contract, minute
@@ -130,6 +132,22 @@ def test_a_segment_that_was_made_although_its_making_failed_keeps_its_files(tmp_
     held = segments.LandedIndex(log).upto(log.last)
     assert [unit for unit in held.units if unit.first < unit.last], "a segment is read"
     assert not [file.path for file in held.files("rows", "tiles") if not (log.path / file.path).exists()]
+
+
+def test_files_that_a_segment_has_just_replaced_stay_for_who_knows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """A feed of few commits a day: its files are old when a segment stands for them."""
+    monkeypatch.setattr(upkeep, "_COLLECT_EVERY_S", -1.0)
+    feed, lake, source = contract(dedup=DEDUPS["first"]), Lake.open(tmp_path / "lake"), tmp_path / "in"
+    source.mkdir()
+    early, late = [*_readings(8)], [*_readings(16)][8:]
+    for n, rows in enumerate([early, late, early, late]):
+        (source / f"{n}.json").write_text(as_lines(rows))
+    with lake.lock("land"), Lander(lake, feed, Options(str(source / "*.json"), slice_rows=8)) as lander:
+        while (commit := lander.step()) is not None and commit.fates.read:
+            lander._upkeep._thread.submit(int).result()  # what it does beside landing is done
+            os.utime(lake.feed(feed.name).path / "data" / commit.attempt, (0, 0))
+        fates = lander.done.fates
+    assert (fates.landed, fates.duplicates) == (16, 16)
 
 
 def _readings(count: int) -> Iterator[dict[str, Any]]:
