@@ -104,6 +104,16 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Have a file that a library wrote outlive a loss of power."""
+    with step("sync", path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def touch(path: Path) -> None:
     """Make it as old as one that is new."""
     with step("touch", path):

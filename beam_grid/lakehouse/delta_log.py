@@ -15,18 +15,20 @@ Why by ourselves: docs/decisions/0006-publish-without-spark.md.
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 
 from beam_grid import durable
 from beam_grid.crash import point
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import statistics
+from beam_grid.lakehouse import statistics, vectors
 from beam_grid.lakehouse.live import Live, LiveFile, commit, live, newest_version
 from beam_grid.lakehouse.vectors import Vector
 
@@ -253,15 +255,20 @@ def sum_up(table: Path) -> None:
     """Make a checkpoint of the table as it is."""
     from deltalake import DeltaTable
 
+    log = table / "_delta_log"
     with durable.step("checkpoint", table):
-        DeltaTable(str(table)).create_checkpoint()
+        delta = DeltaTable(str(table))
+        delta.create_checkpoint()
+    for path in (*log.glob(f"{delta.version():020d}.checkpoint*.parquet"), log / "_last_checkpoint"):
+        durable.sync(path)
+    durable.sync_folder(log)
 
 
 def forget_old(table: Path, older_than_s: float = LOG_KEPT_S) -> int:
     """Remove entries of the log that are older than that and before a checkpoint that stays, and of the checkpoints all
     but the newest and one of every thousand versions; returns how many. Every version that young can still be read."""
     log = table / "_delta_log"
-    checkpoints = sorted({int(p.name[:20]) for p in log.glob("*.checkpoint*.parquet") if p.name[:20].isdigit()})
+    checkpoints = _checkpoints(log)
     milestones = {min(n for n in checkpoints if n // 1000 == k) for k in {n // 1000 for n in checkpoints}}
     kept = milestones | set(checkpoints[-3:])
     gone = [path for n in checkpoints if n not in kept for path in log.glob(f"{n:020d}.checkpoint*")]
@@ -272,6 +279,54 @@ def forget_old(table: Path, older_than_s: float = LOG_KEPT_S) -> int:
     for path in gone:
         durable.remove(path)
     return len(gone)
+
+
+def dead_files(table: Path, older_than_s: float) -> list[str]:
+    """Data files and deletion vectors, older than that, that no version so young has, by their paths in the table: what a writer that
+    died left, and what a checkpoint no longer says was removed. Without those that the log still says were removed."""
+    log = table / "_delta_log"
+    entries, checkpoints = (
+        sorted(int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()),
+        _checkpoints(log),
+    )
+    first = min((n for n in [0, *checkpoints] if n >= entries[0] - 1), default=None)
+    if first is None:  # no earlier version can be read
+        return []
+    oldest = max([first, *(n for n in entries if _is_older(log / f"{n:020d}.json", older_than_s))])
+    kept = {name for at in (live(table, oldest), live(table)) for file in at.files for name in _names(file)}
+    kept |= _removed(table, max(checkpoints, default=-1), entries)
+    found = []
+    for folder, folders, names in os.walk(table):
+        folders[:] = [name for name in folders if name == "_change_data" or not name.startswith(("_", "."))]
+        for path in (Path(folder, name) for name in names if name.endswith((".parquet", ".bin"))):
+            name = str(path.relative_to(table))
+            if name not in kept and not path.name.startswith(".") and _is_older(path, older_than_s):
+                found.append(name)
+    return sorted(found)
+
+
+def _names(file: LiveFile) -> list[str]:
+    """Of its data and of its deletion vector, where that is a file of its own."""
+    path = vectors.path_of(file.vector)
+    return [file.path, *([path] if path is not None else [])]
+
+
+def _removed(table: Path, checkpoint: int, entries: Iterable[int]) -> set[str]:
+    """Paths of data files that a checkpoint, and the entries after it, say were removed."""
+    import pyarrow.parquet as pq
+
+    found = set()
+    for part in (table / "_delta_log").glob(f"{checkpoint:020d}.checkpoint*.parquet"):
+        for row in pq.read_table(part, columns=["remove.path"]).to_pylist():  # no such column where nothing was
+            found |= {row["remove"]["path"]} if row.get("remove") else set()
+    for number in entries:
+        if number > checkpoint:
+            found |= {action["remove"]["path"] for action in commit(table, number) if "remove" in action}
+    return set(map(unquote, found))
+
+
+def _checkpoints(log: Path) -> list[int]:
+    return sorted({int(p.name[:20]) for p in log.glob("*.checkpoint*.parquet") if p.name[:20].isdigit()})
 
 
 def _is_older(path: Path, seconds: float) -> bool:

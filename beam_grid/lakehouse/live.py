@@ -10,6 +10,7 @@ without one is not clustered. delta-rs reads the same log but does not tell the 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from beam_grid.errors import GridError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,14 @@ def _begun(log: Path, version: int | None) -> tuple[int, int, _Replay]:
         newest = _checkpoint_before(log, None) if version is None else known.summed_up
         return known.version, max(known.summed_up, newest), known.replay.copy()
     start, seen = _checkpoint_before(log, version), _Replay()
-    if start >= 0:
-        for action in _checkpoint(log, start):
-            seen.add(action)
+    while start >= 0:
+        try:
+            for action in _checkpoint(log, start):
+                seen.add(action)
+            break
+        except (OSError, ValueError) as cause:  # a loss of power tore it; what it sums up may be there still
+            logger.warning("%s: checkpoint %d cannot be read (%s), an earlier one is", log.parent, start, cause)
+            start, seen = _checkpoint_before(log, start - 1), _Replay()
     return start, start, seen
 
 
@@ -248,10 +256,14 @@ def commit(table: Path, version: int) -> Iterator[dict[str, Any]]:
 def _checkpoint_before(log: Path, version: int | None) -> int:
     """The newest checkpoint that is not after `version`; -1 for none."""
     if version is None:
-        last = log / "_last_checkpoint"
-        return int(json.loads(last.read_text(encoding="utf-8"))["version"]) if last.exists() else -1
+        try:
+            return int(json.loads((log / "_last_checkpoint").read_bytes())["version"])
+        except FileNotFoundError:
+            return -1
+        except (ValueError, KeyError, TypeError):  # it is a hint, and a loss of power may have torn it
+            pass
     numbers = {int(p.name[:20]) for p in log.glob("*.checkpoint*.parquet") if p.name[:20].isdigit()}
-    return max((number for number in numbers if number <= version), default=-1)
+    return max((number for number in numbers if version is None or number <= version), default=-1)
 
 
 def _checkpoint(log: Path, version: int) -> Iterator[dict[str, Any]]:

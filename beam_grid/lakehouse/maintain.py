@@ -73,6 +73,9 @@ CUBE_BYTES = 16 << 30
 CHECKPOINT_AFTER = 10
 """So many commits behind the last checkpoint are read faster from a new one: what Delta itself takes."""
 
+_WRITING_HOURS = 24
+"""A file that no version has may be one that is being written; whoever writes has ended by then."""
+
 RETENTION_HOURS = 168
 """How long files of earlier versions stay, so that a reader that has opened a version can read it to its end."""
 
@@ -325,7 +328,9 @@ def _vacuum(table: Table, retention_hours: int) -> Maintained | None:
 
     started = time.monotonic()
     delta = DeltaTable(str(table.path))
-    old = delta.vacuum(retention_hours=retention_hours, dry_run=True, enforce_retention_duration=False)
+    removed_lately = delta.vacuum(retention_hours=retention_hours, dry_run=True, enforce_retention_duration=False)
+    dead = delta_log.dead_files(table.path, max(retention_hours, _WRITING_HOURS) * 3600)
+    old = sorted({*removed_lately, *dead})
     if not old:
         return None
     seen = live(table.path)

@@ -63,14 +63,23 @@ def write(table: Path, positions: np.ndarray) -> Vector:
     return {"storageType": "u", "pathOrInlineDv": _encoded(name.bytes), "offset": 1, **facts}
 
 
+def path_of(vector: Vector | None) -> str | None:
+    """Of its file in the table; None where it has none there."""
+    if vector is None or vector["storageType"] != "u":
+        return None
+    text = vector["pathOrInlineDv"]
+    name = uuid.UUID(bytes=base64.b85decode(text[-20:].translate(_FROM_Z85)))
+    return str(Path(text[:-20]) / _file_name(name))
+
+
 def _bitmap(table: Path, vector: Vector) -> bytes:
     text, size = vector["pathOrInlineDv"], vector["sizeInBytes"]
     if vector["storageType"] == "i":
         return base64.b85decode(text.translate(_FROM_Z85))[:size]
-    if vector["storageType"] != "u":
+    path = path_of(vector)
+    if path is None:
         raise GridError(f"{table}: a deletion vector lies outside of the table ({text}); {_WAY_OUT}")
-    folder, name = text[:-20], uuid.UUID(bytes=base64.b85decode(text[-20:].translate(_FROM_Z85)))
-    where = table / folder / _file_name(name)
+    where = table / path
     try:
         with where.open("rb") as file:
             file.seek(vector.get("offset") or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -234,6 +235,29 @@ def test_a_checkpoint_that_is_gone_is_named(table: Path) -> None:
     _KNOWN.clear()
     with pytest.raises(GridError, match=r"checkpoint .* is missing; move the table away and run refine"):
         live(table)
+
+
+@pytest.mark.usefixtures("early_checkpoints")
+@pytest.mark.parametrize("torn", ["", "{", '{"version": 1'])
+def test_what_a_loss_of_power_tore_of_a_checkpoint_is_done_without(torn: str, table: Path) -> None:
+    history(table)
+    wanted, log = told(live(table)), table / "_delta_log"
+    (log / "_last_checkpoint").write_text(torn)
+    _KNOWN.clear()
+    assert told(live(table)) == wanted
+    sorted(log.glob("*.checkpoint.parquet"))[-1].write_text(torn)
+    _KNOWN.clear()
+    assert told(live(table)) == wanted, "by the one before"
+
+
+def test_a_checkpoint_is_on_the_disk_when_the_log_goes_on(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        "beam_grid.durable.os.fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+    )
+    delta_log.sum_up(table)
+    (made,) = (table / "_delta_log").glob("*.checkpoint.parquet")
+    assert synced == [str(made), str(made.with_name("_last_checkpoint")), str(made.parent)]
 
 
 def test_names_of_statistics_columns_are_read_with_their_backticks(table: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,11 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_grid.errors import GridError
-from beam_grid.lakehouse import maintain
+from beam_grid.lakehouse import delta_log, maintain, vectors
 from beam_grid.lakehouse.live import Live, LiveFile, live
 from beam_grid.lakehouse.maintain import CUBE_BYTES, REWRITE_SHARE, check_statistics, optimize, sizes, worth
+from beam_grid.lakehouse.query import query
 from beam_grid.lakehouse.tables import Table, create
 from beam_grid.landing import Lake
+from beam_grid.refine import refine
+from tests.properties.oracle import as_lines, run
+from tests.transforms.making import LATEST, contract, minute
 
 MB = 1 << 20
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -191,3 +199,74 @@ def test_files_without_bounds_of_a_cluster_column_are_named(table: Table) -> Non
         spark.conf.unset(setting)
     with pytest.raises(GridError, match=r"1 of \d+ files.*no least and greatest meter"):
         check_statistics(table)
+
+
+def aged(folder: Path, days: float) -> None:
+    """As if so many days had passed: what a log says of times, and how old files are."""
+    gone, since = int(days * 86_400_000), {path: path.stat().st_mtime for path in folder.rglob("*")}
+    for path in folder.rglob("_delta_log/*.json"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for action in lines:
+            for kind, name in (
+                ("add", "modificationTime"),
+                ("remove", "deletionTimestamp"),
+                ("commitInfo", "timestamp"),
+            ):
+                if name in action.get(kind, {}):
+                    action[kind][name] -= gone
+        path.write_text("".join(json.dumps(action) + "\n" for action in lines))
+    for path, then in since.items():
+        os.utime(path, (then - days * 86_400,) * 2)
+
+
+def test_vacuum_takes_what_a_checkpoint_has_forgotten_and_what_a_killed_writer_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what a version of the last week has: each of those can still be read."""
+    monkeypatch.setattr(delta_log, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(maintain, "_no_spark", lambda master: "no Java")
+    monkeypatch.setattr(vectors, "_INLINE_BYTES", 0)
+    feed = contract(dedup=LATEST)
+    lake, source = Lake.open(tmp_path / "lake"), tmp_path / "in"
+    source.mkdir()
+    tables = [lake.path / "tables" / name for name in ("silver/readings", "gold/quarters")]
+
+    def more(first: int, last: int) -> None:
+        for n in range(first, last):
+            rows = [{"id": f"r{i}", "at": minute(i).isoformat(), "kwh": 1.0, "version": n} for i in range(n % 3, 9)]
+            (source / f"{n:02d}.json").write_text(as_lines(rows))
+            run(lake.path, feed, source)
+            refine(lake)
+
+    def missing() -> set[str]:
+        """Of the versions of the last week."""
+        found = set()
+        for table in tables:
+            log = table / "_delta_log"
+            for entry in log.glob("*.json"):
+                if entry.stem.isdigit() and time.time() - entry.stat().st_mtime < 7 * 86_400:
+                    for file in live(table, int(entry.stem)).files:
+                        found |= {
+                            p for p in (file.path, vectors.path_of(file.vector)) if p and not (table / p).exists()
+                        }
+        return found
+
+    more(0, 5)
+    orphan = tables[0] / "part-of-one-that-was-killed.parquet"
+    orphan.write_bytes(b"")
+    maintain.maintain(lake)
+    assert orphan.exists() and not missing(), "it may be about to be committed"
+    aged(lake.path / "tables", 6)
+    more(5, 7)
+    wanted = query(lake, "SELECT id, version FROM silver.readings ORDER BY id").to_pylist()
+    maintain.maintain(lake)
+    assert orphan.exists() and not missing()
+    aged(lake.path / "tables", 2)
+    maintain.maintain(lake)
+    assert not orphan.exists() and not missing()
+    aged(lake.path / "tables", 8)
+    maintain.maintain(lake)
+    for table in tables:
+        files = {str(path.relative_to(table)) for path in table.glob("[!.]*") if path.is_file()}
+        assert files == {p for f in live(table).files for p in (f.path, vectors.path_of(f.vector)) if p}, table
+    assert query(lake, "SELECT id, version FROM silver.readings ORDER BY id").to_pylist() == wanted
