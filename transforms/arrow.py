@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 
@@ -43,6 +44,13 @@ def plain_table(table: pa.Table) -> pa.Table:
     if not any(pa.types.is_dictionary(f.type) for f in table.schema):
         return table
     return pa.table({name: plain(table[name]) for name in table.column_names})
+
+
+def floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Numbers as floats, NaN where null. Arrow would make 0.7000000000000001 of a decimal's 0.7."""
+    import polars as pl  # who moves tables and batches only need not wait for it
+
+    return pl.Series(column).cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 def in_shape(rows: pa.Table, schema: pa.Schema) -> pa.Table:

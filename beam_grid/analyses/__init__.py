@@ -87,6 +87,8 @@ class Analysis:
     clock: Clock | None = None
     by_series: Detect | Validation | Told | None = None
     """What makes the table's rows of whole series of the SELECT's; None where these are the table's."""
+    ties: tuple[str, ...] = ()
+    """Where `key` does not name a row of what `by_series` is given: columns that order those of one series and time."""
     newest_by: str = ""
     """Of one whose rows are, per group, the newest of its first table: the column that tells."""
     settled: str = ""

@@ -114,6 +114,7 @@ def _analysis(contract: Contract, spec: VeeSpec, has_edits: bool) -> Analysis:
         (feed, f"silver.{EDITS}") if has_edits else (feed,),
         cluster_by=(series, "interval_start"),
         key=(series, "interval_start"),
+        ties=tuple(contract.dedup.key),
         touched=group,
         by_series=Validation(
             series,

@@ -288,7 +288,8 @@ def _define(
         schema = made.schema(rows)
     except UserError as cause:
         raise GridError(f"{analysis.name}, {cause}") from cause
-    order = dict.fromkeys([made.series, made.time, *(name for name in analysis.key if name in rows.names)])
+    ties = (name for name in (*analysis.ties, *analysis.key) if name in rows.names)
+    order = dict.fromkeys([made.series, made.time, *ties])
     engine.apply(view, series, list(order), (rest and rest.function) or made.function, schema)
 
 

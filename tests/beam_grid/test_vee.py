@@ -40,10 +40,10 @@ CHECKS: list[dict[str, Any]] = [
 ]
 
 
-def contract(**vee: Any) -> Contract:
+def contract(number: str = "float64", **vee: Any) -> Contract:
     one = {"name": "validated", "series": "meter", "value": "kwh", "interval": "30m", "checks": CHECKS}
     one |= {"time_zone": "Europe/Amsterdam", "register": "count", "rolls_over_at": 1000, **vee}
-    kinds = {"id": "string", "at": "timestamp", "meter": "string", "kwh": "float64", "count": "float64"}
+    kinds = {"id": "string", "at": "timestamp", "meter": "string", "kwh": number, "count": number}
     return parse_contract(
         {
             "name": "readings", "format": "json", "event_time": "at", "dedup": {"key": ["id"]}, "vee": [one],
@@ -178,6 +178,40 @@ def test_a_reading_that_comes_late_takes_the_place_of_its_estimate(tmp_path: Pat
     found = feed.intervals()
     assert [row["value"] for row in found] == [75, 67.5, 60, pytest.approx(73 + 1 / 3), pytest.approx(86 + 2 / 3), 100]
     assert [row["status"] for row in found] == ["valid", "estimated", "valid", "estimated", "estimated", "valid"]
+
+
+def test_of_decimals_and_two_readings_of_one_time_the_digits_and_the_key_count(tmp_path: Path) -> None:
+    """The good values add up to the count: 0.1 + 0.2 of 1000.3 - 1000, 1.4 of 101.7 - 100.3, which floats miss."""
+    read = {"A": [(0, 0.5, 1000.0), (1, 0.1, None), (3, 0.2, 1000.3)], "B": [(0, 0.7, 100.3), (1, 0.7, None), (3, 0.7, 101.7)]}  # fmt: skip
+    rows = [
+        {"id": f"{meter}{n}", "at": (START + n * HALF).isoformat(), "meter": meter, "kwh": kwh, "count": count}
+        for meter, some in read.items()
+        for n, kwh, count in some
+    ]
+    rows.insert(0, {**rows[1], "id": "A1b"})
+    rows[2]["kwh"] = 0.9
+    for name, order in {"one": rows, "other": rows[::-1]}.items():
+        feed = Validated(tmp_path / name, contract("decimal(10,3)", checks=[{"kind": "gap", "estimate": True}]))
+        for part in order[:2], order[2:]:
+            feed.add(part)
+        found = feed.intervals()
+        assert [row["value"] for row in found] == [0.5, 0.1, 0, 0.2, 0.7, 0.7, 0, 0.7]
+        assert [row["rules"] for row in found] == [None, None, "gap", None] * 2
+        assert [row["id"] for row in found] == ["A0", "A1b", None, "A3", "B0", "B1", None, "B3"]
+
+
+def test_an_interval_of_which_nothing_was_read_is_missing_where_gaps_are_not_to_be_estimated(tmp_path: Path) -> None:
+    checks = [{"kind": "gap"}, {"kind": "negative", "estimate": True}]
+    feed = Validated(tmp_path, contract(checks=checks, linear_up_to="3h"))
+    feed.add(
+        {"id": str(n), "at": (START + n * HALF).isoformat(), "meter": "A", "kwh": kwh, "count": count}
+        for n, kwh, count in [(0, 2.0, 10.0), (2, -1.0, None), (4, 6.0, 30.0), (6, 7.0, None)]
+    )
+    found = [(row["value"], row["status"], row["rules"]) for row in feed.intervals()]
+    gap = (None, "missing", "gap")
+    assert found == [
+        (2, "valid", None), gap, (4, "estimated", "negative"), gap, (6, "valid", None), gap, (7, "valid", None),
+    ]  # fmt: skip
 
 
 def test_an_hour_of_a_register_that_rolls_over_by_the_contract(tmp_path: Path) -> None:

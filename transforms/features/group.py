@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data_sources.contract.features import Feature
+from transforms.arrow import floats
 from transforms.detect.readings import run_starts
 from transforms.features.aggregates import aggregate, counts, newest
 from transforms.features.expressions import asked
@@ -120,8 +121,7 @@ class Group:
     def _numbers(self, name: str) -> tuple[Floats, Bools]:
         """A column as floats, and which of them are numbers."""
         if name not in self._columns:
-            column = self.rows[name].cast(pa.float64())
-            x = column.to_numpy() if column.null_count == 0 else column.fill_null(float("nan")).to_numpy()
+            x = floats(self.rows[name])
             self._columns[name] = x, np.isfinite(x)
         return self._columns[name]
 

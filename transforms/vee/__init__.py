@@ -17,7 +17,7 @@ from transforms.vee.estimate import Estimation, estimated
 from transforms.vee.intervals import Intervals, intervals_of
 from transforms.vee.run import SCHEMA, validated
 
-VERSION = "1"
+VERSION = "2"
 """Of checks and estimates: another one may give other values."""
 
 __all__ = ["SCHEMA", "VERSION", "Check", "Estimation", "Intervals", "estimated", "failed", "intervals_of", "validated"]

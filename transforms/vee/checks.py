@@ -25,6 +25,9 @@ from transforms.vee.intervals import DAY, Floats, Intervals, Ints, Mask, used
 LEAST_WEEKS, MOST_WEEKS = 3, 8
 """Of history that `low` and `high` compare with."""
 
+_EXACT = 1e-12
+"""Of a number: more than floats are off by that add up to it, less than a register counts."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -99,7 +102,9 @@ def _register(intervals: Intervals, check: Check, rolls_over_at: float | None) -
     wrong = np.zeros(len(intervals), bool)
     for begin, end, counted in zip(*map(np.ndarray.tolist, spans(intervals, rolls_over_at)), strict=True):
         values = intervals.value[begin:end]
-        if np.isfinite(values).all() and abs(values.sum() - counted) > check.tolerance:
+        if not np.isfinite(values).all():
+            continue
+        if abs(values.sum() - counted) > check.tolerance + rounding(intervals, begin, end, values):
             wrong[begin:end] = True
     return wrong
 
@@ -120,6 +125,12 @@ def spans(intervals: Intervals, rolls_over_at: float | None) -> tuple[Ints, Ints
     counted = used(count[:-1], count[1:], rolls_over_at)
     kept = (stretch[:-1] == stretch[1:]) & np.isfinite(counted)
     return place[:-1][kept], place[1:][kept], counted[kept]
+
+
+def rounding(intervals: Intervals, begin: int, end: int, values: Floats) -> float:
+    """By how much floats may miss what is left of a stretch's count beside these values of it."""
+    count = max(abs(intervals.before[begin]), abs(intervals.register[end - 1]))
+    return float(_EXACT * count + np.abs(_EXACT * values).sum())
 
 
 def _usual(intervals: Intervals, doubtful: Mask) -> Floats:

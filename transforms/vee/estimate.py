@@ -19,7 +19,7 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from transforms.vee.checks import spans
+from transforms.vee.checks import rounding, spans
 from transforms.vee.intervals import DAY, Floats, Intervals, Ints, Mask
 
 NONE, LINEAR, LIKE_DAY = 0, 1, 2
@@ -50,7 +50,7 @@ def estimated(
     holidays: Collection[date] = (),
     rolls_over_at: float | None = None,
 ) -> Estimation:
-    """Of the wanted rows; linear_up_to: microseconds of gap that a straight line may bridge."""
+    """Of the wanted rows, whose values go into none; linear_up_to: microseconds of gap that a straight line may bridge."""
     good = np.where(wanted, np.nan, intervals.value)
     value = np.full(len(intervals), np.nan)
     method = np.zeros(len(intervals), np.int8)
@@ -66,23 +66,25 @@ def estimated(
     before = np.concatenate([[0], np.cumsum(wanted)])
     some = before[ends] > before[begins]  # of a register alone nearly all stretches are one interval that was read
     for begin, end, counted in zip(begins[some].tolist(), ends[some].tolist(), used[some].tolist(), strict=True):
-        part = slice(begin, end)
-        mine = wanted[part]
-        if not np.isfinite(value[part][mine]).all():
+        mine = begin + np.flatnonzero(wanted[begin:end])
+        estimates, kept = value[mine], good[begin:end][~wanted[begin:end]]
+        if not (np.isfinite(estimates).all() and np.isfinite(kept).all()):
             continue
-        left, made = counted - good[part][~mine].sum(), value[part][mine].sum()
-        if left < 0:
-            conflicts[part] = True
+        left, made, noise = counted - kept.sum(), estimates.sum(), rounding(intervals, begin, end, kept)
+        if left < -noise:
+            conflicts[begin:end] = True
             continue
-        value[begin + np.flatnonzero(mine)] = value[part][mine] * (left / made) if made > 0 else left / mine.sum()
-        is_scaled[begin + np.flatnonzero(mine)] = True
+        left = left if left > noise else 0.0
+        value[mine] = estimates * (left / made) if made > 0 else left / len(mine)
+        is_scaled[mine] = True
     return Estimation(value, method, is_scaled, conflicts)
 
 
 def _line(intervals: Intervals, wanted: Mask, good: Floats, linear_up_to: int) -> Floats:
     rows = np.arange(len(intervals))
-    before = np.maximum.accumulate(np.where(wanted, -1, rows)) if len(rows) else rows
-    after = np.minimum.accumulate(np.where(wanted, len(rows), rows)[::-1])[::-1] if len(rows) else rows
+    is_out = np.isnan(good)
+    before = np.maximum.accumulate(np.where(is_out, -1, rows)) if len(rows) else rows
+    after = np.minimum.accumulate(np.where(is_out, len(rows), rows)[::-1])[::-1] if len(rows) else rows
     inside = wanted & (before >= intervals.first) & (after < intervals.end)
     inside &= (after - before - 1) * intervals.width <= linear_up_to
     found = np.full(len(rows), np.nan)

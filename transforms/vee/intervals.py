@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_sources.errors import UserError
+from transforms.arrow import floats
 from transforms.detect.readings import offsets
 
 Floats = npt.NDArray[np.float64]
@@ -213,5 +214,5 @@ def _with_counts(laid: Intervals, register_at: Literal["start", "end"], rolls_ov
 def _numbers(table: pa.Table, name: str | None) -> Floats:
     if name is None:
         return np.full(table.num_rows, np.nan)
-    found = np.asarray(pc.fill_null(table[name].cast(pa.float64()), float("nan")), np.float64)
+    found = floats(table[name])
     return np.where(np.isfinite(found), found, np.nan)

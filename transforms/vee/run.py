@@ -53,7 +53,7 @@ def validated(
         given[rows] = list(edits.values())
         intervals = replace(intervals, value=given)
     found = {kind: mask & ~is_edited for kind, mask in failed(intervals, checks, rolls_over_at=rolls_over_at).items()}
-    wanted = intervals.is_missing.copy()
+    wanted = np.zeros(len(intervals), bool)
     for check in checks:
         if check.estimate:
             wanted |= found[check.kind]

@@ -160,6 +160,16 @@ def test_values_that_do_not_add_up_to_the_register_are_warned_of() -> None:
     assert found["value"].to_pylist() == [1, 1, 2, 2, 2.5]
 
 
+def test_what_floats_are_off_by_is_no_difference_to_the_register() -> None:
+    counts = [1000.0, None, None, 1000.3, None, 1000.301]
+    checks = [Check("gap", estimate=True), Check("register", tolerance=0)]
+    found = vee(read([0.5, 0.1, None, 0.2, 0.0, 0.001], register=counts), checks, register=True)
+    assert found["value"].to_pylist() == [0.5, 0.1, 0, 0.2, 0, 0.001]
+    assert found["rules"].to_pylist() == [None, None, "gap", None, None, None]
+    over = vee(read([0.5, 0.1, None, 0.201], register=counts[:4]), checks, register=True)
+    assert over["rules"].to_pylist() == [None, "register_exceeded", "gap,register_exceeded", "register_exceeded"]
+
+
 def test_negative_spike_and_zero_run() -> None:
     values = [2, 2, 40, 2, 2, -1, 2, *[0] * 4, 2, 2]
     checks = [Check("negative", estimate=True), Check("spike", estimate=True), Check("zero_run", rows=4)]
