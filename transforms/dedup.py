@@ -170,8 +170,8 @@ def _conflicts(losers: pl.DataFrame, some: pl.DataFrame, contract: Contract, cou
 def to_json(rows: pa.Table) -> pa.ChunkedArray:
     """Each row as one JSON object, times in ISO form."""
     cursor = sandbox().cursor()
-    cursor.register("rows", rows)
-    found = cursor.sql("SELECT CAST(to_json(rows) AS VARCHAR) AS j FROM rows").to_arrow_table()
+    cursor.register("__rows", rows)
+    found = cursor.sql("SELECT CAST(to_json(__rows) AS VARCHAR) AS j FROM __rows").to_arrow_table()
     cursor.close()
     return found["j"]
 

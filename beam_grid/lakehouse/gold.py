@@ -264,9 +264,9 @@ def _tiles(files: list[str], batch: Batch, window: WindowSpec, names: Sequence[s
 
 def _touched(engine: duckdb.DuckDBPyConnection) -> tuple[Instants, int]:
     """The starts of the windows that changed, in order; and how many are not left empty."""
-    sql = "SELECT epoch_us(window_start) AS s, count(*) FILTER (__rows > 0) AS n FROM merged GROUP BY s ORDER BY s"
+    sql = "SELECT epoch_us(window_start) AS __s, count(*) FILTER (__rows > 0) AS __n FROM merged GROUP BY __s ORDER BY __s"
     found = engine.sql(sql).fetchnumpy()
-    return found["s"], int(found["n"].sum())
+    return found["__s"], int(found["__n"].sum())
 
 
 def _rewritten(

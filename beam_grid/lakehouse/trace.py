@@ -109,9 +109,9 @@ def _rows_of_days(lake: Lake, contract: Contract, window: WindowSpec, where: str
         held.append(f"({_instant(start)}, arrow_cast('{first}', 'Date32'), arrow_cast('{end}', 'Date32'))")
     same = "".join(f" AND (s.{b} IS NOT DISTINCT FROM g.{b})" for b in by)
     return (
-        f"{_named(f'silver.{contract.name}')} s LEFT SEMI JOIN (SELECT c.*, d.low, d.high FROM ({chosen}) c "
-        f"JOIN (VALUES {', '.join(held)}) AS d(at, low, high) ON c.window_start = d.at) g "
-        f"ON {time} >= g.low AND {time} < g.high{same}"
+        f"{_named(f'silver.{contract.name}')} s LEFT SEMI JOIN (SELECT c.*, d.__low, d.__high FROM ({chosen}) c "
+        f"JOIN (VALUES {', '.join(held)}) AS d(__at, __low, __high) ON c.window_start = d.__at) g "
+        f"ON {time} >= g.__low AND {time} < g.__high{same}"
     )
 
 

@@ -92,7 +92,7 @@ class StateSize:
 def state_size(arrivals: Arrivals) -> StateSize:
     """Raises GridError where the landing zone lacks a file."""
     seconds = f"event_us // {SECOND} * {SECOND}"
-    records = _density(arrivals, f"SELECT {seconds} AS t, count(*) AS n FROM measured GROUP BY t ORDER BY t")
+    records = _density(arrivals, f"SELECT {seconds} AS __t, count(*) AS __n FROM measured GROUP BY __t ORDER BY __t")
     files = [file for file in arrivals.files("rows") if file.keys is not None]
     try:
         size = sum((arrivals.path(file).parent / str(file.keys)).stat().st_size for file in files)
@@ -112,10 +112,11 @@ def _window_rows(arrivals: Arrivals, window: WindowSpec) -> WindowRows:
         return WindowRows(window, Density(np.empty(0, np.int64), np.empty(0, np.int64)), 0.0)
     groups = ", ".join(["_cell", *map(double_quoted, window.by)])
     distinct = f"SELECT DISTINCT {groups} FROM {parquet(str(arrivals.path(file)) for file in files)}"
-    cells = _density(arrivals, f"SELECT epoch_us(_cell) AS t, count(*) AS n FROM ({distinct}) GROUP BY t ORDER BY t")
+    counted = f"SELECT epoch_us(_cell) AS __t, count(*) AS __n FROM ({distinct}) GROUP BY __t ORDER BY __t"
+    cells = _density(arrivals, counted)
     return WindowRows(window, cells, sum(file.bytes for file in files) / rows)
 
 
 def _density(arrivals: Arrivals, sql: str) -> Density:
     found = arrivals.engine.sql(sql).to_arrow_table()
-    return Density(found["t"].to_numpy().astype(np.int64), found["n"].to_numpy().astype(np.int64))
+    return Density(found["__t"].to_numpy().astype(np.int64), found["__n"].to_numpy().astype(np.int64))

@@ -175,7 +175,7 @@ def _is_since(made: Told | Detect, view: str, earliest: int) -> str:
     row, when = backticked(made.series), backticked(made.time)
     return (
         f"({when} >= {timestamp_sql(earliest)} AND "
-        f"EXISTS (SELECT 1 FROM {view} g WHERE g.__g0 = {row} AND {when} >= g.__since))"
+        f"EXISTS (SELECT 1 FROM {view} __g WHERE __g.__g0 = {row} AND {when} >= __g.__since))"
     )
 
 
