@@ -22,9 +22,12 @@ from data_sources.patterns import first_group
 from data_sources.snapshots import as_of_name, role
 from data_sources.sources import Listing
 from data_sources.sources.errors import SourceError
-from data_sources.sources.finding import Found, find_files
+from data_sources.sources.finding import Found, find_files, gone, is_of
 from data_sources.sources.opening import digest, is_packed, stamp
 from data_sources.splits import End, FileEnd, FileSplit
+
+MOST_LOST = 20
+"""Files that were taken away half read are named one by one up to so many."""
 
 LOG = "files"
 """Key of the one partition that files in the order of their names form."""
@@ -43,7 +46,18 @@ class Files:
 
     def plan(self, contract: Contract, ends: Mapping[str, End], rows: int) -> Listing:
         known = {key: end for key, end in ends.items() if isinstance(end, FileEnd)}
-        return plan_files(find_files(self.address, contract, self.own_globs), known, contract, rows)
+        found = find_files(self.address, contract, self.own_globs)
+        listing = plan_files(found, known, contract, rows)
+        listing.problems += self._lost(found, known, contract)
+        return listing
+
+    def _lost(self, found: list[Found], known: Mapping[str, FileEnd], contract: Contract) -> list[str]:
+        """Files that were taken away before all of them was read."""
+        there = {file.path for file in found}
+        half_read = [path for path, end in known.items() if not end.done and path not in there]
+        lost = [file for file in gone(self.address, half_read) if is_of(file, contract, self.own_globs)]
+        said = [f"{file.name}: {_unread_of(known[file.path])}" for file in lost[:MOST_LOST]]
+        return said + ([f"{len(lost) - MOST_LOST:,} more files are gone half read"] if len(lost) > MOST_LOST else [])
 
     def partitions(self, listing: Listing, contract: Contract) -> list[tuple[str, Sequence[FileSplit]]]:
         """Files in the order of their names form one log, else each is a partition."""
@@ -135,6 +149,11 @@ def _plan_one(file: Found, before: FileEnd | None, contract: Contract, rows: int
     nowhere = [name for name, text in split.constants if text is None]
     notes = [f"its name has nothing that from_name of field {n!r} finds; it is null in all its rows" for n in nowhere]
     return planned._replace(notes=(*planned.notes, *notes))
+
+
+def _unread_of(end: FileEnd) -> str:
+    left = f"with {end.size - end.offset:,} bytes unread" if end.digest is None else "before all of it was read"
+    return f"is gone {left} (put it back; to give it up, name it in a file .beamgridignore where it was)"
 
 
 def _from_name(name: str, contract: Contract) -> tuple[tuple[str, str | None], ...]:

@@ -19,7 +19,7 @@ from fnmatch import fnmatch
 from data_sources.contract import Contract
 from data_sources.formats import format_of
 from data_sources.sources.errors import SourceError
-from data_sources.sources.opening import bare, members
+from data_sources.sources.opening import bare, members, place
 
 IGNORE = ".beamgridignore"
 
@@ -46,7 +46,7 @@ def find_files(source: str, contract: Contract, own_globs: bool) -> list[Found]:
 
 def is_of(file: Found, contract: Contract, own_globs: bool) -> bool:
     """Whether a file is the feed's, by its name."""
-    named = [file.name, *(file.name[: at.end() - 1] for at in re.finditer(r"(?i)\.zip/", file.name))]
+    named = [file.name, *_archives(file.name)]
     if any(fnmatch(name, pattern) or fnmatch(name, f"*/{pattern}") for name in named for pattern in contract.files):
         return True
     if own_globs:
@@ -85,28 +85,76 @@ def why_unread(file: Found, chosen: Iterable[Contract]) -> str:
 def list_files(source: str) -> list[Found]:
     """All files under a folder, glob or archive but those passed over, sorted by relative name, bytewise."""
     if os.path.isdir(source):
-        root, paths = source, _walk(source)
+        paths = _walk(source)
     elif os.path.isfile(source):
-        root, paths = os.path.dirname(source), [source]
+        paths = [source]
     elif glob.has_magic(source):
-        root = os.path.dirname(re.split(r"[*?\[]", source, maxsplit=1)[0])
         matches = glob.glob(source, recursive=True)
         paths = [p for p in matches if os.path.isfile(p)]
         for folder in sorted(p for p in matches if os.path.isdir(p)):
             paths += _walk(folder)
     else:
         raise SourceError(f"source {source}: there is no such file or folder; check the path")
-    root, ignored = os.path.abspath(root or "."), _Ignored()
+    root, ignored = _root(source), _Ignored()
     found: list[tuple[bytes, Found]] = []
     for path in {os.path.abspath(p) for p in paths}:
         name = os.path.relpath(path, root).replace(os.sep, "/")
         if any(part.startswith(".") for part in name.split("/")) or ignored(path):
             continue
         for one in _with_members(path, name):
-            found.append(
-                (os.fsencode(one.name), Found(one.path, os.fsencode(one.name).decode("utf-8", "backslashreplace")))
-            )
+            found.append((os.fsencode(one.name), _writable(one)))
     return [file for _, file in sorted(found, key=lambda pair: pair[0])]
+
+
+def gone(source: str, paths: Iterable[str]) -> list[Found]:
+    """Those of these absolute paths where nothing is any more, and that the source would have if something were."""
+    whole, root, ignored, found = os.path.abspath(source), _root(source), _Ignored(), []
+    pattern = whole.split(os.sep) if glob.has_magic(source) and not os.path.exists(source) else None
+    for path in paths:
+        if not (_reaches(pattern, path.split(os.sep)) if pattern else path.startswith(os.path.join(whole, ""))):
+            continue
+        name = os.path.relpath(path, root).replace(os.sep, "/")
+        if any(part.startswith(".") for part in name.split("/")) or any(map(ignored, [path, *_archives(path)])):
+            continue
+        if not _is_there(path):
+            found.append(_writable(Found(path, name)))
+    return found
+
+
+def _root(source: str) -> str:
+    """What names of files are relative to."""
+    if os.path.isdir(source):
+        return os.path.abspath(source)
+    start = source if os.path.isfile(source) else re.split(r"[*?\[]", source, maxsplit=1)[0]
+    return os.path.abspath(os.path.dirname(start) or ".")
+
+
+def _writable(file: Found) -> Found:
+    """With a name that can be written as UTF-8."""
+    return Found(file.path, os.fsencode(file.name).decode("utf-8", "backslashreplace"))
+
+
+def _archives(path: str) -> list[str]:
+    """The archives that a path leads through."""
+    return [path[: at.end() - 1] for at in re.finditer(r"(?i)\.zip/", path)]
+
+
+def _reaches(pattern: list[str], parts: list[str]) -> bool:
+    """Whether a glob, split at its separators, matches a path or a folder that it is below."""
+    if not pattern:
+        return True
+    if pattern[0] == "**":
+        return any(_reaches(pattern[1:], parts[n:]) for n in range(len(parts) + 1))
+    return bool(parts) and fnmatch(parts[0], pattern[0]) and _reaches(pattern[1:], parts[1:])
+
+
+def _is_there(path: str) -> bool:
+    """Also where it cannot be told, of a member of an archive that cannot be opened."""
+    where = place(path)
+    try:
+        return os.path.lexists(path) if where.member is None else where.member in members(where.file)
+    except (SourceError, OSError):
+        return True
 
 
 def _with_members(path: str, name: str) -> list[Found]:

@@ -6,6 +6,7 @@ import gzip
 import os
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from data_sources.contract import Contract, parse_contract
 from data_sources.decode.csv_lines import decode_csv
@@ -20,7 +22,7 @@ from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.formats import lines
 from data_sources.sources.errors import SourceError
-from data_sources.sources.files import plan_files, read_file
+from data_sources.sources.files import Files, plan_files, read_file
 from data_sources.sources.finding import find_files
 from data_sources.sources.opening import compression
 from data_sources.splits import FileEnd
@@ -49,7 +51,7 @@ class Reader:
 
     def slice(self, rows: int = 10**6) -> list[tuple[str, int, bytes]] | None:
         """(file, position, raw record) of one slice; None where nothing is new."""
-        listing = plan_files(find_files(self.source, self.feed, own_globs=False), self.known, self.feed, rows)
+        listing = Files(self.source).plan(self.feed, self.known, rows)
         self.problems = listing.problems
         if not listing.splits:
             return None
@@ -291,6 +293,55 @@ def test_changed_between_two_slices_of_it(tmp_path: Path) -> None:
     assert reader.slice(rows=4) is None and "has changed" in reader.problems[0]
     path.write_bytes(b"".join(map(line, range(12))))
     assert reader.ids(rows=4) == [str(n) for n in range(4, 12)]
+
+
+def test_a_file_that_is_gone_before_all_of_it_was_read_is_named_until_it_is_back_or_given_up(tmp_path: Path) -> None:
+    rows, files = b"".join(map(line, range(4))), tmp_path / "in"
+    (files / "sub").mkdir(parents=True)
+    for name in ("a.json", "sub/b.json", "tail.json", "whole.json"):
+        (files / name).write_bytes(rows + (line(9)[:7] if name == "tail.json" else b""))
+    (files / "c.json.gz").write_bytes(gzip.compress(rows))
+    with zipfile.ZipFile(files / "z.zip", "w") as archive:
+        archive.writestr("m.json", rows)
+    half: dict[str, FileEnd] = {}
+    for name in ("a.json", "sub/b.json", "c.json.gz", "z.zip/m.json"):  # of each the first slice alone
+        reader = Reader(files / name.partition("/m")[0])
+        reader.slice(rows=3)
+        half |= reader.known
+    for name in ("tail.json", "whole.json"):
+        reader = Reader(files / name)
+        reader.all(rows=3)
+        half |= reader.known
+
+    def lost(source: Path, feed: Contract = JSON) -> dict[str, str]:
+        found = Files(str(source)).plan(feed, half, 10**6).problems
+        return {name: why.removeprefix("is gone ").split(" (")[0] for name, why in (p.split(": ", 1) for p in found)}
+
+    assert lost(files) == {}, "nothing is gone"
+    held = tmp_path / "held"
+    files.rename(held)
+    files.mkdir()
+    unread, closed = f"with {len(line(3))} bytes unread", "before all of it was read"
+    gone = {
+        "a.json": unread,
+        "sub/b.json": unread,
+        "c.json.gz": closed,
+        "z.zip/m.json": closed,
+        "tail.json": "with 7 bytes unread",
+    }
+    assert lost(files) == gone == lost(files / "**")
+    assert lost(files / "*.json*") == {name: gone[name] for name in ("a.json", "c.json.gz", "tail.json")}
+    assert lost(files, contract(files=["*.gz"])).keys() == gone.keys() and lost(held) == {}, "of other places, nothing"
+    (files / "other.json").write_bytes(line(8))
+    assert lost(files / "other.json") == {}
+    with zipfile.ZipFile(files / "z.zip", "w") as archive:
+        archive.writestr("other.json", rows)
+    (held / "a.json").rename(files / "a.json")
+    (files / ".beamgridignore").write_text("tail.*\n", encoding="utf-8")
+    assert lost(files) == {name: gone[name] for name in ("sub/b.json", "c.json.gz", "z.zip/m.json")}
+    more = (replace(half[f"{files}/tail.json"], path=f"{files}/more{n}.json") for n in range(40))
+    many = Files(str(files)).plan(JSON, half | {end.path: end for end in more}, 10**6).problems
+    assert len(many) == 21 and many[-1] == "23 more files are gone half read"
 
 
 # --- compressed and damaged
