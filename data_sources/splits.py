@@ -14,7 +14,8 @@ from msgspec import Struct, field
 
 
 class Segment(NamedTuple):
-    """Bytes of a file that one slice read, so that a file that changed is told from one that grew."""
+    """Bytes of a file that one slice read, or several one after another, so that a file that changed is told from one that
+    grew."""
 
     start: int
     """First byte."""

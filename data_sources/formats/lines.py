@@ -18,6 +18,7 @@ from data_sources.decode.rejects import MAX_RECORD
 from data_sources.formats import ended
 from data_sources.records import Records, count_line_ends
 from data_sources.sources.opening import BLOCK, digest, is_packed, opened
+from data_sources.sources.segments import joined
 from data_sources.splits import FileEnd, FileSplit, Segment
 
 Cut = Callable[[bytes, int, bool], tuple[Records, int]]
@@ -120,8 +121,8 @@ def read(split: FileSplit, contract: Contract, cut_records: Cut, is_whole: IsWho
     if not packed:
         done = offset >= split.size
     first = split.start if split.segments else 0  # a header, and what stands above it, are read too
-    read = () if packed else (Segment(first, offset, digest(path, first, offset)),)
-    yield ended(split, offset, line, segments=split.segments + read, done=done, open_line=open_line)
+    read = () if packed else joined(path, (*split.segments, Segment(first, offset, digest(path, first, offset))))
+    yield ended(split, offset, line, segments=read, done=done, open_line=open_line)
 
 
 def mac(block: bytes, returns: bool) -> bytes:

@@ -21,6 +21,7 @@ from data_sources.decode.csv_lines import decode_csv
 from data_sources.decode.json_lines import decode_json
 from data_sources.decode.rejects import MAX_RECORD
 from data_sources.formats import lines
+from data_sources.sources import opening, segments
 from data_sources.sources.errors import SourceError
 from data_sources.sources.files import Files, plan_files, read_file
 from data_sources.sources.finding import find_files
@@ -517,6 +518,59 @@ def test_growing_at_any_byte_changes_nothing(parts: list[bytes], data: st.DataOb
             assert not reader.problems
         path.write_bytes(whole)
         assert read + reader.all() == expected
+
+
+@settings(max_examples=examples(25), deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=60), st.integers(1, 5), st.sampled_from([60, 400, 1 << 28]), st.data())  # fmt: skip
+def test_a_file_that_grows_has_few_segments_and_any_change_of_what_was_read_is_seen(
+    growth: list[int], rows: int, most: int, data: st.DataObject
+) -> None:
+    old = data.draw(st.integers(0, len(growth)), "commits of an older version, a segment each")
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path, reader, read = Path(folder) / "a.json", Reader(folder), []
+        for n, lines_more in enumerate(growth):
+            with path.open("ab") as out:
+                out.write(b"".join(line(f"{n}-{m}") for m in range(lines_more)))
+            with pytest.MonkeyPatch.context() as before:
+                if n < old:
+                    before.setattr(lines, "joined", lambda _, parts: tuple(parts))
+                patch.setattr(segments, "MOST_JOINED", most)
+                read += reader.all(rows)
+            assert not reader.problems
+        whole, end = path.read_bytes(), reader.known[str(path)]
+        assert read == Reader(folder).all()
+        assert [0, *(s.end for s in end.segments)] == [*(s.start for s in end.segments), len(whole)]
+        if old < len(growth):
+            assert len(end.segments) <= len(whole).bit_length() + 2 * len(whole) // most
+        assert all(s.digest == opening.digest(str(path), s.start, s.end) for s in end.segments)
+        at = data.draw(st.integers(0, len(whole) - 1))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] + line(9))
+        assert reader.slice() is None and "has changed" in reader.problems[0]
+
+
+def test_a_file_of_hundreds_of_commits_has_few_segments(tmp_path: Path) -> None:
+    path, reader = tmp_path / "a.json", Reader(tmp_path)
+    for n in range(300):
+        with path.open("ab") as out:
+            out.write(line(n))
+        assert len(reader.all()) == 1
+    assert len(reader.known[str(path)].segments) <= 14 and not reader.problems
+
+
+def test_segments_whose_bytes_were_changed_are_not_joined(tmp_path: Path) -> None:
+    """Between the look at a file and the reading of it: what was read then stays told by its own digest."""
+    path = tmp_path / "a.json"
+    path.write_bytes(line(1))
+    reader = Reader(tmp_path)
+    reader.all()
+    path.write_bytes(line(1) + line(2))
+    (split,) = Files(str(tmp_path)).plan(JSON, reader.known, 10).splits
+    path.write_bytes(line(7) + line(2))
+    *_, end = read_file(split, JSON)
+    assert len(end.segments) == 2
+    reader.known[str(path)] = end
+    path.write_bytes(line(7) + line(2) + line(3))
+    assert reader.slice() is None and "has changed" in reader.problems[0]
 
 
 def test_a_headerless_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
