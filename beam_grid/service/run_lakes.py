@@ -1,7 +1,7 @@
 """`beam-grid run-lakes`: several lakes, each followed by a process of its own, started anew when it ends.
 
-    run-lakes ─┬─ run --follow, lake north ── LAKE/status/PID.json ─┐
-               └─ run --follow, lake south ── LAKE/status/PID.json ─┴─► /metrics, /healthz, /readyz of them all
+    run-lakes ─┬─ run --follow, lake north ── LAKE/status/*.json ───┐
+               └─ run --follow, lake south ── LAKE/status/*.json ───┴─► /metrics, /healthz, /readyz of them all
 
 Guarantees: what one lake does - a crash, memory without end, a contract that is wrong - leaves the others as they are;
 SIGTERM and Ctrl-C reach each, and this ends when all have; children do not outlive it, however it ends.

@@ -1,6 +1,6 @@
 """How a lake is: what its follower tells, and what the newest commit and the newest version set say.
 
-    LAKE/status/PID.json ──┐
+    LAKE/status/*.json ────┐
     newest commit of a feed┼─► status ─► Status ─► `beam-grid status`, table or JSON
     newest version set ────┤
     alerts.db ─────────────┘
@@ -230,8 +230,9 @@ def _follower(found: Follower, now: int) -> FollowerStatus:
 
 
 def _wrong(followers: list[FollowerStatus]) -> list[str]:
-    found = [f"follower {f.pid}: {f.why}" for f in followers if f.why]
-    if not any(f.is_alive and f.role == "leader" for f in followers):
+    is_led = any(f.is_alive and f.role == "leader" for f in followers)  # then what dead ones left means nothing
+    found = [f"follower {f.pid}: {f.why}" for f in followers if f.why and (f.is_alive or not is_led)]
+    if not is_led:
         found.append("no follower: nobody lands what is new; start `beam-grid run --follow`")
     found += [f"refine failed: {f.refine_error}" for f in followers if f.is_alive and f.refine_error]
     return found

@@ -1,10 +1,11 @@
-"""What a run that follows tells: LAKE/status/PID.json, and the newest vitals to whoever asks in this process.
+"""What a run that follows tells: LAKE/status/HOST-PID-....json, and the newest vitals to whoever asks in this process.
 
-    the loop ──beat──► newest bytes ──┬─► a thread, at most once a second ─► LAKE/status/PID.json ─► beam-grid status
+    the loop ──beat──► newest bytes ──┬─► a thread, at most once a second ─► LAKE/status/....json ─► beam-grid status
                                       └─► metrics and health, when they are asked
 
 Guarantees: `beat` costs some microseconds, never waits for a disk and never fails the loop; the last beat is written
-within a second even where no other follows it; the file is there whole or not at all, and gone after a clean end.
+within a second even where no other follows it; the file is there whole or not at all, is no other process's (in containers
+all have one PID), and gone after a clean end; what others left is gone soon after somebody leads.
 Not guaranteed: that the file survives a power cut (it is not synced), nor that a file means a follower that lives: ask
 `tellings`, which says of each whether its process does.
 """
@@ -13,10 +14,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +32,9 @@ log = logging.getLogger(__name__)
 
 _WRITE_EVERY_S = 1.0
 
+_FORGET_EVERY_S = 60.0
+"""How often who leads looks for what others left that are gone: of another host's that takes as long to be told."""
+
 _RATE_OVER_S = 60.0
 """Rates are of the last so many seconds."""
 
@@ -40,7 +46,7 @@ MOST_UNPUBLISHED = 10
 
 
 class Telling(Struct, kw_only=True):
-    """Content of LAKE/status/PID.json."""
+    """Content of a file of LAKE/status."""
 
     vitals: Vitals
     every_s: float = 10.0
@@ -62,15 +68,16 @@ class Told:
 
     def __init__(self, lake: Path, every_s: float = 10.0, publishes: bool = True) -> None:
         self._folder, self._every_s, self._publishes = lake / "status", every_s, publishes
-        self._file = self._folder / f"{os.getpid()}.json"
+        host = re.sub(r"[^\w-]", "_", socket.gethostname(), flags=re.ASCII)
+        self._file = self._folder / f"{host}-{os.getpid()}-{os.urandom(4).hex()}.json"
         self._newest: bytes | None = None
         self._read: dict[str, deque[tuple[float, int]]] = {}
         self._guard, self._news, self._ended = threading.Lock(), threading.Event(), threading.Event()
-        self._failed = False
+        self._failed, self._leads, self._forget_at = False, False, 0.0
         self._writer = threading.Thread(target=self._write_on, name="status", daemon=True)
 
     def __enter__(self) -> Told:
-        _forget_dead(self._folder)
+        self._forget()
         self._writer.start()
         return self
 
@@ -88,7 +95,7 @@ class Told:
     def beat(self, vitals: Vitals) -> None:
         """The loop went round, or something happened to a feed: called once a round, and after each event."""
         telling = Telling(vitals=vitals, every_s=self._every_s, publishes=self._publishes, rates=self._rates(vitals))
-        self._newest = encode(telling)
+        self._newest, self._leads = encode(telling), vitals.role == "leader"
         self._news.set()
 
     def newest(self) -> list[Telling]:
@@ -117,10 +124,26 @@ class Told:
                 return
             self._news.clear()
             self._write()
+            if self._leads and time.monotonic() >= self._forget_at:
+                self._forget(leaders=self._forget_at == 0)  # it holds the lake's lock: nobody else does
+                self._forget_at = time.monotonic() + _FORGET_EVERY_S
             self._ended.wait(_WRITE_EVERY_S)
 
+    def _forget(self, leaders: bool = False) -> None:
+        """Remove what others left that are gone; leaders: all that say they lead are."""
+        for file, follower in _files(self._folder):
+            vitals = follower.telling.vitals
+            if file == self._file or (follower.is_alive and not (leaders and vitals.role == "leader")):
+                continue
+            log.warning("the follower before (process %s on %s) ended without a word", vitals.pid, vitals.host)
+            for left in (file, _draft(file)):
+                try:
+                    left.unlink(missing_ok=True)
+                except OSError as cause:
+                    log.debug("status %s stays: %s", left, cause)
+
     def _write(self) -> None:
-        draft = self._folder / f".{self._file.name}"
+        draft = _draft(self._file)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             draft.write_bytes(self._newest or b"")
@@ -143,14 +166,21 @@ class Follower(Struct, kw_only=True):
 
 def tellings(lake: Path) -> list[Follower]:
     """All that is told of followers of a lake, those that live first. Damaged files are left out."""
-    found = []
-    for file in sorted((lake / "status").glob("*.json")):
+    found = [follower for _, follower in _files(lake / "status")]
+    return sorted(found, key=lambda f: (not f.is_alive, f.telling.vitals.role != "leader", -f.telling.vitals.beat_at))
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, Follower]]:
+    for file in sorted(folder.glob("*.json")):
         try:
             telling = _decode(file.read_bytes())
         except (OSError, ValueError):
             continue
-        found.append(_follower(telling))
-    return sorted(found, key=lambda f: (not f.is_alive, f.telling.vitals.role != "leader", -f.telling.vitals.beat_at))
+        yield file, _follower(telling)
+
+
+def _draft(file: Path) -> Path:
+    return file.with_suffix(".tmp")
 
 
 def overdue(telling: Telling, now_us: int) -> str | None:
@@ -190,16 +220,3 @@ def _is_another(pid: int, started_at: int) -> bool:
         return psutil.Process(pid).create_time() > started_at / 1e6 + 2.0
     except psutil.Error:
         return False
-
-
-def _forget_dead(folder: Path) -> None:
-    """Remove what processes left that were killed; their successor tells from now on."""
-    for follower in tellings(folder.parent):
-        vitals = follower.telling.vitals
-        if not follower.is_alive:
-            log.warning("the follower before (process %s on %s) ended without a word", vitals.pid, vitals.host)
-            for name in (f"{vitals.pid}.json", f".{vitals.pid}.json"):
-                try:
-                    (folder / name).unlink(missing_ok=True)
-                except OSError as cause:
-                    log.debug("status %s stays: %s", name, cause)

@@ -1,7 +1,7 @@
 """How a run that follows is: written by the loop that lands, read by `status`, metrics and health.
 
     follow ──► Vitals ──┬─► /metrics, /healthz, /readyz        in the same process
-                        └─► LAKE/status/PID.json ──► beam-grid status
+                        └─► LAKE/status/*.json ────► beam-grid status
 
 Counts are of this process, since it started; what a lake holds in total is the ledger's to say. Instants are whole
 microseconds since the epoch, in UTC.

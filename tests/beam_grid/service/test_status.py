@@ -93,6 +93,16 @@ def test_what_is_wrong_is_said_and_makes_the_exit_code_1(
     assert code == 1 and any(why in line for line in found["wrong"]), found["wrong"]
 
 
+def test_what_a_dead_follower_left_is_not_wrong_where_another_leads(lake: Path) -> None:
+    old = now_us() - int((PATIENCE_S + 100) * 1e6)
+    (lake / "status").mkdir(exist_ok=True)
+    (left := lake / "status" / "0.json").write_bytes(msgspec.json.encode(telling(lake, host="pod-a", beat_at=old)))
+    with told(lake, feed_vitals("meters")):
+        code, found = asked(lake)
+    left.unlink()
+    assert (code, found["wrong"], [f["is_alive"] for f in found["followers"]]) == (0, [], [True, False])
+
+
 def test_an_error_that_quotes_what_was_sent_steers_no_terminal(lake: Path) -> None:
     with told(lake, feed_vitals("meters", state="failed", last_error="bad \x1b[2J\x07 line")):
         shown = ran("status", "--lake", str(lake)).stdout

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 
 from beam_grid.service.told import PATIENCE_S, Told, tellings
+from tests import waiting
 from tests.beam_grid.service.telling import feed_vitals, now_us, telling, vitals
 
 
-def _until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+def _until(holds: Callable[[], object], seconds: float = waiting.PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not come about"
@@ -70,6 +74,47 @@ def test_a_process_that_was_killed_is_known_as_gone_and_forgotten_by_the_next(tm
     assert not gone.is_alive and "gone" in str(gone.why)
     with Told(tmp_path):
         assert tellings(tmp_path) == []
+
+
+def _left(lake: Path, name: str, **more: Any) -> None:
+    """What another process has told."""
+    (lake / "status").mkdir(exist_ok=True)
+    (lake / "status" / f"{name}.json").write_bytes(msgspec.json.encode(telling(lake, feed_vitals(), **more)))
+
+
+def _hosts(lake: Path) -> list[tuple[str, str]]:
+    return sorted((f.telling.vitals.role, f.telling.vitals.host) for f in tellings(lake))
+
+
+def test_who_takes_the_lead_forgets_who_led_and_who_is_gone_at_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container that led was replaced: of another host it cannot be told at once whether its process lives."""
+    monkeypatch.setattr("beam_grid.service.told._WRITE_EVERY_S", 0.01)
+    monkeypatch.setattr("beam_grid.service.told._FORGET_EVERY_S", 0.01)
+    mine, old = socket.gethostname(), now_us() - int((PATIENCE_S + 5) * 1e6)
+    for role in ("leader", "standby"):
+        _left(tmp_path, f"{role}-1", role=role, host=f"pod-{role}", pid=1)
+    with Told(tmp_path) as told:
+        assert _hosts(tmp_path) == [("leader", "pod-leader"), ("standby", "pod-standby")]
+        told.beat(vitals(tmp_path, feed_vitals(), role="standby"))
+        _until(lambda: ("standby", mine) in _hosts(tmp_path))
+        assert ("leader", "pod-leader") in _hosts(tmp_path), "who stands by forgets nobody that may live"
+        told.beat(vitals(tmp_path, feed_vitals()))
+        _until(lambda: _hosts(tmp_path) == [("leader", mine), ("standby", "pod-standby")])
+        _left(tmp_path, "standby-2", role="standby", host="pod-2", pid=1, beat_at=old)
+        _until(lambda: told.beat(vitals(tmp_path, feed_vitals())) or ("standby", "pod-2") not in _hosts(tmp_path))
+        assert _hosts(tmp_path) == [("leader", mine), ("standby", "pod-standby")]
+
+
+def test_two_processes_of_one_number_tell_of_both(tmp_path: Path) -> None:
+    """In containers that is usual."""
+    with Told(tmp_path) as leader:
+        leader.beat(vitals(tmp_path, feed_vitals()))
+        with Told(tmp_path) as standby:
+            standby.beat(vitals(tmp_path, role="standby"))
+            _until(lambda: [f.telling.vitals.role for f in tellings(tmp_path)] == ["leader", "standby"])
+        _until(lambda: [f.telling.vitals.role for f in tellings(tmp_path)] == ["leader"])
 
 
 def test_a_loop_that_hangs_or_another_machines_old_beat_is_said(tmp_path: Path) -> None:
