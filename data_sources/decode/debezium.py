@@ -16,6 +16,7 @@ tombstone (`null`, or no value at all) becomes a row of nulls: it lands and chan
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from data_sources.decode.debezium_values import Refused, instant, unquoted
 from data_sources.decode.rejects import MAX_RECORD, Rejecting
 from data_sources.records import Records
 
+_NO_PAYLOAD = re.compile(rb'"payload"\s*:\s*null')
 _NOTHING, _ABSENT = msgspec.Raw(b"null"), msgspec.Raw(b"")
 _CODES = {"c": (INSERT, "after"), "r": (INSERT, "after"), "u": (AFTER, "after"), "d": (DELETE, "before")}
 
@@ -81,7 +83,7 @@ def unwrap(records: Records, contract: Contract) -> Unwrapped:
     rejecting = Rejecting(records.raw, records.positions)
     if lake.load != "cdc" or lake.envelope == "none" or not len(records):
         return Unwrapped(records, none, none, none, rejecting)
-    wrapped = b'"op"' in records.data
+    wrapped = b'"op"' in records.data or _NO_PAYLOAD.search(records.data) is not None
     short = np.flatnonzero(records.ends - records.starts <= 16)
     tombstones = none.copy()
     tombstones[[i for i in short.tolist() if records.raw(i).strip() in (b"", b"null")]] = True
@@ -134,7 +136,7 @@ def _flatten(raw: bytes, plan: Plan) -> tuple[list[bytes], bool]:
         message = _Message(_decode(raw), raw, b"")
         payload = bytes(message.envelope.payload)
         if payload and message.envelope.op is None:
-            if payload.strip() == b"null":
+            if payload.strip() == b"null" and _decode_image(raw).keys() <= {"schema", "payload"}:
                 return [], False
             message = _Message(_decode(payload), payload, bytes(message.envelope.schema))
     except (ValueError, RecursionError):  # not JSON, or a row that has fields of these names: the decoder's business

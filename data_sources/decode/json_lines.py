@@ -195,6 +195,8 @@ def _doubtful(records: Records) -> np.ndarray:
     """Which records the block reader must not see."""
     if not len(records):
         return np.zeros(0, bool)
+    if not records.data:
+        return np.ones(len(records), bool)
     buffer = np.frombuffer(records.data, np.uint8)
     lengths = records.ends - records.starts
     doubtful = (lengths < 2) | (lengths > MAX_RECORD)

@@ -93,6 +93,28 @@ def test_tombstones_keep_their_place_and_are_nothing_else() -> None:
     assert [p for p, *_ in rejects] == [4]
     feed = bills(envelope="none")
     assert [r for _, r, _ in decoded(b"null", feed=feed)[1]] == ["json"]
+    assert [r for _, r, _ in decoded(None, feed=feed)[1]] == ["json"]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"null", b'{"payload":null}', b'{"schema": {}, "payload" : null}'])
+def test_a_tombstone_alone_in_its_block_is_one_too(value: bytes | None) -> None:
+    """A follower reads a message as it comes; its fate is that among others."""
+    for feed in (bills(), bills(envelope="debezium")):
+        for values in ([value], [value, value], [value, envelope("c", after=ROW)]):
+            rows, rejects = decoded(*values, feed=feed)
+            assert rejects == [] and [r["id"] for r in rows] == ["a" if isinstance(v, dict) else None for v in values]
+
+
+def test_a_native_row_whose_payload_is_null_is_a_row_whatever_is_beside_it() -> None:
+    native = {
+        "__$operation": 2,
+        "__$start_lsn": "0x0A",
+        "cdc_timestamp": "2025-01-01T00:00:00Z",
+        "id": "b",
+        "payload": None,
+    }
+    assert [r["id"] for r in decoded(native)[0]] == ["b"]
+    assert [r["id"] for r in decoded(native, envelope("c", after=ROW))[0]] == ["b", "a"]
 
 
 @pytest.mark.parametrize("wrap", [lambda e: e, lambda e: {"schema": {"type": "struct"}, "payload": e}])
