@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
@@ -178,7 +179,7 @@ def _as_text(value: bytes | None) -> str | None:
     if value is None:
         return None
     try:
-        found = json.loads(value)
+        found = msgspec.json.decode(value)  # as records are read: no NaN, no half of a surrogate pair
     except ValueError as cause:
         raise ScanError(f"has {value[:40]!r} where a value is due") from cause
     if found is None or isinstance(found, str):

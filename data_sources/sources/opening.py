@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import lzma
 import os
 import zipfile
 import zlib
@@ -111,7 +112,7 @@ def opened(path: str, contract: Contract, skip: int = 0) -> Iterator[Any]:
                 while skip > 0:
                     skip -= len(stream.read(min(BLOCK, skip))) or skip
             yield stream
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as cause:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as cause:
         raise SourceError(f"is a damaged archive ({cause}); copy it again") from cause
     except RuntimeError as cause:  # what zipfile raises for an encrypted member
         if where.member is None or "password" not in str(cause):

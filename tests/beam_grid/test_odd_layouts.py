@@ -226,6 +226,19 @@ def test_what_a_file_does_not_say_of_its_records_is_told(tmp_path: Path) -> None
     assert not again.told and again.counts["read"] == 0
 
 
+def test_a_value_at_the_root_that_is_no_json_or_no_text_costs_its_document(tmp_path: Path) -> None:
+    values = {"half": r'"S\ud800"', "nan": "NaN", "infinite": "-Infinity", "good": r'"S\u00e4"', "number": "1.10"}
+    files = {f"{n}_json": f'{{"site": {v}, "v": [{{"at": "2025-07-01T00:00Z"}}]}}' for n, v in values.items()}
+    write(tmp_path, **files)
+    fields = [{"name": "site", "type": "string", "source": "$.site"}, {"name": "at", "type": "timestamp"}]
+    found = landed(tmp_path, fields, "json", json={"records": "v"}, dedup={"key": ["site"]})
+    assert [row["site"] for row in found.rows] == ["Sä", "1.10"] and not found.rejected
+    assert found.told == [
+        f"{name}.json: left out: has {values[name].encode()!r} where a value is due"
+        for name in ("half", "infinite", "nan")
+    ]
+
+
 def test_paths_from_a_documents_root_join_with_the_records_own(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -91,6 +91,17 @@ def test_a_damaged_and_a_changed_archive(tmp_path: Path) -> None:
     assert digest(f"{tmp_path}/a.zip/a.csv") == before, "the member is what it was, packed otherwise"
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_does_not_unpack_is_told_however_it_was_packed(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.csv", "".join(f"AT{n};{n * 7919 % 1000}\n" for n in range(5000)))
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[3000:3010] = b"\xff" * 10
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises((SourceError, OSError)):  # what a listing names and leaves out
+        everything(f"{tmp_path}/a.zip/a.csv", csv())
+
+
 def workbook(path: Path, rows: list[list[object]], merge: str | None = None, sheet: str = "Tabelle1") -> Path:
     book = openpyxl.Workbook()
     book.active.title = sheet
