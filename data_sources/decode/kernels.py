@@ -25,11 +25,16 @@ def try_cast(values: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> tuple[pa
     """Cast what can be cast, value by value. Returns the array, null where a value was refused, and the refused indices.
 
     Of texts each is tried once, however often it is there: what spoils a column is often one word for "no value".
+    Where there is no such cast from the array's type, all values are refused and the array's type is null.
     """
     try:
         return cast(values), NONE
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
+    try:
+        cast(values.slice(0, 0))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.nulls(len(values)), np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
     if pa.types.is_string(values.type) and len(values) > _FAN_OUT:
         encoded = values.dictionary_encode()
         if len(encoded.dictionary) < len(values):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from data_sources.decode.columns import bind, unique_names
 from data_sources.decode.expand import expand
 from data_sources.decode.json_lines import decode_json, finish
 from data_sources.decode.kernels import MICROS, NONE, UTC_MICROS, drop_non_finite, try_cast
-from data_sources.decode.reading import Reading, joined
+from data_sources.decode.reading import Convert, Reading, joined
 from data_sources.decode.rejects import EXTRA, Decoded, Rejecting
 from data_sources.decode.times import epoch_numbers, localize, parse_dates, parse_timestamps, unreal
 from data_sources.records import Records, messages
@@ -38,12 +38,13 @@ def decode_parquet(
     names = unique_names(table.column_names)
 
     def raw(i: int) -> bytes:
-        row = {name: _value(table.column(at)[i]) for at, name in enumerate(names)}
-        return json.dumps(_plain(row), ensure_ascii=False).encode("utf-8", "replace")
+        return as_json(table, names, i)
 
     positions = np.arange(first, first + table.num_rows, dtype=np.int64)
     rejecting, index, parents = Rejecting(raw, positions), positions - first, None
-    binding, rows, own = bind(table.column_names, contract), Rows(table), {}
+    binding, rows = bind(table.column_names, contract), Rows(table)
+    slots: dict[str, pa.Array] = {}
+    cells: dict[str, Cells] = {}
     if contract.unpivot is not None:
         handed = Records(b"", index, index, positions)
         rejecting, expanded = expand(handed, index, binding, rejecting, raw)
@@ -51,10 +52,10 @@ def decode_parquet(
         positions, parents = expanded.positions, expanded.parents
         slot, value = contract.unpivot.into
         at = binding.unpivoted
-        own[slot] = pa.array([names[n] for n in at], pa.string()).take(pa.array(expanded.places))
-        own[value] = _interleaved([_whole(table.column(n)) for n in at], expanded.rows, expanded.places)
+        slots[slot] = pa.array([names[n] for n in at], pa.string()).take(pa.array(expanded.places))
+        cells[value] = Cells([_whole(table.column(n)) for n in at], expanded.rows, expanded.places)
     reading = Reading(contract, index, rejecting, constants or {})
-    typed = _fields(rows, binding.columns, own, contract, reading)
+    typed = _fields(rows, binding.columns, slots, cells, contract, reading)
     raw_table = pa.table(
         [*typed, _extra(rows, names, binding.unknown)], names=[*(f.name for f in contract.fields), EXTRA]
     )
@@ -67,8 +68,14 @@ def decode_parquet(
         later=reading.later,
         parents=parents,
         missing=binding.says_missing,
-        blank=None if contract.unpivot is None else own[contract.unpivot.into[1]].is_null(),
+        blank=None if contract.unpivot is None else cells[contract.unpivot.into[1]].are_null(),
     )
+
+
+def as_json(table: pa.Table, names: Sequence[str], i: int) -> bytes:
+    """A row as a reject keeps it. names: of the columns."""
+    row = {name: _value(table.column(at)[i]) for at, name in enumerate(names)}
+    return json.dumps(_plain(row), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def decode_kept(records: Records, contract: Contract, constants: Mapping[str, str | None] | None = None) -> Decoded:
@@ -108,10 +115,51 @@ class Rows:
         return column if self._take is None else column.take(self._take)
 
 
+class Cells:
+    """The cells of the columns that are unpivoted, one a record; columns of numbers keep their types, others become text
+    where they have several.
+
+    columns: of the rows; rows, places: of each record its row, and which of the columns its cell is in.
+    """
+
+    def __init__(self, columns: list[pa.Array], rows: np.ndarray, places: np.ndarray) -> None:
+        kinds = {c.type for c in columns if not pa.types.is_null(c.type)}
+        if len(kinds) > 1 and not all(map(_is_number, kinds)):
+            columns = [c if len(bad) else text for c in columns for text, bad in [_as_text(c, _ANY_TEXT)]]
+        elif len(kinds) == 1:  # the kernels run once
+            (kind,) = kinds
+            whole = pa.concat_arrays([pa.nulls(len(c), kind) if pa.types.is_null(c.type) else c for c in columns])
+            columns, rows, places = [whole], places * len(columns[0]) + rows, np.zeros(len(places), np.int64)
+        self._columns, self._rows, self._places = columns, rows, places
+        self._at = places * len(columns[0]) + rows if columns else places
+
+    def read(self, reading: Reading, field: FieldSpec, convert: Convert) -> pa.Array:
+        """Each column converted on its own: an integer is not rounded because there are doubles beside it."""
+        return reading.native(
+            self, field, lambda _, f: self._converted(convert, f), lambda _, bad, f: self._said(bad, f)
+        )
+
+    def are_null(self) -> pa.Array:
+        return self._of_each([c.is_null() for c in self._columns] or [pa.array([], pa.bool_())])
+
+    def _converted(self, convert: Convert, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
+        found = [convert(column, field) for column in self._columns] or [(pa.nulls(0, field.arrow), NONE)]
+        refused = np.concatenate([np.isin(np.arange(len(values)), bad) for values, bad in found])
+        return self._of_each([values for values, _ in found]), np.flatnonzero(refused[self._at])
+
+    def _said(self, bad: np.ndarray, field: FieldSpec) -> list[str]:
+        at = zip(self._places[bad].tolist(), self._rows[bad].tolist(), strict=True)
+        return [reason for place, row in at for reason in _said(self._columns[place], np.array([row]), field)]
+
+    def _of_each(self, columns: list[pa.Array]) -> pa.Array:
+        return pa.concat_arrays(columns).take(pa.array(self._at))
+
+
 def _fields(
     rows: Rows,
     columns: Mapping[str, tuple[int | str, ...]],
-    own: dict[str, pa.Array],
+    slots: Mapping[str, pa.Array],
+    cells: Mapping[str, Cells],
     contract: Contract,
     reading: Reading,
 ) -> list[pa.Array]:
@@ -120,19 +168,24 @@ def _fields(
     for field in contract.fields:  # what a list of columns may name, too
         if reading.has_constant(field) and field.name not in columns:
             texts[field.name] = reading.constant(field, len(rows))
-        elif field.name in own and (field.pattern is not None or field.name == contract.unpivot.into[0]):  # type: ignore[union-attr]
-            texts[field.name] = reading.taken(_as_text(own[field.name]), field)
+        elif field.name in slots:
+            texts[field.name] = reading.taken(slots[field.name], field)
+        elif field.name in cells and field.pattern is not None:
+            texts[field.name] = reading.taken(cells[field.name].read(reading, field, _as_text), field)
     typed = []
     for field in contract.fields:
         places = columns.get(field.name)
         if field.name in texts:
             typed.append(reading.typed(texts[field.name], field))
-        elif field.name in own:
-            typed.append(reading.native(own[field.name], field, _convert, _said))
+        elif field.name in cells:
+            typed.append(cells[field.name].read(reading, field, _convert))
         elif places is None:
             typed.append(pa.nulls(len(rows), field.arrow))
         elif len(places) > 1 or field.pattern is not None:
-            parts = [_as_text(rows[at]) if isinstance(at, int) else texts[at] for at in places]
+            as_text = _as_text if len(places) == 1 else _as_part
+            parts = [
+                reading.native(rows[at], field, as_text, _said) if isinstance(at, int) else texts[at] for at in places
+            ]
             joint = parts[0] if len(parts) == 1 else joined(parts, field)
             typed.append(reading.typed(reading.taken(joint, field), field))
         else:
@@ -150,34 +203,24 @@ def _said(column: pa.Array, bad: np.ndarray, field: FieldSpec) -> list[str]:
     return [f"{field.name}: {column.type} {text} is not a {field.type}" for text in shown]
 
 
-def _as_text(column: pa.Array) -> pa.Array:
-    """A column as the text it would have in a CSV; timestamps that are all midnights as dates."""
+def _as_text(column: pa.Array, _: FieldSpec) -> tuple[pa.Array, np.ndarray]:
+    """A column as the text it would have in a CSV, and the indices of values that have none."""
     kind = column.type
     if pa.types.is_string(kind):
-        return column
+        return column, NONE
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _text(column, _ANY_TEXT)[0]
-    if pa.types.is_timestamp(kind) and kind.tz is None:
-        days, bad = try_cast(column, lambda a: pc.cast(a, pa.date32()))
-        column = column if len(bad) else days
-    texts, _ = try_cast(column, lambda a: pc.cast(a, pa.string()))
-    return texts if pa.types.is_string(texts.type) else pa.nulls(len(column), pa.string())
+        return _text(column, _ANY_TEXT)
+    texts, bad = try_cast(column, lambda a: pc.cast(a, pa.string()))
+    return pc.cast(texts, pa.string()), bad
 
 
-def _interleaved(columns: list[pa.Array], rows: np.ndarray, places: np.ndarray) -> pa.Array:
-    """Of each record the value of its row in its column; as text where the columns are of several types."""
-    if not columns:
-        return pa.nulls(0, pa.string())
-    if len({c.type for c in columns if not pa.types.is_null(c.type)}) > 1:
-        numbers = all(_is_number(c.type) or pa.types.is_null(c.type) for c in columns)
-        columns = [_widened(c) if numbers else _as_text(c) for c in columns]
-    kind = next((c.type for c in columns if not pa.types.is_null(c.type)), pa.null())
-    columns = [pa.nulls(len(c), kind) if pa.types.is_null(c.type) else c for c in columns]
-    return pa.concat_arrays(columns).take(pa.array(places * len(columns[0]) + rows))
-
-
-def _widened(column: pa.Array) -> pa.Array:
-    return pa.nulls(len(column), pa.float64()) if pa.types.is_null(column.type) else pc.cast(column, pa.float64())
+def _as_part(column: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
+    """The same beside others: timestamps that are all midnights are the dates that a time of day is joined to."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is None:
+        days = pc.cast(column, pa.date32(), safe=False)
+        if pc.all(pc.equal(pc.cast(days, column.type, safe=False), column)).as_py() is not False:
+            column = days
+    return _as_text(column, field)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -200,7 +243,7 @@ def _convert(column: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
         return pa.nulls(len(column), field.arrow), NONE
     if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return _text(column, field)
-    if field.type == "timestamp" and pa.types.is_temporal(kind) and not pa.types.is_time(kind):
+    if field.type == "timestamp" and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         return _time(column, field)
     number = _is_number(kind)
     if field.epoch and number:
@@ -255,6 +298,8 @@ def _decimal(column: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
     """Without rounding: a double fits if it is the double nearest to the decimal it becomes."""
     if pa.types.is_integer(column.type):
         column = column.cast(pa.decimal128(20, 0))
+    elif pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
     typed, bad = try_cast(column, lambda a: pc.cast(a, field.arrow))
     if pa.types.is_floating(column.type):
         rounded = pc.not_equal(pc.cast(typed, column.type), column).fill_null(False)
@@ -294,7 +339,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"$blob": value.hex()}
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)

@@ -10,13 +10,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pyarrow as pa
 
 from data_sources.contract import Contract
+from data_sources.decode.columns import unique_names
+from data_sources.decode.parquet_rows import as_json
 from data_sources.decode.rejects import POISON, Decoded, Rejecting
 from data_sources.formats import Block, format_of
 from data_sources.formats.json_document import IN_MESSAGE
@@ -44,7 +44,7 @@ def set_aside(
     else:
         table, first = block
         count, positions = table.num_rows, np.arange(first, first + table.num_rows, dtype=np.int64)
-        nothing, raw = (table.slice(0, 0), first), lambda i: _as_json(table.slice(i, 1))
+        nothing, raw = (table.slice(0, 0), first), lambda i: as_json(table, unique_names(table.column_names), i)
 
     if is_message and contract.document is not None:
         positions = positions * IN_MESSAGE + 1  # as of a message that is refused whole
@@ -54,7 +54,3 @@ def set_aside(
     rejecting.add_all(range(count), POISON, rule, reason or rule)
     decoded = format_of(contract).decode(nothing, header, dict(constants or {}))
     return Decoded(decoded.rows, rejecting, np.arange(count))
-
-
-def _as_json(row: pa.Table) -> bytes:
-    return json.dumps(row.to_pylist()[0], default=str, ensure_ascii=False).encode("utf-8", "replace")

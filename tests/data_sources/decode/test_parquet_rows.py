@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_sources.contract import Contract
-from data_sources.decode.parquet_rows import decode_parquet
+from data_sources.decode.parquet_rows import decode_kept, decode_parquet
+from data_sources.decode.poison import set_aside
+from data_sources.records import messages
 from data_sources.sources.files import plan_files, read_file
 from data_sources.sources.finding import find_files
 from data_sources.splits import FileEnd
@@ -107,6 +109,8 @@ def test_values_of_another_type_are_rejects() -> None:
     assert values("at", pa.array([1_750_000_000])) == ["time:at"]
     assert values("at", pa.array([36_000_000_000], pa.time64("us"))) == ["time:at"]
     assert values("kwh", pa.nulls(1)) == [None]
+    assert values("at", pa.array([1, None], pa.duration("us"))) == ["time:at", "null:at"]
+    assert values("price", pa.array([1.25, 0.1], pa.float16())) == [Decimal("1.25"), "type:price"]
 
 
 def test_text_in_every_shape() -> None:
@@ -140,7 +144,10 @@ def test_what_the_contract_does_not_know_goes_to_extra() -> None:
     )
     first = json.loads(rows[0]["_extra"], parse_constant=pytest.fail)
     assert (
-        first["x"] == 1.5 and first["deep"] == {"a": [1, "inf"]} and first["raw"] == "�" and first["_extra"] == "mine"
+        first["x"] == 1.5
+        and first["deep"] == {"a": [1, "inf"]}
+        and first["raw"] == first["text"] == {"$blob": "ff"}
+        and first["_extra"] == "mine"
     )
     assert set(first) == {"x", "ns", "far", "deep", "raw", "text", "_extra"} and first["ns"].startswith("1970-01-01")
     assert json.loads(rows[1]["_extra"], parse_constant=pytest.fail) == {"x": "nan"} and rows[2]["_extra"] is None
@@ -150,7 +157,18 @@ def test_rejects_keep_the_row_as_json() -> None:
     table = pa.table({"id": ["a"], "at": pa.array([2**62], pa.timestamp("ns")), "kwh": ["much"], "b": [b"\xff"]})
     rejects = decode_parquet(table, 9, contract("parquet")).rejecting.table().to_pylist()
     assert [r["_position"] for r in rejects] == [9] and rejects[0]["rule"] == "type:kwh"
-    assert json.loads(rejects[0]["raw"])["kwh"] == "much"
+    kept = json.loads(rejects[0]["raw"])
+    assert kept["kwh"] == "much" and kept["b"] == {"$blob": "ff"}
+    poisoned = set_aside((table, 9), contract("parquet"), "KeyError: x").rejecting.table()
+    assert poisoned["raw"].to_pylist() == [rejects[0]["raw"]]
+
+
+def test_bytes_that_are_no_text_stay_a_reject_when_they_are_judged_again() -> None:
+    """What a reject keeps may not read as text that the row never had."""
+    table = pa.table({"id": ["a", "b"], "at": [TEN] * 2, "note": [b"M\xfcnchen", b"ok"]})
+    kept = decode_parquet(table, 1, contract("parquet")).rejecting.table()["raw"].to_pylist()
+    again = decode_kept(messages(kept, [1], [0]), contract("parquet"))
+    assert again.rows.num_rows == 0 and fates(again)[1] == {1: ("undecodable", "type:note")}
 
 
 def test_missing_and_renamed_columns() -> None:

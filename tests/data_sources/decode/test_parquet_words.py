@@ -91,6 +91,28 @@ def test_a_date_and_a_time_of_day_are_joined() -> None:
             assert column(read({"day": day, "t": of_day}, words), "at") == ["2025-01-01 07:30:00+00:00"]
 
 
+def test_a_timestamp_read_by_a_pattern_or_beside_others_keeps_its_time_of_day() -> None:
+    for unit in ("s", "ms", "us", "ns"):
+        stamps = pa.array([naive("2025-01-01 05:15"), naive("2025-01-01 00:00")], pa.timestamp(unit))
+        expected = ["2025-01-01 05:15:00+00:00", "2025-01-01 00:00:00+00:00"]
+        assert column(read({"T": stamps}, {**AT, "source": "T", "pattern": "(.+)"}), "at") == expected
+        beside = {**AT, "source": ["z", "T"], "pattern": "zone (.+)"}
+        assert column(read({"T": stamps, "z": ["zone"] * 2}, beside), "at") == expected
+
+
+@pytest.mark.parametrize("source", [{"source": "v", "pattern": "(.+)"}, {"source": ["v", "id"]}])
+def test_what_has_no_text_is_a_reject_where_text_is_due(source: dict[str, Any]) -> None:
+    deep = pa.array([["a"], None]), pa.array([{"a": 1}, None]), pa.array([b"\xff", None])
+    for values in deep:
+        decoded = read({"v": values, "at": ["2025-01-01"] * 2}, AT, {"name": "tag", "type": "string", **source})
+        rest = [None] if "pattern" in source else ["x"]
+        assert decoded.rows["tag"].to_pylist() == rest and column(decoded, "tag")[-1] == "reject type:tag", values.type
+        nothing = read(
+            {"v": values.slice(0, 0), "at": pa.array([], pa.string())}, AT, {"name": "tag", "type": "string", **source}
+        )
+        assert nothing.rows.num_rows == 0
+
+
 def test_local_times_say_why_they_are_refused() -> None:
     words = {**AT, "time_zone": "Europe/Berlin"}
     decoded = read({"at": [naive("2025-10-26 02:30"), naive("2025-03-30 02:30")]}, words)
@@ -111,6 +133,37 @@ def test_a_row_that_holds_several_records() -> None:
     assert decoded.rejecting.table()["_position"].to_pylist() == [20003, 20005]
     assert b'"day": "no"' in decoded.rejecting.table()["raw"][0].as_py()
     assert decoded.parents is not None and decoded.parents.tolist() == [0, 0, 1, 1]
+
+
+def test_numbers_of_several_types_in_a_row_are_read_each_as_it_is() -> None:
+    """Through doubles 2^53 + 1 would be 2^53, and a decimal of twenty digits another one."""
+    big, exact = 2**53 + 1, Decimal("12345678901234567.125")
+    cells = {
+        "1:": pa.array([big, 1]), "2:": pa.array([0.5, 1e300]), "3:": pa.array([exact, None]),
+        "4:": pa.array([Decimal("1.5"), Decimal("2.5")]), "5:": pa.nulls(2),
+    }  # fmt: skip
+    words = {"unpivot": {"columns": ":", "into": ["slot", "kwh"]}}
+    fields = AT, {"name": "slot", "type": "string"}, {"name": "kwh", "type": "decimal(20,3)"}
+    decoded = read({"at": ["2025-01-01"] * 2, **cells}, *fields, **words)
+    assert decoded.rows["kwh"].to_pylist() == [
+        big,
+        Decimal("0.5"),
+        exact,
+        Decimal("1.5"),
+        None,
+        1,
+        None,
+        Decimal("2.5"),
+        None,
+    ]
+    assert decoded.rows["slot"].to_pylist()[:2] == ["1:", "2:"]
+    (reject,) = decoded.rejecting.table().to_pylist()
+    assert reject["_position"] == 20004 and reject["reason"] == "kwh: double '1e+300' is not a decimal(20,3)"
+    whole = read({"at": ["2025-01-01"] * 2, **cells}, *fields[:2], {"name": "kwh", "type": "int64"}, **words)
+    assert whole.rows["kwh"].to_pylist() == [big, None, 1, None, None] and len(whole.rejecting) == 5
+    texts = read({"at": ["2025-01-01"], "1:": ["a"], "2:": [5], "3:": [[1]]}, *fields[:2],
+                 {"name": "kwh", "type": "string"}, **words)  # fmt: skip
+    assert texts.rows["kwh"].to_pylist() == ["a", "5"] and column(texts, "kwh")[2:] == ["reject type:kwh"]
 
 
 def test_constants_and_missing_columns() -> None:
