@@ -65,6 +65,11 @@ def unread(source: str, feeds: Iterable[tuple[Contract, bool]]) -> list[Found]:
 
 def why_unread(file: Found, chosen: Iterable[Contract]) -> str:
     """Why no feed takes a file, and what to do. chosen: those that were asked to."""
+    if os.path.isdir(file.path):
+        return (
+            "is a folder that this user may not list or enter, and nothing below it is read; allow it, or name the folder in a "
+            f"{IGNORE} beside it"
+        )
     if file.path.lower().endswith(".zip") and ".zip/" not in file.path.lower():
         try:
             members(file.path)
@@ -83,9 +88,12 @@ def why_unread(file: Found, chosen: Iterable[Contract]) -> str:
 
 
 def list_files(source: str) -> list[Found]:
-    """All files under a folder, glob or archive but those passed over, sorted by relative name, bytewise."""
+    """All files under a folder, glob or archive but those passed over, sorted by relative name, bytewise; among them folders
+    that cannot be listed, which no feed takes."""
     if os.path.isdir(source):
         paths = _walk(source)
+        if paths == [source]:
+            raise SourceError(f"source {source}: this user may not list or enter the folder; allow it")
     elif os.path.isfile(source):
         paths = [source]
     elif glob.has_magic(source):
@@ -174,16 +182,26 @@ def _is_hidden(part: str) -> bool:
 
 
 def _walk(folder: str) -> list[str]:
-    """Regular files (and links that lead nowhere) below a folder; each real folder once, however links lead to it."""
+    """Regular files (and links that lead nowhere) below a folder, and folders that cannot be listed or entered; each real
+    folder once, however links lead to it."""
     been: set[str] = set()
-    paths = []
-    for at, folders, names in os.walk(folder, followlinks=True):
+    paths: list[str] = []
+
+    def closed(cause: OSError) -> None:
+        if not isinstance(cause, FileNotFoundError | NotADirectoryError):  # gone meanwhile
+            paths.append(cause.filename)
+
+    for at, folders, names in os.walk(folder, onerror=closed, followlinks=True):
         if (real := os.path.realpath(at)) in been:
             folders.clear()
             continue
         been.add(real)
         if "lake.json" in names:  # what was landed is no source
             folders.clear()
+            continue
+        if not os.access(at, os.X_OK):
+            folders.clear()
+            paths.append(at)
             continue
         folders.sort()
         paths += [p for name in names if os.path.isfile(p := os.path.join(at, name)) or os.path.islink(p)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from beam_grid import feeds
 from beam_grid.errors import GridError
 from data_sources.contract import parse_contract
+from data_sources.sources.errors import SourceError
+from data_sources.sources.finding import list_files
 
 TEXT = "id,at\na,2025-06-15T12:00:00Z\n"
 TOML = """name = "NAME"
@@ -49,6 +52,32 @@ def test_archives_say_why(tmp_path: Path) -> None:
     assert "damaged" in found["broken.zip"] and found["empty.zip"] == "is an archive without files"
     assert "unpack it" in found["good.zip/in.zip"]
     assert set(told(source / "empty.zip", contract(tmp_path, "f"))) == {"empty.zip"}
+
+
+@pytest.mark.parametrize("right", ["list", "enter"])
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str) -> None:
+    """Root may read all: the system's refusal is played."""
+    for name in ("a.csv", "sub/b.csv", "known/c.csv"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(TEXT)
+    (tmp_path / "in" / ".beamgridignore").write_text("known\n")
+    closed = {str(tmp_path / "in" / "sub"), str(tmp_path / "in" / "known")}
+    scan, access = os.scandir, os.access
+
+    def scandir(path: str) -> object:
+        if right == "list" and path in closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and not (right == "enter" and path in closed)
+    )
+    found = told(tmp_path / "in", contract(tmp_path, "f"))
+    assert set(found) == {"sub"} and "may not list or enter" in found["sub"]
+    closed.add(str(tmp_path / "in"))
+    with pytest.raises(SourceError, match="may not list or enter the folder"):
+        list_files(str(tmp_path / "in"))
 
 
 def test_files_that_any_of_several_feeds_could_take(tmp_path: Path) -> None:
