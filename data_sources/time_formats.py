@@ -1,7 +1,7 @@
 """What a field's `format` may say: strptime codes, or that the value counts from 1970.
 
 A format is refused where it would read a time wrong without a word: a code given twice (the later one would win),
-two codes for one thing, hours of twelve without %p, a time without its year.
+two codes for one thing, hours of twelve without %p, a time without its year, a day without its month.
 """
 
 from __future__ import annotations
@@ -54,4 +54,10 @@ def check_time_format(form: str) -> None:
     if not set(used) & set(_SAYS["year"]):
         raise ExpressionError(
             f'format {form!r} has no year; join the columns that make the time, as in source = ["Date", "Time"]'
+        )
+    if "G" in used and "V" not in used:
+        raise ExpressionError(f"format {form!r} has %G, the year that a week counts to, and no %V, the week; write %Y")
+    if "d" in used and not set(used) & set(_SAYS["month"]):
+        raise ExpressionError(
+            f"format {form!r} has a day of the month and no month; write %m, or %j for a day of the year"
         )

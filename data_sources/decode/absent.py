@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from data_sources.contract import Contract, FieldSpec
 from data_sources.decode.rejects import Decoded
-from data_sources.decode.times import day_starts, shifted
+from data_sources.decode.times import day_starts, local_times, shifted
 
 _DAY = 86_400_000_000
 _LONGEST = 3 * 3_600_000_000
@@ -51,8 +51,7 @@ def _beyond_its_day(times: pa.Array, rows: np.ndarray, field: FieldSpec) -> np.n
     np.maximum.at(last, row[~refused], micros[~refused])
     has_time = last >= first
     local = np.zeros(len(first), np.int64)
-    known = pc.cast(pa.array(first[has_time]), pa.timestamp("us", field.time_zone))
-    local[has_time] = pc.cast(pc.local_timestamp(known), pa.int64()).to_numpy(zero_copy_only=False)
+    local[has_time] = local_times(first[has_time], field.time_zone)
     midnight = local // _DAY * _DAY
     ends = day_starts(midnight + _DAY, field.time_zone)
     is_one_day = has_time & (first == day_starts(midnight, field.time_zone)) & (last < ends + _LONGEST)

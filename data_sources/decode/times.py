@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,11 @@ from data_sources.time_formats import EPOCH_UNITS
 
 _AWARE = r"Z$|[ T].*[+-]\d\d(:?\d\d)?$"
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000
+_MINUTE = 60_000_000
+_AHEAD = 24_836 * _DAY
+"""2037-12-31: about here the tables that Arrow reads of a zone end; the rule after them is zoneinfo's to apply."""
+_LAST_MINUTE = 4_223_371_679
+"""Of the year 9999."""
 _ISO_HOUR = r"^(?P<before>\d{4}-\d\d-\d\d[T ])(?P<hour>\d\d)(?P<after>.*)$"
 _SHARP_WITH_OFFSET = r"00(:?00)*(\.0+)?\s*(Z|[+-]\d\d:?(\d\d)?)\s*$"
 _DIGITS = {"Y": r"\d{4}", "G": r"\d{4}", "j": r"\d{3}"} | dict.fromkeys("ymdHIMS", r"\d{2}")
@@ -65,14 +71,18 @@ def parse_timestamps(values: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.n
 
 
 def parse_dates(values: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
-    """`2025-06-15`, or the field's own format, to dates."""
+    """`2025-06-15`, or the field's own format, to dates; with an offset the day that is written, whatever day it is in UTC."""
     if field.epoch:
         counted, bad = _epoch_texts(values, field.epoch)
         return pc.cast(counted, pa.date32(), safe=False), bad
     if field.format is None:
         return try_cast(values, lambda a: pc.cast(a, pa.date32()))
     clock = _read(values, field.format)
-    return pc.cast(clock.naive, pa.date32(), safe=False), clock.bad
+    if not clock.aware.any():
+        return pc.cast(clock.naive, pa.date32(), safe=False), clock.bad
+    written = _read(*_without_offset(values, field.format))
+    days = pc.if_else(clock.naive.is_valid(), pc.cast(written.naive, pa.date32(), safe=False), None)
+    return days, np.union1d(clock.bad, written.bad)
 
 
 def localize(naive: pa.Array, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
@@ -149,7 +159,31 @@ def _both(naive: pa.Array, zone: str) -> tuple[pa.Array, pa.Array, pa.Array]:
     """The earlier and the later instant of each local time, and a mask of times that do not exist."""
     earlier = pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="earliest")
     later = pc.assume_timezone(naive, zone, ambiguous="latest", nonexistent="earliest")
-    return earlier, later, pc.not_equal(pc.local_timestamp(earlier), naive).fill_null(False)
+    unreal = pc.not_equal(pc.local_timestamp(earlier), naive).fill_null(False)
+    micros = pc.cast(naive, pa.int64())
+    if (pc.max(micros).as_py() or 0) < _AHEAD:
+        return earlier, later, unreal
+    at = np.flatnonzero(pc.greater_equal(micros, _AHEAD).fill_null(False).to_numpy(zero_copy_only=False))
+    ahead = micros.take(pa.array(at)).to_numpy()
+    before, after = _offsets_ahead(ahead, zone)
+    earlier = put(earlier, at, pc.cast(pa.array(ahead - np.maximum(before, after)), earlier.type))
+    later = put(later, at, pc.cast(pa.array(ahead - after), later.type))
+    return earlier, later, put(unreal, at, pa.array(before < after))
+
+
+def _offsets_ahead(micros: np.ndarray, zone: str) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets from UTC, in microseconds, of local times; of one that the clock skips or repeats before and after that."""
+    rules = ZoneInfo(zone)
+    minutes, place = np.unique(np.minimum(micros // _MINUTE, _LAST_MINUTE), return_inverse=True)
+    clocks = [datetime(1970, 1, 1, tzinfo=rules) + timedelta(minutes=m) for m in minutes.tolist()]
+    before, after = (np.array([_offset(clock.replace(fold=n)) for clock in clocks], np.int64)[place] for n in (0, 1))
+    return before, after
+
+
+def _offset(clock: datetime) -> int:
+    offset = clock.utcoffset()
+    assert offset is not None
+    return offset // timedelta(microseconds=1)
 
 
 def _settle(clock: Clock, field: FieldSpec) -> tuple[pa.Array, np.ndarray]:
@@ -186,8 +220,26 @@ def day_starts(midnight: np.ndarray, zone: str) -> np.ndarray:
     """The first instant of local days; where the clock goes forward at midnight, the one it goes to."""
     days, place = np.unique(midnight, return_inverse=True)
     naive = pc.cast(pa.array(days), MICROS)
-    starts = pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="latest")
-    return np.asarray(pc.cast(starts, pa.int64()).to_numpy(zero_copy_only=False)[place])
+    found = pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="latest")
+    starts = pc.cast(found, pa.int64()).to_numpy(zero_copy_only=False)
+    ahead = days >= _AHEAD
+    if ahead.any():  # what a rule skips it skips from midnight on
+        starts = np.where(ahead, days - _offsets_ahead(days, zone)[0], starts)
+    return np.asarray(starts[place])
+
+
+def local_times(instants: np.ndarray, zone: str) -> np.ndarray:
+    """Microseconds since 1970 in UTC, as the zone's clock shows them."""
+    known = pc.cast(pa.array(instants, pa.int64()), pa.timestamp("us", zone))
+    local = pc.cast(pc.local_timestamp(known), pa.int64()).to_numpy(zero_copy_only=False)
+    ahead = np.flatnonzero(instants >= _AHEAD)
+    if len(ahead):
+        rules = ZoneInfo(zone)
+        minutes, place = np.unique(np.minimum(instants[ahead] // _MINUTE, _LAST_MINUTE - 1440), return_inverse=True)
+        clocks = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=m) for m in minutes.tolist()]
+        local = local.copy()
+        local[ahead] = instants[ahead] + np.array([_offset(c.astimezone(rules)) for c in clocks], np.int64)[place]
+    return np.asarray(local)
 
 
 def _read(values: pa.Array, form: str | None) -> Clock:
@@ -264,6 +316,13 @@ def _take_hours(texts: pa.Array, form: str | None) -> tuple[pa.Array, np.ndarray
     rest = pc.if_else(matched, pc.binary_join_element_wise(before, "00", after, ""), texts)
     hours = pc.cast(pc.if_else(matched, hour, pa.scalar("0")), pa.int64())
     return rest, hours.fill_null(0).to_numpy(zero_copy_only=False)
+
+
+def _without_offset(texts: pa.Array, form: str) -> tuple[pa.Array, str]:
+    """Texts and format without %z or %Z."""
+    before, offset, after = re.split(r"(?<!%)(%z|%Z)", _spelt_out(form), maxsplit=1)
+    pattern = rf"^(\s*{_texts_of(before)})\s*{_texts_of(offset)}({_texts_of(after)}\s*)$"
+    return pc.replace_substring_regex(texts, pattern, r"\1\2"), before + after
 
 
 def _without_guesses(naive: pa.Array, values: pa.Array, form: str) -> pa.Array:

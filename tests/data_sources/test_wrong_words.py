@@ -54,8 +54,9 @@ FIELD = [
     ("meter", {"format": "epoch_s"}, "for dates and timestamps"),
     ("meter", {"on_dst": "earlier"}, "leave it out"),
     ("meter", {"shift": "15m"}, "for dates and timestamps"),
-    *(("at", {"format": wrong}, "epoch_ms|strptime|no year|twice|%p") for wrong in (
-        "epoch", "epoch_m", "", "%Q", "%H:%M", "%d.%m", "%Y-%Y", "%Y %j %m", "%Y-%m-%d %I:%M", "%Y-%m-%d %H:%M:%S.%f%f")),
+    *(("at", {"format": wrong}, "epoch_ms|strptime|no year|twice|%p|no %V|no month") for wrong in (
+        "epoch", "epoch_m", "", "%Q", "%H:%M", "%d.%m", "%Y-%Y", "%Y %j %m", "%Y-%m-%d %I:%M", "%Y-%m-%d %H:%M:%S.%f%f",
+        "%G", "%G-%m-%d", "%Y-%d", "%Y %d %H:%M")),
     *(("at", {"shift": wrong}, "15m|leave it out|longest") for wrong in ("15", "-15", "-1M", "0s", "", "--15m", "100000d")),
     *(("at", {"on_dst": wrong}, "time_zone") for wrong in ("in_order", "elapsed")),
     ("at", {"on_dst": "in order", **BERLIN}, "did you mean 'in_order'"),

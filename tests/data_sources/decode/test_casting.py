@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from data_sources.contract import FieldSpec
 from data_sources.decode.casting import beyond_years, parse_dates, parse_text, parse_timestamps, try_cast
+from data_sources.decode.times import local_times, localize
 from tests.conftest import examples
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,7 +108,7 @@ def test_local_times_over_both_changes_of_the_clock(at: int, on_dst: str) -> Non
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(st.datetimes(datetime.fromisoformat("1950-01-01"), datetime.fromisoformat("2037-12-31")), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]))  # fmt: skip
+@given(st.datetimes(datetime.fromisoformat("1950-01-01"), datetime.fromisoformat("2150-12-31")), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]))  # fmt: skip
 def test_local_times_are_those_of_zoneinfo(local: datetime, name: str) -> None:
     zone = ZoneInfo(name)
     both = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
@@ -117,6 +118,33 @@ def test_local_times_are_those_of_zoneinfo(local: datetime, name: str) -> None:
     assert times([text], time_zone=name, on_dst="earlier") == [expected[0]]
     assert times([text], time_zone=name, on_dst="later") == [expected[1]]
     assert times([text], time_zone=name) == [expected[0] if expected[0] == expected[1] else "refused"]
+
+
+AHEAD = {  # of the rule behind the tables of transitions: (reject, earlier, later)
+    "2038-07-01T00:00:00": ("2038-06-30T22:00:00",) * 3,
+    "2040-03-25T02:30:00": ("refused",) * 3,
+    "2040-10-28T02:30:00": ("refused", "2040-10-28T00:30:00", "2040-10-28T01:30:00"),
+    "9999-12-31T23:59:59.999999": ("9999-12-31T22:59:59.999999",) * 3,
+    "2030-07-01T00:00:00": ("2030-06-30T22:00:00",) * 3,
+}
+
+
+def test_the_clock_goes_forward_and_back_after_2037_too() -> None:
+    for at, on_dst in enumerate(["reject", "earlier", "later"]):
+        expected = [answers[at] for answers in AHEAD.values()]
+        assert times(list(AHEAD), time_zone="Europe/Berlin", on_dst=on_dst) == expected
+        assert times(list(AHEAD) * 2, time_zone="Europe/Berlin", on_dst=on_dst) == expected * 2
+    days = {
+        "2040-10-28T24:30": "2040-10-28T22:30:00",
+        "2040-10-28T25:00": "2040-10-28T23:00:00",
+        "2040-03-25T24:00": "refused",
+    }
+    assert times(list(days), time_zone="Europe/Berlin", on_dst="elapsed") == list(days.values())
+    assert times(["2039-09-04T01:00"], time_zone="America/Santiago", on_dst="elapsed") == ["2039-09-04T05:00:00"]
+    hours = pa.array([datetime.fromisoformat("2040-07-01") + timedelta(hours=n) for n in range(48)], pa.timestamp("us"))
+    instants, _ = localize(hours, FieldSpec(name="at", type="timestamp", time_zone="Australia/Sydney"))
+    naive = pc.cast(hours, pa.int64()).to_pylist()
+    assert local_times(pc.cast(instants, pa.int64()).to_numpy(), "Australia/Sydney").tolist() == naive
 
 
 @pytest.mark.parametrize(
@@ -176,6 +204,17 @@ def test_dates() -> None:
     assert [d for d in found.to_pylist() if d] == [date(2025, 6, 15), date(1, 1, 1), date(9999, 12, 31)]
     found, bad = parse_dates(pa.array(["15.06.2025", "31.02.2025", "epoch", None]), FieldSpec(name="d", type="date", format="%d.%m.%Y"))  # fmt: skip
     assert bad.tolist() == [1, 2] and found.to_pylist() == [date(2025, 6, 15), None, None, None]
+
+
+def test_a_date_with_an_offset_is_the_day_that_is_written() -> None:
+    texts = ["2025-07-01T00:00:00+02:00", "2025-06-30T23:30:00-0500", "2025-07-01T00:00:00Z", "2025-07-01T00:00:00", "x", None,
+             "2025-07-01T24:00:00+02:00"]  # fmt: skip
+    found, bad = parse_dates(pa.array(texts), FieldSpec(name="day", type="date", format="%Y-%m-%dT%H:%M:%S%z"))
+    days = [date(2025, 7, 1), date(2025, 6, 30), date(2025, 7, 1), None, None, None, date(2025, 7, 2)]
+    assert found.to_pylist() == days and bad.tolist() == [3, 4]
+    zoned = FieldSpec(name="day", type="date", format="%Y-%m-%d %Z %H%%")
+    found, bad = parse_dates(pa.array(["2025-07-01 Europe/Berlin 00%", "2025-07-01 nowhere 00%"]), zoned)
+    assert found.to_pylist() == [date(2025, 7, 1), None] and bad.tolist() == [1]
 
 
 def test_years_beyond_1_to_9999() -> None:
