@@ -118,8 +118,20 @@ class Csv:
         names = self._names(line.rstrip(b"\r"), text)
         if names is None:
             return None
-        above = text[:at].decode(codec(contract), "replace")
-        return Head(names, above, min(bom + at + len(line) + 1, len(data)), number + 1 + line.count(b"\n"))
+        return Head(
+            names, self._preamble(text[:at]), min(bom + at + len(line) + 1, len(data)), number + 1 + line.count(b"\n")
+        )
+
+    def _preamble(self, above: bytes) -> str:
+        """Raises ValueError where it is not in the encoding and a field reads it."""
+        reads = [field.name for field in self.contract.fields if field.from_preamble is not None]
+        try:
+            return above.decode(codec(self.contract), "strict" if reads else "replace")
+        except UnicodeDecodeError as cause:
+            raise ValueError(
+                f"byte {cause.start} of the lines above its header is not {self.contract.csv.encoding}, and field "
+                f"{reads[0]!r} reads them; write the file's encoding into [csv]"
+            ) from cause
 
     def _names(self, line: bytes, text: bytes) -> tuple[str, ...] | None:
         contract = self.contract

@@ -33,9 +33,11 @@ class Parquet:
         file = pq.ParquetFile(split.path)
         notes = missing_of(tuple(file.schema_arrow.names), self.contract)
         take = count = 0
-        while split.start + take < file.metadata.num_row_groups and count < rows:
-            count += file.metadata.row_group(split.start + take).num_rows
-            take += 1
+        for group in range(split.start, file.metadata.num_row_groups):
+            held = file.metadata.row_group(group).num_rows
+            if count >= rows and held:  # what is empty is read with what stands before it
+                break
+            count, take = count + held, take + 1
         if not count:  # of a file without rows nothing is null
             return Planned(None)
         return Planned(replace(split, groups=take, rows=count), notes if before is None else ())

@@ -224,6 +224,11 @@ def test_what_a_file_does_not_say_of_its_records_is_told(tmp_path: Path) -> None
     ]
     again = landed(tmp_path, fields, csv=csv, dedup={"key": ["at", "kwh"]})
     assert not again.told and again.counts["read"] == 0
+    write(tmp_path, latin_csv="Straße;5\n".encode("latin-1") + above.replace(";1\n", ";3\n").encode())
+    assert landed(tmp_path, fields, csv=csv, dedup={"key": ["at", "kwh"]}).told == [
+        "latin.csv: left out: byte 4 of the lines above its header is not utf-8, and field 'meter' reads them; write the "
+        "file's encoding into [csv]"
+    ]
 
 
 def test_a_value_at_the_root_that_is_no_json_or_no_text_costs_its_document(tmp_path: Path) -> None:

@@ -227,6 +227,23 @@ def test_row_groups_are_where_a_slice_may_cut(tmp_path: Path) -> None:
     assert [(r["id"], r["_position"]) for r in rows] == [(f"i{n}", n + 1) for n in [*range(10), *range(4)]]
 
 
+def test_empty_row_groups_are_read_with_those_before_them(tmp_path: Path) -> None:
+    """Else a full snapshot that ends with one is never read to its end, and deletes nothing."""
+    table = pa.table({"id": ["a", "b"], "at": pa.array([TEN] * 2, pa.timestamp("us", "UTC"))})
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema) as out:
+        for part in (table.slice(0, 0), table, table.slice(0, 0), table, table.slice(0, 0), table.slice(0, 0)):
+            out.write_table(part)
+    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 6
+    feed, known = contract("parquet"), dict[str, FileEnd]()
+    for rows in (2, 2, 2):
+        for split in plan_files(find_files(str(tmp_path), feed, own_globs=False), known, feed, rows).splits:
+            *blocks, end = read_file(split, feed)
+            assert isinstance(end, FileEnd) and len(blocks) == 1
+            known[end.path] = end
+    (end,) = known.values()
+    assert end.done and end.offset == 6
+
+
 def test_files_without_rows_and_files_that_are_none(tmp_path: Path) -> None:
     make(tmp_path / "a.parquet", 2)
     make(tmp_path / "empty.parquet", 0)
