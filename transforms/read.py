@@ -205,6 +205,7 @@ def _rejected_with_lineage(rejected: pa.Table, source: str, number: int | None, 
             "_commit": pa.repeat(pa.scalar(slice.commit, pa.int64()), n),
             "_arrival": rejected["_arrival"] if "_arrival" in rejected.column_names else pa.nulls(n, UTC),
             "_judged": pa.nulls(n, pa.int64()),
+            "_half": rejected["_half"],
         }
     )
 

@@ -80,21 +80,20 @@ def _judged(again: Again, decoded: Decoded, rows: pa.Table, slice: Slice) -> tup
     """Rows in the landed schema, rejects in the columns of their file, and which rejects either came from."""
     assert again.records.arrivals is not None
     ruled = apply_rules(_without_twice(decoded), again.records.arrivals, slice.contract)
-    back = again.back(ruled.rows["_position"].to_numpy())
+    back = again.back(ruled.rows)
     from_rows, chosen = back.rejects, ruled.rows.take(pa.array(back.at))
     places, where = rows.take(pa.array(from_rows)), chosen.column_names.index("_position")
     chosen = chosen.set_column(where, "_position", pa.array(back.positions))
     sources = pc.dictionary_encode(places["_source"].combine_chunks())
     on_time = with_lineage(chosen, sources, places["_partition"].combine_chunks(), slice)
 
-    numbers = ruled.rejected["_position"].to_numpy()
-    back = again.back(numbers)
+    back = again.back(ruled.rejected)
     why, kept = ruled.rejected.take(pa.array(back.at)), rows.take(pa.array(back.rejects))
-    number = numbers[back.at] // source.IN_ROW if again.unpivots else numbers[back.at]
-    anew = pa.array(again.is_cut_anew[number])
+    anew = pa.array(again.is_cut_anew[back.numbers])
     columns = {name: kept[name] for name in source.SCHEMA.names}
     columns |= {name: why[name] for name in ("cause", "rule", "reason")}
     columns["_position"] = pa.array(back.positions, pa.int64())
+    columns["_half"] = pc.coalesce(why["_half"], kept["_half"])
     columns["raw"] = pc.if_else(anew, why["raw"], kept["raw"])
     return on_time, pa.table(columns, schema=source.SCHEMA), np.concatenate([from_rows, back.rejects])
 

@@ -15,6 +15,7 @@ REJECT_SCHEMA = pa.schema(
         ("reason", pa.string()),  # a sentence for people
         ("_position", pa.int64()),
         ("raw", pa.binary()),
+        ("_half", pa.int32()),  # of a change of a key, which is two records: 1 the row before, 2 after; else null
     ]
 )
 
@@ -28,11 +29,19 @@ MAX_RECORD = 1 << 20
 """Bytes a record may have; a longer one is rejected, its raw bytes cut to this length."""
 
 
+def halves(positions: np.ndarray, at: np.ndarray) -> pa.Array:
+    """Which record of its message each at `at` is: 1 or 2 of two, which stand at one position; null where it is alone."""
+    last = len(positions) - 1
+    is_first = (at < last) & (positions[at] == positions[np.minimum(at + 1, last)])
+    is_second = (at > 0) & (positions[at] == positions[at - 1])
+    return pa.array(is_first + 2 * is_second, pa.int32(), mask=~(is_first | is_second))
+
+
 class Rejecting:
     """Collects rejects of one block by record index."""
 
     def __init__(self, raw: Callable[[int], bytes], positions: np.ndarray) -> None:
-        self._raw, self._positions = raw, positions
+        self._raw, self.positions = raw, positions
         self._found: dict[int, tuple[str, str, str]] = {}
 
     def __contains__(self, index: int) -> bool:
@@ -69,7 +78,7 @@ class Rejecting:
 
     def only(self, kept: np.ndarray) -> Rejecting:
         """Those of the records at `kept`, counted as they stand there."""
-        found = Rejecting(lambda i: self._raw(int(kept[i])), self._positions[kept])
+        found = Rejecting(lambda i: self._raw(int(kept[i])), self.positions[kept])
         for number, index in enumerate(kept.tolist()):
             if index in self._found:
                 found.add(number, *self._found[index])
@@ -79,11 +88,13 @@ class Rejecting:
         """REJECT_SCHEMA, in the order of the records."""
         index = sorted(self._found)
         columns = list(zip(*(self._found[i] for i in index), strict=True)) or [(), (), ()]
+        at = np.asarray(index, np.int64)
         return pa.table(
             [
                 *(pa.array(c, pa.string()) for c in columns),
-                pa.array(self._positions[index] if index else [], pa.int64()),
+                pa.array(self.positions[at], pa.int64()),
                 pa.array([self._raw(i)[:MAX_RECORD] for i in index], pa.binary()),
+                halves(self.positions, at),
             ],
             schema=REJECT_SCHEMA,
         )

@@ -5,14 +5,16 @@
     decoded, put back      a.csv:7            a.csv:9, a.csv:10                               a.csv:12/3, and no other column
 
 Records are handed to the decoder under numbers of their own, as their places may be in many files; `Again.back` gives
-them their places. Of an unpivoted row of which some columns were rejects, only these come back; of a message that was
-refused whole, all its records. A record of which nothing comes back is told, so that it stays a reject.
+them their places. Of an unpivoted row of which some columns were rejects, only these come back, and of a changed key,
+which is two records, the half that was one; of a message that was refused whole, all its records. A record of which
+nothing comes back is told, so that it stays a reject.
 Not known any more: which occurrence a local time is that comes twice (`on_dst = "in_order"`), and what was cut off of
 a record of more than 1 MiB. Such stay rejects.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,7 +25,7 @@ import pyarrow.compute as pc
 
 from data_sources.contract import Contract
 from data_sources.decode.csv_lines import split_csv
-from data_sources.decode.rejects import MAX_RECORD, POISON, Decoded
+from data_sources.decode.rejects import MAX_RECORD, POISON, Decoded, halves
 from data_sources.formats import format_of
 from data_sources.formats.json_document import IN_MESSAGE
 from data_sources.patterns import first_group
@@ -48,6 +50,7 @@ SCHEMA = pa.schema(
         ("_commit", pa.int64()),  # the commit that read it, however often it is judged again
         ("_arrival", UTC),  # of a record that has one of its own; null: `_ingested_at` stands for it
         ("_judged", pa.int64()),  # the commit that judged it again last; null: none has
+        ("_half", pa.int32()),  # of a change of a key, which is two records: 1 the row before, 2 after; else null
     ]
 )
 """Columns of a file of rejects."""
@@ -93,9 +96,10 @@ def is_cut(rows: pa.Table) -> np.ndarray:
 
 class Back(NamedTuple):
     """Of records that were decoded: which are wanted (their places among the decoded, one may come several times), the
-    reject each came from (a place in the file), and its position in its source."""
+    record each was decoded from, the reject that was (a place in the file), and its position in its source."""
 
     at: np.ndarray
+    numbers: np.ndarray
     rejects: np.ndarray
     positions: np.ndarray
 
@@ -105,8 +109,8 @@ class Again:
     """Some rejects of a file, to be decoded together.
 
     records: numbered from 0; first: of each the reject it came from; base: its position, of an unpivoted feed its row's;
-    is_whole: whether all it becomes is wanted; wanted: else which columns, and the rejects they were; is_cut_anew: whether
-    the record is another piece of bytes than the reject.
+    is_whole: whether all it becomes is wanted; wanted: else which columns or halves, and the rejects they were;
+    is_cut_anew: whether the record is another piece of bytes than the reject.
     """
 
     records: Records
@@ -117,22 +121,26 @@ class Again:
     wanted: dict[int, dict[int, int]] = field(default_factory=dict)
     unpivots: bool = False
 
-    def back(self, positions: np.ndarray) -> Back:
-        """positions: as decoded. Each record's place in its source."""
-        if not self.unpivots:
-            return Back(np.arange(len(positions)), self.first[positions], self.base[positions])
-        found: list[tuple[int, int, int]] = []
-        for at, position in enumerate(positions.tolist()):
-            number, column = divmod(position, IN_ROW)
-            start = int(self.base[number]) * IN_ROW
+    def back(self, decoded: pa.Table) -> Back:
+        """decoded: rows or rejects, with `_position` as decoded and `_half`. Each one's place in its source."""
+        positions = decoded["_position"].to_numpy()
+        if self.unpivots:
+            numbers, parts = np.divmod(positions, IN_ROW)
+        else:
+            numbers, parts = positions, pc.fill_null(decoded["_half"], 0).to_numpy()
+        if not self.unpivots and not self.wanted:
+            return Back(np.arange(len(numbers)), numbers, self.first[numbers], self.base[numbers])
+        found: list[tuple[int, int, int, int]] = []
+        for at, (number, part) in enumerate(zip(numbers.tolist(), parts.tolist(), strict=True)):
             if self.is_whole[number]:
-                found.append((at, int(self.first[number]), start + column))
+                found.append((at, number, int(self.first[number]), part))
                 continue
-            columns = self.wanted[number]
-            chosen = columns if column == 0 else [column] if column in columns else []
-            found += [(at, columns[one], start + one) for one in chosen]
-        at_, rejects, places = (np.asarray([f[n] for f in found], np.int64) for n in range(3))
-        return Back(at_, rejects, places)
+            wanted = self.wanted[number]
+            chosen = wanted if part == 0 else [part] if part in wanted else []
+            found += [(at, number, wanted[one], one) for one in chosen]
+        at_, numbers, rejects, parts = (np.asarray([f[n] for f in found], np.int64) for n in range(4))
+        base = self.base[numbers]
+        return Back(at_, numbers, rejects, base * IN_ROW + parts if self.unpivots else base)
 
 
 def groups(rows: pa.Table, at: np.ndarray, split: RejectedSplit, contract: Contract) -> Iterator[tuple[Again, Decoded]]:
@@ -150,7 +158,13 @@ def groups(rows: pa.Table, at: np.ndarray, split: RejectedSplit, contract: Contr
         for begin in range(0, len(mine), ROWS):
             again = _records(rows, mine[begin : begin + ROWS], by, contract)
             said: Mapping[str, str | None] = dict(constants)  # type: ignore[call-overload]
-            yield again, format_of(contract).decode(again.records, header, said)  # type: ignore[arg-type]
+            yield again, _with_halves(format_of(contract).decode(again.records, header, said))  # type: ignore[arg-type]
+
+
+def _with_halves(decoded: Decoded) -> Decoded:
+    """With `_half` of each row; of a change that is one record under the contract of now, the row after it."""
+    half = halves(decoded.rejecting.positions, decoded.rows["_index"].to_numpy())
+    return decoded._replace(rows=decoded.rows.append_column("_half", pc.fill_null(half, 2)))
 
 
 def _constants(origin: Origin, contract: Contract) -> tuple[tuple[str, str | None], ...]:
@@ -178,8 +192,10 @@ def _records(rows: pa.Table, at: list[int], by: JudgedBy, contract: Contract) ->
     made = _Made()
     rows_of: dict[tuple[object, ...], int] = {}
     unpivots = contract.unpivot is not None
+    noted = _noted_halves(some)
     for n, (i, position) in enumerate(zip(at, some["_position"].to_pylist(), strict=True)):
         base, column = divmod(position, scale)
+        part = column if unpivots else noted[n]
         is_message = places[n][1] is not None and contract.document is not None
         if is_message and (rules[n] == "document" or is_poison[n] or not by.document):
             offset = base // IN_MESSAGE if by.document else base
@@ -188,15 +204,29 @@ def _records(rows: pa.Table, at: list[int], by: JudgedBy, contract: Contract) ->
         elif contract.format == "csv" and b"\n" in raws[n]:
             cut, _ = split_csv(raws[n] + b"\n", base, contract, True)
             made.add_cut(cut, i, arrivals[n])
-        elif not column or not unpivots:
+        elif not part:
             made.add(raws[n], i, base, arrivals[n])
-        elif (known := rows_of.get((*places[n], base))) is not None:
-            made.wanted[known][column] = i
+        elif (known := rows_of.get((*places[n], base))) is not None and part not in made.wanted[known]:
+            made.wanted[known][part] = i
         else:
             number = made.add(raws[n], i, base, arrivals[n])
             rows_of[(*places[n], base)] = number
-            made.wanted[number] = {column: i}
+            made.wanted[number] = {part: i}
     return made.again(unpivots)
+
+
+def _noted_halves(rows: pa.Table) -> list[int | None]:
+    """`_half` of each; of files of before that column, which do not say, two at one place are one half each."""
+    noted = rows["_half"].to_pylist()
+    if rows["_half"].null_count == 0:
+        return noted
+    places = list(zip(*(rows[name].to_pylist() for name in ("_source", "_partition", "_position")), strict=True))
+    there, turn = Counter(places), Counter[object]()
+    for n, place in enumerate(places):
+        if noted[n] is None and there[place] > 1:
+            noted[n] = 1 + turn[place] % 2
+            turn[place] += 1
+    return noted
 
 
 class _Made:
