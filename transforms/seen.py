@@ -158,7 +158,7 @@ def _matching(keys: pa.Table, ranges: Ranges, wanted: pa.Table, contract: Contra
         low, high = ranges[time]
         near = pa.array((times >= low) & (times <= high))
     else:
-        near = pc.is_in(plain(keys[key[0]]), value_set=plain(wanted[key[0]]))
+        near = pc.is_in(_without_sign_of_zero(keys[key[0]]), value_set=_without_sign_of_zero(wanted[key[0]]))
     rows = pc.indices_nonzero(near)
     if len(key) == 1 or not len(rows):
         return rows
@@ -166,6 +166,12 @@ def _matching(keys: pa.Table, ranges: Ranges, wanted: pa.Table, contract: Contra
     assert isinstance(some, pl.DataFrame) and isinstance(sought, pl.DataFrame)
     met = some.with_row_index("_row").join(sought, on=key, how="semi", nulls_equal=True)["_row"]
     return rows.take(met.cast(pl.Int64).to_arrow())
+
+
+def _without_sign_of_zero(column: pa.ChunkedArray) -> pa.Array:
+    """-0.0 is 0.0 as a key, as everywhere but in pc.is_in."""
+    column = plain(column)
+    return pc.add(column, 0.0) if pa.types.is_floating(column.type) else column
 
 
 def _group_overlaps(file: pq.ParquetFile, group: int, ranges: Ranges) -> bool:

@@ -89,6 +89,15 @@ def test_pruning_never_loses_a_key(kind: str, data: st.DataObject, tmp_path: Pat
     assert set(pool) & set(fresh) <= keys_of(read_counted(files, tmp_path, made(of, fresh), of))
 
 
+@pytest.mark.parametrize("key", [["k"], ["k", "at"]])
+@pytest.mark.parametrize(("old", "new"), [(-0.0, 0.0), (0.0, -0.0)])
+def test_zero_with_a_sign_is_the_same_key(key: list[str], old: float, new: float, tmp_path: Path) -> None:
+    of = feed("float64", key=key)
+    files = landed(tmp_path, of, [made(of, [old, 1.0]), made(of, [2.0, old])])
+    for file in files:
+        assert keys_of(read_seen([file], tmp_path, made(of, [new]), of)) == {0.0}
+
+
 @settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=st.lists(MINUTES, min_size=1, max_size=4), new=st.lists(MINUTES, min_size=1, max_size=4))
 def test_pruning_by_time_reaches_as_far_as_the_horizon(old: list[datetime], new: list[datetime], tmp_path: Path) -> None:  # fmt: skip
