@@ -386,13 +386,20 @@ def _epoch_texts(values: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray]:
     trimmed = pc.utf8_trim_whitespace(values)
     fits = pc.match_substring_regex(trimmed, COUNT).fill_null(True).to_numpy(zero_copy_only=False)
     trimmed = pc.if_else(pa.array(fits), trimmed, pa.scalar(None, pa.string()))
-    whole = pc.match_substring_regex(trimmed, r"^[+-]?\d+$").fill_null(True).to_numpy(zero_copy_only=False)
-    at, rest = np.flatnonzero(whole), np.flatnonzero(~whole)
+    whole, doubles = (
+        pc.match_substring_regex(trimmed, pattern).fill_null(nulls).to_numpy(zero_copy_only=False)
+        for pattern, nulls in ((r"^[+-]?\d+$", True), ("[eE]", False))
+    )
+    at = np.flatnonzero(whole)
     ints, bad = try_cast(trimmed.take(pa.array(at)), lambda a: pc.cast(a, pa.int64()))
     micros, beyond = epoch_numbers(ints, unit)
-    fractions, odd = try_cast(trimmed.take(pa.array(rest)), lambda a: _fraction_micros(a, unit))
-    result = scatter([(at, micros), (rest, pc.cast(fractions, MICROS))], len(values), MICROS)
-    return result, np.unique(np.concatenate([np.flatnonzero(~fits), at[bad], at[beyond], rest[odd]]))
+    parts, refused = [(at, micros)], [np.flatnonzero(~fits), at[bad], at[beyond]]
+    for read, mask in ((_decimal_micros, ~whole & ~doubles), (_double_micros, doubles)):
+        at = np.flatnonzero(mask)
+        counted, odd = try_cast(trimmed.take(pa.array(at)), lambda a, read=read: read(a, unit))  # type: ignore[misc]
+        parts.append((at, pc.cast(counted, MICROS)))
+        refused.append(at[odd])
+    return scatter(parts, len(values), MICROS), np.unique(np.concatenate(refused))
 
 
 def _whole_micros(numbers: pa.Array, unit: str) -> pa.Array:
@@ -402,18 +409,21 @@ def _whole_micros(numbers: pa.Array, unit: str) -> pa.Array:
     return pa.array(cut, mask=numbers.is_null().to_numpy(zero_copy_only=False))
 
 
-def _fraction_micros(texts: pa.Array, unit: str) -> pa.Array:
-    """Numbers with a fraction or an exponent; without rounding of doubles where there is no exponent."""
-    if pc.any(pc.match_substring_regex(texts, "[eE]")).as_py():
-        floats, bad = _epoch_floats(pc.cast(texts, pa.float64()), unit)
-        if len(bad):
-            raise pa.ArrowInvalid("beyond what a double holds")
-        return pc.cast(floats, pa.int64())
+def _decimal_micros(texts: pa.Array, unit: str) -> pa.Array:
+    """Numbers with a fraction and no exponent, without rounding of doubles."""
     exact = pc.cast(pc.replace_substring_regex(texts, r"(\.\d{9})\d+", r"\1"), pa.decimal128(27, 9))
     if EPOCH_UNITS[unit] == 0:
         return _whole_micros(pc.cast(pc.floor(exact), pa.int64(), safe=False), unit)
     micros = pc.multiply(exact, pa.scalar(EPOCH_UNITS[unit], pa.int32()))
     return pc.cast(pc.round(micros, 0, "half_up"), pa.int64(), safe=False)
+
+
+def _double_micros(texts: pa.Array, unit: str) -> pa.Array:
+    """Numbers with an exponent."""
+    floats, bad = _epoch_floats(pc.cast(texts, pa.float64()), unit)
+    if len(bad):
+        raise pa.ArrowInvalid("beyond what a double holds")
+    return pc.cast(floats, pa.int64())
 
 
 def _epoch_floats(numbers: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray]:
