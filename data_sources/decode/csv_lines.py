@@ -191,7 +191,7 @@ def _texts_of(
     for i in range(len(records)):
         raw = records.raw(i)
         if len(raw) > MAX_RECORD:
-            rejecting.add(i, "undecodable", "size", f"the record has {len(raw):,} bytes, more than {MAX_RECORD:,}")
+            rejecting.add(i, "undecodable", "size", f"the record has more than {MAX_RECORD:,} bytes")
         elif special and any(mark in raw for mark in special):
             _parse(i, raw, contract, fewest, names, parsed, rejecting)
         elif _right_width(width := raw.count(delimiter) + 1, fewest, names, i, rejecting):

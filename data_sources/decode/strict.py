@@ -60,7 +60,7 @@ def _as_extra(value: dict[str, Any]) -> str | None:
 
 def _object(raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_RECORD:
-        raise StrictError("size", f"the record has {len(raw):,} bytes, more than {MAX_RECORD:,}")
+        raise StrictError("size", f"the record has more than {MAX_RECORD:,} bytes")
     if len(_OPENERS.findall(raw)) > MAX_NESTING and _depth(raw) > MAX_NESTING:
         raise StrictError("json", f"nested deeper than {MAX_NESTING}")
     try:

@@ -1,6 +1,7 @@
 """One sheet of an Excel workbook as CSV text: a row of the sheet is a line, so lines number rows as Excel does.
 
-Numbers are written with the contract's decimal mark and the 15 digits that Excel shows, dates and times as ISO 8601,
+Numbers are written with the contract's decimal mark and the 15 digits that Excel shows, whole ones with all (ids that another
+program wrote may have 16), dates and times as ISO 8601,
 hours counted beyond a day as 24:00:00, truth as true and false; line breaks within a cell are blanks. Of merged cells the
 first has the value. A formula is the value Excel last computed for it, an error its text (#N/A), so that it is no number;
 a workbook in which a formula has no value is left out, as its cells would read as empty.
@@ -19,6 +20,9 @@ from xml.etree import ElementTree
 
 from data_sources.contract import Contract
 from data_sources.sources.errors import SourceError
+
+_EXACT = 1 << 53
+"""Below it a double holds each whole number."""
 
 MOST_BYTES = 1 << 30
 """Bytes the parts of a workbook may unpack to."""
@@ -62,8 +66,9 @@ def _cell(value: Any, decimal: str) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            value = float(f"{value:.15g}")  # a sum of 0.1 and 0.2 is shown as 0.3
-            plain = str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+            if not value.is_integer() or abs(value) >= _EXACT:
+                value = float(f"{value:.15g}")  # a sum of 0.1 and 0.2 is shown as 0.3
+            plain = str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(value)
             return plain.replace(".", decimal)
         case datetime():
             return _to_second(value).isoformat()

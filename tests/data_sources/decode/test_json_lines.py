@@ -259,6 +259,9 @@ def test_rejects_keep_their_bytes_cut_to_what_a_record_may_have() -> None:
     long = record(note='"' + "x" * 3_000_000 + '"')
     table = decode_json(lines(b"\xff{\n" + long + b"\n", 1), CONTRACT).rejecting.table()
     assert table["raw"].to_pylist() == [b"\xff{", long[:MAX_RECORD]]
+    assert table["reason"][1].as_py() == "the record has more than 1,048,576 bytes", (
+        "of longer ones the reader drops some"
+    )
 
 
 def test_decimals_at_the_edge_of_their_precision() -> None:

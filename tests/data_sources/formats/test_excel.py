@@ -120,6 +120,10 @@ def test_a_number_has_the_digits_that_excel_shows() -> None:
     assert text(workbook([["kWh"], [0.1 + 0.2], [8.8999999999999996e-2], [1.0000000000000002], [123456789.25]]))[1:] == [
         "0.3", "0.089", "1", "123456789.25",
     ]  # fmt: skip
+    whole = [1234567890123456, -(2**53) + 1, 1e3, -0.0, 1e18, 1234567890123456.5]
+    assert [_cell(float(value), ",") for value in whole] == [
+        "1234567890123456", "-9007199254740991", "1000", "0", "1e+18", "1234567890123460",
+    ]  # fmt: skip
 
 
 def test_each_minute_of_a_day_is_that_minute() -> None:
