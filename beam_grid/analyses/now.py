@@ -230,15 +230,16 @@ placed AS (
     WHERE u.hour = '{_literal(newest)}' AND NOT EXISTS (SELECT 1 FROM recent r WHERE r.{sensor} = u.{sensor})
 ),
 named AS (
-    SELECT {", ".join([sensor, "last_at", *beside])}, now, last_at < silent_before AS is_silent, last_at > recent_after AS is_recent,
+    SELECT {", ".join([sensor, "last_at", *beside])}, now, last_at < silent_before AS is_silent, last_at >= recent_after AS is_recent,
            {unpivoted}
     FROM placed CROSS JOIN clock CROSS JOIN ({numbers}) numbers
 ),
 apart AS (
     SELECT *, CASE WHEN abs(value - mean) <= {_FLAT} * abs(mean) THEN CAST(0 AS DOUBLE) ELSE value - mean END AS deviation
     FROM (SELECT {", ".join([sensor, "last_at", *beside])}, now, is_silent, value_name,
-                 CASE WHEN is_recent THEN value END AS value, coalesce(basis, '{BASES[3]}') AS basis,
-                 coalesce(history_values, 0) AS history_values, coalesce(history_hours, 0) AS history_hours, mean, stddev
+                 {", ".join(f"CASE WHEN is_recent THEN {name} END AS {name}" for name in ("value", "mean", "stddev"))},
+                 CASE WHEN is_recent THEN coalesce(basis, '{BASES[3]}') ELSE '{BASES[3]}' END AS basis,
+                 {", ".join(f"CASE WHEN is_recent THEN coalesce({name}, 0) ELSE 0 END AS {name}" for name in ("history_values", "history_hours"))}
           FROM named) valued
 ),
 scored AS (

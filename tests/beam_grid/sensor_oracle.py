@@ -72,6 +72,7 @@ def sensors_now(files: Iterable[Path], feed: Contract, *, keeps_late: bool = Fal
                {", ".join(f"arg_max({v}, t) FILTER ({v} IS NOT NULL AND date_trunc('hour', t) = h) AS {v}" for v in now.beside)}
         FROM (SELECT *, date_trunc('hour', max(t) OVER (PARTITION BY sensor_id)) AS h FROM history)
         WHERE sensor_id NOT IN (SELECT sensor_id FROM live) GROUP BY sensor_id""")
+    is_recent = f"last_at >= now - to_microseconds({micros(now.recent)})"
     shown = []
     for value in now.values:
         beside = ", ".join(now.beside)
@@ -100,13 +101,14 @@ def sensors_now(files: Iterable[Path], feed: Contract, *, keeps_late: bool = Fal
                 SELECT * FROM bases AS b(sensor_id, rank, basis, n, hours, mean, stddev, is_enough) WHERE is_enough
                 QUALIFY row_number() OVER (PARTITION BY sensor_id ORDER BY rank) = 1
             )
-            SELECT sensor_id, {beside}, '{value}' AS value_name, last_at, now,
-                   CASE WHEN last_at > now - to_microseconds({micros(now.recent)}) THEN {value} END AS value, mean, stddev,
+            SELECT sensor_id, {beside}, '{value}' AS value_name, last_at, now, {value} AS value, mean, stddev,
                    last_at < now - to_microseconds({micros(now.silent_after)}) AS is_silent,
                    coalesce(basis, 'none') AS basis, coalesce(n, 0) AS history_values, coalesce(hours, 0) AS history_hours
-            FROM live LEFT JOIN best USING (sensor_id), clock
+            FROM live LEFT JOIN best USING (sensor_id), clock WHERE {is_recent}
             UNION ALL
-            SELECT sensor_id, {beside}, '{value}', last_at, now, NULL, NULL, NULL, true, 'none', 0, 0 FROM gone, clock
+            SELECT sensor_id, {beside}, '{value}', last_at, now, NULL, NULL, NULL, true, 'none', 0, 0
+            FROM (SELECT sensor_id, {beside}, last_at FROM gone UNION ALL SELECT sensor_id, {beside}, last_at FROM live), clock
+            WHERE NOT {is_recent}
         """)
             .to_arrow_table()
             .to_pylist()

@@ -70,6 +70,7 @@ def first_readings(draw: random.Random) -> list[dict[str, Any]]:
     begins |= {"constant": 12 * days, "stuck": 12 * days, "silent": 12 * days, "gone": 35 * days, "no-value": 20 * days}
     ends = {"silent": END - timedelta(minutes=70), "gone": END - 32 * days, "away": END - 5 * days}
     begins["away"] = 20 * days
+    begins["edge"], ends["edge"] = 12 * days, END - timedelta(hours=1)
     for sensor, long in begins.items():
         at = END - long
         while at <= ends.get(sensor, END):
@@ -165,7 +166,10 @@ def test_a_constant_sensor_is_normal_while_it_stays(sensors: Sensors) -> None:
 def test_a_sensor_is_silent_and_one_long_gone_is_not_there(sensors: Sensors) -> None:
     silent, away = sensors.one("silent"), sensors.one("away")
     assert (silent["state"], silent["value"], silent["last_at"]) == ("SILENT", None, END - timedelta(minutes=75))
+    assert (silent["basis"], silent["mean"], silent["history_values"]) == ("none", None, 0)
     assert (away["state"], away["value"], away["region"]) == ("SILENT", None, "NORTH")
+    edge = sensors.one("edge")
+    assert edge["state"] != "SILENT" and edge["value"] is not None, "not for longer than an hour"
     assert sensors.one("no-value", "vibration_mm_s")["state"] == "SILENT"
     assert sensors.one("no-value")["state"] != "SILENT"
     assert "gone" not in {row["sensor_id"] for row in sensors.now()}
