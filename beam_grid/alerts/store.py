@@ -11,7 +11,7 @@ database itself refuses a second. Not guaranteed: network file systems, on which
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,12 +148,16 @@ class Store:
             )
         ]
 
-    def alerts(self, with_cleared: bool = False, most: int = 10_000) -> list[Alert]:
-        """Worst first, then newest; those that are cleared too."""
-        where = "" if with_cleared else "WHERE state <> 'cleared'"
+    def alerts(
+        self, with_cleared: bool = False, most: int = 10_000, rules: Collection[str] | None = None
+    ) -> list[Alert]:
+        """Worst first, then newest; those that are cleared too. rules: only of these."""
+        where = "WHERE true" if with_cleared else "WHERE state <> 'cleared'"
+        if rules is not None:
+            where += f" AND rule IN ({', '.join('?' * len(rules))})"
         worst = "CASE state WHEN 'open' THEN 0 WHEN 'pending' THEN 1 WHEN 'suppressed' THEN 2 ELSE 3 END, "
         worst += "CASE severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END"
-        return self._alerts(f"{where} ORDER BY {worst}, since DESC, id LIMIT {int(most)}", [])
+        return self._alerts(f"{where} ORDER BY {worst}, since DESC, id LIMIT {int(most)}", [*(rules or ())])
 
     def counted(self) -> list[tuple[str, str, int]]:
         """Alerts by rule and state, cleared ones left out."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from beam_grid.alerts.declared import FILE, declared
 from beam_grid.alerts.messages import Links, when
@@ -26,6 +25,8 @@ router = APIRouter(tags=["state"])
 MOST = 1000
 """Alerts of an answer, the worst."""
 
+_EXACT = 1 << 53
+
 _EXAMPLE = {
     "set": 12, "is_declared": True, "counts": {"open": 1}, "errors": {},
     "alerts": [{
@@ -37,18 +38,23 @@ _EXAMPLE = {
 
 
 @router.get("/alerts", summary="Alerts that are open", responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}})  # fmt: skip
-async def alerts(request: Request, who: Who) -> Response:
+async def alerts(
+    request: Request,
+    who: Who,
+    rule: Annotated[str | None, Query(description="Only of this rule.", max_length=300)] = None,
+) -> Response:
     """Worst first, at most a thousand; those of rules that read tables which the caller may see. `counts` is by state of these
-    rules, `errors` says which rules cannot be asked."""
+    rules, `errors` says which rules cannot be asked. Whole numbers beyond 2^53 are text."""
     state: State = request.app.state.state
     try:
-        return json_response(await asyncio.to_thread(open_alerts, state.settings.lake, who.tables))
+        return json_response(await asyncio.to_thread(open_alerts, state.settings.lake, who.tables, rule))
     except GridError as cause:
         raise Problem(503, str(cause)) from cause
 
 
-def open_alerts(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
-    """The body of an answer. Raises GridError where the state or the rules cannot be read."""
+def open_alerts(lake: Lake, allowed: tuple[str, ...] | None, rule: str | None = None) -> dict[str, Any]:
+    """The body of an answer, of all rules or of one. Raises GridError where the state or the rules cannot be read, Problem (404)
+    where there is no such rule or the caller may not see it."""
     body: dict[str, Any] = {
         "set": None,
         "is_declared": (lake.path / FILE).exists(),
@@ -56,40 +62,59 @@ def open_alerts(lake: Lake, allowed: tuple[str, ...] | None) -> dict[str, Any]:
         "errors": {},
         "alerts": [],
     }
+    by_name, broken = {}, {}
+    try:
+        if (known := declared(lake)) is not None:
+            by_name = {one.name: one for one in known.alerts}
+    except GridError:  # what is open is told all the same
+        broken[FILE] = "cannot be used; `beam-grid alerts check` says why"
     if not path_of(lake).exists():
+        if rule is not None and (allowed is not None or rule not in by_name):
+            raise _no_rule(rule)
         return body
     store = Store(lake, is_read_only=True)
     try:
-        found, rules, counted, body["set"] = store.alerts(), store.rules(), store.counted(), store.looked()
+        told, counted, body["set"] = store.rules(), store.counted(), store.looked()
+        reads = {name: tuple(filter(None, read.split(","))) for name, _, _, _, _, read in told}
+
+        def may(name: str) -> bool:
+            tables = reads.get(name, ())
+            return allowed is None or (bool(tables) and all(may_see(t, allowed) for t in tables))
+
+        seen = {name for name in {*reads, *by_name, *(name for name, _, _ in counted)} if may(name)}
+        if rule is not None:
+            if rule not in seen:
+                raise _no_rule(rule)
+            seen = {rule}
+        found = store.alerts(most=MOST, rules=seen)
     finally:
         store.close()
-    reads = {name: tuple(filter(None, read.split(","))) for name, _, _, _, _, read in rules}
-
-    def may(rule: str) -> bool:
-        tables = reads.get(rule, ())
-        return allowed is None or (bool(tables) and all(may_see(t, allowed) for t in tables))
-
     whole = allowed is None  # an error may name what the rule was to read, and a key must not see
     said = "cannot be asked; `beam-grid alerts check` says why"
-    body["errors"] = {name: error if whole else said for name, _, _, _, error, _ in rules if error and may(name)}
-    by_name = {}
-    try:
-        if (known := declared(lake)) is not None:
-            by_name = {rule.name: rule for rule in known.alerts}
-    except GridError:  # what is open is told all the same
-        body["errors"][FILE] = "cannot be used; `beam-grid alerts check` says why"
+    errors = {name: error if whole else said for name, _, _, _, error, _ in told if error and name in seen}
+    body["errors"] = errors | broken
     links, tables = Links(lake, ""), newest(lake)
     for name, state, count in counted:
-        if may(name):
+        if name in seen:
             body["counts"][state] = body["counts"].get(state, 0) + count
-    for alert in itertools.islice((one for one in found if may(one.rule)), MOST):
-        key, row, rule = json.loads(alert.key), json.loads(alert.row), by_name.get(alert.rule)
+    for alert in found:
+        key, row, by = json.loads(alert.key), json.loads(alert.row), by_name.get(alert.rule)
         body["alerts"].append(
             {
-                "id": alert.id, "rule": alert.rule, "severity": alert.severity, "state": alert.state, "key": key,
-                "since": when(alert.since), "raised_at": when(alert.raised_at), "set": alert.raised_set,
-                "acked_at": when(alert.acked_at), "acked_by": alert.acked_by, "row": row,
-                "link": links.of(rule, key, row, reads.get(alert.rule, ()), tables) if rule else None,
+                "id": alert.id, "rule": alert.rule, "severity": alert.severity, "state": alert.state,
+                "key": list(map(_exact, key)), "since": when(alert.since), "raised_at": when(alert.raised_at),
+                "set": alert.raised_set, "acked_at": when(alert.acked_at), "acked_by": alert.acked_by,
+                "row": {name: _exact(value) for name, value in row.items()},
+                "link": links.of(by, key, row, reads.get(alert.rule, ()), tables) if by else None,
             }
         )  # fmt: skip
     return body
+
+
+def _no_rule(name: str) -> Problem:
+    return Problem(404, f"there is no rule {name} here, or none whose tables you may read; {FILE} declares rules")
+
+
+def _exact(value: Any) -> Any:
+    """As JSON's readers can have it: many of them keep numbers as doubles."""
+    return str(value) if isinstance(value, int) and abs(value) > _EXACT else value

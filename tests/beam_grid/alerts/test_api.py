@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from beam_grid.errors import GridError
-from beam_grid.server.alerts import open_alerts
+from beam_grid.server.alerts import MOST, open_alerts
+from beam_grid.server.problems import Problem
 from tests.beam_grid.alerts.published import RULE, TO_FILE, Published
 from tests.beam_grid.server.serving import served
 
@@ -29,6 +31,24 @@ def test_the_server_tells_what_is_open(tmp_path: Path) -> None:
     (alert,) = body["alerts"]
     assert (alert["rule"], alert["key"], alert["row"]["kwh"], alert["set"]) == ("high", ["<b>"], 30.0, number)
     assert alert["link"] == "/#/alerts?rule=high"
+    assert open_alerts(here.lake, None, "high")["counts"] == {"open": 1} and "high" not in body["errors"]
+    for allowed, name in ((None, "none"), (("gold.*",), "high"), (("silver.*",), "none")):
+        with pytest.raises(Problem, match=f"there is no rule {name} here"):
+            open_alerts(here.lake, allowed, name)
     (here.lake.path / "alerts" / "alerts.db").write_bytes(b"not a database, by far" * 100)
     with pytest.raises(GridError, match="move it away"):
         open_alerts(here.lake, None)
+
+
+def test_one_rule_is_told_whatever_many_of_others_are_open(tmp_path: Path) -> None:
+    """Its key is a number that doubles do not have."""
+    meter = (1 << 53) + 1
+    few = RULE.replace('"high"', '"few"').replace("silver.readings", "gold.ints").replace("kwh > 20", "true")
+    here = Published(tmp_path, few.replace('time = "at"\n', "") + RULE + 'severity = "critical"\n' + TO_FILE)
+    here.table("gold.ints", pa.table({"meter": [meter], "load": [meter + 2]}))
+    here.readings(*((f"m{n}", 0, 30.0) for n in range(MOST + 1)))
+    here.check()
+    assert {one["rule"] for one in open_alerts(here.lake, None)["alerts"]} == {"high"}
+    for body in (open_alerts(here.lake, None, "few"), open_alerts(here.lake, ("gold.*",))):
+        assert body["counts"] == {"open": 1}
+        assert [(one["key"], one["row"]["load"]) for one in body["alerts"]] == [([str(meter)], str(meter + 2))]

@@ -3,8 +3,8 @@
 import { get, name, sql, tableName } from "../api.js";
 import { h, link, note, table } from "../dom.js";
 import { oneHref, shownUnit, valueWords } from "../feeds.js";
-import { count, number, signed, time, words } from "../format.js";
-import { panel, REFINE } from "../panel.js";
+import { called, count, number, signed, time, words } from "../format.js";
+import { lack, panel, REFINE } from "../panel.js";
 import { badge } from "../states.js";
 
 export const title = "Alerts and suspects";
@@ -16,7 +16,7 @@ export function view({ overview, options }) {
     ...(feed.feed === "smart_meter_readings" ? [suspects(overview, feed), readings(overview, feed)] : []),
   ]);
   const own = overview.tables.filter((one) => /^gold\..*alerts$/.test(one)).map((one) => alerts(overview, one));
-  const none = note("No table of this lake scores anything. `[now]` in a contract compares each sensor with its own past; for smart_meter_readings a refine makes gold.anomalies; tables whose names end in alerts are shown as they are.");
+  const none = lack(overview, "No table of this lake scores anything", "`[now]` in a contract compares each sensor with its own past; for smart_meter_readings a refine makes gold.anomalies; tables whose names end in alerts are shown as they are.");
   return [h("h1", {}, title), open(overview, options.rule), ...(parts.length + own.length ? [...parts, ...own] : [none])];
 }
 
@@ -28,15 +28,17 @@ function open(overview, rule) {
   return panel({
     title: rule ? `Open alerts of ${rule}` : "Open alerts", overview, every: SEEN_EVERY_MS,
     about: "By the rules of the lake's `alerts.toml`, each with the row that spoke for it. `beam-grid alerts ack ID` acknowledges one.",
-    load: () => get("/api/v1/alerts"),
+    load: () => get("/api/v1/alerts", { rule: rule ?? "" }),
     draw: (told) => {
-      const rows = told.alerts.filter((one) => !rule || one.rule === rule);
+      const rows = told.alerts;
+      const total = Object.values(told.counts).reduce((sum, n) => sum + n, 0);
       const wrong = Object.entries(told.errors).map(([one, why]) => note(`Rule ${one}: ${why}`));
-      if (!told.is_declared && !rows.length) return [note("No rules are declared: `alerts.toml` in the lake's folder says what to look for and whom to tell.")];
-      if (!rows.length) return [...wrong, h("p", { class: "verdict good" }, "✓ No alert is open.")];
-      return [...wrong, h("p", { class: "small" }, Object.entries(told.counts).map(([one, n]) => `${count(n)} ${one}`).join(", ")), table([
+      if (!told.is_declared && !total) return [note("No rules are declared: `alerts.toml` in the lake's folder says what to look for and whom to tell.")];
+      if (!total) return [...wrong, h("p", { class: "verdict good" }, overview.limited ? "✓ No alert is open of rules whose tables your key reaches." : "✓ No alert is open.")];
+      const counts = Object.entries(told.counts).map(([one, n]) => `${count(n)} ${one}`).join(", ");
+      return [...wrong, h("p", { class: "small" }, rows.length < total ? `${counts}; the ${count(rows.length)} worst.` : counts), table([
         { head: "Severity", cell: (row) => (SEVERITIES[row.severity] ? badge(SEVERITIES[row.severity]) : words(row.severity)) }, { head: "State", cell: (row) => (row.acked_by ? `${row.state}, seen by ${row.acked_by}` : row.state) },
-        { head: "Rule", cell: (row) => row.rule }, { head: "Of", cell: (row) => (row.link ? link(row.link.slice(1), row.key.join(", "), row.id) : row.key.join(", ")) },
+        { head: "Rule", cell: (row) => row.rule }, { head: "Of", cell: (row) => (row.link ? link(row.link.slice(1), called(row.key.join(", ")), row.id) : called(row.key.join(", "))) },
         { head: "Raised", cell: (row) => time(row.raised_at ?? row.since), kind: "nobreak" }, { head: "Set", cell: (row) => row.set, number: true },
         { head: "Row", cell: (row) => Object.entries(row.row).filter(([one]) => !one.startsWith("_")).map(([one, value]) => `${words(one)} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ") },
         { head: "Id", cell: (row) => row.id, kind: "nobreak" },
@@ -50,13 +52,14 @@ function now(overview, feed) {
   return panel({
     title: `Now: ${words(feed.feed)}`, overview, tables: [[feed.now, REFINE], [`${feed.now}_hourly`, REFINE]],
     about: `Values of ${feed.now} beyond 2 (warning) or 3 (critical) standard deviations of their own past at that hour, and who is silent. The worst 100.`,
-    load: () => sql(`SELECT ${name(feed.subject)} AS subject, value_name, state, value, mean, stddev, z_score, last_at, basis, history_values, count(*) OVER () AS n
-      FROM ${tableName(feed.now)} WHERE state IN ('CRITICAL_ANOMALY', 'WARNING') OR (state = 'SILENT' AND value_name = $1)
+    load: () => sql(`WITH now AS (SELECT CAST(${name(feed.subject)} AS VARCHAR) AS subject, value_name, state, value, mean, stddev, z_score, last_at, basis, history_values,
+        bool_and(state = 'SILENT') OVER (PARTITION BY ${name(feed.subject)}) AS is_gone FROM ${tableName(feed.now)})
+      SELECT *, count(*) OVER () AS n FROM now WHERE state IN ('CRITICAL_ANOMALY', 'WARNING') OR (state = 'SILENT' AND (NOT is_gone OR value_name = $1))
       ORDER BY CASE state WHEN 'CRITICAL_ANOMALY' THEN 0 WHEN 'SILENT' THEN 1 ELSE 2 END, abs(z_score) DESC NULLS FIRST, 1 LIMIT 100`, [feed.values[0].name]),
     draw: (rows) => (rows.length ? [counted(rows), table([
       { head: "State", cell: (row) => badge(row.state) },
-      { head: words(feed.subject), cell: (row) => link(oneHref(feed, row.subject), row.subject, `${row.subject}/${row.value_name}`) },
-      { head: "Value", cell: (row) => (row.state === "SILENT" ? "all" : valueWords(named(row))) }, { head: "Newest", cell: (row) => number(row.value, shownUnit(named(row))), number: true },
+      { head: words(feed.subject), cell: (row) => link(oneHref(feed, row.subject), called(row.subject), `${row.subject}/${row.value_name}`) },
+      { head: "Value", cell: (row) => (row.is_gone ? "all" : valueWords(named(row))) }, { head: "Newest", cell: (row) => number(row.value, shownUnit(named(row))), number: true },
       { head: "Usual", cell: (row) => (row.mean === null ? null : `${number(row.mean)} ± ${number(row.stddev) ?? "–"}`), number: true },
       { head: "z-score", cell: (row) => signed(row.z_score), number: true },
       { head: "Known from", cell: (row) => `${row.history_values} values, by ${words(row.basis)}` },
@@ -78,7 +81,7 @@ function suspects(overview, feed) {
       arg_max(z_score, abs(z_score)) AS z
       FROM gold.anomalies WHERE ${LATELY} GROUP BY meter_id HAVING critical > 0 ORDER BY critical DESC, abs(z) DESC LIMIT 30`),
     draw: (rows) => (rows.length ? [table([
-      { head: "Meter", cell: (row) => link(oneHref(feed, row.meter_id, row.at), row.meter_id) },
+      { head: "Meter", cell: (row) => link(oneHref(feed, row.meter_id, row.at), called(row.meter_id)) },
       { head: "Critical", cell: (row) => `${row.critical} of ${row.scored}`, number: true }, { head: "Warnings", cell: (row) => count(row.warnings), number: true },
       { head: "Direction", cell: (row) => (row.below === row.critical ? "↓ all below" : row.below === 0 ? "↑ all above" : `↓ ${row.below} below, ↑ ${row.critical - row.below} above`) },
       { head: "Furthest", cell: (row) => number(row.kwh, "kWh"), number: true }, { head: "Usual then", cell: (row) => `${number(row.mean)} ± ${number(row.stddev)}`, number: true },
@@ -93,7 +96,7 @@ function readings(overview, feed) {
     about: "Of the last two days of data, by gold.anomalies: the reading, the mean ± deviation of the same meter in the same hour of the weeks before, and how many readings that is.",
     load: () => sql(`SELECT *, count(*) OVER () AS n FROM gold.anomalies WHERE ${LATELY} AND status IN ('CRITICAL', 'WARNING') ORDER BY abs(z_score) DESC, meter_id, timestamp LIMIT 100`),
     draw: (rows) => (rows.length ? [counted(rows), table([
-      { head: "State", cell: (row) => badge(row.status) }, { head: "Meter", cell: (row) => link(oneHref(feed, row.meter_id, row.timestamp), row.meter_id, row.event_id) },
+      { head: "State", cell: (row) => badge(row.status) }, { head: "Meter", cell: (row) => link(oneHref(feed, row.meter_id, row.timestamp), called(row.meter_id), row.event_id) },
       { head: "At", cell: (row) => time(row.timestamp), kind: "nobreak" }, { head: "Read", cell: (row) => number(row.reading_kwh, "kWh"), number: true },
       { head: "Usual", cell: (row) => `${number(row.history_mean_kwh)} ± ${number(row.history_stddev_kwh)}`, number: true },
       { head: "z-score", cell: (row) => signed(row.z_score), number: true }, { head: "Known from", cell: (row) => `${row.history_readings} readings`, number: true },
