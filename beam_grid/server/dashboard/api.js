@@ -29,14 +29,18 @@ export async function get(path, parameters = {}) {
   return ask(query.size ? `${path}?${query}` : path, { headers: headers({ Accept: "application/json" }) });
 }
 
-/** Rows of one SELECT. values are bound to $1, $2, ... */
+/** Rows of one SELECT. values are bound to $1, $2, ...; whole numbers beyond 2^53 are given as BigInt and come as text by a cast. */
 export async function sql(text, values = [], limit = 10000) {
   const answer = await ask("/api/v1/sql", {
     method: "POST",
     headers: headers({ Accept: "application/json", "Content-Type": "application/json" }),
-    body: JSON.stringify({ sql: text, parameters: values, limit }),
+    body: `{"sql":${JSON.stringify(text)},"parameters":[${values.map(json).join()}],"limit":${limit}}`,
   });
   return answer.rows;
+}
+
+function json(value) {
+  return typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }
 
 /** An identifier in SQL. */
@@ -52,7 +56,7 @@ export function tableName(text) {
 
 /** A value in SQL, where it cannot be bound: a condition of /lineage. */
 export function literal(value) {
-  return typeof value === "number" ? String(value) : `'${String(value).replaceAll("'", "''")}'`;
+  return ["number", "bigint"].includes(typeof value) ? String(value) : `'${String(value).replaceAll("'", "''")}'`;
 }
 
 async function ask(path, options, tries = 3) {

@@ -71,11 +71,11 @@ export function difference(value, usual) {
   return `${share < 0 ? "−" : "+"}${number(Math.abs(share) < 0.05 ? 0 : Math.abs(share).toFixed(1))} %`;
 }
 
-/** How a measure of many windows is one: {add: of windows, weight: what means are weighed by}. */
+/** How a measure of many windows is one: {function: of windows, weight: what means are weighed by, the values that each is of}. */
 function aggregate(window, measure) {
   if (measure.function === "avg") {
     const weight = window.measures.find((m) => m.function === "count" && m.argument === measure.argument)
-      ?? window.measures.find((m) => m.function === "count" && m.argument === null);
+      ?? (measure.nullable ? null : window.measures.find((m) => m.function === "count" && m.argument === null));
     return weight ? { function: "avg", weight: weight.name } : null;
   }
   return { function: { min: "min", max: "max" }[measure.function] ?? "sum" };

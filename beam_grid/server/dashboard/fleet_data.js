@@ -48,8 +48,9 @@ function fleet(feed, from) {
   const beside = feed.beside.includes("region") ? name("region") : null;
   if (from.kind === "now") {
     const rank = `CASE state WHEN 'CRITICAL_ANOMALY' THEN 4 WHEN 'WARNING' THEN 3 WHEN 'SILENT' THEN 2 WHEN 'NO_HISTORY' THEN 1 ELSE 0 END * 1e6 + least(coalesce(abs(z_score), 0), 1e5)`;
+    // arg_max passes over rows where what it tells is null: it would tell the z-score of one value beside the name of another
     return `SELECT CAST(${subject} AS VARCHAR) AS subject, arg_max(state, ${rank}) AS state, arg_max(value_name, ${rank}) AS what,
-      arg_max(value, ${rank}) AS value, arg_max(mean, ${rank}) AS mean, arg_max(z_score, ${rank}) AS z, max(last_at) AS last_at,
+      arg_max_null(value, ${rank}) AS value, arg_max_null(mean, ${rank}) AS mean, arg_max_null(z_score, ${rank}) AS z, max(last_at) AS last_at,
       ${beside ? `max(${beside})` : "NULL"} AS beside FROM ${tableName(from.table)} GROUP BY ${subject}`;
   }
   const time = name(feed.event_time);

@@ -57,6 +57,11 @@ export function milliseconds(ms) {
   return ms === null || ms === undefined ? null : ms < 1000 ? `${ms < 10 ? Number(ms).toFixed(ms < 1 ? 2 : 1) : whole.format(ms)} ms` : `${number(ms / 1000)} s`;
 }
 
+/** What a meter or sensor is called; one whose name is blank has to be seen, too. */
+export function called(id) {
+  return String(id).trim() === "" ? "(empty)" : id;
+}
+
 /** What a name means in words: energy_hourly to energy hourly. */
 export function words(name) {
   return name.replaceAll("_", " ");

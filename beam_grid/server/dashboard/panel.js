@@ -23,7 +23,7 @@ export function panel({ title, about, tables = null, overview, load, draw, every
   async function refresh() {
     const missing = (tables ?? []).filter(([name]) => !overview.tables.includes(name));
     if (missing.length) {
-      replace(body, missing.map(([name, remedy]) => note(`${name} is not in this lake. ${remedy}`)));
+      replace(body, missing.map(([name, remedy]) => lack(overview, `${name} is not in this lake`, remedy)));
       element.setAttribute("aria-busy", "false");
       return;
     }
@@ -62,6 +62,11 @@ export function panel({ title, about, tables = null, overview, load, draw, every
     reads: tables ? tables.map(([name]) => name) : null,
     end: () => { ended = true; clearInterval(timer); },
   };
+}
+
+/** That something is not there; a key that does not reach all tables cannot tell that from what is beyond them. */
+export function lack(overview, what, remedy) {
+  return note(overview.limited ? `${what}, or it is beyond the tables that your key reaches.` : `${what}. ${remedy}`);
 }
 
 /** What to do where a table of a feed is missing. */

@@ -1,6 +1,7 @@
 // A strip of meters: one shape each on a canvas that draws only the rows in sight. Mouse, arrow keys, Enter.
 
 import { h } from "./dom.js";
+import { called } from "./format.js";
 import { draw, state } from "./states.js";
 
 const CELL = 16; // of which 12 are the shape
@@ -58,7 +59,7 @@ export function strip(items, opened) {
 
   function point(to) {
     at = to;
-    if (at !== null) said.textContent = `${items[at].subject}: ${state(items[at].state).word}${items[at].says ? `, ${items[at].says}` : ""}`;
+    if (at !== null) said.textContent = `${called(items[at].subject)}: ${state(items[at].state).word}${items[at].says ? `, ${items[at].says}` : ""}`;
     soon();
   }
 

@@ -17,7 +17,19 @@ import pytest
 from beam_grid.landing import Lake
 from tests.beam_grid.server import fleet_lake, serving
 from tests.beam_grid.server.browser import Browser, browser, found
-from tests.beam_grid.server.fleet_lake import FAR_OFF, HOSTILE, HOURS, METERS, SILENT, START
+from tests.beam_grid.server.fleet_lake import (
+    BLANK,
+    FAR_OFF,
+    HALF,
+    HOSTILE,
+    HOURS,
+    METERS,
+    ODD,
+    PUMP,
+    SECONDS,
+    SILENT,
+    START,
+)
 
 pytestmark = pytest.mark.skipif(found() is None, reason="no Chromium on this machine (docs/testing.md)")
 
@@ -126,23 +138,29 @@ def test_load_is_that_of_the_source_beside_other_weeks(page: Browser, raw: duckd
         assert float(now.split()[0]) == pytest.approx(value, abs=0.01)
         assert float(then.split()[0]) == pytest.approx(usual, abs=0.01)
         assert [float(n) for n in span.split(" to ")] == pytest.approx([low, high], abs=0.01)
+    measures = page.run("[...document.querySelectorAll('#choice-measure option')].map((o) => o.value)")
+    assert "gold.region_hourly.power" in measures and "gold.region_hourly.volts" not in measures, "count() counts nulls"
+    page.run("location.hash = '#/load?feed=pumps&of=gold.pump_hourly.flow'")
+    page.until(f"document.querySelector('#choice-measure')?.value === 'gold.pump_hourly.flow' && {READY}")
 
 
 def test_fleet_has_each_meter_once_and_its_state(page: Browser) -> None:
     to(page, "fleet")
-    page.until("document.querySelectorAll('.rows-room .row').length === 12")
-    rows = dict(
-        page.run(
-            "[...document.querySelectorAll('.rows-room .row')].map((r) => [r.children[1].textContent, r.children[0].textContent])"
+    page.until("document.querySelectorAll('.rows-room .row').length === 13")
+    rows = {
+        subject: rest
+        for subject, *rest in page.run(
+            "[...document.querySelectorAll('.rows-room .row')].map((r) => [1, 0, 2].map((n) => r.children[n].textContent))"
         )
-    )
-    assert set(rows) == set(METERS)
-    assert "Critical" in rows[FAR_OFF] and "Silent" in rows[SILENT]
+    }
+    assert set(rows) == {*METERS, "(empty)"} - {BLANK}
+    assert "Critical" in rows[FAR_OFF][0] and "Silent" in rows[SILENT][0] and "Silent" in rows[HALF][0]
+    assert "Critical" in rows[ODD][0] and rows[ODD][1] == "volts 231 V, usually 230", "nothing is said of its power"
     page.click(".filter[data-key='state-SILENT']")
-    page.until("document.querySelectorAll('.rows-room .row').length === 1")
+    page.until("document.querySelectorAll('.rows-room .row').length === 2")
     assert "state=SILENT" in page.run("location.hash")
     page.click(".filter[data-key='state-']")
-    page.until("document.querySelectorAll('.rows-room .row').length === 12")
+    page.until("document.querySelectorAll('.rows-room .row').length === 13")
     page.click("#find")
     page.type("m-0")
     page.press("Enter", 13, "\r")
@@ -159,6 +177,35 @@ def test_the_keyboard_reaches_one_meter_from_the_strip(page: Browser) -> None:
     page.until(f"document.querySelector('h1').textContent === 'meter {FAR_OFF}' && {READY}")
     assert table(page, "Newest values")[0][:2] == ["power", "▲ Critical"]
     assert page.run("document.activeElement.id") == "main"
+
+
+def test_who_is_silent_is_told_by_value_unless_all_are(page: Browser) -> None:
+    to(page, "alerts")
+    rows = {row[1]: row for row in table(page, "Alerts of meters")}
+    assert {name: row[:1] + row[2:3] for name, row in rows.items()} == {
+        FAR_OFF: ["▲ Critical", "power"], ODD: ["▲ Critical", "volts"],
+        SILENT: ["✕ Silent", "all"], HALF: ["✕ Silent", "volts"],
+    }  # fmt: skip
+
+
+def test_a_number_that_doubles_do_not_have_is_one_meter_and_its_newest_rows_are_drawn(
+    page: Browser, server: httpx.Client
+) -> None:
+    page.open(f"{server.base_url}/#/fleet/pumps")
+    page.until("document.querySelectorAll('.rows-room .row').length === 1")
+    page.run("document.querySelector('.rows-room a').click()")
+    page.until(f"document.querySelector('h1').textContent === 'pump {PUMP}' && {READY}")
+    page.until("document.querySelectorAll('.plot canvas').length >= 2")
+    assert f"Of its {SECONDS:,} rows of these hours the newest 10,000 are drawn." in page.run("document.body.innerText")
+    page.run("document.querySelector('.plot').focus()")
+    page.press("End", 35)
+    page.until("document.querySelector('.chart .readout').textContent.includes('23:59')")
+    page.press("Enter", 13, "\r")
+    page.until(f"document.querySelector('#records table')?.tBodies[0].rows[0].cells[4].textContent === '{SECONDS + 1}'")
+    page.open(f"{server.base_url}/#/fleet/pumps/{PUMP}?at=2026-03-29T21:30:00Z")
+    page.until("document.body.innerText.includes('the 10,000 nearest to 2026-03-29 21:30 are drawn')")
+    page.open(f"{server.base_url}/#/fleet/pumps/P-1")
+    page.until("document.querySelector('main .note')?.textContent.startsWith('Nothing is known of it')")
 
 
 def test_one_meter_leads_back_to_file_and_line(page: Browser, server: httpx.Client, made: Lake) -> None:
@@ -194,8 +241,8 @@ def test_a_hostile_name_stays_text(page: Browser, server: httpx.Client) -> None:
 
 def test_quality_has_the_ledger_the_rejects_and_the_expectations(page: Browser, server: httpx.Client) -> None:
     to(page, "quality")
-    (row,) = table(page, "Ledger by feed")
-    (feed,) = server.get("/api/v1/ledger").json()["feeds"]
+    row, _ = table(page, "Ledger by feed")
+    feed, _ = server.get("/api/v1/ledger").json()["feeds"]
     assert [int(cell.replace(",", "")) for cell in row[1:6]] == [
         feed[k] for k in ("read", "landed", "duplicates", "late", "rejected")
     ]
@@ -270,6 +317,9 @@ def test_an_open_alert_is_told_with_its_row_and_leads_to_its_meter(page: Browser
         rows = {row[2]: row for row in table(page, "Open alerts")}
         assert rows["odd"][3] == HOSTILE and rows["far"][3] == FAR_OFF and "Critical" in rows["far"][0]
         assert f"meter {FAR_OFF}" in rows["far"][6]
+        page.forgives = "(Not Found)"
+        page.open(f"{client.base_url}/#/alerts?rule=none")
+        page.until("document.querySelector('main section .note')?.textContent.includes('there is no rule none here')")
         page.open(f"{client.base_url}/#/alerts?rule=far")
         page.until(f"document.querySelector('h2')?.textContent === 'Open alerts of far' && {READY}")
         assert len(table(page, "Open alerts")) == 1
@@ -328,6 +378,24 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(page: Browser, made: Lake, tmp_p
         page.press("Enter", 13, "\r")
         page.until(f"{READY} && document.querySelector('#live').dataset.state === 'live'")
         assert page.run("JSON.stringify([localStorage.length, sessionStorage.length])") == "[0,1]"
+        narrow = add_key("narrow", (str(made.path),), keys, ("gold.*",), "1000/second", None)
+        page.run(f"sessionStorage.setItem('beam-grid-key', {narrow!r})")
+        page.call("Page.reload")
+        page.until(f"document.querySelector('#choice-measure') && {READY}")
+        assert len(table(page, "Load by region")) == 2
+        to(page, "fleet")
+        page.until("document.querySelectorAll('.rows-room .row').length === 13")
+        for view, said in (("quality", "Nothing has landed yet, or it is beyond the tables that your key reaches."),
+                           ("quality", "bronze.rejected is not in this lake, or it is beyond"),
+                           ("freshness", "Nothing has landed yet, or it is beyond")):  # fmt: skip
+            assert said in (shown := to(page, view)) and "Nothing is wrong" not in shown
+        page.open(f"{client.base_url}/#/fleet/meters/{FAR_OFF}")
+        page.until(f"document.querySelector('h1')?.textContent.includes({FAR_OFF!r}) && {READY}")
+        assert "silver.meters is not in this lake, or it is beyond" in page.run("document.body.innerText")
+        assert len(table(page, "gold.meter_hourly")) == 24
+        page.run(f"sessionStorage.setItem('beam-grid-key', {key!r})")
+        page.call("Page.reload")
+        page.until(f"{READY} && document.querySelector('#live').dataset.state === 'live'")
         revoke_key("dashboard", (str(made.path),), keys)
         page.click("nav a[href='#/quality']")
         page.until("document.querySelector('#key')")

@@ -17,6 +17,7 @@ from beam_grid.cli import cli
 from beam_grid.errors import GridError
 from beam_grid.landing import Lake
 from beam_grid.server.keys import Keys
+from beam_grid.server.overview import described
 from beam_grid.server.settings import Settings
 from tests.beam_grid.server.serving import served, sql
 from tests.waiting import PATIENCE_S
@@ -82,6 +83,11 @@ def test_a_key_opens_its_tables_and_a_revoked_one_nothing(closed: tuple[httpx.Cl
     assert client.get("/api/v1/tables/silver.readings").status_code == 403
     assert [t["table"] for t in client.get("/api/v1/tables").json()["tables"]] == ["gold.hourly"]
     assert client.get("/api/v1/ledger").json()["feeds"] == [] == client.get("/api/v1/status").json()["feeds"]
+    about = client.get("/api/v1/overview").json()
+    (feed,) = about["feeds"]
+    assert about["limited"] and [window["table"] for window in feed["windows"]] == ["gold.hourly"]
+    assert (feed["subject"], feed["values"], feed["beside"]) == ("meter", [], []), "fields of silver alone are not told"
+    assert described(lake, ("gold.other",))["feeds"] == [] and not described(lake, None)["limited"]
     with client.stream("GET", "/api/v1/events", headers={"Last-Event-ID": "0"}) as stream:
         told = iter(stream.iter_lines())
         seen = [next(told) for _ in range(5)]

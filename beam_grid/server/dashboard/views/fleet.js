@@ -3,8 +3,8 @@
 import { choice, h, link, note } from "../dom.js";
 import { feedNamed, fleets, oneHref, shownUnit, valueWords } from "../feeds.js";
 import { counts, MOST, source, worst } from "../fleet_data.js";
-import { count, number, signed, time, words } from "../format.js";
-import { panel, REFINE } from "../panel.js";
+import { called, count, number, signed, time, words } from "../format.js";
+import { lack, panel, REFINE } from "../panel.js";
 import { rows } from "../rows.js";
 import { badge, state } from "../states.js";
 import { strip } from "../strip.js";
@@ -16,7 +16,7 @@ export function view({ overview, parts, options, set }) {
   const found = fleets(overview);
   const heading = h("h1", {}, title);
   if (!found.length) {
-    return [heading, note("No feed of this lake is a series of meters or sensors. A contract says so by `[now]`, or by its meter and event time in `lake.cluster_by` or `dedup.key`.")];
+    return [heading, lack(overview, "No feed of this lake is a series of meters or sensors", "A contract says so by `[now]`, or by its meter and event time in `lake.cluster_by` or `dedup.key`.")];
   }
   const feed = feedNamed(found, options.feed ?? parts[0]);
   const from = source(overview, feed);
@@ -41,9 +41,10 @@ export function view({ overview, parts, options, set }) {
 }
 
 function says(feed, item) {
-  if (item.z === null || item.what === null) return item.last_at ? `last heard of ${time(item.last_at)}` : "";
+  if (item.state === "SILENT" || item.value === null) return item.last_at ? `last heard of ${time(item.last_at)}` : "";
   const value = feed.values.find((one) => one.name === item.what);
-  return `${valueWords(value)} ${number(item.value, shownUnit(value))}, usually ${number(item.mean)}, z ${signed(item.z)}`;
+  const usual = item.mean === null ? "" : `, usually ${number(item.mean)}`;
+  return `${valueWords(value)} ${number(item.value, shownUnit(value))}${usual}${item.z === null ? "" : `, z ${signed(item.z)}`}`;
 }
 
 function drawn(feed, all, items, memory, wanted, set, filtered) {
@@ -54,7 +55,7 @@ function drawn(feed, all, items, memory, wanted, set, filtered) {
     on: { click: () => set({ state: (wanted ?? "") === name ? "" : name }) } }, text);
   const columns = [
     { head: "State", class: "c-state", cell: (item) => badge(item.state) },
-    { head: words(feed.subject), class: "c-subject", cell: (item) => link(oneHref(feed, item.subject), item.subject) },
+    { head: words(feed.subject), class: "c-subject", cell: (item) => link(oneHref(feed, item.subject), called(item.subject)) },
     { head: "What speaks for it", class: "c-says", cell: (item) => item.says || null },
     { head: "Last row", class: "c-last", cell: (item) => (item.last_at ? [h("span", { class: "year" }, item.last_at.slice(0, 5)), time(item.last_at).slice(5)] : null) },
     { head: "Region", class: "c-beside", cell: (item) => item.beside },

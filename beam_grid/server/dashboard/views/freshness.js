@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { h, note, prose, table } from "../dom.js";
 import { count, number, span } from "../format.js";
-import { panel } from "../panel.js";
+import { lack, panel } from "../panel.js";
 
 export const title = "Freshness and lag";
 export const tab = "Freshness";
@@ -11,17 +11,17 @@ export const tab = "Freshness";
 export function view({ overview }) {
   return [
     h("h1", {}, title),
-    panel({ title: "Feeds", overview, every: 5000, load: () => get("/api/v1/status"), draw: feeds,
+    panel({ title: "Feeds", overview, every: 5000, load: () => get("/api/v1/status"), draw: (told) => feeds(overview, told),
       about: "Row age is by event time: now less the newest event that landed. Freshness is from arrival to the tables, at the last publish." }),
     panel({ title: "Followers", overview, every: 5000, load: () => get("/api/v1/status"), draw: followers,
       about: "Processes that follow this lake." }),
   ];
 }
 
-function feeds({ feeds, wrong, set, newest_commits }) {
+function feeds(overview, { feeds, wrong, set, newest_commits }) {
   return [
     wrong.length ? h("ul", { class: "problems" }, wrong.map((line) => h("li", {}, "▲ ", prose(line))))
-      : h("p", { class: "verdict good" }, "✓ Nothing is wrong."),
+      : feeds.length || !overview.limited ? h("p", { class: "verdict good" }, overview.limited ? "✓ Nothing is wrong with these feeds." : "✓ Nothing is wrong.") : null,
     feeds.length ? table([
       { head: "Feed", cell: (row) => row.feed }, { head: "State", cell: (row) => row.state ?? "not followed" },
       { head: "Lag", cell: (row) => (row.lag === null ? null : `${count(row.lag)} records`), number: true },
@@ -32,7 +32,7 @@ function feeds({ feeds, wrong, set, newest_commits }) {
       { head: "Commit", cell: (row) => `${count(row.commit)}, ${span(row.commit_age_s) ?? "–"} ago`, number: true },
       { head: "Waiting", cell: (row) => (row.waiting ? `${count(row.waiting)} for ${row.waits_for}` : "0"), number: true },
       { head: "Last error", cell: (row) => (row.last_error ? `${row.last_error} (${span(row.last_error_age_s)} ago)` : null) },
-    ], feeds, "Feeds") : note("Nothing has landed yet: `beam-grid run FEED --source SOURCE --lake LAKE` lands."),
+    ], feeds, "Feeds") : lack(overview, "Nothing has landed yet", "`beam-grid run FEED --source SOURCE --lake LAKE` lands."),
     newest_commits ? h("p", {}, took(newest_commits)) : null,
     h("p", { class: "small" }, set ? `Tables are those of version set ${set}.` : "There is no version set yet; a refine makes the first."),
   ];

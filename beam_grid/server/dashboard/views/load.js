@@ -5,7 +5,7 @@ import { chart } from "../charts.js";
 import { choice, h, note, table } from "../dom.js";
 import { difference, feedNamed, groups, loadFeeds, loads, measureLabel, shownUnit } from "../feeds.js";
 import { number, seconds, time } from "../format.js";
-import { panel, REFINE } from "../panel.js";
+import { lack, panel, REFINE } from "../panel.js";
 
 export const title = "Load now, against other weeks";
 export const tab = "Load";
@@ -18,7 +18,7 @@ export function view({ overview, options, set }) {
   const found = loadFeeds(overview);
   const heading = h("h1", {}, title);
   if (!found.length) {
-    return [heading, note("No feed of this lake has a window table to compare. A contract's [[windows]] with a sum or a count makes one; `beam-grid contracts show FEED` shows what there is.")];
+    return [heading, lack(overview, "No feed of this lake has a window table to compare", "A contract's [[windows]] with a sum or a count makes one; `beam-grid contracts show FEED` shows what there is.")];
   }
   const feed = feedNamed(found, options.feed);
   const all = loads(feed);

@@ -4,22 +4,23 @@ import { name, sql, tableName } from "../api.js";
 import { chart } from "../charts.js";
 import { choice, h, link, note, table } from "../dom.js";
 import { measureLabel, scores, shownUnit, valueWords } from "../feeds.js";
-import { number, seconds, signed, time, words } from "../format.js";
+import { called, count, number, seconds, signed, time, words } from "../format.js";
 import { lineage } from "../lineage.js";
-import { panel, REFINE } from "../panel.js";
+import { lack, panel, REFINE } from "../panel.js";
 import { badge, state } from "../states.js";
 
 export const title = "One meter";
 
-const DAY = 86400;
+const MOST = 10000;
 
 export function view({ overview, parts, options, set }) {
   const feed = overview.feeds.find((one) => one.feed === parts[0]);
   const id = parts[1];
   const back = h("p", { class: "small" }, link(`#/fleet?feed=${encodeURIComponent(parts[0])}`, "← all of the fleet"));
-  if (!feed?.subject) return [back, h("h1", {}, id), note(`Feed ${parts[0]} is not in this lake, or is no series of meters or sensors.`)];
-  const subject = { column: feed.subject, value: feed.subject_type === "int64" ? Number(id) : id };
-  document.title = `${id} - Beam Grid`;
+  if (!feed?.subject) return [back, h("h1", {}, called(id)), lack(overview, `Feed ${parts[0]} is not in this lake, or is no series of meters or sensors`, "")];
+  const subject = { column: feed.subject, value: feed.subject_type === "int64" ? whole(id) : id };
+  document.title = `${called(id)} - Beam Grid`;
+  if (subject.value === null) return [back, h("h1", {}, called(id)), note(`Nothing is known of it: in ${feed.feed} each ${words(feed.subject)} is a whole number.`)];
   const values = feed.values;
   const value = values.find((one) => one.name === options.value) ?? preferred(feed, values);
   const records = lineage();
@@ -28,17 +29,24 @@ export function view({ overview, parts, options, set }) {
   const scored = scores(overview, feed);
   const ask = { overview, feed, subject, value, at, scored, records, silver };
   return [
-    back, h("h1", {}, h("span", { class: "kind" }, `${words(feed.subject)} `), id),
+    back, h("h1", {}, h("span", { class: "kind" }, `${words(feed.subject)} `), called(id)),
     h("form", { class: "choices", on: { submit: (event) => event.preventDefault() } },
       value ? choice("Value", values.map((one) => [one.name, measureLabel(one)]), value.name, (chosen) => set({ value: chosen })) : null,
       at ? h("button", { type: "button", on: { click: () => set({ at: "" }) } }, `Back from ${time(at)} to the newest`) : null),
     feed.now && overview.tables.includes(feed.now) ? now(ask) : null,
-    value ? day(ask) : note("The contract of this feed declares no number to draw."),
+    value ? day(ask) : lack(overview, "The contract of this feed declares no number to draw", ""),
     records,
     value ? week(ask) : null,
     ...feed.windows.filter((w) => w.by.includes(feed.subject)).map((w) => windows(ask, w)),
     scored ? anomalies(ask) : null,
   ].filter(Boolean);
+}
+
+/** A number of 64 bits, of which JavaScript's own numbers have 53; null where the text is none. */
+function whole(text) {
+  if (!/^-?\d+$/.test(text)) return null;
+  const value = BigInt(text);
+  return BigInt.asIntN(64, value) === value ? value : null;
 }
 
 /** What windows sum, where it can be drawn; else the first. */
@@ -72,8 +80,9 @@ function day({ overview, feed, subject, value, at, scored, records, silver }) {
     title: "Its day", overview, tables: scored ? [...silver, [scored, REFINE]] : silver,
     about: at ? `24 hours around ${time(at)}.` : "The 24 hours up to its newest row.",
     load: async () => {
-      const rows = await sql(`SELECT ${stamp} AS at, CAST(${name(value.name)} AS DOUBLE) AS v FROM ${tableName(feed.table)}
-        WHERE ${mine} AND ${stamp} > ${to} - INTERVAL '1 day' AND ${stamp} <= ${to} ORDER BY 1 LIMIT 10000`, given);
+      const nearest = at ? `abs(epoch_us(${stamp}) - epoch_us(CAST($2 AS TIMESTAMPTZ)))` : `${stamp} DESC`;
+      const rows = await sql(`SELECT * FROM (SELECT ${stamp} AS at, CAST(${name(value.name)} AS DOUBLE) AS v, count(*) OVER () AS n FROM ${tableName(feed.table)}
+        WHERE ${mine} AND ${stamp} > ${to} - INTERVAL '1 day' AND ${stamp} <= ${to} ORDER BY ${nearest} LIMIT ${MOST}) ORDER BY 1`, given);
       const marks = own && rows.length ? await sql(`SELECT timestamp AS at, status FROM ${tableName(scored)} WHERE meter_id = $1 AND status IN ('CRITICAL', 'WARNING')
         AND timestamp >= CAST($2 AS TIMESTAMPTZ) AND timestamp <= CAST($3 AS TIMESTAMPTZ)`, [subject.value, rows[0].at, rows[rows.length - 1].at]) : [];
       return { rows, marks };
@@ -87,7 +96,8 @@ function day({ overview, feed, subject, value, at, scored, records, silver }) {
         series: [{ label: measureLabel(value), values: rows.map((row) => row.v), colour: "blue", points: rows.length < 200 }],
         marks: marks.map((mark) => ({ at: places.get(mark.at), value: rows[places.get(mark.at)]?.v, colour: state(mark.status).colour, shape: state(mark.status).shape })).filter((mark) => mark.at !== undefined),
         picked: (n) => records.of(feed.table, [[subject.column, subject.value], [feed.event_time, rows[n].at]], `${valueWords(value)} ${number(rows[n].v, shownUnit(value))} of ${time(rows[n].at)}`),
-      }), own ? h("p", { class: "small" }, "▲ critical, ◆ warning: by its own past, see below.") : null];
+      }), rows[0].n > rows.length ? h("p", { class: "small" }, `Of its ${count(rows[0].n)} rows of these hours the ${at ? `${count(MOST)} nearest to ${time(at)}` : `newest ${count(MOST)}`} are drawn.`) : null,
+      own ? h("p", { class: "small" }, "▲ critical, ◆ warning: by its own past, see below.") : null];
     },
   });
 }

@@ -1,9 +1,9 @@
 // What became of every record, why some were rejected, and what tables are expected to hold.
 
 import { get, sql } from "../api.js";
-import { h, note, table } from "../dom.js";
+import { h, table } from "../dom.js";
 import { count, percent } from "../format.js";
-import { panel, REFINE } from "../panel.js";
+import { lack, panel, REFINE } from "../panel.js";
 
 export const title = "Data quality and ledger";
 export const tab = "Quality";
@@ -16,7 +16,7 @@ export function view({ overview }) {
     h("h1", {}, title),
     panel({
       title: "Ledger", overview, about: "Every record read is landed, a duplicate, late or rejected; the four add up to what was read.",
-      load: async () => ({ ...(await get("/api/v1/ledger")), tables: overview.tables }), draw: ledger,
+      load: () => get("/api/v1/ledger"), draw: (told) => ledger(overview, told),
     }),
     panel({
       title: "Why records were rejected", overview, tables: [["bronze.rejected", "It is made when the first record is rejected; none was so far."]],
@@ -35,10 +35,10 @@ export function view({ overview }) {
   ];
 }
 
-function ledger({ feeds, balanced }) {
-  if (!feeds.length) return [note("Nothing has landed yet: `beam-grid run FEED --source SOURCE --lake LAKE` lands.")];
+function ledger(overview, { feeds, balanced }) {
+  if (!feeds.length) return [lack(overview, "Nothing has landed yet", "`beam-grid run FEED --source SOURCE --lake LAKE` lands.")];
   return [
-    h("p", { class: balanced ? "verdict good" : "verdict bad" }, balanced ? "✓ Balanced: every record is accounted for." : "✕ Not balanced: see the feed marked below."),
+    h("p", { class: balanced ? "verdict good" : "verdict bad" }, balanced ? `✓ Balanced: every record ${overview.limited ? "of these feeds " : ""}is accounted for.` : "✕ Not balanced: see the feed marked below."),
     h("ul", { class: "legend" }, FATES.map((fate) => h("li", {}, h("span", { class: `key ${fate}`, "aria-hidden": "true" }), fate))),
     table([
       { head: "Feed", cell: (row) => row.feed }, { head: "Read", cell: (row) => count(row.read), number: true },
