@@ -27,7 +27,7 @@ from data_sources.durations import micros
 from transforms.arrow import as_batch, as_table
 from transforms.batches import RecordBatchCoder
 from transforms.dedup import ORDER, Deduped, dedup
-from transforms.given import rows_given
+from transforms.given import check_times, rows_given
 from transforms.judge import event_micros
 from transforms.manifest import Manifest, ShardUnique, read_committed
 from transforms.read import SPLIT_BITS
@@ -48,7 +48,7 @@ class DropDuplicates(beam.PTransform):
     """(shard, batch) of on-time rows to Unique.
 
     In: the contract's columns (`contract.schema`; event time not null), as ReadAndJudge's on_time or KeyByShard gives them;
-    all copies of a key under one shard. Made where they are missing: the lineage (null) and `_order` (int64), a row's
+    all copies of a key under one shard. Made where they are missing or null in a row: the lineage (null) and `_order` (int64), a row's
     arrival (split's number << 40 | running number): then rows arrive in the order in which the runner hands them over,
     which matters to keep = "first" and copies that differ. Other columns are left out. Raises ValueError, within the
     first batch, where a column of the contract is missing or does not fit.
@@ -160,18 +160,14 @@ class _DropCopies(Step):
 
 
 def _in_order(batches: list[pa.RecordBatch], contract: Contract) -> pa.Table:
-    """One table with `_order`, numbered as the batches come unless each has its own."""
-    if any(ORDER not in batch.schema.names for batch in batches):
+    """One table with `_order`, numbered as the batches come unless each row has its own."""
+    if any(ORDER not in batch.schema.names or batch[ORDER].null_count for batch in batches):
         batches = [batch.drop_columns([ORDER]) if ORDER in batch.schema.names else batch for batch in batches]
         rows = as_table(batches)
         rows = rows.append_column(ORDER, pa.array(np.arange(rows.num_rows, dtype=np.int64)))
     else:
         rows = as_table(batches)
-    if contract.lake.load == "append" and rows[contract.event_time].null_count:  # a tombstone among changes has none
-        raise ValueError(
-            f"DropDuplicates of {contract.name}: {contract.event_time!r}, the event time, is null in "
-            f"{rows[contract.event_time].null_count} rows; leave them out before, as ReadAndJudge does (it rejects them)"
-        )
+    check_times(rows, contract, "DropDuplicates")
     return rows
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_sources.contract import LINEAGE, Contract, WindowSpec
 from transforms.dedup import ORDER
@@ -20,7 +21,8 @@ def rows_given(batch: Any, contract: Contract, step: str) -> pa.RecordBatch:
     """The contract's columns and the lineage of a batch, and `_order` where it has that; others are left out.
 
     Lineage that is missing is null. A column of another type is cast where no value changes. Raises ValueError, naming
-    step, column and remedy, for what is no batch, a column of the contract that is missing, and values that do not fit.
+    step, column and remedy, for what is no batch, a column of the contract that is missing or there twice, and values that
+    do not fit.
     """
     who = f"{step} of {contract.name}"
     if not isinstance(batch, pa.RecordBatch):
@@ -37,8 +39,19 @@ def rows_given(batch: Any, contract: Contract, step: str) -> pa.RecordBatch:
     names = [*wanted, ORDER] if ORDER in there else list(wanted)
     if batch.schema.names == names and all(_fits(f.type, wanted.get(f.name)) for f in batch.schema):
         return batch
+    if twice := [name for name in names if batch.schema.names.count(name) > 1]:
+        raise ValueError(f"{who}: rows have several columns called {twice}; rename them, or leave out all but one")
     columns = [_column(batch, name, wanted.get(name, pa.int64()), who) for name in names]
     return pa.RecordBatch.from_arrays(columns, names)
+
+
+def check_times(rows: pa.Table | pa.RecordBatch, contract: Contract, step: str) -> None:
+    """Raises ValueError where rows have no event time; a tombstone among changes has none."""
+    if contract.lake.load == "append" and (nulls := rows.column(contract.event_time).null_count):
+        raise ValueError(
+            f"{step} of {contract.name}: {contract.event_time!r}, the event time, is null in {nulls} rows; leave them out "
+            "before, as ReadAndJudge does (it rejects them)"
+        )
 
 
 def keyed(element: Any, step: str) -> tuple[int, pa.RecordBatch]:
@@ -67,12 +80,18 @@ def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType, who: str) -> pa
     column = batch.column(name)
     if _fits(column.type, kind):
         return column
+    said = f"{who}: column {name!r} is {column.type}, the contract says {kind}, and its values do not fit"
     try:
-        return column.cast(kind)
+        made = column.cast(kind)
+        # Arrow rounds a fraction to a decimal's places and cuts a time of day off a date without a word
+        is_rounded = pa.types.is_floating(column.type) and pa.types.is_decimal(kind)
+        is_cut = pa.types.is_timestamp(column.type) and pa.types.is_date(kind)
+        changes = (is_rounded or is_cut) and pc.any(pc.not_equal(made.cast(column.type), column)).as_py()
     except pa.ArrowException as cause:
-        raise ValueError(
-            f"{who}: column {name!r} is {column.type}, the contract says {kind}, and its values do not fit ({cause})"
-        ) from cause
+        raise ValueError(f"{said} ({cause})") from cause
+    if changes:
+        raise ValueError(f"{said}: they have more places, or a time of day; round or cut them before")
+    return made
 
 
 def _kind(value: Any) -> str:

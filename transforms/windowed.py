@@ -20,7 +20,7 @@ from data_sources.contract import Contract, WindowSpec
 from transforms.arrow import as_batch, as_table
 from transforms.batches import RecordBatchCoder
 from transforms.cells import cells_of
-from transforms.given import check_window, keyed, rows_given
+from transforms.given import check_times, check_window, keyed, rows_given
 from transforms.step import Step
 from transforms.tiles import split_by_cell, tile_rows
 
@@ -32,7 +32,8 @@ LONGEST_LATENESS = timedelta(days=36_500)
 class WindowedTiles(beam.PTransform):
     """(shard, batch) of landed rows to (cell, batch of tiles), one element a cell and pane; cell is its start,
     microseconds since the epoch. In: the contract's columns, as DropDuplicates or KeyByShard gives them, and `_commit`, null
-    where it is missing; ValueError, within the first batch, where one lacks. window: one of contract.windows. The key keeps one window a key: runners pay for many windows under one.
+    where it is missing; ValueError, within the first batch, where one lacks or an event time is null. window: one of
+    contract.windows. The key keeps one window a key: runners pay for many windows under one.
 
     A calendar's cell goes through FixedWindows of a second, in the last second of the cell: its Beam window ends with it.
 
@@ -80,6 +81,7 @@ class TileRows(Step):
     def process(self, element):
         _, batch = keyed(element, f"WindowedTiles of {self.contract.name}")
         rows = pa.Table.from_batches([rows_given(batch, self.contract, "WindowedTiles")])
+        check_times(rows, self.contract, "WindowedTiles")
         self.tiles.append(self.thread.submit(tile_rows, rows, self.contract, self.window))
 
     def finish_bundle(self):

@@ -29,7 +29,7 @@ from data_sources.contract import Contract, WindowSpec
 from data_sources.expressions import sandbox
 from transforms.arrow import split_by_instant
 from transforms.cells import cells_of
-from transforms.given import check_window, rows_given
+from transforms.given import check_times, check_window, rows_given
 from transforms.measures import prepare
 from transforms.step import Step
 from transforms.windowed import LONGEST_LATENESS, Gather, TileRows, has_rows
@@ -42,7 +42,8 @@ class Windows(beam.PTransform):
 
     In: Arrow batches with the contract's columns (others may stand beside them), or (key, batch) as DropDuplicates
     gives them, the key unread; event time is the contract's field, not Beam's timestamp. Out: a batch per window and
-    pane, a row per `by` group, in the Beam window that ends with it. Raises ValueError where a column is missing.
+    pane, a row per `by` group, in the Beam window that ends with it. Raises ValueError where a column is missing, or an
+    event time null.
 
     trigger: when a window fires; the default is once when the watermark passes its end, and again when a row comes later.
     accumulation_mode: what a later pane's row says.
@@ -91,6 +92,7 @@ class _TakeRows(Step):
     def process(self, element):
         batch = element[1] if isinstance(element, tuple) and len(element) == 2 else element
         given = rows_given(batch, self.contract, "Windows")
+        check_times(given, self.contract, "Windows")
         names = self.contract.schema.names
         columns = [*(given.column(name) for name in names), pa.nulls(given.num_rows, pa.int64())]
         yield 0, pa.RecordBatch.from_arrays(columns, [*names, "_commit"])

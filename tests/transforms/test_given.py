@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import apache_beam as beam
@@ -76,6 +78,8 @@ def test_missing_lineage_is_null_and_order_is_arrival() -> None:
         ("c", minute(17), None, None),
     ], "the first copy stays"
     assert "extra" not in found[0]
+    order = pa.array([0, None, None, None], pa.int64())
+    assert [row["id"] for row in run(Unique(), OWN.append_column("_order", order))] == ["a", "b", "c"]
 
 
 def test_tiles_need_no_commit() -> None:
@@ -90,6 +94,25 @@ def test_types_are_cast_where_no_value_changes() -> None:
     assert rows_given(given, FEED, "X") is given, "what fits is handed on as it is"
     with pytest.raises(ValueError, match=r"X of readings: column 'kwh' is string, the contract says double.*abc"):
         rows_given(OWN.set_column(1, "kwh", pa.array(["abc"] * 4)), FEED, "X")
+
+
+def test_a_fraction_is_not_rounded_and_no_time_of_day_is_cut_off() -> None:
+    kinds = {"kwh": "decimal(10,3)", "day": "date"}
+    fields = [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}]
+    fields += [{"name": name, "type": kind} for name, kind in kinds.items()]
+    feed = contract(dedup={"key": ["id"]}, fields=fields, windows=[], rules=[])
+    noon, midnight = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (12, 0))
+
+    def given(kwh: float, day: datetime) -> pa.RecordBatch:
+        row = {"id": "a", "at": minute(0), "kwh": kwh, "day": day}
+        return rows_given(pa.RecordBatch.from_pylist([row, dict.fromkeys(row)]), feed, "X")
+
+    (row, empty) = given(1.235, midnight).select(["kwh", "day"]).to_pylist()
+    assert (row, empty) == ({"kwh": Decimal("1.235"), "day": date(2026, 1, 1)}, {"kwh": None, "day": None})
+    with pytest.raises(ValueError, match=r"'kwh' is double, the contract says decimal128\(10, 3\).*more places"):
+        given(1.23456, midnight)
+    with pytest.raises(ValueError, match=r"'day' is timestamp.*a time of day; round or cut"):
+        given(1.235, noon)
 
 
 @pytest.mark.parametrize("step", [KeyByShard(FEED), DropDuplicates(FEED), WindowedTiles(FEED, FEED.windows[0]), Windows(FEED, FEED.windows[0])])  # fmt: skip
@@ -108,8 +131,11 @@ def test_other_elements_are_named() -> None:
     with pytest.raises(ValueError, match="an element is a dict, not an Arrow RecordBatch"):
         rows_given({"id": "a"}, FEED, "Windows")
     nulls = OWN.set_column(3, "at", pa.nulls(4, pa.timestamp("us", "UTC")))
-    with pytest.raises(Exception, match="'at', the event time, is null in 4 rows"):
-        run(DropDuplicates(FEED), (0, nulls), kind=tuple[int, pa.RecordBatch])
+    for step in (DropDuplicates(FEED), WindowedTiles(FEED, FEED.windows[0]), Windows(FEED, FEED.windows[0])):
+        with pytest.raises(Exception, match=rf"{type(step).__name__} of .*'at', the event time, is null in 4 rows"):
+            run(step, (0, nulls), kind=tuple[int, pa.RecordBatch])
+    with pytest.raises(ValueError, match=r"X of readings: rows have several columns called \['kwh'\]"):
+        rows_given(OWN.append_column("kwh", OWN["kwh"]), FEED, "X")
 
 
 def test_construction_refuses_what_cannot_be() -> None:
