@@ -11,6 +11,7 @@ A reader takes no lock and waits for nobody; nobody waits for it. Not guaranteed
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,7 +121,11 @@ class OpenLake:
         if (set is None) == (time is None):
             raise GridError("as_of: give set=NUMBER or time=TIME, one of them")
         if set is not None:
-            found = at_number(self._lake, set) if set > 0 else None
+            try:
+                number = operator.index(set)
+            except TypeError as cause:
+                raise GridError(f"as_of: set={set!r} is no number of a version set") from cause
+            found = at_number(self._lake, number) if number > 0 else None
             wanted = f"no version set {set}"
         else:
             when = _utc(time)
@@ -279,4 +284,7 @@ def _utc(time: datetime | str | None) -> datetime:
         raise GridError(f"{time!r} is not a time; write it as 2025-06-15T14:00:00Z") from cause
     if not isinstance(found, datetime):
         raise GridError(f"{time!r} is not a time; give a datetime, or text as 2025-06-15T14:00:00Z")
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError as cause:
+        raise GridError(f"{time!r} is before the year 1 or after 9999 in UTC") from cause

@@ -60,8 +60,13 @@ class Plot:
 
     def save(self, path: str | Path) -> Path:
         """Write it: .svg, .png or .pdf by the name. Raises GridError where it cannot be written."""
+        import matplotlib as mpl
+
+        from beam_grid.report.charts.drawing import STYLE
+
         try:
-            self.figure.savefig(path)
+            with mpl.rc_context(STYLE):
+                _draw(self).savefig(path)
         except (OSError, ValueError) as cause:
             raise GridError(f"plot {path}: cannot be written ({cause})") from cause
         return Path(path)
@@ -95,6 +100,11 @@ def plot(rows: pa.Table, title: str, x: str | None, y: str | None, by: str | Non
     y = y or _first(rows, _is_fraction, x) or _first(rows, _is_number, x)
     if y is None or not _is_number(rows.schema.field(y).type):
         raise GridError(f"{title}: {'no column' if y is None else repr(y)} holds numbers to plot; name one with y=")
+    for name in filter(None, (x, by)):
+        if pa.types.is_nested(given := rows.schema.field(name).type):
+            raise GridError(
+                f"{title}: {name!r} is {given}; a chart is over times, numbers or text: take it apart in SQL"
+            )
     kind = (
         "time" if _is_time(rows.schema.field(x).type) else "number" if _is_number(rows.schema.field(x).type) else "text"
     )
@@ -136,7 +146,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _groups(rows: pa.Table, x: str, y: str, by: str | None) -> list[Line]:
     """A line per value of `by`, those with the greatest sums first."""
-    values = rows[y].cast(pa.float64()).fill_null(float("nan")).to_numpy()
+    values = rows[y].cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
     places = _places(rows[x])
     if by is None:
         return [_line(y, places, values)]
@@ -155,7 +165,7 @@ def _places(column: pa.ChunkedArray) -> np.ndarray:
         unit = pa.timestamp("us", getattr(column.type, "tz", None))
         return column.cast(unit, safe=False).cast(pa.int64()).to_numpy()
     if _is_number(column.type):
-        return column.cast(pa.float64()).to_numpy()
+        return column.cast(pa.float64(), safe=False).to_numpy()  # whole numbers beyond 2^53 are near enough
     return np.array([str(value) for value in column.to_pylist()], dtype=object)
 
 
@@ -193,6 +203,7 @@ def _draw(chart: Plot) -> Figure:
         drawing.time_axis(axes, most=8)
     if chart.kind == "text":
         axes.tick_params(axis="x", rotation=60)
+        axes.get_xticklabels()  # made here, in this style: later a `$` in them would begin mathematics
     axes.grid(True, axis="y")
     axes.set_title(_text(chart.title), loc="left", fontsize=12)
     axes.set_xlabel(_text(chart.x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def test_rows_that_share_an_x_are_told() -> None:
         ({"at": hours(1), "kwh": [1.0]}, {"y": "kwk"}, "no column 'kwk'; did you mean 'kwh'"),
         ({"at": hours(1), "name": ["a"]}, {}, "no column holds numbers to plot"),
         ({"at": hours(1), "name": ["a"]}, {"y": "name"}, "'name' holds numbers to plot"),
+        ({"l": [[1]], "kwh": [1.0]}, {}, "'l' is list<item: int64>; a chart is over times"),
+        ({"at": hours(1), "kwh": [1.0], "l": [[1]]}, {"by": "l"}, "'l' is list<item: int64>"),
         ({"at": pa.array([], pa.timestamp("us")), "kwh": pa.array([], pa.float64())}, {}, "there are no rows"),
     ],
 )
@@ -76,6 +79,9 @@ def test_charts_are_drawn_and_saved(tmp_path: Path) -> None:
         assert html.count("<svg") == 1 and "<b>" not in html and 'role="img"' in html
         for ending in ("svg", "png"):
             assert chart.save(tmp_path / f"{number}.{ending}").stat().st_size > 1000
+    figure = plot({"$name": ["$a_b$", r"$\frac$"], r"$\kwh$": [(1 << 53) + 1, 2]})
+    figure.figure.savefig(out := io.StringIO(), format="svg")
+    assert "$a_b$" in out.getvalue() and r"$\frac$" in figure.save(tmp_path / "math.svg").read_text(), "no mathematics"
     first, second = by_day._repr_html_(), by_day._repr_html_()
     assert first != second, "two drawings in a page share no id"
     with pytest.raises(bg.GridError, match="cannot be written"):

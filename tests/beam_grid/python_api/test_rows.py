@@ -44,6 +44,8 @@ def test_a_table_is_narrowed_down_before_it_is_read(lake: bg.OpenLake) -> None:
         (lambda lake: lake["silver.pumps"].head(-1), "0 or more"),
         (lambda lake: lake.sql("COPY silver.pumps TO 'x.csv'"), "'COPY' is not allowed"),
         (lambda lake: lake.inspect("everything"), "not one of rejected, late"),
+        (lambda lake: lake.as_of(set="1"), "set='1' is no number"),
+        (lambda lake: lake.as_of(time="0001-01-01T00:00:00+14:00"), "before the year 1"),
         (lambda lake: lake.run("nowhere"), "nowhere"),
         (lambda lake: lake.run("data", "pomps", contract="pumps.toml"), "did you mean 'pumps'"),
         (lambda lake: lake.refine("pomps"), "nothing of it has landed"),
