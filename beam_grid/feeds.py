@@ -98,3 +98,22 @@ def unread(source: str, chosen: list[Contract], own_globs: bool) -> list[str]:
         return []
     told = [f"{file.name}: {finding.why_unread(file, chosen)}" for file in files[:MOST_UNREAD]]
     return told + ([f"{len(files) - MOST_UNREAD:,} more files"] if len(files) > MOST_UNREAD else [])
+
+
+def not_followed(source: str, chosen: list[Contract]) -> list[str]:
+    """The built-in feeds whose files have come to a source of files since these were chosen, being all that were there."""
+    if kafka.is_kafka(source):
+        return []
+    others = built_in().keys() - {contract.name for contract in chosen}
+    try:
+        files = finding.list_files(source)
+    except SourceError:
+        return []
+    first = {
+        name: next((f for f in files if finding.is_of(f, built_in()[name], own_globs=True)), None) for name in others
+    }
+    return [
+        f"{file.name}: is a file of feed {name}, which came after this run began; start the run again to take it in"
+        for name, file in sorted(first.items())
+        if file is not None
+    ]

@@ -52,6 +52,7 @@ def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given:
     from beam_grid.land import check_landed_under, landed_under
     from beam_grid.service.starting import leading, when_there
     from beam_grid.service.told import Told
+    from beam_grid.service.unread import Unread
 
     told = Told(Path(lake_path), how.every, tables is not None)
     metrics = answering(told.newest, how.metrics_port, how.metrics_host)
@@ -63,6 +64,7 @@ def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given:
         for name in unread:
             say(f"  not read: {name}")
         known = [(lake.feed(c.name), c, landed_under(lake.feed(c.name)), lake.feed(c.name).last) for c, _ in feeds]
+        later = Unread(lambda: _not_read(feeds, **given), unread, how.refine_every, say)
         pace = Pace(how.every, how.refine_every, is_steady=how.max_rows_per_s is not None)
         with leading(lake, how.standby, ending, told.beat, say) as lead:
             if lead is None:
@@ -70,7 +72,10 @@ def follow_feeds(lake_path: str, how: Following, tables: Tables | None, **given:
             for feed, contract, under, last in known:  # others landed while a standby waited
                 check_landed_under(feed, contract, under, last)
             with watched(lake, say) if tables is not None else nullcontext():
-                return follow(lake, how.limited(feeds), pace, tables, say, beat=told.beat, ending=ending, lead=lead)
+                limited = how.limited(feeds)
+                return follow(
+                    lake, limited, pace, tables, say, lambda _: later.look(), told.beat, ending=ending, lead=lead
+                )
 
 
 def land_feeds(lake_path: str, **given: Any) -> int:
@@ -107,6 +112,22 @@ def _feeds(
 
     each, unread = asked(feeds, contracts, source, command=command_line(), **given)
     return Lake.open(lake_path), each, unread
+
+
+def _not_read(
+    each: list[tuple[Contract, Options]],
+    *,
+    feeds: tuple[str, ...],
+    contracts: tuple[str, ...],
+    source: str,
+    **given: Any,
+) -> list[str]:
+    """What lies at the source by now and is not read: files of feeds that came later, where all were asked for, and of none."""
+    from beam_grid.feeds import not_followed, unread
+
+    chosen, own_globs = [contract for contract, _ in each], each[0][1].own_globs
+    later = [] if feeds or contracts else not_followed(source, chosen)
+    return later + unread(source, chosen, own_globs)
 
 
 def refine_tables(

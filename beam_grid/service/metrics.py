@@ -95,6 +95,9 @@ _OF_FEED = (
     _Declared(
         "quarantined_records", "counter", ("feed",), "Records put aside: no slice that holds them can be landed."
     ),
+    _Declared(
+        "left_out", "gauge", ("feed",), "Files that changed or went, and gaps of offsets, when it was last looked."
+    ),
     _Declared("lag_records", "gauge", ("feed", "partition"), "Records not read yet, when it was last looked."),
     _Declared("commit", "gauge", ("feed",), "Number of the newest commit."),
     _Declared("published_commit", "gauge", ("feed",), "Number of the newest commit that the tables hold."),
@@ -212,6 +215,7 @@ def _of_feed(feed: FeedVitals) -> Iterator[_Sample]:
         yield "step_seconds", (step,), seconds
     yield "commits", (), feed.commits
     yield "quarantined_records", (), feed.quarantined
+    yield "left_out", (), feed.left_out_count
     yield "commit", (), feed.commit
     yield "published_commit", (), feed.published
     yield "failures", (), feed.failures

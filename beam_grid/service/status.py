@@ -59,6 +59,10 @@ class FeedStatus(Struct, kw_only=True):
     failures: int = 0
     retry_in_s: float | None = None
     quarantined: int = 0
+    left_out: list[str] = []
+    """What the follower's last look left out, and why: files that changed or went, offsets that are gone; the first of them."""
+    left_out_count: int = 0
+    """All of them."""
     fates: dict[str, int] = {}
     """Of the follower's process, since it started."""
     last_error: str | None = None
@@ -202,6 +206,7 @@ def _add_told(found: FeedStatus, told: FeedVitals, rate: float | None, now: int)
     found.state, found.breaker, found.records_per_s, found.fates = told.state, told.breaker, rate, told.fates
     found.lag = sum(told.lag.values()) if told.lag else None
     found.freshness_s, found.failures, found.quarantined = told.freshness_s, told.failures, told.quarantined
+    found.left_out, found.left_out_count = told.left_out, told.left_out_count
     found.last_error, found.last_error_age_s = told.last_error, _since(told.last_error_at, now)
     if told.newest_event is not None:
         found.newest_row_age_s = _since(told.newest_event, now)
@@ -250,6 +255,9 @@ def _wrong_feeds(feeds: list[FeedStatus]) -> list[str]:
             found.append(f"{feed.feed} failed {feed.failures} time{'s' if feed.failures > 1 else ''} in a row{why}")
         if feed.quarantined:
             found.append(f"{feed.feed}: {feed.quarantined:,} records are in quarantine")
+        found += [f"{feed.feed}: {problem}" for problem in feed.left_out]
+        if feed.left_out_count > len(feed.left_out):
+            found.append(f"{feed.feed}: {feed.left_out_count - len(feed.left_out):,} more were left out")
         if feed.waits_for == "publish" and feed.waiting > MOST_UNPUBLISHED:
             found.append(f"{feed.feed}: {feed.waiting:,} commits wait to be published")
     return found

@@ -40,6 +40,9 @@ Beat = Callable[[Vitals], None]
 
 _TELL_EVERY_S = 10.0
 
+MOST_LEFT_OUT = 20
+"""So many problems of a feed's last look are told one by one."""
+
 _PROBLEMS = 1_000
 """So many problems are remembered, in order not to say them again: a gap a day makes many in years."""
 
@@ -69,6 +72,8 @@ class Followed:
     """What the commits that are not published yet took to land."""
     told_at: float = -_TELL_EVERY_S
     said: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    """Of the source, by the looks up to the last; why is said too."""
 
     def __post_init__(self) -> None:
         self.slices = self._slices()
@@ -80,6 +85,13 @@ class Followed:
         """Somebody else landed: the next slice is another one."""
         aside, self.slices = self.slices.quarantined, self._slices()
         self.slices.quarantined = aside
+
+    def looked(self, at_all: bool) -> None:
+        """Tell what the look left out. at_all: whether it went through all that is there; else what was left out before
+        still is."""
+        before = [] if at_all else self.left_out
+        self.left_out = list(dict.fromkeys([*before, *self.lander.plan.problems]))[-_PROBLEMS:]
+        self.vitals.left_out, self.vitals.left_out_count = self.left_out[:MOST_LEFT_OUT], len(self.left_out)
 
     @property
     def name(self) -> str:
@@ -171,6 +183,8 @@ class Supervisor:
         one.is_well("source", "goes on")
         vitals = one.vitals
         self.has_failed |= one.slices.quarantined > 0
+        is_behind = one.slices.is_at_work or (commit is not None and one.lander.is_behind)
+        one.looked(at_all=not is_behind)
         vitals.lag, vitals.quarantined = dict(one.lander.plan.lag), one.slices.quarantined
         if commit is not None:
             one.land_s += took
@@ -180,7 +194,6 @@ class Supervisor:
             self._publish(one)
         else:
             self._publish_again(one)
-        is_behind = one.slices.is_at_work or (commit is not None and one.lander.is_behind)
         self.beat(one, "idle" if one.tables.failures == 0 else "backing off")
         with about(commit=vitals.commit):
             self._tell(one, commit)

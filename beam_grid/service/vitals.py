@@ -61,6 +61,10 @@ class FeedVitals(Struct, kw_only=True):
     retry_at: int | None = None
     quarantined: int = 0
     """Records put aside because no slice that holds them can be landed."""
+    left_out: list[str] = []
+    """What the last look left out, and why: files that changed or went, offsets that are gone; the first of them."""
+    left_out_count: int = 0
+    """All of them."""
     last_error: str | None = None
     last_error_at: int | None = None
 

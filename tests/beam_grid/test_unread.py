@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from beam_grid import feeds
+from beam_grid.asked import asked
+from beam_grid.cli.steps import _not_read
 from beam_grid.errors import GridError
+from beam_grid.service.unread import Unread
 from data_sources.contract import parse_contract
 from data_sources.sources.errors import SourceError
 from data_sources.sources.finding import list_files
@@ -104,3 +108,27 @@ def test_json_that_is_called_a_sample_is_data(tmp_path: Path) -> None:
            "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}]}  # fmt: skip
     (tmp_path / "sample_message.json").write_text('{"id": "a", "at": "2025-06-15T12:00:00Z"}\n')
     assert not feeds.unread(str(tmp_path), [parse_contract(raw, "j.toml")], own_globs=False)
+
+
+def test_a_run_that_follows_names_what_comes_later_once(tmp_path: Path) -> None:
+    """Files that no feed reads, and feeds of ours that were not there when all that are were asked for."""
+    said: list[str] = []
+    for folder in ("readings", "iot_events"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "read.me").write_text("x")
+    (tmp_path / "readings" / "a.json").touch()
+    given: dict[str, Any] = {"feeds": (), "contracts": (), "source": str(tmp_path)}
+    each, unread = asked((), (), str(tmp_path))
+    assert [contract.name for contract, _ in each] == ["half_hourly_readings"] and len(unread) == 1
+    later = Unread(lambda: _not_read(each, **given), unread, 0.0, said.append)
+    later.look()
+    assert said == []
+    (tmp_path / "iot_events" / "iot_events_1.json").touch()
+    (tmp_path / "x.me").write_text("x")
+    for _ in range(2):
+        later._due = 0.0
+        later.look()
+    assert [line.split(":")[1] for line in said] == [" iot_events/iot_events_1.json", " x.me"]
+    assert "a file of feed iot_events" in said[0] and "start the run again to take it in" in said[0]
+    named = {**given, "feeds": ("half_hourly_readings",)}
+    assert len(_not_read(each, **named)) == 2, "where a feed is named, no other is missed"

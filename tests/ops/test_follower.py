@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,6 +28,13 @@ def status(follower: Follower) -> tuple[int, dict]:
     return done.returncode, json.loads(done.stdout)
 
 
+def comes_about(holds: Callable[[], bool], follower: Follower) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, follower.said
+        time.sleep(0.1)
+
+
 def test_a_follower_tells_how_it_is_and_ends_in_order(tmp_path: Path) -> None:
     with following(tmp_path) as follower:
         follower.until("readyz", "ok\n")
@@ -46,7 +55,19 @@ def test_a_follower_tells_how_it_is_and_ends_in_order(tmp_path: Path) -> None:
         assert (code, found["wrong"], feed["commit"]) == (0, [], 2)
         assert feed["state"] in ("idle", "landing", "publishing") and 0 <= feed["newest_row_age_s"] < PATIENCE_S
         assert found["followers"][0]["pid"] == follower.process.pid
+        (follower.folder / "in" / "README.md").write_text("x")
+        follower.write("0.csv")  # as copytruncate does
+        changed = (
+            "0.csv: left out: has changed since it was read, not only grown (land what it holds now under a new name)"
+        )
+        comes_about(lambda: status(follower)[1]["wrong"] == [f"meters: {changed}"], follower)
+        follower.until("metrics", f'beam_grid_left_out{{feed="meters",lake="{follower.lake}"}} 1.0')
+        (follower.folder / "in" / "0.csv").unlink()
+        follower.until("metrics", f'beam_grid_left_out{{feed="meters",lake="{follower.lake}"}} 0.0')
+        unread = "not read: README.md: no feed's format or `files` takes it"
+        comes_about(lambda: unread in follower.said, follower)
         assert follower.end(signal.SIGTERM) == 0, follower.said
+        assert follower.said.count("not read: ") == 1
         code, found = status(follower)
         assert (code, found["followers"]) == (1, []) and "no follower" in found["wrong"][0]
     lines = [json.loads(line) for line in follower.said.splitlines()]

@@ -79,6 +79,12 @@ def test_a_follower_that_is_well_makes_it_well(lake: Path) -> None:
         ({"breaker": "open", "last_error": "no broker"}, {}, "the breaker is open: no broker"),
         ({"failures": 2, "last_error": "no broker"}, {}, "meters failed 2 times in a row: no broker"),
         ({"quarantined": 1}, {}, "1 records are in quarantine"),
+        (
+            {"left_out": ["a.csv: left out: has changed"], "left_out_count": 1},
+            {},
+            "meters: a.csv: left out: has changed",
+        ),
+        ({"left_out": ["a.csv: left out: has changed"], "left_out_count": 3}, {}, "meters: 2 more were left out"),
         ({}, {"refine_error": "no Java"}, "refine failed: no Java"),
         ({}, {"role": "standby"}, "no follower"),
         ({}, {"beat_at": now_us() - int((PATIENCE_S + 100) * 1e6)}, "has not gone round"),

@@ -145,6 +145,29 @@ def test_a_source_that_goes_and_comes_back_fails_alone(tmp_path: Path, source: P
     assert len(of_readings) == 3 and of_readings[-1].startswith("readings: goes on"), of_readings
 
 
+def test_what_is_left_out_is_told_as_long_as_it_is(tmp_path: Path, source: Path) -> None:
+    """Also by looks that end where their slice is full, before they come to it."""
+    for name in ("a", "z"):
+        (source / f"{name}.json").write_text(as_lines([reading(name, 1)]))
+    run = Run(Lake.open(tmp_path / "lake"), [(READINGS, Options(str(source), slice_rows=2))], makes_tables=False)
+    seen = []
+
+    def told(commit: int, count: int) -> bool:
+        vitals = run.now["readings"]
+        seen.append(vitals.left_out_count)
+        return vitals.commit == commit and vitals.left_out_count == count
+
+    assert run(
+        lambda: told(1, 0) and (source / "z.json").write_text(as_lines([reading("y", 1)])),
+        lambda: told(1, 1) and (source / "b.json").write_text(as_lines([reading(f"b{n}", 2) for n in range(6)])),
+        lambda: told(4, 1) and (source / "z.json").unlink(),
+        lambda: told(4, 0),
+    ) == 0  # fmt: skip
+    assert seen == [0] * seen.index(1) + [1] * seen.count(1) + [0]
+    (line,) = [line for line in run.said if "has changed" in line]
+    assert line.strip().startswith("z.json: left out: ")
+
+
 def test_a_source_that_is_not_there_at_the_start_ends_the_run(tmp_path: Path, source: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
     (source / "a.json").write_text(as_lines([reading("a", 0)]))
