@@ -10,7 +10,10 @@ block says, see debezium_values.py; a schema block is parsed once, however many 
 An update's before image is left out: what it says, the row before it said. Where it has another key than the after
 image the update is two records, the before image with operation 3 and the after image with 4, so that the old key can
 end. A truncate (op t) has no image: it becomes a row of nulls but for operation 0, its sequence and its time. A
-tombstone (`null`, or no value at all) becomes a row of nulls: it lands and changes nothing.
+tombstone (`null`, no value at all, or a `payload` that is null and nothing beside it but `schema`) becomes a row of
+nulls: it lands and changes nothing.
+
+A name given twice in a message, or in an image, is a reject; what is given twice inside `source` is not looked for.
 """
 
 from __future__ import annotations
@@ -26,11 +29,12 @@ from data_sources.cdc import AFTER, BEFORE, DELETE, INSERT, TRUNCATE
 from data_sources.contract import Contract
 from data_sources.decode.debezium_plan import Image, Plan, plan_of
 from data_sources.decode.debezium_values import Refused, instant, unquoted
+from data_sources.decode.flat import names_once
 from data_sources.decode.rejects import MAX_RECORD, Rejecting
 from data_sources.records import Records
 
-_NO_PAYLOAD = re.compile(rb'"payload"\s*:\s*null')
 _NOTHING, _ABSENT = msgspec.Raw(b"null"), msgspec.Raw(b"")
+_NO_PAYLOAD = re.compile(rb'"payload"\s*:\s*null')
 _CODES = {"c": (INSERT, "after"), "r": (INSERT, "after"), "u": (AFTER, "after"), "d": (DELETE, "before")}
 
 
@@ -83,11 +87,8 @@ def unwrap(records: Records, contract: Contract) -> Unwrapped:
     rejecting = Rejecting(records.raw, records.positions)
     if lake.load != "cdc" or lake.envelope == "none" or not len(records):
         return Unwrapped(records, none, none, none, rejecting)
-    wrapped = b'"op"' in records.data or _NO_PAYLOAD.search(records.data) is not None
-    short = np.flatnonzero(records.ends - records.starts <= 16)
-    tombstones = none.copy()
-    tombstones[[i for i in short.tolist() if records.raw(i).strip() in (b"", b"null")]] = True
-    if not wrapped:
+    tombstones = _tombstones(records)
+    if b'"op"' not in records.data:
         return Unwrapped(records, tombstones, none, none, rejecting)
     plan = plan_of(contract)
     flat: list[bytes] = []
@@ -103,9 +104,6 @@ def unwrap(records: Records, contract: Contract) -> Unwrapped:
                 found, is_truncate = _flatten(raw, plan)
                 if is_truncate:
                     truncated.append(len(flat))
-                elif not found:
-                    gone.append(len(flat))
-                    found = [b""]
         except Refused as refusal:
             causes[len(flat)] = refusal
         flat += found
@@ -120,6 +118,26 @@ def unwrap(records: Records, contract: Contract) -> Unwrapped:
     return Unwrapped(expanded, tombstones, truncates, refused, rejecting, parents_or_none)
 
 
+def _tombstones(records: Records) -> np.ndarray:
+    """Mask of the tombstones, whatever stands beside them: a row may have a `payload` that is null, and other names."""
+    mask = np.zeros(len(records), bool)
+    short = np.flatnonzero(records.ends - records.starts <= 16)
+    mask[[i for i in short.tolist() if records.raw(i).strip() in (b"", b"null")]] = True
+    ends = [match.end() for match in _NO_PAYLOAD.finditer(records.data)] if b'"payload"' in records.data else []
+    at = np.unique(np.searchsorted(records.ends, np.asarray(ends, np.int64)))
+    for i in at[at < len(records)].tolist():
+        mask[i] |= _is_wrapped_tombstone(records.raw(i))
+    return mask
+
+
+def _is_wrapped_tombstone(raw: bytes) -> bool:
+    try:
+        found = _decode_image(raw) if len(raw) <= MAX_RECORD else {}
+    except (ValueError, RecursionError):
+        return False
+    return found.keys() <= {"schema", "payload"} and "payload" in found and _is_null(found["payload"])
+
+
 def _mask(at: list[int], length: int) -> np.ndarray:
     mask = np.zeros(length, bool)
     mask[at] = True
@@ -127,17 +145,13 @@ def _mask(at: list[int], length: int) -> np.ndarray:
 
 
 def _flatten(raw: bytes, plan: Plan) -> tuple[list[bytes], bool]:
-    """A native record as it is, an envelope as one native record or two, nothing for a tombstone; and whether it is a
-    truncate. Raises Refused.
-    """
+    """A native record as it is, an envelope as one native record or two; and whether it is a truncate. Raises Refused."""
     if len(raw) > MAX_RECORD:
         return [raw], False
     try:
         message = _Message(_decode(raw), raw, b"")
         payload = bytes(message.envelope.payload)
         if payload and message.envelope.op is None:
-            if payload.strip() == b"null" and _decode_image(raw).keys() <= {"schema", "payload"}:
-                return [], False
             message = _Message(_decode(payload), payload, bytes(message.envelope.schema))
     except (ValueError, RecursionError):  # not JSON, or a row that has fields of these names: the decoder's business
         return [raw], False
@@ -153,6 +167,8 @@ def _flatten(raw: bytes, plan: Plan) -> tuple[list[bytes], bool]:
             return [raw], False
         seen = json.dumps(envelope.op)[:40]
         raise Refused(f"operation:{plan.operation.name}", f"op {seen} is none of c, u, d, r, t", "rule_broken")
+    if _is_given_twice(message.raw) or (message.raw is not raw and raw.count(b'"payload"') > 1 and _repeats(raw)):
+        raise Refused("json", "a name of the message is given twice")
     code, which = known
     image = _image(envelope, which)
     found = []
@@ -171,9 +187,23 @@ def _image(envelope: _Envelope, which: str) -> Image:
     if _is_null(raw):
         raise Refused(f"image:{which}", f"op {envelope.op!r} has no {which!r} image")
     try:
-        return Image(bytes(raw).strip(), _decode_image(raw))
+        image = Image(bytes(raw).strip(), _decode_image(raw))
     except (ValueError, RecursionError) as cause:
         raise Refused(f"image:{which}", f"the {which!r} image is not an object") from cause
+    if not names_once(image.raw, image.values):
+        raise Refused("json", f"a name of the {which!r} image is given twice")
+    return image
+
+
+def _is_given_twice(payload: bytes) -> bool:
+    """Whether one of an envelope's own names is; a column called so, or a text, is looked at more closely."""
+    count = payload.count
+    may_be = count(b'"op"') > 1 or count(b'"before"') > 1 or count(b'"after"') > 1 or count(b'"source"') > 1
+    return may_be and _repeats(payload)
+
+
+def _repeats(raw: bytes) -> bool:
+    return not names_once(raw, _decode_image(raw))
 
 
 def _is_null(raw: msgspec.Raw) -> bool:
@@ -192,7 +222,10 @@ def _native(image: Image, code: int, message: _Message, plan: Plan) -> bytes:
         added.update(plan.from_message(message.raw, message.schema))
     if not plan.is_placed and not any(added.get(name) is not None or image.has(name) for name in plan.sequence):
         raise Refused(f"null:{plan.sequence_names[0]}", _placeless(message, plan))
-    added[plan.operation.input_name] = code
+    operation = plan.operation.input_name
+    if image.get(operation) is not None:  # a column that is called so says nothing of the change
+        image = image.replaced({operation: msgspec.Raw(b"%d" % code)})
+    added[operation] = code
     time = plan.event_time
     has_time = any(image.has(name) or added.get(name) is not None for name in time.wanted)
     if not has_time and type(source.ts_ms) is int:

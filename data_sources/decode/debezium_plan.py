@@ -7,6 +7,7 @@ in the flat record under the whole path, which the decoder finds as a name.
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,9 +16,14 @@ import msgspec
 
 from data_sources.contract import Contract, FieldSpec
 from data_sources.decode.debezium_values import Column, Reader, Refused, metadata_reader, read_schema, value_reader
+from data_sources.decode.flat import names_once
 
 _MOST_SCHEMAS = 64
-_UNAVAILABLE = b'"__debezium_unavailable_value"'
+_PLACEHOLDER = b"__debezium_unavailable_value"
+_UNAVAILABLE = tuple(
+    b'"%s"' % text for text in (_PLACEHOLDER, base64.b64encode(_PLACEHOLDER), _PLACEHOLDER.hex().encode())
+)
+"""As text, and as bytes are written: in base64, or hex (`binary.handling.mode`)."""
 
 _decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.encode
@@ -30,17 +36,24 @@ class Image(NamedTuple):
     values: Mapping[str, msgspec.Raw]
     is_changed: bool = False
 
-    def has(self, name: str) -> bool:
+    def get(self, name: str) -> msgspec.Raw | None:
+        """The value of a name or a path, as the decoder will look for it; None where it leads nowhere."""
         value = self.values.get(name)
+        if value is None and "." in name and not name.startswith("$."):
+            return _at(tuple(name.split(".")), {(): self.values})
+        return value
+
+    def has(self, name: str) -> bool:
+        value = self.get(name)
         return value is not None and bytes(value) != b"null"
 
     def replaced(self, values: Mapping[str, msgspec.Raw]) -> Image:
         return Image(self.raw, {**self.values, **values}, True) if values else self
 
     def with_added(self, added: Mapping[str, Any]) -> bytes:
-        """The row's JSON with what it does not have itself."""
-        new = {name: value for name, value in added.items() if value is not None and name not in self.values}
-        if self.is_changed:
+        """The row's JSON with what it does not have itself, or has as null."""
+        new = {name: value for name, value in added.items() if value is not None and not self.has(name)}
+        if self.is_changed or not self.values.keys().isdisjoint(new):
             return _encode({**self.values, **new})
         if not new:
             return self.raw
@@ -89,7 +102,7 @@ class Plan:
     def has_another_key(self, before: Image, after: Image) -> bool:
         """Whether an update changed the key: a before image that lacks it says nothing."""
         for names in self.keys:
-            old, new = (next((im.values[n] for n in names if im.has(n)), None) for im in (before, after))
+            old, new = (next((im.get(n) for n in names if im.has(n)), None) for im in (before, after))
             if old is not None and new is not None and not _equal(old, new):
                 return True
         return False
@@ -99,15 +112,18 @@ class Plan:
         readers = self._readers.get((schema, which))
         if readers is None:
             readers = self._keep(schema, which)
+        if any(text in image.raw for text in _UNAVAILABLE):
+            self._check_available(image)
         new: dict[str, msgspec.Raw] = {}
         for name, reader in readers.items():
-            value = image.values.get(name)
+            value = image.get(name)
             if value is not None:
                 raw = bytes(value)
                 if raw != b"null" and (read := reader(raw)) is not raw:
-                    new[name] = msgspec.Raw(read)
-        if _UNAVAILABLE in image.raw:
-            self._check_available(image)
+                    if name in image.values:
+                        new[name] = msgspec.Raw(read)
+                    else:
+                        _put(tuple(name.split(".")), msgspec.Raw(read), image.values, new)
         return image.replaced(new)
 
     def from_message(self, message: bytes, schema: bytes) -> dict[str, Any]:
@@ -120,8 +136,10 @@ class Plan:
         found: dict[str, Any] = {}
         for path, reader in zip(self.paths, readers, strict=True):
             value = _at(path.steps, parts)
-            if value is not None and value != b"null":
-                found[path.name] = msgspec.Raw(value if reader is None else reader(value))
+            if value is not None and (raw := bytes(value)) != b"null":
+                if raw in _UNAVAILABLE:
+                    raise _unavailable(path.field)
+                found[path.name] = value if reader is None else msgspec.Raw(reader(raw))
         return found
 
     def _keep(self, schema: bytes, which: str) -> dict[str, Reader]:
@@ -133,7 +151,7 @@ class Plan:
         image = whole.at(which) if whole is not None else None
         found = {}
         for name, field in self._columns.items():
-            reader = value_reader(field, image.at(name) if image is not None else None)
+            reader = value_reader(field, _column_at(image, name))
             if reader is not None:
                 found[name] = reader
         self._readers[schema, which] = found
@@ -142,12 +160,9 @@ class Plan:
 
     def _check_available(self, image: Image) -> None:
         for name, field in self._columns.items():
-            if name in image.values and bytes(image.values[name]) == _UNAVAILABLE:
-                raise Refused(
-                    f"unavailable:{field.name}",
-                    f"{field.name}: Debezium did not have the value, which this update left as it was; let the database log "
-                    "whole rows (PostgreSQL: ALTER TABLE ... REPLICA IDENTITY FULL)",
-                )
+            value = image.get(name)
+            if value is not None and bytes(value) in _UNAVAILABLE:
+                raise _unavailable(field)
 
 
 @functools.lru_cache(maxsize=16)
@@ -176,13 +191,45 @@ def _steps(path: str) -> tuple[str, ...]:
 def _path_reader(path: _Path, schema: Column | None) -> Reader | None:
     if path.steps[:1] not in (("before",), ("after",)):
         return metadata_reader(path.field, path.steps[-1] if path.steps else "")
-    column = schema
-    for step in path.steps:
+    return value_reader(path.field, _led_to(path.steps, schema))
+
+
+def _column_at(image: Column | None, name: str) -> Column | None:
+    """What the schema of an image says of a name, or of a path from it."""
+    found = image.at(name) if image is not None else None
+    return _led_to(tuple(name.split(".")), image) if found is None and "." in name else found
+
+
+def _led_to(steps: tuple[str, ...], column: Column | None) -> Column | None:
+    for step in steps:
         column = column.at(step) if column is not None else None
-    return value_reader(path.field, column)
+    return column
 
 
-def _at(steps: tuple[str, ...], parts: dict[tuple[str, ...], Mapping[str, msgspec.Raw]]) -> bytes | None:
+def _unavailable(field: FieldSpec) -> Refused:
+    return Refused(
+        f"unavailable:{field.name}",
+        f"{field.name}: Debezium did not have the value, which this update left as it was; let the database log whole rows "
+        "(PostgreSQL: ALTER TABLE ... REPLICA IDENTITY FULL)",
+    )
+
+
+def _put(
+    steps: tuple[str, ...], value: msgspec.Raw, image: Mapping[str, msgspec.Raw], new: dict[str, msgspec.Raw]
+) -> None:
+    """Put a value at the end of a path that leads there, into the first object on it as it becomes in `new`."""
+    within = new.get(steps[0], image[steps[0]])
+    inside = _decode_parts(within)
+    if not names_once(bytes(within), inside):  # left as it is, for the decoder to refuse
+        return
+    if len(steps) == 2:
+        inside[steps[1]] = value
+    else:
+        _put(steps[1:], value, inside, inside)
+    new[steps[0]] = msgspec.Raw(_encode(inside))
+
+
+def _at(steps: tuple[str, ...], parts: dict[tuple[str, ...], Mapping[str, msgspec.Raw]]) -> msgspec.Raw | None:
     """JSON at the end of the path, None where it leads nowhere. parts: objects on the way that are read already."""
     for n in range(1, len(steps)):
         if steps[:n] not in parts:
@@ -191,8 +238,7 @@ def _at(steps: tuple[str, ...], parts: dict[tuple[str, ...], Mapping[str, msgspe
                 parts[steps[:n]] = _decode_parts(raw) if raw is not None else {}
             except (ValueError, RecursionError):  # no object: nothing stands below it
                 parts[steps[:n]] = {}
-    value = parts[steps[:-1]].get(steps[-1]) if steps else None
-    return None if value is None else bytes(value)
+    return parts[steps[:-1]].get(steps[-1]) if steps else None
 
 
 def _equal(left: msgspec.Raw, right: msgspec.Raw) -> bool:

@@ -268,13 +268,14 @@ def _opened(raw: bytes) -> dict[str, msgspec.Raw] | None:
         found = _open(raw.removeprefix(codecs.BOM_UTF8))
     except (ValueError, RecursionError):
         return None
+    return found if names_once(raw, found) else None
+
+
+def names_once(raw: bytes, found: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether an object gives each of its names once. found: what was read of it."""
     colons = len(found) + "".join(found).count(":")
-    if raw.count(b":") != colons + b"".join(found.values()).count(b":"):  # a name twice, or one written with escapes
-        return found if _names_once(raw, found) else None
-    return found
-
-
-def _names_once(raw: bytes, found: dict[str, msgspec.Raw]) -> bool:
+    if raw.count(b":") == colons + b"".join(found.values()).count(b":"):
+        return True  # else a name is given twice, or written with escapes
     names: list[str] = []
 
     def pairs(these: list[tuple[str, Any]]) -> None:

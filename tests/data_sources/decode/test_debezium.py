@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -87,6 +88,20 @@ def test_an_images_own_time_wins_over_the_sources() -> None:
     assert rows[0]["at"] == datetime(2025, 1, 1, tzinfo=UTC)
 
 
+def test_a_time_that_is_null_is_the_sources_and_a_column_called_operation_is_not_the_operation() -> None:
+    """PostgreSQL's default replica identity sends the key of a before image, and nulls."""
+    old = {"id": "a", "amount": None, "cdc_timestamp": None}
+    values = [
+        envelope("d", old),
+        envelope("u", old, {**ROW, "id": "b"}),
+        envelope("c", after={**ROW, "__$operation": 1}),
+    ]
+    rows, rejects = decoded(*values)
+    assert rejects == [] and [(r["__$operation"], r["id"]) for r in rows] == [(1, "a"), (3, "a"), (4, "b"), (2, "a")]
+    assert {r["at"] for r in rows} == {datetime(2025, 6, 15, 15, 6, 40, 123000, UTC)}
+    assert all(r["_extra"] is None for r in rows)
+
+
 def test_tombstones_keep_their_place_and_are_nothing_else() -> None:
     rows, rejects = decoded(envelope("c", after=ROW), b"null", None, {"schema": None, "payload": None}, b"{}")
     assert [r["_position"] for r in rows] == [0, 1, 2, 3] and {r["id"] for r in rows[1:]} == {None}
@@ -115,6 +130,20 @@ def test_a_native_row_whose_payload_is_null_is_a_row_whatever_is_beside_it() -> 
     }
     assert [r["id"] for r in decoded(native)[0]] == ["b"]
     assert [r["id"] for r in decoded(native, envelope("c", after=ROW))[0]] == ["b", "a"]
+
+
+WRAPPED_TOMBSTONES: list[Any] = [
+    {"schema": None, "payload": None}, {"payload": None}, b'{"payload" : null, "schema":{"type":"struct"}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", [[], [envelope("c", after=ROW)], [{"__$operation": 2, "op": 1}], [None]])
+def test_a_tombstone_is_one_whatever_stands_beside_it_and_a_native_row_is_none(beside: list[Any]) -> None:
+    native = {"__$operation": 2, "__$start_lsn": "0x01", "__$seqval": "0x02", **ROW, "cdc_timestamp": "2025-01-01T00:00:00Z", "payload": None}  # fmt: skip
+    others = [{"schema": None, "payload": 1}, {"schema": None}]
+    rows, rejects = decoded(*WRAPPED_TOMBSTONES, native, *others, *beside)
+    assert [(r["_position"], r["id"]) for r in rows[:4]] == [(0, None), (1, None), (2, None), (3, "a")]
+    assert [p for p, *_ in rejects][:2] == [4, 5]
 
 
 @pytest.mark.parametrize("wrap", [lambda e: e, lambda e: {"schema": {"type": "struct"}, "payload": e}])
@@ -280,8 +309,61 @@ def test_the_serial_number_never_stands_for_sql_servers_command_id() -> None:
 def test_a_value_that_debezium_did_not_have_is_no_text() -> None:
     feed = tariffs({"name": "note", "type": "string"})
     marker = "__debezium_unavailable_value"
-    rows, rejects = decoded(change("u", None, {"id": "a", "note": marker}), change("u", None, {"id": "b", "other": marker}), feed=feed)  # fmt: skip
-    assert [r["id"] for r in rows] == ["b"] and [rule for _, rule, _ in rejects] == ["unavailable:note"]
+    as_bytes = [base64.b64encode(marker.encode()).decode(), marker.encode().hex()]
+    rows, rejects = decoded(
+        *(change("u", None, {"id": "a", "note": text}) for text in (marker, *as_bytes)),
+        change("u", None, {"id": "b", "other": marker, "note": marker[:-1]}),
+        feed=feed,
+    )
+    assert [r["id"] for r in rows] == ["b"] and [rule for _, rule, _ in rejects] == ["unavailable:note"] * 3
+    by_path = tariffs({"name": "note", "type": "string", "source": "$.after.note"})
+    assert [rule for _, rule, _ in decoded(change("u", None, {"id": "a", "note": marker}), feed=by_path)[1]] == ["unavailable:note"]  # fmt: skip
+
+
+def test_a_path_into_the_row_is_read_as_a_column_is() -> None:
+    feed = tariffs(
+        {"name": "price_in", "type": "decimal(10,2)", "source": "det.in.price"},
+        {"name": "price_out", "type": "decimal(10,2)", "source": "det.price"},
+        {"name": "began", "type": "timestamp", "source": "det.began", "time_zone": "Asia/Kolkata"},
+        key=["id", "price_out"],
+    )
+    number = {"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", "parameters": {"scale": "2"}}
+    inner = {"field": "in", "fields": [{"field": "price", **number}]}
+    began = {"field": "began", "type": "int64", "name": "io.debezium.time.Timestamp"}
+    columns = [{"field": "det", "fields": [{"field": "price", **number}, inner, began]}]
+    schema = {"fields": [{"field": side, "fields": columns} for side in ("before", "after")]}
+
+    def row(price: str, began: int) -> dict[str, Any]:
+        return {"id": "a", "det": {"price": price, "in": {"price": price, "more": 1}, "began": began}}
+
+    changed = change("u", row("AJY=", 1749946800000), row("AXHi", 1749946800000))
+    rows, rejects = decoded({"schema": schema, "payload": changed}, change("c", after=row("1234", 0)), feed=feed)
+    assert [(r["op_code"], r["price_in"], r["price_out"]) for r in rows] == [
+        (3, Decimal("1.50"), Decimal("1.50")), (4, Decimal("946.90"), Decimal("946.90")),
+    ]  # fmt: skip
+    assert {r["began"] for r in rows} == {datetime(2025, 6, 14, 18, 50, tzinfo=UTC)}
+    assert json.loads(rows[1]["_extra"]) == {"det": {"in": {"more": 1}}}
+    assert [rule for _, rule, _ in rejects] == ["type:price_in"]
+
+
+@pytest.mark.parametrize("wrap", [b"%s", b'{"schema":null,"payload":%s}'])
+def test_a_name_given_twice_in_a_message_is_a_reject(wrap: bytes) -> None:
+    feed = tariffs(
+        {"name": "amount", "type": "decimal(10,2)"}, {"name": "seen", "type": "timestamp", "format": "epoch_ms"}
+    )
+    good = b'{"op":"c","after":{"id":"a","seen":0,"op":"after"},"source":{"lsn":1,"ts_ms":1}}'
+    twice = [
+        b'{"op":"c","after":{"id":"a","id":"b","seen":0},"source":{"lsn":1,"ts_ms":1}}',
+        b'{"op":"c","after":{"id":"a"},"after":{"id":"b"},"source":{"lsn":1,"ts_ms":1}}',
+        b'{"op":"c","after":{"id":"a"},"op":"u","source":{"lsn":1,"ts_ms":1}}',
+        b'{"op":"u","before":{"id":"a","id":"b"},"after":{"id":"b"},"source":{"lsn":1,"ts_ms":1}}',
+    ]
+    rows, rejects = decoded(*(wrap % raw for raw in (good, *twice)), feed=feed)
+    assert [r["id"] for r in rows] == ["a"] and [(p, rule) for p, rule, _ in rejects] == [
+        (n, "json") for n in range(1, 5)
+    ]
+    both = b'{"payload":{"op":"c","after":{"id":"a"},"source":{"lsn":1}},"payload":%s}' % good
+    assert [rule for _, rule, _ in decoded(both, feed=feed)[1]] == ["json"]
 
 
 def test_other_names_and_joined_columns_are_read_too() -> None:
