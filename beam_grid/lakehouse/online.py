@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import duck, scan
-from beam_grid.lakehouse.tables import Table
 from data_sources.identifiers import double_quoted
 
 if TYPE_CHECKING:
@@ -105,13 +104,13 @@ class Held:
 
 
 def load(lake: Lake, found: TableSet, of: Declared, scratch: Path) -> Held:
-    """What the set has of it. Raises GridError where a file of it is gone."""
+    """What the set has of it. Raises GridError where a file of it is gone, or the table was made anew."""
     import duckdb
 
     table = found.tables[of.latest]
     with duck.connect(scratch) as engine:
         try:
-            rows = scan.relation(engine, Table(lake, of.latest).path, table.version)
+            rows = scan.of_set(engine, lake.path.resolve(), found, of.latest)
             told = engine.sql(f"FROM {rows} ORDER BY {double_quoted(of.spec.series)}").to_arrow_table()
         except (duckdb.IOException, OSError) as cause:
             raise GridError(f"{of.latest}: version {table.version} can no longer be read; look at the newest set") from cause  # fmt: skip

@@ -150,17 +150,14 @@ def _run(lake: Lake, found: TableSet, used: list[str], sql: str) -> pa.Table:
         table = found.tables[name]
         try:
             opened = DeltaTable(str(lake.path / table.path), version=table.version)
-            is_another = table.id and str(opened.metadata().id) != table.id
+            id = str(opened.metadata().id)
             engine.register(name, opened)
         except Exception as cause:
             raise GridError(
                 f"table {name}: version {table.version} cannot be opened ({_short(cause)}); "
                 f"`beam-grid refine --lake {lake.path}` makes deleted tables again"
             ) from cause
-        if is_another:
-            raise GridError(
-                f"table {name}: was made anew since version set {found.number}, which can no longer be read; ask the newest"
-            )
+        found.check_is(name, id)
     for name in used:
         if name in found.views:
             _look_through(engine, name, found.views[name].sql)

@@ -30,6 +30,8 @@ from data_sources.identifiers import double_quoted
 if TYPE_CHECKING:
     import duckdb
 
+    from beam_grid.lakehouse.table_set import TableSet
+
 _TYPES = {
     "string": "VARCHAR", "long": "BIGINT", "integer": "INTEGER", "short": "SMALLINT", "byte": "TINYINT",
     "double": "DOUBLE", "float": "FLOAT", "boolean": "BOOLEAN", "date": "DATE", "binary": "BLOB",
@@ -45,6 +47,14 @@ def relation(engine: duckdb.DuckDBPyConnection, table_path: Path, version: int |
     """
     table = live(table_path, version)
     return selected(engine, table_path, table, table.files)
+
+
+def of_set(engine: duckdb.DuckDBPyConnection, lake: Path, found: TableSet, name: str) -> str:
+    """The same for a table as a version set has it. lake: its folder. Raises MadeAnew, too."""
+    at = found.tables[name]
+    table = live(lake / at.path, at.version)
+    found.check_is(name, table.id)
+    return selected(engine, lake / at.path, table, table.files)
 
 
 def selected(engine: duckdb.DuckDBPyConnection, table_path: Path, table: Live, files: Iterable[LiveFile]) -> str:

@@ -177,6 +177,18 @@ class TableSet(Struct, frozen=True, kw_only=True):
     seconds: dict[str, float] = {}
     """What was done for this set: by `land FEED` and by table brought up, how long it took."""
 
+    def check_is(self, name: str, id: str) -> None:
+        """Raises MadeAnew where the table of this id, which stands under the name, is another than the set's: its versions
+        are counted from 0 again."""
+        if self.tables[name].id not in ("", id):
+            raise MadeAnew(
+                f"table {name}: was made anew since version set {self.number}, which can no longer be read; ask the newest"
+            )
+
+
+class MadeAnew(GridError):
+    """The table that is there is not the set's any more."""
+
 
 class _Head(Struct):
     format: int

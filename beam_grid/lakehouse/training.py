@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import duck, scan
-from beam_grid.lakehouse.tables import Table
 from data_sources.contract.features import VERSION
 from data_sources.durations import micros
 from data_sources.identifiers import double_quoted
@@ -40,7 +39,8 @@ def training_set(
     """The columns of `asked`, then the features, their version and `feature_time`.
 
     asked: has a column called as the series and one with times. max_age: features of a reading that is longer ago are
-    null. Raises GridError for a column that is missing, of another kind, or called as a feature is.
+    null. Raises GridError for a column that is missing, of another kind, or called as a feature is, and for a set whose
+    table is gone or was made anew.
     """
     import duckdb
     import pyarrow as pa
@@ -52,7 +52,7 @@ def training_set(
                 f"features: the entities have no column {name!r}; they have {', '.join(asked.column_names)}"
             )
     with duck.connect(scratch) as engine:
-        rows = scan.relation(engine, Table(lake, of.table).path, table.version)
+        rows = scan.of_set(engine, lake.path.resolve(), found, of.table)
         kinds = engine.sql(f"FROM {rows} LIMIT 0").to_arrow_table().schema
         given = {series, of.time, *of.key}
         told = [name for name in kinds.names if name not in given] + [FEATURE_TIME]
@@ -118,10 +118,11 @@ def _times(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
     if not pa.types.is_timestamp(column.type):
         raise GridError(f"features: {name!r} is {column.type}; give times, as datetime or Arrow's timestamp")
+    column = column.cast(
+        pa.timestamp(column.type.unit, "UTC")
+    )  # before it is cut: of an hour that comes twice Arrow cuts none
     if column.type.unit == "ns":
         column = pc.floor_temporal(column, unit="microsecond")
-    if column.type.tz is None:
-        column = column.cast(pa.timestamp("us"), safe=False).cast(pa.timestamp("us", "UTC"))
     return column.cast(pa.timestamp("us", "UTC"), safe=False)
 
 

@@ -22,8 +22,8 @@ from beam_grid.errors import GridError
 from beam_grid.lakehouse import query_log
 from beam_grid.lakehouse.bounds import Parameter
 from beam_grid.lakehouse.duck import READS_ITSELF, batches, literal, pattern
-from beam_grid.lakehouse.live import newest_version
-from beam_grid.lakehouse.table_set import TableSet
+from beam_grid.lakehouse.live import live, newest_version
+from beam_grid.lakehouse.table_set import MadeAnew, TableSet
 from beam_grid.lakehouse.versions import at_number, newest
 from beam_grid.landing import Lake
 from beam_grid.server.conditions import Reference
@@ -313,8 +313,14 @@ class Engine:
 
     def _relation(self, opened: _Open, name: str, path: str, version: int | None) -> str:
         variables = f"{opened.catalog}_files_{self._numbers.setdefault(name, len(self._numbers))}"
+        folder = (self._lake.path / path).resolve()
         try:
-            table = Scanned(self._duck, (self._lake.path / path).resolve(), version, self._layouts, variables)
+            there = live(folder, version)
+            if version is not None:
+                opened.found.check_is(name, there.id)
+            table = Scanned(self._duck, folder, there, self._layouts, variables)
+        except MadeAnew as cause:
+            raise Gone(str(cause)) from cause
         except (GridError, OSError) as cause:
             at = "" if version is None else f" version {version}"
             raise Gone(f"table {name}:{at} can no longer be read; a refine makes deleted tables again") from cause

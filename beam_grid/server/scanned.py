@@ -25,7 +25,7 @@ import pyarrow as pa
 from beam_grid.lakehouse import scan
 from beam_grid.lakehouse.bounds import Parameter, Span, may_meet, span
 from beam_grid.lakehouse.duck import FILE, literal, pattern
-from beam_grid.lakehouse.live import LiveFile, live
+from beam_grid.lakehouse.live import Live, LiveFile
 from beam_grid.lakehouse.vectors import deleted
 from beam_grid.server.conditions import Asked, within
 from data_sources.identifiers import double_quoted, folded
@@ -100,16 +100,13 @@ class _Part:
 class Scanned:
     """A version of a table. Its SELECT reads what `show` was told last."""
 
-    def __init__(
-        self, duck: duckdb.DuckDBPyConnection, path: Path, version: int | None, layouts: Layouts, name: str
-    ) -> None:
+    def __init__(self, duck: duckdb.DuckDBPyConnection, path: Path, at: Live, layouts: Layouts, name: str) -> None:
         """name: what its variables are called by. Another version under the same name takes its place, and has the same
         SELECT where its files have the same columns.
 
-        Raises GridError for a log or vector that cannot be read, duckdb.IOException for a file that is gone.
+        Raises GridError for a vector that cannot be read, duckdb.IOException for a file that is gone.
         """
         self._duck, self._path, self._layouts, self._name = duck, path, layouts, name
-        at = live(path, version)
         self._kinds = scan.delta_types(at)
         listed = sorted(at.files, key=lambda file: file.path)  # the log and its checkpoints have them in other orders
         self._files: dict[str, LiveFile] = {_at(path, file.path): file for file in listed}

@@ -241,6 +241,7 @@ class Answering:
         table = found.tables[name]
         try:
             at = live(self._lake.path / table.path, table.version)
+            found.check_is(name, at.id)
         except (GridError, OSError):
             return row | {"version": table.version, "description": "its files are gone; run refine"}
         counted = [file.rows for file in at.files]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -52,6 +54,32 @@ def test_a_training_set_has_the_newest_row_then_and_never_one_after(featured: bg
     found = featured.features("pump_features").as_of(asked, time="at").arrow().to_pylist()
     assert found == by_hand(featured, asked)
     assert {row["kwh_mean"] for row in found} == {None, 1.25, 1.5}
+
+
+def test_features_made_anew_are_not_taken_for_those_of_an_older_set(featured_home: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "lake"
+    shutil.copytree(featured_home / "lake", copy)
+    old = bg.open(copy).features("pump_features")
+    for name in ("pump_features", "pump_features_latest"):
+        shutil.rmtree(copy / "tables" / "gold" / name)
+    bg.open(copy).refine()
+    asked = [{"pump": "P-1", "at": T}]
+    for ask in (lambda f: f.as_of(asked, time="at"), lambda f: f.latest(["P-1"])):
+        with pytest.raises(bg.GridError, match=r"gold\.pump_features\w*: was made anew since version set"):
+            ask(old)
+        assert ask(bg.open(copy).features("pump_features")).arrow()["kwh_mean"].to_pylist() == [1.5]
+
+
+def test_times_of_any_zone_and_unit_are_instants(featured: bg.OpenLake) -> None:
+    """Also in an hour that comes twice there."""
+    late = datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
+    for unit in ("ns", "us", "ms"):
+        for zone in ("Europe/Berlin", "UTC", None):
+            times = pa.array([T, late, late + timedelta(hours=1), None], pa.timestamp("us", "UTC"))
+            times = times.cast(pa.timestamp("us")) if zone is None else times
+            asked = pa.table({"pump": ["P-1"] * 4, "read_at": times.cast(pa.timestamp(unit, zone))})
+            found = featured.features("pump_features").as_of(asked).arrow()
+            assert found["feature_time"].to_pylist() == [T, T, T, None]
 
 
 def test_features_that_are_too_old_are_null(featured: bg.OpenLake) -> None:

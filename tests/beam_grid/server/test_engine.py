@@ -18,8 +18,10 @@ from beam_grid.lakehouse.statistics import statistics
 from beam_grid.lakehouse.table_set import PublishedTable, TableSet, View
 from beam_grid.lakehouse.versions import Content, at_number, publish
 from beam_grid.landing import Lake
-from beam_grid.server.engine import KEPT_SETS, Engine, Limits
+from beam_grid.server.engine import KEPT_SETS, Engine, Gone, Limits
+from beam_grid.server.jobs import Job
 from beam_grid.server.made import Made
+from beam_grid.server.worker import Answering
 
 SETS = 12
 VIEWS = ["SELECT * FROM silver.m", "SELECT n FROM silver.m", "SELECT count(*) AS c, max(n) AS n FROM silver.m"]
@@ -161,6 +163,20 @@ def test_a_lake_made_anew_has_the_same_numbers(tmp_path: Path) -> None:
         assert found.number == 1
         engine.define(found, ["silver.m"])
         assert engine.batches("SELECT meter FROM silver.m ORDER BY n").read_all()["meter"].to_pylist() == meters
+
+
+def test_a_table_made_anew_is_not_taken_for_the_one_of_an_older_set(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake")
+    old = one_set(lake, ["a"])
+    shutil.rmtree(lake.path / "tables" / "silver" / "m")
+    new = one_set(lake, ["b", "c"])
+    for engine in (Engine(lake, tmp_path / "scratch", Limits()) for _ in range(2)):
+        with pytest.raises(Gone, match=r"silver\.m: was made anew since version set 1"):
+            engine.define(old, ["silver.m"])
+        engine.define(new, ["silver.m"])
+        assert engine.batches("SELECT max(meter) AS m FROM silver.m").read_all().to_pylist() == [{"m": "c"}]
+    told, _ = Answering(lake, tmp_path / "scratch", Limits()).answer(Job(kind="sql", sql="FROM silver.m", set_number=1))
+    assert told.status == "gone"
 
 
 def test_a_file_is_found_whatever_its_folder_is_called_and_however_it_is_written(tmp_path: Path) -> None:

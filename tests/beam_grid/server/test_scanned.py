@@ -273,7 +273,7 @@ ALWAYS = {"uncounted"}
 def test_what_the_bounds_leave_out_is_not_read(table: Path, where: str, files: set[str] | None) -> None:
     with duckdb.connect() as engine:
         engine.execute("SET TimeZone = 'UTC'; CREATE SCHEMA silver")
-        scanned = Scanned(engine, table, None, Layouts(engine), "files")
+        scanned = Scanned(engine, table, live_module.live(table), Layouts(engine), "files")
         scanned.show([], ())
         everything = {Path(name).stem for name in scanned.shown}
         assert everything == set(FILES)
@@ -295,7 +295,7 @@ def test_a_table_that_cannot_be_read_leaves_nothing_in_the_engine(table: Path, t
     (tmp_path / "m" / "vector.parquet").unlink()
     with duckdb.connect() as engine:
         with pytest.raises(duckdb.IOException):
-            Scanned(engine, tmp_path / "m", 2, Layouts(engine), "files")
+            Scanned(engine, tmp_path / "m", live_module.live(tmp_path / "m", 2), Layouts(engine), "files")
         assert engine.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == []
 
 
