@@ -148,11 +148,11 @@ class Count(Aggregate):
 
 
 class CountIf(Count):
-    """count_if(condition): rows of which the condition is true."""
+    """count_if(condition): rows of which the condition is true; not one for which it fails to compute."""
 
     @property
     def start(self) -> dict[str, str]:
-        return {self.part(): f"count(*) FILTER (WHERE {self.measure.argument}\n)"}
+        return {self.part(): f"count(*) FILTER (WHERE TRY(({self.measure.argument}\n)))"}
 
 
 class Sum(Aggregate):

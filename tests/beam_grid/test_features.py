@@ -262,6 +262,29 @@ def test_another_definition_makes_the_table_anew_and_its_version_is_in_the_rows(
     assert known is not None and not {"gold.told", "gold.told_latest"} & {*known.tables}
 
 
+def test_what_fails_to_compute_for_a_row_is_not_true_of_it_and_decimals_are_as_they_are(tmp_path: Path) -> None:
+    columns = {
+        "even": "count_if(i % j = 0) over 1h", "since": "days_since(i % j = 0)", "rest": "i % j", "odd": "rest + 1",
+        "least": "min(price) over 4 rows",
+    }  # fmt: skip
+    raw = contract().to_dict()
+    kinds = {"i": "int64", "j": "int64", "price": "decimal(10,3)"}
+    window = {"name": "hourly", "size": "1h", "by": ["meter"], "measures": {"even": "count_if(i % j = 0)"}}
+    raw |= {"fields": [*raw["fields"], *({"name": n, "type": kind} for n, kind in kinds.items())], "windows": [window]}
+    raw["features"] = [{**raw["features"][0], "columns": columns}]
+    feed = Told(tmp_path, parse_contract(raw, "the test"))
+    rows = [
+        {"id": str(n), "at": START.isoformat(), "meter": "m", "i": i, "j": j, "price": price}
+        for n, (i, j, price) in enumerate([(3, 0, 0.7), (4, 2, 0.9), (5, 2, 0.8)])
+    ]
+    feed.add(rows)
+    found = feed.told()
+    assert {name: [row[name] for row in found] for name in columns} == {
+        "even": [1, 1, 1], "since": [0, 0, 0], "rest": [None, 0, 1], "odd": [None, 1, 2], "least": [0.7, 0.7, 0.7],
+    }  # fmt: skip
+    assert [row["even"] for row in feed.rows("gold.hourly", "true", "meter")] == [1]
+
+
 @pytest.mark.spark
 def test_spark_makes_the_same_table_and_brings_it_up(tmp_path: Path) -> None:
     rows = [row for row in lines(random.Random(5)) if row["meter"] in ("usual", "twice", "once", None)]

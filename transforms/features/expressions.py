@@ -1,4 +1,4 @@
-"""Features that are expressions of DuckDB's over a row's fields and the features above them."""
+"""Features that are expressions of DuckDB's over a row's fields and the features above them; null where one fails to compute."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Expressions:
             said = asked(nothing, f"SELECT ({feature.argument}\n) AS x FROM ({self._sql})").schema.field(0).type
             kind = plain(said)  # 0.6 is a decimal there, and to Arrow 0.6000000000000001: DuckDB itself casts it
             inner = double_quoted(f"__feature_{number}" if feature.name in rows.names else feature.name)
-            self._sql = f"SELECT *, CAST(({feature.argument}\n) AS {_KINDS[kind]}) AS {inner} FROM ({self._sql})"
+            self._sql = f"SELECT *, TRY(CAST(({feature.argument}\n) AS {_KINDS[kind]})) AS {inner} FROM ({self._sql})"
             self._kinds.append(kind)
             names.append(inner)
         self._sql = f"SELECT {', '.join(names)} FROM ({self._sql})"

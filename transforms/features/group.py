@@ -38,10 +38,10 @@ class Group:
     _conditions: dict[str, Bools] = field(default_factory=dict)
 
     def features(self, wanted: Sequence[Feature]) -> dict[str, pa.Array]:
-        """By name; a number that there is none of is null."""
+        """By name; a number that there is none of is null. A condition that fails to compute for a row is not true of it."""
         texts = list(dict.fromkeys(f.argument for f in wanted if f.is_condition and self._is_read(f)))
         if texts:
-            told = ", ".join(f"coalesce(({text}\n), false) AS c{n}" for n, text in enumerate(texts))
+            told = ", ".join(f"coalesce(TRY(({text}\n)), false) AS c{n}" for n, text in enumerate(texts))
             found = asked(self.rows, f"SELECT {told} FROM rows")
             self._conditions = {text: found[f"c{n}"].to_numpy() for n, text in enumerate(texts)}
         made = {}
