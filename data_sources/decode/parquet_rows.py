@@ -184,7 +184,12 @@ def _fields(
         elif len(places) > 1 or field.pattern is not None:
             as_text = _as_text if len(places) == 1 else _as_part
             parts = [
-                reading.native(rows[at], field, as_text, _said) if isinstance(at, int) else texts[at] for at in places
+                reading.native(rows[at], field, as_text, _said)
+                if isinstance(at, int)
+                else texts[at]
+                if at in texts
+                else cells[at].read(reading, field, as_text)
+                for at in places
             ]
             joint = parts[0] if len(parts) == 1 else joined(parts, field)
             typed.append(reading.typed(reading.taken(joint, field), field))

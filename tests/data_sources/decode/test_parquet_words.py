@@ -161,8 +161,10 @@ def test_numbers_of_several_types_in_a_row_are_read_each_as_it_is() -> None:
     assert reject["_position"] == 20004 and reject["reason"] == "kwh: double '1e+300' is not a decimal(20,3)"
     whole = read({"at": ["2025-01-01"] * 2, **cells}, *fields[:2], {"name": "kwh", "type": "int64"}, **words)
     assert whole.rows["kwh"].to_pylist() == [big, None, 1, None, None] and len(whole.rejecting) == 5
+    both = {"name": "both", "type": "string", "source": ["slot", "kwh"]}
     texts = read({"at": ["2025-01-01"], "1:": ["a"], "2:": [5], "3:": [[1]]}, *fields[:2],
-                 {"name": "kwh", "type": "string"}, **words)  # fmt: skip
+                 {"name": "kwh", "type": "string"}, both, **words)  # fmt: skip
+    assert column(texts, "both")[:2] == ["1: a", "2: 5"]
     assert texts.rows["kwh"].to_pylist() == ["a", "5"] and column(texts, "kwh")[2:] == ["reject type:kwh"]
 
 
