@@ -30,6 +30,11 @@ export function scores(overview, feed) {
   return feed.feed === "smart_meter_readings" && overview.tables.includes("gold.anomalies") ? "gold.anomalies" : null;
 }
 
+/** The view of [now], and the tables it is made of where they are to be seen: what news of it is about. */
+export function nowTables(overview, feed) {
+  return [feed.now, ...[`${feed.now}_hourly`, `${feed.now}_usual`].filter((table) => overview.tables.includes(table))];
+}
+
 /** Columns of a window that tell its rows apart by something with few values: a region before all else. */
 export function groups(feed, window) {
   const shown = window.measures.filter((m) => m.function === "last" && m.type === "string").map((m) => m.name);

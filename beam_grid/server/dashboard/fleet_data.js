@@ -5,7 +5,7 @@
 //     silver alone            when each was last heard of
 
 import { name, sql, tableName } from "./api.js";
-import { scores } from "./feeds.js";
+import { nowTables, scores } from "./feeds.js";
 import { ORDER } from "./states.js";
 
 export const MOST = 10000;
@@ -13,7 +13,7 @@ export const MOST = 10000;
 /** Which of the three it is: {kind, table, tables it reads, about}. */
 export function source(overview, feed) {
   if (feed.now && overview.tables.includes(feed.now)) {
-    return { kind: "now", table: feed.now, reads: [feed.now, ...feed.windows.map((w) => w.table).filter((t) => t === `${feed.now}_hourly`), `${feed.now}_usual`],
+    return { kind: "now", table: feed.now, reads: nowTables(overview, feed),
       about: `By ${feed.now}: the newest values beside what is usual for the same ${feed.subject} at that hour. Warning is beyond 2 standard deviations, critical beyond 3.` };
   }
   const scored = scores(overview, feed);
@@ -50,7 +50,7 @@ function fleet(feed, from) {
     const rank = `CASE state WHEN 'CRITICAL_ANOMALY' THEN 4 WHEN 'WARNING' THEN 3 WHEN 'SILENT' THEN 2 WHEN 'NO_HISTORY' THEN 1 ELSE 0 END * 1e6 + least(coalesce(abs(z_score), 0), 1e5)`;
     // arg_max passes over rows where what it tells is null: it would tell the z-score of one value beside the name of another
     return `SELECT CAST(${subject} AS VARCHAR) AS subject, arg_max(state, ${rank}) AS state, arg_max(value_name, ${rank}) AS what,
-      arg_max_null(value, ${rank}) AS value, arg_max_null(mean, ${rank}) AS mean, arg_max_null(z_score, ${rank}) AS z, max(last_at) AS last_at,
+      arg_max_null(value, ${rank}) AS value, arg_max_null(mean, ${rank}) AS mean, arg_max_null(z_score, ${rank}) AS z, max(last_at) AS last_at, bool_and(state = 'SILENT') AS is_gone,
       ${beside ? `max(${beside})` : "NULL"} AS beside FROM ${tableName(from.table)} GROUP BY ${subject}`;
   }
   const time = name(feed.event_time);

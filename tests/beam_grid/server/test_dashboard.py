@@ -156,6 +156,7 @@ def test_fleet_has_each_meter_once_and_its_state(page: Browser) -> None:
     assert set(rows) == {*METERS, "(empty)"} - {BLANK}
     assert "Critical" in rows[FAR_OFF][0] and "Silent" in rows[SILENT][0] and "Silent" in rows[HALF][0]
     assert "Critical" in rows[ODD][0] and rows[ODD][1] == "volts 231 V, usually 230", "nothing is said of its power"
+    assert rows[HALF][1] == "no volts of late" and rows[SILENT][1].startswith("last heard of 2026-03-29 17:")
     page.click(".filter[data-key='state-SILENT']")
     page.until("document.querySelectorAll('.rows-room .row').length === 2")
     assert "state=SILENT" in page.run("location.hash")
@@ -378,7 +379,7 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(page: Browser, made: Lake, tmp_p
         page.press("Enter", 13, "\r")
         page.until(f"{READY} && document.querySelector('#live').dataset.state === 'live'")
         assert page.run("JSON.stringify([localStorage.length, sessionStorage.length])") == "[0,1]"
-        narrow = add_key("narrow", (str(made.path),), keys, ("gold.*",), "1000/second", None)
+        narrow = add_key("narrow", (str(made.path),), keys, ("gold.meters_now", "gold.*_hourly"), "1000/second", None)
         page.run(f"sessionStorage.setItem('beam-grid-key', {narrow!r})")
         page.call("Page.reload")
         page.until(f"document.querySelector('#choice-measure') && {READY}")

@@ -2,7 +2,7 @@
 
 import { get, name, sql, tableName } from "../api.js";
 import { h, link, note, table } from "../dom.js";
-import { oneHref, shownUnit, valueWords } from "../feeds.js";
+import { nowTables, oneHref, shownUnit, valueWords } from "../feeds.js";
 import { called, count, number, signed, time, words } from "../format.js";
 import { lack, panel, REFINE } from "../panel.js";
 import { badge } from "../states.js";
@@ -50,7 +50,7 @@ function open(overview, rule) {
 function now(overview, feed) {
   const named = (row) => feed.values.find((one) => one.name === row.value_name);
   return panel({
-    title: `Now: ${words(feed.feed)}`, overview, tables: [[feed.now, REFINE], [`${feed.now}_hourly`, REFINE]],
+    title: `Now: ${words(feed.feed)}`, overview, tables: nowTables(overview, feed).map((table) => [table, REFINE]),
     about: `Values of ${feed.now} beyond 2 (warning) or 3 (critical) standard deviations of their own past at that hour, and who is silent. The worst 100.`,
     load: () => sql(`WITH now AS (SELECT CAST(${name(feed.subject)} AS VARCHAR) AS subject, value_name, state, value, mean, stddev, z_score, last_at, basis, history_values,
         bool_and(state = 'SILENT') OVER (PARTITION BY ${name(feed.subject)}) AS is_gone FROM ${tableName(feed.now)})

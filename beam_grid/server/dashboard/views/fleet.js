@@ -41,8 +41,9 @@ export function view({ overview, parts, options, set }) {
 }
 
 function says(feed, item) {
-  if (item.state === "SILENT" || item.value === null) return item.last_at ? `last heard of ${time(item.last_at)}` : "";
   const value = feed.values.find((one) => one.name === item.what);
+  if (item.is_gone === false && item.value === null) return `no ${valueWords(value)} of late`;
+  if (item.state === "SILENT" || item.value === null) return item.last_at ? `last heard of ${time(item.last_at)}` : "";
   const usual = item.mean === null ? "" : `, usually ${number(item.mean)}`;
   return `${valueWords(value)} ${number(item.value, shownUnit(value))}${usual}${item.z === null ? "" : `, z ${signed(item.z)}`}`;
 }

@@ -3,7 +3,7 @@
 import { name, sql, tableName } from "../api.js";
 import { chart } from "../charts.js";
 import { choice, h, link, note, table } from "../dom.js";
-import { measureLabel, scores, shownUnit, valueWords } from "../feeds.js";
+import { measureLabel, nowTables, scores, shownUnit, valueWords } from "../feeds.js";
 import { called, count, number, seconds, signed, time, words } from "../format.js";
 import { lineage } from "../lineage.js";
 import { lack, panel, REFINE } from "../panel.js";
@@ -58,7 +58,7 @@ function preferred(feed, values) {
 function now({ overview, feed, subject }) {
   const named = (row) => feed.values.find((one) => one.name === row.value_name);
   return panel({
-    title: "Now", overview, tables: [[feed.now, REFINE], [`${feed.now}_hourly`, REFINE]],
+    title: "Now", overview, tables: nowTables(overview, feed).map((table) => [table, REFINE]),
     about: "Newest values beside what is usual for this one at that hour, and how many values that is known from.",
     load: () => sql(`SELECT * FROM ${tableName(feed.now)} WHERE ${name(subject.column)} = $1 ORDER BY value_name`, [subject.value]),
     draw: (rows) => (rows.length ? [table([
