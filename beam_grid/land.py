@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from beam_grid.durable import remove, sync_folder
 from beam_grid.errors import GridError, RunFailed
 from beam_grid.graph import graph_runner
 from beam_grid.lakehouse.spans import file_span
-from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically
+from beam_grid.landing import FeedLog, Lake, Sharding, utc_now, write_atomically, written_to
 from beam_grid.look_ahead import LookAhead
 from beam_grid.plan import Narrow, Plan, next_slice
 from beam_grid.segments import LandedIndex
@@ -116,18 +116,6 @@ def land(lake: Lake, contract: Contract, options: Options, progress: Progress | 
                 break
         lander.done.problems += lander.plan.waiting  # nobody waits with them: this run ends
     return lander.done
-
-
-@contextmanager
-def written_to(lake: Lake) -> Iterator[None]:
-    """Raises RunFailed for a lake that cannot be written."""
-    try:
-        yield
-    except OSError as cause:
-        raise RunFailed(
-            f"lake {lake.path}: cannot be written ({cause.strerror or cause}); nothing of this slice was "
-            "committed: make room and run again"
-        ) from cause
 
 
 class Lander:

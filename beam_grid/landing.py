@@ -33,7 +33,7 @@ from msgspec import Struct
 
 from beam_grid import durable
 from beam_grid.commit import FORMAT, Commit, from_json, to_json
-from beam_grid.errors import GridError, LakeBusy
+from beam_grid.errors import GridError, LakeBusy, RunFailed
 from data_sources.typed_json import decoder, encode
 
 if TYPE_CHECKING:  # at run time only where a contract is read: its libraries would double the time of a query
@@ -148,21 +148,37 @@ class Lake:
     @contextmanager
     def lock(self, what: str, wait_s: float = 0) -> Iterator[None]:
         """Hold `land`, `follow` or `tables`, after waiting for it so long. The operating system frees it when the process
-        ends, however it ends. Raises LakeBusy. Who lands takes `visits.visiting`, who follows `visits.Lead`."""
+        ends, however it ends. Raises LakeBusy, and RunFailed for a lake that cannot be written. Who lands takes
+        `visits.visiting`, who follows `visits.Lead`."""
         import filelock
 
         folder = self.path / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / f"{what}.lock", timeout=wait_s, thread_local=False)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            stage = "another refine, run or maintain" if what == "tables" else "another land or run"
-            raise LakeBusy(f"lake {self.path}: {stage} is at work on it; wait for it to end and try again") from None
+        with written_to(self):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                stage = "another refine, run or maintain" if what == "tables" else "another land or run"
+                raise LakeBusy(
+                    f"lake {self.path}: {stage} is at work on it; wait for it to end and try again"
+                ) from None
         try:
             yield
         finally:
             lock.release()
+
+
+@contextmanager
+def written_to(lake: Lake) -> Iterator[None]:
+    """Raises RunFailed for a lake that cannot be written."""
+    try:
+        yield
+    except OSError as cause:
+        raise RunFailed(
+            f"lake {lake.path}: cannot be written ({cause.strerror or cause}); nothing of this slice was "
+            "committed: make room and run again"
+        ) from cause
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,8 @@ from beam_grid.land import (
     land_slice,
     landed_dataset,
     settle_shards,
-    written_to,
 )
-from beam_grid.landing import FeedLog, Lake
+from beam_grid.landing import FeedLog, Lake, written_to
 from beam_grid.plan import Plan
 from beam_grid.state import FeedState, Kept
 from data_sources.splits import LateSplit, PartitionPlan

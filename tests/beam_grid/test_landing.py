@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from beam_grid.commit import FORMAT
-from beam_grid.errors import GridError
+from beam_grid.errors import GridError, RunFailed
 from beam_grid.landing import Lake, create_once, write_atomically
+from beam_grid.refine import refine
 from beam_grid.segments import collect
 from tests import committed
 from tests.committed import commit
@@ -181,6 +182,14 @@ class TestLock:
         lake = Lake.open(tmp_path / "lake")
         with lake.lock("land"), pytest.raises(GridError), lake.lock("land"):
             pass
+
+    @pytest.mark.parametrize("in_the_way", ["locks/tables.lock/x", "locks"])
+    def test_a_lake_that_cannot_be_written_is_told_as_such(self, tmp_path: Path, in_the_way: str) -> None:
+        lake = Lake.open(tmp_path / "lake")
+        (lake.path / in_the_way).parent.mkdir(parents=True, exist_ok=True)
+        (lake.path / in_the_way).touch()
+        with pytest.raises(RunFailed, match=f"lake {lake.path}: cannot be written \\(.*make room and run again"):
+            refine(lake)
 
 
 def test_garbage_is_what_is_old_and_in_no_commit(tmp_path: Path) -> None:
