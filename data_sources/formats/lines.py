@@ -119,7 +119,7 @@ def read(split: FileSplit, contract: Contract, cut_records: Cut, is_whole: IsWho
             final = not stream.read(1)
     done = packed and final and not rest.strip() and left >= 0
     if not packed:
-        done = offset >= split.size
+        done = offset >= split.size or (final and not dropped and not rest.strip())
     first = split.start if split.segments else 0  # a header, and what stands above it, are read too
     read = () if packed else joined(path, (*split.segments, Segment(first, offset, digest(path, first, offset))))
     yield ended(split, offset, line, segments=read, done=done, open_line=open_line)

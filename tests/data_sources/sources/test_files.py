@@ -300,7 +300,7 @@ def test_a_file_that_is_gone_before_all_of_it_was_read_is_named_until_it_is_back
     rows, files = b"".join(map(line, range(4))), tmp_path / "in"
     (files / "sub").mkdir(parents=True)
     for name in ("a.json", "sub/b.json", "tail.json", "whole.json"):
-        (files / name).write_bytes(rows + (line(9)[:7] if name == "tail.json" else b""))
+        (files / name).write_bytes(rows + {"tail.json": line(9)[:7], "whole.json": b"\n  "}.get(name, b""))
     (files / "c.json.gz").write_bytes(gzip.compress(rows))
     with zipfile.ZipFile(files / "z.zip", "w") as archive:
         archive.writestr("m.json", rows)
