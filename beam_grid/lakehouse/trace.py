@@ -147,7 +147,7 @@ def _paths(lake: Lake, feed: str, number: int) -> dict[str, str]:
     earlier = {s.commit for s in commit.taken_again} | {s.commit for s in commit.judged_again}
     found = {name: path for before in earlier for name, path in _paths(lake, feed, before).items()}
     splits = [split for partition in commit.plan for split in partition.splits]
-    return found | {split.name: split.path for split in splits if isinstance(split, FileSplit)}
+    return found | {split.lineage: split.path for split in splits if isinstance(split, FileSplit)}
 
 
 def ranges(positions: list[int]) -> str:

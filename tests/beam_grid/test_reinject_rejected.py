@@ -24,6 +24,7 @@ from beam_grid.errors import GridError
 from beam_grid.feeds import built_in
 from beam_grid.inspect import inspect
 from beam_grid.lakehouse.query import query
+from beam_grid.lakehouse.trace import trace
 from beam_grid.landing import Lake
 from beam_grid.ledger import ledger
 from beam_grid.refine import refine
@@ -460,6 +461,9 @@ def test_rows_of_parquet_and_sqlite(tmp_path: Path) -> None:
         again(lake, right)
         run(tmp_path / f"other-{kind}", right, tmp_path)
         assert silver(lake, right) == silver(tmp_path / f"other-{kind}", right) and len(silver(lake, right)) == 2
+        refine(Lake.open(lake))
+        paths = trace(Lake.open(lake), "silver.readings", "true")["path"].to_pylist()
+        assert {*paths} == {str(tmp_path / {"parquet": "1.parquet", "sqlite": "1.db"}[kind])}
 
 
 CASE = Path(__file__).parents[1] / "cases" / "uci-split-time"
