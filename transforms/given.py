@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -83,15 +84,22 @@ def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType, who: str) -> pa
     said = f"{who}: column {name!r} is {column.type}, the contract says {kind}, and its values do not fit"
     try:
         made = column.cast(kind)
-        # Arrow rounds a fraction to a decimal's places and cuts a time of day off a date without a word
-        is_rounded = pa.types.is_floating(column.type) and pa.types.is_decimal(kind)
-        is_cut = pa.types.is_timestamp(column.type) and pa.types.is_date(kind)
-        changes = (is_rounded or is_cut) and pc.any(pc.not_equal(made.cast(column.type), column)).as_py()
     except pa.ArrowException as cause:
         raise ValueError(f"{said} ({cause})") from cause
-    if changes:
+    if _changes(column, made):
         raise ValueError(f"{said}: they have more places, or a time of day; round or cut them before")
     return made
+
+
+def _changes(column: pa.Array, made: pa.Array) -> bool:
+    """Whether Arrow rounded a fraction to a decimal's places, by more than a float is off, or cut a time of day off a date: it does so
+    without a word."""
+    if pa.types.is_timestamp(column.type) and pa.types.is_date(made.type):
+        return bool(pc.any(pc.not_equal(made.cast(column.type), column)).as_py())
+    if not (pa.types.is_floating(column.type) and pa.types.is_decimal(made.type)):
+        return False
+    given, back = (a.cast(pa.float64()).fill_null(0).to_numpy() for a in (column, made))
+    return bool((np.abs(given - back) > 16 * np.finfo(f"f{column.type.bit_width // 8}").eps * np.abs(given)).any())
 
 
 def _kind(value: Any) -> str:

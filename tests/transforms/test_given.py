@@ -96,6 +96,15 @@ def test_types_are_cast_where_no_value_changes() -> None:
         rows_given(OWN.set_column(1, "kwh", pa.array(["abc"] * 4)), FEED, "X")
 
 
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_what_a_float_is_off_by_is_no_fraction_of_its_own(kind: pa.DataType) -> None:
+    fields = [{"name": "at", "type": "timestamp"}, {"name": "kwh", "type": "decimal(10,3)"}]
+    feed = contract(dedup={"key": ["at"]}, fields=fields, windows=[], rules=[])
+    values = pa.array([0.7, 0.1 + 0.2, -1.005, None, 0.0], kind)
+    batch = pa.RecordBatch.from_arrays([pa.array([minute(n) for n in range(5)]), values], ["at", "kwh"])
+    assert list(map(str, rows_given(batch, feed, "X")["kwh"])) == ["0.700", "0.300", "-1.005", "None", "0.000"]
+
+
 def test_a_fraction_is_not_rounded_and_no_time_of_day_is_cut_off() -> None:
     kinds = {"kwh": "decimal(10,3)", "day": "date"}
     fields = [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}]
