@@ -57,9 +57,12 @@ export function milliseconds(ms) {
   return ms === null || ms === undefined ? null : ms < 1000 ? `${ms < 10 ? Number(ms).toFixed(ms < 1 ? 2 : 1) : whole.format(ms)} ms` : `${number(ms / 1000)} s`;
 }
 
-/** What a meter or sensor is called; one whose name is blank has to be seen, too. */
+const LONGEST = 80;
+
+/** What a meter or sensor is called; one whose name is blank has to be seen, too, and a very long one leaves room. */
 export function called(id) {
-  return String(id).trim() === "" ? "(empty)" : id;
+  const text = String(id);
+  return text.trim() === "" ? "(empty)" : text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 }
 
 /** What a name means in words: energy_hourly to energy hourly. */

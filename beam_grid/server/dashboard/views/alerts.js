@@ -38,9 +38,9 @@ function open(overview, rule) {
       const counts = Object.entries(told.counts).map(([one, n]) => `${count(n)} ${one}`).join(", ");
       return [...wrong, h("p", { class: "small" }, rows.length < total ? `${counts}; the ${count(rows.length)} worst.` : counts), table([
         { head: "Severity", cell: (row) => (SEVERITIES[row.severity] ? badge(SEVERITIES[row.severity]) : words(row.severity)) }, { head: "State", cell: (row) => (row.acked_by ? `${row.state}, seen by ${row.acked_by}` : row.state) },
-        { head: "Rule", cell: (row) => row.rule }, { head: "Of", cell: (row) => (row.link ? link(row.link.slice(1), called(row.key.join(", ")), row.id) : called(row.key.join(", "))) },
+        { head: "Rule", cell: (row) => row.rule, kind: "named" }, { head: "Of", cell: (row) => (row.link ? link(row.link.slice(1), keyed(row.key), row.id) : keyed(row.key)), kind: "named" },
         { head: "Raised", cell: (row) => time(row.raised_at ?? row.since), kind: "nobreak" }, { head: "Set", cell: (row) => row.set, number: true },
-        { head: "Row", cell: (row) => Object.entries(row.row).filter(([one]) => !one.startsWith("_")).map(([one, value]) => `${words(one)} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ") },
+        { head: "Row", cell: (row) => Object.entries(row.row).filter(([one]) => !one.startsWith("_")).map(([one, value]) => `${words(one)} ${called(shown(value) ?? "–")}`).join(", "), kind: "wordy" },
         { head: "Id", cell: (row) => row.id, kind: "nobreak" },
       ], rows, "Open alerts")];
     },
@@ -62,7 +62,7 @@ function now(overview, feed) {
       { head: "Value", cell: (row) => (row.is_gone ? "all" : valueWords(named(row))) }, { head: "Newest", cell: (row) => number(row.value, shownUnit(named(row))), number: true },
       { head: "Usual", cell: (row) => (row.mean === null ? null : `${number(row.mean)} ± ${number(row.stddev) ?? "–"}`), number: true },
       { head: "z-score", cell: (row) => signed(row.z_score), number: true },
-      { head: "Known from", cell: (row) => `${row.history_values} values, by ${words(row.basis)}` },
+      { head: "Known from", cell: (row) => (row.basis === "none" ? null : `${row.history_values} values, by ${words(row.basis)}`) },
       { head: "Last heard of", cell: (row) => time(row.last_at), kind: "nobreak" },
     ], rows, `Alerts of ${feed.feed}`)] : [h("p", { class: "verdict good" }, "✓ Nothing is beyond what is usual, and nobody is silent.")]),
   });
@@ -117,8 +117,16 @@ function alerts(overview, from) {
 
 function shown(value) {
   if (value === null) return null;
-  if (typeof value === "number") return number(value);
-  return /^\d{4}-\d\d-\d\dT/.test(value) ? time(value) : typeof value === "object" ? JSON.stringify(value) : String(value);
+  return typeof value === "number" ? number(value) : typeof value === "object" ? JSON.stringify(value) : timed(value);
+}
+
+/** What an alert is of: numbers there name something, and stay as they are. */
+function keyed(key) {
+  return called(key.map(timed).join(", "));
+}
+
+function timed(value) {
+  return /^\d{4}-\d\d-\d\dT/.test(value) ? time(value) : String(value);
 }
 
 function counted(rows) {

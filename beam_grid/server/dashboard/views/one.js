@@ -64,7 +64,7 @@ function now({ overview, feed, subject }) {
     draw: (rows) => (rows.length ? [table([
       { head: "Value", cell: (row) => valueWords(named(row)) }, { head: "State", cell: (row) => badge(row.state) },
       { head: "Newest", cell: (row) => number(row.value, shownUnit(named(row))), number: true }, { head: "Usual", cell: (row) => (row.mean === null ? null : `${number(row.mean)} ± ${number(row.stddev) ?? "–"}`), number: true },
-      { head: "z-score", cell: (row) => signed(row.z_score), number: true }, { head: "Known from", cell: (row) => `${row.history_values} values, by ${words(row.basis)}` },
+      { head: "z-score", cell: (row) => signed(row.z_score), number: true }, { head: "Known from", cell: (row) => (row.basis === "none" ? null : `${row.history_values} values, by ${words(row.basis)}`) },
       { head: "Last heard of", cell: (row) => time(row.last_at), kind: "nobreak" },
     ], rows, "Newest values")] : [note(`${feed.now} does not know it: nothing of it came within its history.`)]),
   });
