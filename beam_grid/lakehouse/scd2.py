@@ -55,7 +55,7 @@ START, END, CURRENT, VERSION = MADE = VERSION_COLUMNS
 
 _DEFINITION = "beam_grid.scd2"
 
-_RULES = 2
+_RULES = 3
 """Raised where the same observations make other versions than before."""
 
 
@@ -138,8 +138,8 @@ def versions(observations: DataFrame, contract: Contract) -> DataFrame:
 def _ends(forever: str) -> dict:
     from pyspark.sql.functions import expr
 
-    end = f"least(__next, array_min(filter(__absent, a -> a > __date)), {forever})"
-    return {END: expr(end), CURRENT: expr(f"{end} = {forever}")}
+    end = "least(__next, array_min(filter(__absent, a -> a > __date)))"
+    return {END: expr(f"least({end}, {forever})"), CURRENT: expr(f"{end} IS NULL")}
 
 
 def _place(contract: Contract) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -213,7 +214,8 @@ def columns_ddl(schema: pa.Schema) -> str:
 
 def read(spark: SparkSession, files: Sequence[str], schema: pa.Schema) -> DataFrame:
     """The files' rows in the schema's columns; a column that a file lacks is null."""
-    return spark.read.schema(columns_ddl(schema)).parquet(*files)
+    named = (re.sub(r"([\\{}\[\]*?])", r"\\\1", file) for file in files)  # Spark takes paths for patterns
+    return spark.read.schema(columns_ddl(schema)).parquet(*named)
 
 
 def nothing(spark: SparkSession, schema: pa.Schema) -> DataFrame:

@@ -423,6 +423,7 @@ STORIES: dict[str, tuple[list[list[tuple[int, int, int]]], list[int | None]]] = 
     "an update of a row never seen": ([[(4, 5, 50)]], [50]),
     "a delete of a row never seen": ([[(1, 5, 0)]], [None]),
     "two images for one place in the log": ([[(4, 5, 51)], [(4, 5, 50)], [(4, 5, 52)], [(4, 5, 50)]], [51, 51, 52, 52]),
+    "${env:HOME}": ([[(2, 1, 10)], [(4, 5, 50)]], [10, 50]),  # Spark put what is called so in the place of such text
     "delete and delete again": ([[(2, 1, 10)], [(1, 5, 0)], [(1, 3, 0)], [(4, 4, 40)]], [10, None, None, None]),
 }  # fmt: skip
 
@@ -430,7 +431,7 @@ STORIES: dict[str, tuple[list[list[tuple[int, int, int]]], list[int | None]]] = 
 @pytest.mark.spark
 @pytest.mark.timeout(1800)
 def test_stories(tmp_path: Path) -> None:
-    landing = Landing(Lake.open(tmp_path / "lake"), bills())
+    landing = Landing(Lake.open(tmp_path / "a lake[1]{*}"), bills())
     for commit in range(4):
         rows = [
             change(story, *one)

@@ -240,7 +240,11 @@ def invariants(rows: list[Row], contract: Contract) -> None:
         keys.setdefault(tuple(row[k] for k in contract.lake.key), []).append(row)
     for history in keys.values():
         assert [r["scd_version"] for r in history] == list(range(1, len(history) + 1))
-        assert all(r["record_effective_date"] < r["record_end_date"] for r in history)
+        assert all(
+            r["record_effective_date"] < r["record_end_date"]
+            for r in history
+            if not str(r["record_effective_date"]).startswith(OPEN)
+        )
         assert all(a["record_end_date"] <= b["record_effective_date"] for a, b in pairwise(history))
         assert [r["is_current"] for r in history[:-1]] == [False] * (len(history) - 1)
         assert history[-1]["is_current"] == str(history[-1]["record_end_date"]).startswith(OPEN)
@@ -338,6 +342,9 @@ EXAMPLES_CONTRACT = {**BY_DAY, "lake": {**BY_DAY["lake"], "as_of": "name:(\\d{8}
 SNAPSHOTS = {10: "full_20250110.csv", 20: "full_20250120.csv", 21: "full_20250120_south.csv", 25: "full_20250125_bad.csv", 30: "full_20250130.csv"}  # fmt: skip
 """Those of day 20 are two files; that of day 25 has a record without a key. Keys change by files 1, 2 and, late, 3."""
 
+NEVER = (date(9999, 12, 31) - date(2024, 12, 31)).days
+"""The open end, as a date that something begins."""
+
 Seen = tuple[int, int, str | None, int]
 """Where (a snapshot's number above or a change file's), day, status, note."""
 
@@ -374,6 +381,7 @@ EXAMPLES: dict[str, tuple[list[Seen], list[tuple[int, int | None, str | None, in
     "a change after the snapshots": ([(10, 1, "B", 1), (20, 1, "B", 1), (30, 1, "B", 1), (3, 1, "A", 1)], [(1, None, "A", 1)]),
     "null is a value": ([(1, 40, None, 1), (2, 45, None, 2), (2, 50, "A", 1)], [(40, 50, None, 2), (50, None, "A", 1)]),
     "a copy": ([(1, 40, "A", 1), (2, 40, "A", 1), (2, 40, "A", 1)], [(40, None, "A", 1)]),
+    "not yet": ([(1, 40, "A", 1), (2, NEVER, "B", 1)], [(40, None, "A", 1), (NEVER, None, "B", 1)]),
 }  # fmt: skip
 
 
