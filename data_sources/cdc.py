@@ -14,6 +14,7 @@ import pyarrow as pa
 
 if TYPE_CHECKING:
     from data_sources.contract import Contract
+    from data_sources.contract.fields import FieldSpec
 
 DELETE, INSERT, BEFORE, AFTER = 1, 2, 3, 4
 
@@ -23,6 +24,9 @@ TRUNCATE = 0
 COMMAND_ID, SEQUENCE_VALUE = "__$command_id", "__$seqval"
 """SQL Server orders the changes of one transaction by the first, then by the second: an update that it carries out as
 delete and insert may log the insert first. Null in rows from before it had the first, and Debezium does not send it."""
+
+_BESIDE_ROW = frozenset({"source", "before", "op", "transaction", "ts_ms", "ts_us", "ts_ns"})
+"""What Debezium's message has beside the row itself (`after`): other than it from message to message."""
 
 LSN = r"0[xX][0-9A-Fa-f]{1,40}|[0-9A-Fa-f]{1,8}(:[0-9A-Fa-f]{1,8}){1,3}"
 """Regular expression of a whole LSN."""
@@ -53,6 +57,15 @@ def lsn_fields(contract: Contract) -> list[str]:
 def place_fields(contract: Contract) -> list[str]:
     """Fields that say where a change stands in the log: the sequence without the operation."""
     return [name for name in contract.lake.sequence_by if name != contract.lake.operation]
+
+
+def is_beside_row(field: FieldSpec, contract: Contract) -> bool:
+    """Whether a field is read from Debezium's message, by paths as `$.ts_ms`, and from no column of its row."""
+    if contract.lake.envelope == "none" or contract.document is not None:  # its paths lead from the record, or the file
+        return False
+    names = field.source if isinstance(field.source, list) else field.wanted
+    paths = [name.removeprefix("$.").removeprefix("payload.") for name in names if name.startswith("$.")]
+    return bool(names) and len(paths) == len(names) and all(path.split(".")[0] in _BESIDE_ROW for path in paths)
 
 
 def gains_fields(before: Sequence[str], now: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@
     arrives   a full snapshot without it   a delete at the snapshot's place, its columns null, `_source` the snapshot
     arrives   an update of the key itself  its image before it (operation 3), as a delete of the old key
     arrives   truncate 6                   one row without a key: what stands before 6 is deleted, whichever its key
+    arrives   truncate 6 again             the same row, of the two the one with the greater values
 
 Tombstones are kept for ever: a change may arrive however late (nothing of a CDC feed is late), and one that came
 after its tombstone had gone would bring a deleted row back. They cost a row a deleted key.
@@ -20,6 +21,7 @@ from beam_grid.lakehouse import cdc_moves, resync
 from beam_grid.lakehouse.cdc_changes import has_news, is_recounted
 from beam_grid.lakehouse.sequence import (
     fill,
+    greatest_first,
     key_bounds,
     last_changes,
     make,
@@ -28,7 +30,7 @@ from beam_grid.lakehouse.sequence import (
     truncates,
     within_sql,
 )
-from beam_grid.lakehouse.tables import Batch, State, Table, arranged, put, quoted
+from beam_grid.lakehouse.tables import Batch, State, Table, arranged, differing, put, quoted, transaction
 from data_sources.cdc import BEFORE, DELETE
 
 if TYPE_CHECKING:
@@ -71,9 +73,28 @@ def _apply(spark: SparkSession, table: Table, batch: Batch) -> None:
 
 
 def _new_truncates(spark: SparkSession, table: Table, batch: Batch) -> DataFrame | None:
-    """The batch's truncates less those in the table, where a run that was cut off left them."""
-    found = truncates(spark, batch, new_only=True)
-    if found is None or not batch.applied:
-        return found
-    shown = spark.sql(f"SELECT _sequence FROM {table.sql} WHERE {quoted(batch.contract.lake.key[0])} IS NULL")
-    return found.join(shown, "_sequence", "left_anti").select(*map(quoted, found.columns))
+    """Truncates of places in the log that the table has none of, one a place; of the others it is given the greatest.
+
+    A run that was cut off may have left some in the table.
+    """
+    known = truncates(spark, batch, new_only=False)
+    if known is None or truncates(spark, batch, new_only=True) is None:
+        return None
+    contract, names = batch.contract, known.columns
+    columns, of_all = ", ".join(map(quoted, names)), f"{quoted(contract.lake.key[0])} IS NULL"
+    known.createOrReplaceTempView("cdc_truncates")
+    image = f"row_number() OVER (PARTITION BY _sequence ORDER BY {greatest_first(contract, 'c')})"
+    wanted = spark.sql(f"SELECT {columns} FROM (SELECT *, {image} AS __image FROM cdc_truncates c) WHERE __image = 1")
+    if not batch.applied:
+        return wanted
+    shown = spark.sql(f"SELECT {columns} FROM {table.sql} WHERE {of_all}")
+    found = differing(wanted, shown, names, ["_sequence"]).localCheckpoint()
+    greater = found.where("NOT __is_new")
+    if not greater.isEmpty():
+        greater.createOrReplaceTempView("cdc_truncates")
+        with transaction(spark, table.application(contract.name, "truncates"), batch.target):
+            spark.sql(
+                f"MERGE INTO {table.sql} t USING cdc_truncates s ON t.{of_all} AND t._sequence = s._sequence "
+                f"WHEN MATCHED THEN UPDATE SET {', '.join(f't.{n} = s.{n}' for n in map(quoted, names))}"
+            )
+    return found.where("__is_new").select(*map(quoted, names))

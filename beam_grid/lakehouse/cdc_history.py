@@ -112,13 +112,12 @@ def _knowledge_sql(batch: Batch) -> str:
     known_at = f"PARTITION BY {keys}, __at ORDER BY __place"
     image = f"min(__step) OVER (PARTITION BY {keys}, _sequence ORDER BY {{}} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
     of_key = f"OVER (PARTITION BY {keys})"
-    steps, dead, counts, commit = f"collect_set(__step) {of_key}", image.format(last_first), "true", "_commit"
+    steps, dead, commit = f"collect_set(__step) {of_key}", image.format(last_first), "_commit"
+    own, counts = "SELECT * FROM snapshots", "true"
     if is_recounted(batch):
-        last_first, counts, commit = (
-            resync.newest_first(contract, "c"),
-            resync.counts_sql(batch, known_at, "__at"),
-            "__since",
-        )
+        last_first, commit = resync.newest_first(contract, "c"), "__since"
+        own = resync.own_changes(batch, "snapshots", known_at, "__at")
+        counts = resync.counts_sql(batch, known_at, "__at")
         dead = f"least(__gone, IF(__absent, NULL, {image.format(last_first)}))"
         steps = resync.steps_sql(of_key, applied)
     alive = "step >= __step AND (__dead IS NULL OR step < __dead)"
@@ -133,7 +132,8 @@ def _knowledge_sql(batch: Batch) -> str:
                 {steps} AS __steps
             FROM steps c),
         snapshots AS (SELECT *, explode(filter(__steps, step -> {alive})) AS __at FROM ranked),
-        judged AS (SELECT *, {counts} AS __counts FROM snapshots),
+        own AS ({own}),
+        judged AS (SELECT *, {counts} AS __counts FROM own),
         dated AS (SELECT *, {time} AS valid_from, greatest({time}, coalesce({later}, {OPEN})) AS valid_to FROM judged),
         shown AS (
             SELECT *, IF(__counts, valid_to, NULL) AS __shown FROM dated

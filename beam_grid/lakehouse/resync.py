@@ -13,9 +13,9 @@ is complete and no record of it was rejected, from the commit that completed it 
 
     what counts, of a key's changes in order    a row a snapshot held: unless the row before it has equal content
                                                 an absence: if a row is before it
-                                                a delete, or an image before an update that ends the key: unless
-                                                it is of a row that had the key before (_of_another_row)
                                                 every other change: always
+    what is none of the key's changes           a delete, or an image before an update that ends the key, of a row that
+                                                had the key before (own_changes)
 
 Guarantees: what counts is a function of the changes and snapshots that landed, whatever their order, copies and
 slicing; so a key's state is, and at each step what was known then. Content is `Contract.content`.
@@ -93,18 +93,23 @@ def newest_first(contract: Contract, alias: str) -> str:
     return f"{alias}._sequence DESC, {alias}.__absent, {greatest_first(contract, alias)}"
 
 
+def own_changes(batch: Batch, changes: str, window: str, commit: str) -> str:
+    """SQL of the changes without ends of rows that had the key before; `window` has a key's changes known at the commit,
+    the last first."""
+    if batch.moves is None:
+        return f"SELECT * FROM {changes}"
+    others = _of_another_row(batch.contract, window, commit)
+    return f"SELECT * FROM (SELECT *, {others} AS __of_another FROM {changes} c) WHERE NOT __of_another"
+
+
 def counts_sql(batch: Batch, window: str, commit: str) -> str:
-    """Whether a change counts as known at the commit; `window` has a key's changes known then, the last first."""
+    """Whether a change counts as known at the commit; `window` has a key's own changes known then, the last first."""
     contract = batch.contract
     content = f"struct({', '.join(map(quoted, contract.content))})"
     is_row = f"{quoted(str(contract.lake.operation))} IN ({INSERT}, {AFTER})"
     was_row = f"coalesce(lead({is_row}) OVER ({window}), false)"
     is_same = f"{was_row} AND {content} <=> lead({content}) OVER ({window})"
-    others = f"WHEN {_of_another_row(contract, window, commit)} THEN false " if batch.moves is not None else ""
-    return (
-        f"CASE WHEN __absent THEN {was_row} {others}"
-        f"WHEN {is_row} AND __held <= {commit} THEN NOT ({is_same}) ELSE true END"
-    )
+    return f"CASE WHEN __absent THEN {was_row} WHEN {is_row} AND __held <= {commit} THEN NOT ({is_same}) ELSE true END"
 
 
 def _of_another_row(contract: Contract, window: str, commit: str) -> str:
@@ -143,9 +148,9 @@ def last_changes(spark: SparkSession, batch: Batch, condition: str) -> DataFrame
         WITH images AS (
             SELECT *, row_number() OVER (PARTITION BY {keys}, _sequence ORDER BY {order}) AS __image
             FROM cdc_known c WHERE __gone IS NULL),
-        judged AS (
-            SELECT *, {counts_sql(batch, of_key, str(batch.target))} AS __counts
-            FROM images c WHERE __absent OR __image = 1),
+        last_images AS (SELECT * FROM images WHERE __absent OR __image = 1),
+        own AS ({own_changes(batch, "last_images", of_key, str(batch.target))}),
+        judged AS (SELECT *, {counts_sql(batch, of_key, str(batch.target))} AS __counts FROM own c),
         placed AS (SELECT *, row_number() OVER ({of_key}) AS __place FROM judged c WHERE __counts AND {condition})
         SELECT {", ".join(map(quoted, table_schema(contract).names))} FROM placed WHERE __place = 1""",
     )

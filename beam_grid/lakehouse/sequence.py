@@ -49,7 +49,7 @@ SEQUENCE = pa.field("_sequence", pa.string())
 _DEFINITION = "beam_grid.cdc"
 """Property of a table: by which order and rules it was made."""
 
-_RULES = 2
+_RULES = 3
 """Raised where the same landed changes come to other tables than before: those there are, are then made anew once."""
 
 _FEW_ROWS = 1_000_000

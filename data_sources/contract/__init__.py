@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from data_sources.cdc import checks as cdc_checks
-from data_sources.cdc import order_warning
+from data_sources.cdc import is_beside_row, order_warning
 from data_sources.contract.detections import DetectionSpec as DetectionSpec
 from data_sources.contract.detections import check_detection
 from data_sources.contract.features import FeatureSpec as FeatureSpec
@@ -499,11 +499,13 @@ class Contract(Part):
     @property
     def content(self) -> list[str]:
         """Of a change, the fields that say what the source's row is: all but its place in the log, its operation, its
-        time, and the columns that SQL Server's change tables have beside the row's own.
+        time, the columns that SQL Server's change tables have beside the row's own, and what is read from Debezium's
+        message beside the row (`$.ts_ms`, `$.source.table`; `$.before.price`, too, which is of the row before).
         """
         lake = self.lake
         beside = {*lake.sequence_by, lake.operation, self.event_time} - {*lake.key}
-        return [f.name for f in self.fields if f.name not in beside and not f.input_name.startswith("__$")]
+        beside |= {f.name for f in self.fields if f.input_name.startswith("__$") or is_beside_row(f, self)}
+        return [f.name for f in self.fields if f.name not in beside]
 
     @property
     def sort_by(self) -> list[str]:

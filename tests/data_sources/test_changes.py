@@ -92,6 +92,15 @@ def test_content_is_what_a_change_says_of_its_row() -> None:
         if one["name"] == "__$update_mask":
             one |= {"name": "mask", "source": "__$update_mask"}
     assert parse_contract(raw, "tests").content == billing.content
+    sources: dict[str, str | list[str]] = {
+        "sent": "$.ts_ms", "old": "$.payload.before.price", "place": ["$.source.file", "$.source.pos"],
+        "note": "$.after.note", "joined": ["id", "$.source.table"], "deep": "$.power.pf", "of": "source.meter",
+    }  # fmt: skip
+    raw["fields"] += [{"name": name, "type": "string", "source": source} for name, source in sources.items()]
+    more = ["note", "joined", "deep", "of"]
+    assert parse_contract(raw, "tests").content == [*billing.content, *more], "nor what is the message's alone"
+    raw["lake"]["envelope"] = "none"
+    assert parse_contract(raw, "tests").content == [*billing.content, *sources], "without envelopes it is the row's"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from tests.beam_grid.lakehouse.test_cdc import (
     OPEN,
     START,
     Landing,
+    Part,
     Row,
     ask_past,
     cut,
@@ -36,17 +37,22 @@ from tests.beam_grid.lakehouse.test_cdc import (
     same,
     sequence,
 )
+from tests.beam_grid.lakehouse.test_cdc_snapshots import judged
 
 METERS: Row = {
     "name": "meters", "format": "json", "event_time": "at",
-    "lake": {"load": "cdc", "key": ["id", "grid"], "operation": "op", "sequence_by": ["start_lsn", "seqval", "op"]},
+    "lake": {"load": "cdc", "key": ["id", "grid"], "operation": "op", "sequence_by": ["start_lsn", "seqval", "op"],
+             "snapshot_files": ["full_*"]},
     "fields": [
         {"name": "op", "type": "int64"}, {"name": "start_lsn", "type": "string"}, {"name": "seqval", "type": "string"},
         {"name": "row", "type": "int64"}, {"name": "id", "type": "string"}, {"name": "grid", "type": "int64"},
         {"name": "address", "type": "string"}, {"name": "at", "type": "timestamp"},
+        {"name": "sent", "type": "timestamp", "source": "$.ts_ms"},
     ],
 }  # fmt: skip
 """The table's own key is `row`; the lake's are a meter's number and its grid."""
+
+SNAPSHOT = 4
 
 
 # The source ----------------------------------------------------------------------------------------------------
@@ -61,14 +67,17 @@ class Source:
     rows: dict[int, Row] = field(default_factory=dict)
     log: list[Row] = field(default_factory=list)
     transaction: int = 0
+    states: list[dict[int, Row]] = field(default_factory=list)
+    """The rows before each transaction."""
 
     def begin(self) -> None:
+        self.states.append(dict(self.rows))
         self.transaction += 1
 
     def _write(self, op: int, row: Row, step: int) -> None:
-        at = START + timedelta(hours=self.transaction)
+        times = {"at": START + timedelta(hours=self.transaction), "sent": START + timedelta(seconds=step)}
         self.log.append(
-            {**row, "op": op, "start_lsn": f"0x{self.transaction * 10:06X}", "seqval": f"0x{step:04X}", "at": at}
+            {**row, "op": op, "start_lsn": f"0x{self.transaction * 10:06X}", "seqval": f"0x{step:04X}", **times}
         )
 
     @property
@@ -88,6 +97,12 @@ class Source:
 
     def delete(self, row: int) -> None:
         self._write(1, self.rows.pop(row), self._step)
+
+    def held(self) -> list[Row]:
+        """The records of a snapshot taken after SNAPSHOT transactions."""
+        at = {"op": 2, "start_lsn": f"0x{SNAPSHOT * 10 + 5:06X}", "seqval": "0x0001", "sent": START}
+        rows = [*self.states, self.rows][: SNAPSHOT + 1][-1].values()
+        return [{**row, **at, "at": START + timedelta(hours=SNAPSHOT, minutes=30)} for row in rows]
 
 
 def source(draw: random.Random, number: int) -> Source:
@@ -155,7 +170,7 @@ def counting(landing: Landing, commit: int) -> dict[tuple[Any, ...], list[Row]]:
     for of, rows in found.items():
         rows.sort(key=lambda row: place(row, contract))
         images = list({sequence(row, contract): row for row in rows}.values())
-        counts: list[Row] = []
+        own: list[Row] = []
         before: Row | None = None
         for row in images:
             is_others = (
@@ -163,10 +178,10 @@ def counting(landing: Landing, commit: int) -> dict[tuple[Any, ...], list[Row]]:
                 and before["at"] == row["at"]
                 and any(row[n] is not None and row[n] != before[n] for n in ("row", "address"))
             )  # fmt: skip
-            counts += [] if is_others else [row]
+            own += [] if is_others else [row]
             before = row
-        result[of] = counts
-    return result
+        result[of] = own
+    return judged(landing, commit, result)
 
 
 def check(landing: Landing) -> None:
@@ -202,10 +217,11 @@ def check_past(landing: Landing, draw: random.Random) -> int:
     return ask_past(landing, draw, times, wanted)
 
 
-def landed(lake: Path, slices: list[list[Row]], stops: set[int]) -> Landing:
+def landed(lake: Path, slices: list[list[Row]], full: Part, stops: set[int]) -> Landing:
+    """The slices, one commit each, and the snapshot with the second."""
     landing = Landing(Lake.open(lake), parse_contract(METERS, "test"))
     for number, rows in enumerate(slices):
-        landing.land(rows, CLOCKS[number])
+        landing.land(rows, CLOCKS[number], [full] if number == 1 else [])
         if number + 1 in stops:
             refine(landing.lake)
             check(landing)
@@ -215,7 +231,7 @@ def landed(lake: Path, slices: list[list[Row]], stops: set[int]) -> Landing:
 @pytest.mark.spark
 @pytest.mark.timeout(1800)
 def test_any_order_and_slicing_comes_to_the_sources_table_and_history(tmp_path: Path) -> None:
-    """150 tables' logs with copies and lone images, five commits; and anew."""
+    """150 tables' logs with copies and lone images, and a snapshot that lacks some rows, five commits; and anew."""
     draw = random.Random(12)
     sources = [source(draw, number) for number in range(150)]
     logs = [[*one.log, draw.choice(one.log)] for one in sources]
@@ -224,18 +240,23 @@ def test_any_order_and_slicing_comes_to_the_sources_table_and_history(tmp_path: 
     slices = cut(logs, draw, 5)
     slices[0] = [row for row in slices[0] if row["op"] != 3]  # no row has moved yet: the fast way, then the other
     slices[1] += [row for log in logs for row in log if row["op"] == 3]
-    each = landed(tmp_path / "each", slices, {1, 2, 5})
+    rows = [row for one in sources for row in one.held()]
+    lost = draw.sample(rows, len(rows) // 4)
+    full = Part("full_1", [row for row in rows if row not in lost])
+    each = landed(tmp_path / "each", slices, full, {1, 2, 5})
     assert check_past(each, draw) > 300
     seen = each.table(columns='"row", id, grid, address')
     lone = set(range(0, 150, 10))
-    truth = [row for one in sources if one.grid not in lone for row in one.rows.values()]
+    gone = {(row["grid"], row["row"]) for row in lost}
+    gone -= {(row["grid"], row["row"]) for log in logs for row in log if lsn(row["start_lsn"]) > SNAPSHOT * 10}
+    truth = [row for one in sources if one.grid not in lone for row in one.rows.values() if (one.grid, row["row"]) not in gone]  # fmt: skip
     same([row for row in seen if row["grid"] not in lone], truth)
     tables = everything([each])
     shutil.rmtree(tmp_path / "each" / "tables")
     refine(each.lake)
     assert everything([each]) == tables
     ended = [row for row in each.table("_deleted") if row["op"] == 3]
-    assert len(ended) > 50, "no key was left"
+    assert len(ended) > 50 and len(gone) > 20, "no key was left"
 
 
 # Which images moved, without Spark -----------------------------------------------------------------------------

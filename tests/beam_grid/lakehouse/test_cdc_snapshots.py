@@ -38,13 +38,13 @@ from tests.beam_grid.lakehouse.test_cdc import (
     change,
     cut,
     cut_off_after,
+    emptied,
     everything,
     instant,
     part_history,
     place,
     same,
     sequence,
-    truncates,
 )
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
@@ -52,10 +52,12 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
 SNAPSHOTS = {"snapshot_files": ["full_*"]}
 BILLS_TOO: Row = {
     **BILLS, "lake": {**BILLS["lake"], **SNAPSHOTS},
-    "fields": [{"name": "mask", "source": "__$update_mask", "type": "string"}, *BILLS["fields"]],
+    "fields": [{"name": "mask", "source": "__$update_mask", "type": "string"}, *BILLS["fields"],
+               {"name": "sent", "source": "$.ts_ms", "type": "timestamp"}],
 }  # fmt: skip
 PARTS_TOO: Row = {**PARTS, "lake": {**PARTS["lake"], **SNAPSHOTS}}
-CONTENT = {"bills_transactions": ("id", "amount", "due", "paid"), "parts": ("no", "made", "odd.name")}
+CONTENT = {"bills_transactions": ("id", "amount", "due", "paid"), "parts": ("no", "made", "odd.name"),
+           "meters": ("row", "id", "grid", "address")}  # fmt: skip
 
 
 # The oracle ----------------------------------------------------------------------------------------------------
@@ -75,10 +77,17 @@ def told(landing: Landing, commit: int) -> list[tuple[list[Row], bool]]:
 
 def counting(landing: Landing, commit: int) -> dict[tuple[Any, ...], list[Row]]:
     """The changes that count, by key and in the order of the log, as known after a commit; truncates are of every key."""
+    known = {key: [row for number, row in rows if number <= commit] for key, rows in by_key(landing).items()}
+    return judged(landing, commit, known)
+
+
+def judged(
+    landing: Landing, commit: int, changes: dict[tuple[Any, ...], list[Row]]
+) -> dict[tuple[Any, ...], list[Row]]:
+    """Of each key's changes, in the order of the log, those that count by the snapshots known then, and what these lack."""
     contract, content = landing.contract, CONTENT[landing.contract.name]
     snapshots, result = told(landing, commit), {}
-    for key, landed in by_key(landing).items():
-        known = [row for number, row in landed if number <= commit]
+    for key, known in changes.items():
         images = {sequence(row, contract): row for row in known}  # of one place the greatest
         steps = [(at, 1, place(row, contract), row) for at, row in images.items()]
         held_at = set()
@@ -114,8 +123,7 @@ def check(landing: Landing) -> None:
     last = [rows[-1] for rows in counted.values() if rows]
     same(landing.table(columns=columns), [row for row in last if row["op"] in (2, 4)])
     deletes = [[row for row in rows if row["op"] == 1] for rows in counted.values()]
-    emptied = [row for number, row in truncates(landing) if number <= commit]
-    same(landing.table("_deleted", columns), [rows[-1] for rows in deletes if rows] + emptied)
+    same(landing.table("_deleted", columns), [rows[-1] for rows in deletes if rows] + emptied(landing))
     versions = []
     for rows in counted.values():
         ends = OPEN
@@ -149,9 +157,14 @@ def bill_history(draw: random.Random, number: int) -> list[Row]:
     """Changes of one key, of few values, so that a snapshot often repeats what a change has said."""
     return [
         change(f"k{number:03}", draw.choice([1, 2, 4, 4]), draw.randint(0, 12), draw.choice([1, 2]), draw.randint(0, 5))
-        | {"mask": draw.choice([None, "0x00", "0x02"]), "paid": draw.choice([None, None, True])}
+        | {"mask": draw.choice([None, "0x00", "0x02"]), "paid": draw.choice([None, None, True]), "sent": sent(draw)}
         for _ in range(draw.randint(1, 6))
     ]
+
+
+def sent(draw: random.Random) -> datetime:
+    """When a message was made: as often another as not."""
+    return START + timedelta(seconds=draw.randint(0, 1))
 
 
 def bill_snapshot(draw: random.Random, name: str, history: list[list[Row]]) -> list[Part]:
@@ -160,7 +173,7 @@ def bill_snapshot(draw: random.Random, name: str, history: list[list[Row]]) -> l
     rows = []
     for changes in history:
         if draw.random() < 0.75:
-            row = change(changes[0]["id"], 2, at + draw.choice([0, 0, 1]), draw.choice([1, 2]), hour + draw.choice([0, 0, 1]))  # fmt: skip
+            row = change(changes[0]["id"], 2, at + draw.choice([0, 0, 1]), draw.choice([1, 2]), hour + draw.choice([0, 0, 1])) | {"sent": sent(draw)}  # fmt: skip
             copies = [one for one in changes if int(one["start_lsn"], 16) >= at]
             rows.append(draw.choice(copies) if copies and draw.random() < 0.3 else row)
     return parted(draw, name, rows)
