@@ -24,6 +24,7 @@ __all__ = [
     "rename",
     "replace",
     "step",
+    "sync",
     "sync_folder",
     "synced_file",
     "touch",
@@ -107,11 +108,7 @@ def remove(path: Path) -> None:
 def sync(path: Path) -> None:
     """Have a file that a library wrote outlive a loss of power."""
     with step("sync", path):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(path)
 
 
 def touch(path: Path) -> None:
@@ -123,11 +120,15 @@ def touch(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Have the names in the folder outlive a loss of power."""
     with step("sync-folder", folder):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _give_name(draft: Path, path: Path) -> None:

@@ -29,7 +29,7 @@ from beam_grid import durable
 from beam_grid.crash import point
 from beam_grid.errors import GridError
 from beam_grid.lakehouse import statistics, vectors
-from beam_grid.lakehouse.live import Live, LiveFile, commit, live, newest_version
+from beam_grid.lakehouse.live import Live, LiveFile, checkpoints, commit, live, newest_version
 from beam_grid.lakehouse.vectors import Vector
 
 Action = dict[str, Any]
@@ -268,10 +268,10 @@ def forget_old(table: Path, older_than_s: float = LOG_KEPT_S) -> int:
     """Remove entries of the log that are older than that and before a checkpoint that stays, and of the checkpoints all
     but the newest and one of every thousand versions; returns how many. Every version that young can still be read."""
     log = table / "_delta_log"
-    checkpoints = _checkpoints(log)
-    milestones = {min(n for n in checkpoints if n // 1000 == k) for k in {n // 1000 for n in checkpoints}}
-    kept = milestones | set(checkpoints[-3:])
-    gone = [path for n in checkpoints if n not in kept for path in log.glob(f"{n:020d}.checkpoint*")]
+    known = checkpoints(log)
+    milestones = {min(n for n in known if n // 1000 == k) for k in {n // 1000 for n in known}}
+    kept = milestones | set(known[-3:])
+    gone = [path for n in known if n not in kept for path in log.glob(f"{n:020d}.checkpoint*")]
     newest_old = [n for n in sorted(kept) if _is_older(log / f"{n:020d}.json", older_than_s)]
     if newest_old:
         entries = (p for p in log.glob("*.json") if p.stem.isdigit() and int(p.stem) < newest_old[-1])
@@ -285,16 +285,13 @@ def dead_files(table: Path, older_than_s: float) -> list[str]:
     """Data files and deletion vectors, older than that, that no version so young has, by their paths in the table: what a writer that
     died left, and what a checkpoint no longer says was removed. Without those that the log still says were removed."""
     log = table / "_delta_log"
-    entries, checkpoints = (
-        sorted(int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()),
-        _checkpoints(log),
-    )
-    first = min((n for n in [0, *checkpoints] if n >= entries[0] - 1), default=None)
+    entries, known = sorted(int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()), checkpoints(log)
+    first = min((n for n in [0, *known] if n >= entries[0] - 1), default=None)
     if first is None:  # no earlier version can be read
         return []
     oldest = max([first, *(n for n in entries if _is_older(log / f"{n:020d}.json", older_than_s))])
     kept = {name for at in (live(table, oldest), live(table)) for file in at.files for name in _names(file)}
-    kept |= _removed(table, max(checkpoints, default=-1), entries)
+    kept |= _removed(table, max(known, default=-1), entries)
     found = []
     for folder, folders, names in os.walk(table):
         folders[:] = [name for name in folders if name == "_change_data" or not name.startswith(("_", "."))]
@@ -323,10 +320,6 @@ def _removed(table: Path, checkpoint: int, entries: Iterable[int]) -> set[str]:
         if number > checkpoint:
             found |= {action["remove"]["path"] for action in commit(table, number) if "remove" in action}
     return set(map(unquote, found))
-
-
-def _checkpoints(log: Path) -> list[int]:
-    return sorted({int(p.name[:20]) for p in log.glob("*.checkpoint*.parquet") if p.name[:20].isdigit()})
 
 
 def _is_older(path: Path, seconds: float) -> bool:

@@ -253,6 +253,11 @@ def commit(table: Path, version: int) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
+def checkpoints(log: Path) -> list[int]:
+    """The versions that a checkpoint sums up, in order."""
+    return sorted({int(p.name[:20]) for p in log.glob("*.checkpoint*.parquet") if p.name[:20].isdigit()})
+
+
 def _checkpoint_before(log: Path, version: int | None) -> int:
     """The newest checkpoint that is not after `version`; -1 for none."""
     if version is None:
@@ -262,8 +267,7 @@ def _checkpoint_before(log: Path, version: int | None) -> int:
             return -1
         except (ValueError, KeyError, TypeError):  # it is a hint, and a loss of power may have torn it
             pass
-    numbers = {int(p.name[:20]) for p in log.glob("*.checkpoint*.parquet") if p.name[:20].isdigit()}
-    return max((number for number in numbers if version is None or number <= version), default=-1)
+    return max((number for number in checkpoints(log) if version is None or number <= version), default=-1)
 
 
 def _checkpoint(log: Path, version: int) -> Iterator[dict[str, Any]]:
